@@ -1,0 +1,27 @@
+.PHONY: help demo test lint clean
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/installed-demo ## train on bundled digits, find geodesics, draw pictures: runs/demo
+	$(BIN)/geodesic demo
+
+test: lint ## linter, type checker and the whole test suite
+	$(BIN)/python -m pytest -n 2
+
+lint: .venv/installed-dev ## linter and type checker alone
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## remove the environment and all caches; runs/ stays
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
+
+.venv/installed-%: pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '$(if $(filter dev,$*),.[dev],.)'
+	touch $@

@@ -1,0 +1,62 @@
+"""Shortest paths in the latent spaces of variational autoencoders, exact and in batches."""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+# The table of contents: where every public name lives. Nothing is imported until it is asked for.
+_MODULES = {
+    "geodesic.errors": (
+        "CheckpointError",
+        "DataError",
+        "DecoderError",
+        "GeodesicError",
+        "InputError",
+        "RunFolderError",
+        "SettingsError",
+        "TrainingInterrupted",
+    ),
+    "geodesic.autodiff": (
+        "curl",
+        "derivative",
+        "divergence",
+        "gradient",
+        "jacobian",
+        "jvp",
+        "laplacian",
+        "vjp",
+    ),
+    "geodesic.config": ("Settings", "load_settings"),
+    "geodesic.data": ("Dataset", "Split", "load_data"),
+    "geodesic.geometry.outputs": ("Euclidean", "OutputGeometry"),
+    "geodesic.geometry.manifold": ("EmbeddedManifold", "Manifold", "PullbackManifold"),
+    "geodesic.geometry.path": ("path_length", "straight_path"),
+    "geodesic.geometry.energy": (
+        "decoder_residual",
+        "encoder_direction",
+        "energy_gradient",
+        "path_energy",
+        "relative_excess_energy",
+    ),
+    "geodesic.models.likelihoods": ("Bernoulli",),
+    "geodesic.models.vae": ("VAE",),
+    "geodesic.models.training": ("train_vae",),
+    "geodesic.solvers.solver": ("Solver",),
+    "geodesic.solvers.gradient_descent": ("GradientDescent",),
+    "geodesic.solvers.solution": ("GeodesicSolution", "Progress", "Status"),
+    "geodesic.solvers.solve": ("solve",),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = ["__version__", *sorted(_HOME)]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'geodesic' has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,305 @@
+"""Products with Jacobians, and the calculus on top of them, row by row on a batch.
+
+A function f is *row-wise* when it maps (N, d) to (N, ...) and row n of its output depends on row n of its
+input only. Then one backward pass gives the vector-Jacobian products of all N rows at once, and no function
+here loops over N.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from functools import cache
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geodesic.errors import InputError
+
+__all__ = ["curl", "derivative", "divergence", "gradient", "jacobian", "jvp", "laplacian", "vjp"]
+
+RowWise = Callable[[Tensor], Tensor]
+
+
+def vjp(f: RowWise, z: Tensor, v: Tensor) -> Tensor:
+    """Vector-Jacobian product v^T J_f(z), by one backward pass.
+
+    Args:
+        f: Row-wise function, (N, d) to (N, ...).
+        z: Points, (N, d).
+        v: Cotangents, of the shape of f(z).
+
+    Returns:
+        The products, (N, d).
+
+    Raises:
+        InputError: v has not the shape of f(z), or z is not floating point.
+
+    Example:
+        >>> import torch, geodesic
+        >>> A = torch.tensor([[3.0, 1.0], [1.0, 0.0], [0.0, -2.0]])
+        >>> z, v = torch.tensor([[2.0, 3.0]]), torch.tensor([[1.0, -1.0, 1.0]])
+        >>> geodesic.vjp(lambda z: z @ A.T, z, v)
+        tensor([[ 2., -1.]])
+    """
+    _require_float("z", z)
+    y, pull = torch.func.vjp(f, z)
+    _require_shape("v", v, y.shape, "f(z)")
+    return pull(v)[0]
+
+
+def jvp(f: RowWise, z: Tensor, u: Tensor, method: str = "forward") -> Tensor:
+    """Jacobian-vector product J_f(z) u.
+
+    `forward` carries the tangent u along with the evaluation of f. `double_vjp` needs reverse mode alone: the
+    map v -> J^T v is linear in v, so its own transposed Jacobian, applied to u, is J u.
+
+    Args:
+        f: Row-wise function, (N, d) to (N, ...).
+        z: Points, (N, d).
+        u: Tangents, (N, d).
+        method: `forward`, or `double_vjp` for functions without forward-mode rules.
+
+    Returns:
+        The products, of the shape of f(z).
+
+    Raises:
+        InputError: u has not the shape of z, z is not floating point, or the method is unknown.
+
+    Example:
+        >>> import torch, geodesic
+        >>> A = torch.tensor([[3.0, 1.0], [1.0, 0.0], [0.0, -2.0]])
+        >>> z, u = torch.tensor([[2.0, 3.0]]), torch.tensor([[1.0, 1.0]])
+        >>> geodesic.jvp(lambda z: z @ A.T, z, u, method="double_vjp")
+        tensor([[ 4.,  1., -2.]])
+    """
+    _require_float("z", z)
+    _require_shape("u", u, z.shape, "z")
+    if method == "forward":
+        _prepare_forward_mode()
+        return torch.func.jvp(f, (z,), (u,))[1]
+    if method == "double_vjp":
+        y, pull = torch.func.vjp(f, z)
+        # J^T v is linear in v: any v will do as the point at which to differentiate it.
+        return torch.func.vjp(lambda v: pull(v)[0], torch.zeros_like(y))[1](u)[0]
+    raise InputError(f"method: expected 'forward' or 'double_vjp', got {method!r}")
+
+
+def jacobian(f: RowWise, z: Tensor, method: str = "jvp") -> Tensor:
+    """Jacobian J_f(z) from products with unit vectors.
+
+    `jvp` takes d forward products, `vjp` one backward product per entry of an output row; either way the
+    evaluation of f itself is shared by all of them.
+
+    Args:
+        f: Row-wise function, (N, d) to (N, ...).
+        z: Points, (N, d).
+        method: `jvp` for tall Jacobians (decoders), `vjp` for wide ones (encoders, losses).
+
+    Returns:
+        The Jacobians, (N, ..., d).
+
+    Raises:
+        InputError: z is not floating point or has not the shape (N, d), or the method is unknown.
+
+    Example:
+        >>> import torch, geodesic
+        >>> geodesic.jacobian(lambda z: z**2, torch.tensor([[1.0, 2.0]]))
+        tensor([[[2., 0.],
+                 [0., 4.]]])
+    """
+    _require_rows(z)
+    if method == "jvp":
+        _prepare_forward_mode()
+        units = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
+
+        def column(e: Tensor) -> Tensor:
+            return torch.func.jvp(f, (z,), (e.expand_as(z),))[1]
+
+        return torch.func.vmap(column, out_dims=-1)(units)
+    if method == "vjp":
+        y, pull = torch.func.vjp(f, z)
+        event = y.shape[1:]
+        units = torch.eye(event.numel(), dtype=y.dtype, device=y.device).reshape(-1, *event)
+        rows = torch.func.vmap(lambda e: pull(e.expand_as(y))[0], out_dims=1)(units)
+        return rows.reshape(*y.shape, z.shape[-1])
+    raise InputError(f"method: expected 'vjp' or 'jvp', got {method!r}")
+
+
+def gradient(f: RowWise, z: Tensor) -> Float[Tensor, "N d"]:
+    """Gradient of a scalar function, by one backward pass.
+
+    Args:
+        f: Row-wise function, (N, d) to (N,).
+        z: Points, (N, d).
+
+    Returns:
+        The gradients, (N, d).
+
+    Raises:
+        InputError: f does not return one number for each row.
+
+    Example:
+        >>> import torch, geodesic
+        >>> geodesic.gradient(lambda z: (z[:, 0] + z[:, 1]) * (z[:, 1] + 3), torch.tensor([[1.0, 2.0]]))
+        tensor([[5., 8.]])
+    """
+    _require_rows(z)
+    y, pull = torch.func.vjp(f, z)
+    if y.shape != z.shape[:1]:
+        raise InputError(
+            f"f: expected one number for each of the {z.shape[0]} rows, got shape {tuple(y.shape)}; "
+            "use jacobian for vector functions"
+        )
+    return pull(torch.ones_like(y))[0]
+
+
+def divergence(f: RowWise, z: Tensor) -> Float[Tensor, " N"]:
+    """Divergence sum_j d f_j / d z_j, the trace of the Jacobian.
+
+    Takes d forward products and keeps one entry of each, so the Jacobian is never stored. Multiplying the
+    Jacobian by a vector of ones instead gives its row sums: right only where it is diagonal.
+
+    Args:
+        f: Row-wise vector field, (N, d) to (N, d).
+        z: Points, (N, d).
+
+    Returns:
+        The divergences, (N,).
+
+    Raises:
+        InputError: f does not return a vector of the size of z.
+
+    Example:
+        >>> import torch, geodesic
+        >>> geodesic.divergence(lambda z: 2 * z, torch.ones(1, 3))
+        tensor([6.])
+    """
+    _require_field(f, z)
+    _prepare_forward_mode()
+    units = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
+
+    def entry(e: Tensor) -> Tensor:
+        return (torch.func.jvp(f, (z,), (e.expand_as(z),))[1] * e).sum(-1)
+
+    return torch.func.vmap(entry)(units).sum(0)
+
+
+def curl(f: RowWise, z: Tensor) -> Tensor:
+    """Curl of a vector field in the plane or in space.
+
+    Args:
+        f: Row-wise vector field, (N, d) to (N, d), with d = 2 or 3.
+        z: Points, (N, d).
+
+    Returns:
+        d f_2/d z_1 - d f_1/d z_2, (N,), in the plane; the vector of curls, (N, 3), in space.
+
+    Raises:
+        InputError: d is neither 2 nor 3, or f does not return a vector of the size of z.
+
+    Example:
+        >>> import torch, geodesic
+        >>> geodesic.curl(lambda z: torch.stack([-z[:, 1], z[:, 0]], dim=1), torch.ones(1, 2))
+        tensor([2.])
+    """
+    _require_field(f, z)
+    if z.shape[-1] not in (2, 3):
+        raise InputError(f"z: the curl exists for d = 2 and d = 3, got d = {z.shape[-1]}")
+    J = jacobian(f, z)
+    if z.shape[-1] == 2:
+        return J[:, 1, 0] - J[:, 0, 1]
+    return torch.stack(
+        [J[:, 2, 1] - J[:, 1, 2], J[:, 0, 2] - J[:, 2, 0], J[:, 1, 0] - J[:, 0, 1]], dim=1
+    )
+
+
+def laplacian(f: RowWise, z: Tensor) -> Float[Tensor, " N"]:
+    """Laplacian sum_j d^2 f / d z_j^2: the divergence of the gradient, forward over reverse.
+
+    Args:
+        f: Row-wise function, (N, d) to (N,).
+        z: Points, (N, d).
+
+    Returns:
+        The Laplacians, (N,).
+
+    Raises:
+        InputError: f does not return one number for each row.
+
+    Example:
+        >>> import torch, geodesic
+        >>> geodesic.laplacian(lambda z: (z * z).sum(-1), torch.ones(1, 3))
+        tensor([6.])
+    """
+    return divergence(lambda z: gradient(f, z), z)
+
+
+def derivative(f: RowWise, x: Tensor, order: int = 1) -> Tensor:
+    """Derivative of an elementwise function at each entry of x.
+
+    The Jacobian of an elementwise function is diagonal, so its product with a vector of ones *is* the
+    diagonal: one product for each order, whatever the number of points.
+
+    Warning:
+        For a function that mixes entries this returns column sums of the Jacobian, not derivatives.
+
+    Args:
+        f: Elementwise function; the output has the shape of x.
+        x: Points, any shape.
+        order: How often to differentiate, at least 1.
+
+    Returns:
+        The derivatives, of the shape of x.
+
+    Raises:
+        InputError: the order is below 1, or f changes the shape.
+
+    Example:
+        >>> import torch, geodesic
+        >>> geodesic.derivative(lambda x: x**3, torch.tensor([1.0, 2.0]), order=2)
+        tensor([ 6., 12.])
+    """
+    _require_float("x", x)
+    if isinstance(order, bool) or not isinstance(order, int) or order < 1:
+        raise InputError(f"order: expected an integer of at least 1, got {order!r}")
+    lower = f if order == 1 else lambda x: derivative(f, x, order - 1)
+    y, pull = torch.func.vjp(lower, x)
+    _require_shape("f(x)", y, x.shape, "x")
+    return pull(torch.ones_like(y))[0]
+
+
+@cache
+def _prepare_forward_mode() -> None:
+    """Make the first forward-mode product now, where torch's own FutureWarning about it can be kept in."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        torch.func.jvp(torch.sin, (torch.zeros(1),), (torch.ones(1),))
+
+
+def _require_float(name: str, z: Tensor) -> None:
+    if not z.is_floating_point():
+        raise InputError(f"{name}: expected a floating point tensor, got {z.dtype}; use {name}.float()")
+
+
+def _require_rows(z: Tensor) -> None:
+    _require_float("z", z)
+    if z.ndim != 2:
+        raise InputError(f"z: expected rows, (N, d), got shape {tuple(z.shape)}; use z.reshape(-1, d)")
+
+
+def _require_shape(name: str, x: Tensor, shape: torch.Size, of: str) -> None:
+    if x.shape != shape:
+        raise InputError(
+            f"{name}: expected the shape of {of}, {tuple(shape)}, got {tuple(x.shape)}"
+        )
+
+
+def _require_field(f: RowWise, z: Tensor) -> None:
+    _require_rows(z)
+    shape = f(z[:1]).shape  # one row tells, and costs next to nothing
+    if shape != z[:1].shape:
+        raise InputError(
+            f"f: expected a vector field, one vector of size {z.shape[-1]} a row, got shape {tuple(shape)}"
+        )

@@ -1,0 +1,195 @@
+"""The command line. Heavy imports wait until a command runs, so that --help is quick."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+import geodesic
+from geodesic.config import Settings, load_settings
+from geodesic.errors import GeodesicError, RunFolderError, SettingsError
+
+if TYPE_CHECKING:
+    from geodesic.experiment import SolveResult
+    from geodesic.solvers.solution import Progress
+
+__all__ = ["main"]
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    help="Train variational autoencoders and find geodesics in their latent spaces.",
+)
+console = Console()
+errors = Console(stderr=True)
+
+Config = Annotated[Path, typer.Argument(help="YAML file with the settings of the experiment.")]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(help="Settings to change, such as training.epochs=5.", metavar="KEY=VALUE")
+]
+Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")]
+Name = Annotated[str, typer.Option("--name", help="Name of the results inside the run folder.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        console.print(f"geodesic {geodesic.__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command(epilog="Example: `geodesic train configs/mnist.yaml model.latent_size=16`")
+def train(
+    config: Config,
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Train the VAE of CONFIG into runs/NAME."""
+    _train(load_settings(config, overrides or ()), runs, resume, overwrite)
+
+
+@app.command(epilog="Example: `geodesic solve configs/mnist.yaml pairs.count=20 --name twenty`")
+def solve(
+    config: Config,
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    name: Name = "geodesics",
+    overwrite: Overwrite = False,
+) -> None:
+    """Find geodesics between the pairs of CONFIG and write them into runs/NAME."""
+    _solve(load_settings(config, overrides or ()), runs, name, overwrite)
+
+
+@app.command(epilog="Example: `geodesic plot runs/mnist`")
+def plot(
+    run: Annotated[Path, typer.Argument(help="Run folder, such as runs/mnist.")],
+    name: Name = "geodesics",
+    overwrite: Overwrite = False,
+) -> None:
+    """Draw the pictures of a run into RUN/figures."""
+    _plot(run, name, overwrite)
+
+
+@app.command(epilog="Example: `geodesic demo`")
+def demo(overrides: Overrides = None, runs: Runs = Path("runs")) -> None:
+    """Train on bundled digits, find geodesics, print a table, draw pictures: runs/demo.
+
+    Weights that were trained with the same settings are used again. Results are replaced.
+    """
+    from geodesic.experiment import run_folder, trained_with
+
+    settings = load_settings(_bundled_config("demo"), overrides or ())
+    folder = run_folder(settings, runs)
+    if trained_with(settings, folder):
+        _say(f"{folder} holds weights trained with these settings: not training again")
+    else:
+        _train(settings, runs, resume=False, overwrite=True)
+    _solve(settings, runs, "geodesics", overwrite=True)
+    _plot(folder, "geodesics", overwrite=True)
+
+
+def _train(settings: Settings, runs: Path, resume: bool, overwrite: bool) -> None:
+    from geodesic.experiment import run_folder
+    from geodesic.experiment import train as run_training
+
+    result = run_training(
+        settings, runs, resume=resume, overwrite=overwrite, progress=console.is_terminal
+    )
+    _say(
+        f"trained {run_folder(settings, runs)}: {result.epochs} epochs, held-out ELBO "
+        f"{result.test_elbo:.2f} nats per row"
+    )
+
+
+def _solve(settings: Settings, runs: Path, name: str, overwrite: bool) -> SolveResult:
+    from geodesic.experiment import solve_pairs
+    from geodesic.report import geodesic_table
+
+    with _solve_progress(settings.geodesic.max_steps) as callback:
+        result = solve_pairs(settings, runs, name=name, overwrite=overwrite, callback=callback)
+    # Not a terminal: wide enough for the whole table, whoever reads it.
+    out = console if console.is_terminal else Console(width=140)
+    out.print(geodesic_table(result.solutions, result.pair_names))
+    _say(f"wrote {result.file}")
+    return result
+
+
+def _plot(folder: Path, name: str, overwrite: bool) -> None:
+    from geodesic.figures import plot_run
+
+    with console.status("drawing"):
+        written = plot_run(folder, name=name, overwrite=overwrite)
+    _say(f"wrote {len(written)} pictures to {written[0].parent}")
+
+
+@contextlib.contextmanager
+def _solve_progress(max_steps: int) -> Iterator[Callable[[str, Progress], None]]:
+    """A bar for each method: steps done, pairs converged. Quiet when nobody watches."""
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("step {task.fields[step]}, {task.completed} of {task.total} pairs ended"),
+        TimeElapsedColumn(),
+    )
+    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        tasks: dict[str, int] = {}
+
+        def callback(method: str, progress: Progress) -> None:
+            if method not in tasks:
+                tasks[method] = bars.add_task(method, total=progress.active.numel(), step=0)
+            ended = int((~progress.active).sum())
+            bars.update(tasks[method], completed=ended, step=progress.step)  # type: ignore[arg-type]
+
+        yield callback
+
+
+def _bundled_config(name: str) -> Path:
+    package = Path(geodesic.__file__).parent
+    for folder in (package / "configs", package.parent / "configs"):
+        if (folder / f"{name}.yaml").is_file():
+            return folder / f"{name}.yaml"
+    raise RunFolderError(f"configs/{name}.yaml is missing from this installation; install geodesic again")
+
+
+def _say(text: str) -> None:
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+def main() -> None:
+    """Run the command line. Exit status 0, 1 (failed) or 2 (bad usage or settings)."""
+    try:
+        app()
+    except SettingsError as error:
+        _fail(str(error), 2)
+    except GeodesicError as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        _fail("interrupted", 1)
+
+
+def _fail(message: str, status: int) -> None:
+    errors.print(f"geodesic: {message}", style="red" if errors.is_terminal else None, markup=False,
+                 highlight=False, soft_wrap=True)
+    sys.exit(status)

@@ -1,0 +1,402 @@
+"""YAML to frozen settings that refuse unknown keys and wrong types. Imports no torch."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+
+from geodesic.errors import SettingsError
+
+__all__ = [
+    "ArrayData",
+    "DataSettings",
+    "DigitsData",
+    "GeodesicSettings",
+    "GradientDescentSettings",
+    "IdxData",
+    "ImportedModelSettings",
+    "ModelSettings",
+    "PairSettings",
+    "Settings",
+    "TorchvisionData",
+    "TrainingSettings",
+    "VAESettings",
+    "load_settings",
+    "settings_to_yaml",
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+# --- data -------------------------------------------------------------------------------------
+
+
+class _Data(_Section):
+    seed: NonNegativeInt = Field(0, description="seed of the split, for data without one of its own")
+    limit: PositiveInt | None = Field(None, description="keep only the first so many training rows")
+
+
+class DigitsData(_Data):
+    """scikit-learn's 1,797 handwritten digits, 8 x 8, bundled."""
+
+    kind: Literal["digits"]
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+
+
+class TorchvisionData(_Data):
+    """MNIST or Fashion-MNIST through torchvision, downloaded at first use."""
+
+    kind: Literal["mnist", "fashion_mnist"]
+    path: str = Field("data", description="folder for the downloaded files")
+    download: bool = True
+
+
+class ArrayData(_Data):
+    """A .npy of images or vectors, or an .npz with `values` and, if there are any, `labels`."""
+
+    kind: Literal["array"]
+    path: str
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+
+
+class IdxData(_Data):
+    """A folder of IDX files, as MNIST is distributed; `path` may use environment variables."""
+
+    kind: Literal["idx"]
+    path: str
+    train: PositiveInt | None = Field(
+        None, description="first so many images train, where the folder has one pair of files only"
+    )
+    test: PositiveInt | None = Field(None, description="last so many images are held out")
+
+
+DataSettings = Annotated[DigitsData | TorchvisionData | ArrayData | IdxData, Field(discriminator="kind")]
+
+
+# --- model ------------------------------------------------------------------------------------
+
+
+class VAESettings(_Section):
+    """A VAE that the project trains."""
+
+    latent_size: PositiveInt = 2
+    network: Literal["mlp"] = "mlp"
+    hidden_sizes: tuple[PositiveInt, ...] = (256, 256)
+    activation: Literal["elu", "gelu", "relu", "silu", "softplus", "tanh"] = "elu"
+    likelihood: Literal["bernoulli"] = "bernoulli"
+
+
+class ImportedModelSettings(_Section):
+    """A decoder of the user's own, made by calling `package.module:function` without arguments."""
+
+    import_: str = Field(alias="import", pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    weights: str | None = Field(None, description="safetensors file loaded into the decoder")
+    latent_size: PositiveInt
+    encoder: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="`package.module:function` that makes the encoder",
+    )
+    encoder_weights: str | None = None
+    output: Literal["identity", "sigmoid"] = Field(
+        "identity", description="how the decoder's output becomes a mean"
+    )
+
+
+def _model_tag(value: Any) -> str:
+    keys = value if isinstance(value, dict) else dir(value)
+    return "imported" if "import" in keys or "import_" in keys else "vae"
+
+
+ModelSettings = Annotated[
+    Annotated[VAESettings, Tag("vae")] | Annotated[ImportedModelSettings, Tag("imported")],
+    Discriminator(_model_tag),
+]
+
+
+class TrainingSettings(_Section):
+    """How long and how a VAE is trained. The loss is -E log p(x|z) + beta KL, in nats per image."""
+
+    epochs: PositiveInt = 50
+    batch_size: PositiveInt = 128
+    learning_rate: PositiveFloat = 1e-3
+    kl_weight: NonNegativeFloat = 1.0
+    kl_warmup_epochs: NonNegativeInt = Field(0, description="beta grows linearly from 0 over so many epochs")
+    patience: PositiveInt | None = Field(
+        None, description="stop after so many epochs without a better validation ELBO"
+    )
+    validation_fraction: float = Field(0.1, gt=0, lt=1, description="part of the training rows held back")
+    accelerator: str = "auto"
+    devices: PositiveInt | Literal["auto"] = "auto"
+    precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed"] = "32-true"
+
+
+# --- pairs ------------------------------------------------------------------------------------
+
+
+class RandomPairs(_Section):
+    """Pairs drawn at random among the encodings of the test rows."""
+
+    kind: Literal["random"]
+    count: PositiveInt = 8
+    seed: NonNegativeInt = 0
+
+
+class IndexPairs(_Section):
+    """Pairs of test rows by index."""
+
+    kind: Literal["index"]
+    indices: tuple[tuple[NonNegativeInt, NonNegativeInt], ...] = Field(min_length=1)
+
+
+class LabelPairs(_Section):
+    """Pairs from test rows of one label to test rows of another."""
+
+    kind: Literal["label"]
+    from_: NonNegativeInt = Field(alias="from")
+    to: NonNegativeInt
+    count: PositiveInt = 8
+    seed: NonNegativeInt = 0
+
+
+class FilePairs(_Section):
+    """Latent points from an .npz with `start` and `end`, both (N, latent_size)."""
+
+    kind: Literal["file"]
+    path: str
+
+
+PairSettings = Annotated[RandomPairs | IndexPairs | LabelPairs | FilePairs, Field(discriminator="kind")]
+
+
+# --- geodesics --------------------------------------------------------------------------------
+
+
+class GradientDescentSettings(_Section):
+    """One line of the table of geodesics: see `geodesic.GradientDescent`."""
+
+    name: str = Field(pattern=r"^[\w-]+$", description="label in tables, figures and file names")
+    method: Literal["gradient_descent"] = "gradient_descent"
+    direction: Literal["decoder", "encoder"] = "decoder"
+    preconditioned: bool = True
+    step_size: PositiveFloat | None = Field(None, description="fixed step; null: backtracking per path")
+    epsilon: PositiveFloat | None = Field(None, description="stop when sum |eta_i|^2 <= epsilon")
+    jvp_method: Literal["forward", "double_vjp"] = "forward"
+
+
+class GeodesicSettings(_Section):
+    """Which geometry, which discretisation, which solvers."""
+
+    geometry: Literal["euclidean"] = "euclidean"
+    segments: int = Field(32, ge=2)
+    tol: PositiveFloat = 1e-6
+    max_steps: PositiveInt = 2000
+    solvers: tuple[GradientDescentSettings, ...] = Field(
+        (GradientDescentSettings(name="decoder"),), min_length=1
+    )
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> GeodesicSettings:
+        names = [solver.name for solver in self.solvers]
+        if len(set(names)) < len(names):
+            raise ValueError(f"solver names must differ, got {names}")
+        return self
+
+
+class Settings(_Section):
+    """One experiment. `load_settings` reads it from YAML.
+
+    Example:
+        >>> from geodesic import Settings
+        >>> settings = Settings.model_validate({"name": "first", "data": {"kind": "digits"}})
+        >>> settings.model.latent_size, settings.geodesic.segments
+        (2, 32)
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="the run folder is runs/NAME")
+    seed: NonNegativeInt = 0
+    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    dtype: Literal["float32", "float64"] = Field("float64", description="precision of geodesics")
+    data: DataSettings | None = None
+    model: ModelSettings = VAESettings()
+    training: TrainingSettings = TrainingSettings()
+    pairs: PairSettings = RandomPairs(kind="random")
+    geodesic: GeodesicSettings = GeodesicSettings()
+
+
+def load_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
+    """Read settings from a YAML file, then apply overrides such as `training.epochs=5`.
+
+    Args:
+        path: The YAML file.
+        overrides: `key.path=value` strings; the value is read as YAML, so `null`, lists and numbers work.
+
+    Returns:
+        Frozen settings.
+
+    Raises:
+        SettingsError: The file is missing or is no YAML mapping, or a key or value is refused. The message
+            names the key's path, the value and what was allowed.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from geodesic import load_settings
+        >>> file = pathlib.Path(tempfile.mkdtemp()) / "first.yaml"
+        >>> _ = file.write_text("name: first\\ndata: {kind: digits}\\n")
+        >>> load_settings(file, ["training.epochs=5"]).training.epochs
+        5
+    """
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot read the settings file ({error}); check the path") from None
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: this is not valid YAML: {error}") from None
+    if not isinstance(tree, dict):
+        raise SettingsError(f"{path}: expected a YAML mapping of settings, got {type(tree).__name__}")
+    for override in overrides:
+        _apply(tree, override)
+    try:
+        # JSON is where strict types still let a list become a tuple.
+        return Settings.model_validate_json(json.dumps(tree, default=str))
+    except ValidationError as error:
+        raise SettingsError(f"{path}:\n" + "\n".join(_explain(error))) from None
+
+
+def settings_to_yaml(settings: Settings) -> str:
+    """The settings as YAML that `load_settings` reads back to the same settings."""
+    return yaml.safe_dump(settings.model_dump(mode="json", by_alias=True), sort_keys=False)
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    dotted, equals, text = override.partition("=")
+    keys = dotted.strip().split(".")
+    if not equals or not all(keys):
+        raise SettingsError(
+            f"override {override!r}: expected key.path=value, such as training.epochs=5"
+        )
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"override {override!r}: the value is not valid YAML: {error}") from None
+    if isinstance(value, str) and _is_number(value):
+        value = float(value)  # YAML 1.1 reads 1e-3 as a string
+    node: Any = tree
+    for position, key in enumerate(keys):
+        last = position == len(keys) - 1
+        if isinstance(node, list):
+            if not key.isdigit() or int(key) >= len(node):
+                raise SettingsError(
+                    f"override {override!r}: {'.'.join(keys[:position])} is a list of {len(node)}; "
+                    f"expected an index below that, got {key!r}"
+                )
+            index: Any = int(key)
+        else:
+            index = key
+            if not last and not isinstance(node.get(key), dict | list):
+                node[key] = {}
+        if last:
+            node[index] = value
+        else:
+            node = node[index]
+            if not isinstance(node, dict | list):
+                raise SettingsError(
+                    f"override {override!r}: {'.'.join(keys[: position + 1])} is a value, not a section"
+                )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+_TAGS = {"vae", "imported", "digits", "mnist", "fashion_mnist", "array", "idx"}
+_TAGS |= {"random", "index", "label", "file"}
+
+
+def _explain(error: ValidationError) -> list[str]:
+    lines = []
+    for item in error.errors():
+        # Pydantic puts the tag of a union into the location; the YAML has no such key.
+        location = [part for i, part in enumerate(item["loc"]) if not (i == 1 and part in _TAGS)]
+        key = ".".join(str(part) for part in location) or "settings"
+        value = item["input"]
+        if item["type"] == "extra_forbidden":
+            allowed = _allowed_keys(item["loc"][:-1])
+            close = difflib.get_close_matches(str(location[-1]), allowed, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            lines.append(f"{key}: unknown key (value {value!r}); {hint}allowed: {', '.join(allowed)}")
+        elif item["type"] == "missing":
+            lines.append(f"{key}: this key is required and was not given")
+        else:
+            message = item["msg"][0].lower() + item["msg"][1:]
+            hint = " (YAML reads 1e-3 as a string: write 1.0e-3)" if _looks_like_float(value) else ""
+            lines.append(f"{key}: got {value!r}; {message}{hint}")
+    return lines
+
+
+def _looks_like_float(value: Any) -> bool:
+    return isinstance(value, str) and _is_number(value)
+
+
+def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
+    schema: Any = Settings.model_json_schema()
+    node = schema
+    for part in location:
+        node = _resolve(schema, node)
+        if isinstance(part, int):
+            node = node.get("items", {})
+        elif part in node.get("properties", {}):
+            node = node["properties"][part]
+        else:
+            node = _variant(schema, node, part)
+    return sorted(_resolve(schema, node).get("properties", {}))
+
+
+def _resolve(schema: Any, node: Any) -> Any:
+    while "$ref" in node:
+        node = schema["$defs"][node["$ref"].rsplit("/", 1)[-1]]
+    return node
+
+
+def _variant(schema: Any, node: Any, tag: int | str) -> Any:
+    """The member of a union that goes by `tag`, which is a `kind` or one of the two sorts of model."""
+    choices = [node, *node.get("anyOf", []), *node.get("oneOf", [])]
+    choices += [inner for choice in choices for inner in _resolve(schema, choice).get("oneOf", [])]
+    for choice in choices:
+        resolved = _resolve(schema, choice)
+        properties = resolved.get("properties", {})
+        kind = properties.get("kind", {})
+        if tag in (kind.get("const"), *kind.get("enum", ())):
+            return resolved
+        if tag == "imported" and "import" in properties:
+            return resolved
+        if tag == "vae" and "hidden_sizes" in properties:
+            return resolved
+    return {}

@@ -1,0 +1,42 @@
+"""What can go wrong, said to the reader: the argument, what was received, what to do."""
+
+
+class GeodesicError(Exception):
+    """Root of every error that `geodesic` raises on purpose.
+
+    Example:
+        >>> import torch, geodesic
+        >>> try:
+        ...     geodesic.straight_path(torch.zeros(2), torch.ones(2), segments=0)
+        ... except geodesic.GeodesicError as error:
+        ...     print(error)
+        segments: expected an integer of at least 1, got 0
+    """
+
+
+class InputError(GeodesicError, ValueError):
+    """An argument has the wrong shape, dtype, device or range."""
+
+
+class DecoderError(GeodesicError, ValueError):
+    """A decoder cannot be used: wrong size, coupled rows, training mode, values that are not finite."""
+
+
+class SettingsError(GeodesicError, ValueError):
+    """A settings file or a command line override is missing, malformed or out of range."""
+
+
+class DataError(GeodesicError, ValueError):
+    """A data set is missing or holds values that the model cannot take."""
+
+
+class RunFolderError(GeodesicError):
+    """A run folder exists already, or lacks what a command needs from it."""
+
+
+class CheckpointError(GeodesicError):
+    """Weights are missing, truncated or made for another model."""
+
+
+class TrainingInterrupted(GeodesicError):
+    """Training was interrupted; a checkpoint to resume from has been written."""

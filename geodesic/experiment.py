@@ -1,0 +1,354 @@
+"""Settings to objects to a run folder: the only module that knows models and geometry both."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+import geodesic
+from geodesic.config import (
+    FilePairs,
+    GradientDescentSettings,
+    ImportedModelSettings,
+    Settings,
+    VAESettings,
+    load_settings,
+    settings_to_yaml,
+)
+from geodesic.data import Dataset, Split, load_data
+from geodesic.errors import (
+    DecoderError,
+    InputError,
+    RunFolderError,
+    SettingsError,
+)
+from geodesic.files import write_npz, write_text
+from geodesic.geometry.manifold import PullbackManifold
+from geodesic.geometry.outputs import Euclidean
+from geodesic.models.imported import import_network
+from geodesic.models.training import TrainingResult, train_vae
+from geodesic.models.vae import VAE
+from geodesic.pairs import choose_rows, read_points
+from geodesic.solvers.gradient_descent import GradientDescent
+from geodesic.solvers.solution import GeodesicSolution, Progress
+from geodesic.solvers.solve import solve
+
+__all__ = ["SolveResult", "Model", "load_model", "resolve_device", "run_folder", "solve_pairs", "train", "trained_with"]
+
+SolveCallback = Callable[[str, Progress], None]
+
+
+@dataclass(frozen=True)
+class SolveResult:
+    """What `solve_pairs` found: a solution for each method, and names for the pairs."""
+
+    solutions: dict[str, GeodesicSolution]
+    pair_names: list[str]
+    file: Path
+
+
+@dataclass(frozen=True)
+class Model:
+    """A decoder with what is needed around it, whether the project trained it or not."""
+
+    decoder: Callable[[Tensor], Tensor]
+    mean: Callable[[Tensor], Tensor]
+    encoder: Callable[[Tensor], Tensor] | None
+    latent_size: int
+
+
+# --- run folders ------------------------------------------------------------------------------
+
+
+def run_folder(settings: Settings, runs: str | Path = "runs") -> Path:
+    """The folder of a run: `runs/NAME`."""
+    return Path(runs) / settings.name
+
+
+def trained_with(settings: Settings, folder: Path) -> bool:
+    """Whether the folder holds weights trained with the same seed, data, model and training settings."""
+    if not (folder / "model.safetensors").is_file() or not (folder / "config.yaml").is_file():
+        return False
+    return _same_training(settings, load_settings(folder / "config.yaml"))
+
+
+def train(
+    settings: Settings,
+    runs: str | Path = "runs",
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> TrainingResult:
+    """Train the VAE that the settings describe into its run folder.
+
+    Args:
+        settings: The experiment.
+        runs: Parent of all run folders.
+        resume: Go on from the folder's last checkpoint.
+        overwrite: Remove the folder first.
+        progress: Show a progress bar.
+
+    Returns:
+        The trained VAE with its held-out ELBO.
+
+    Raises:
+        RunFolderError: The folder exists and neither `resume` nor `overwrite` was asked for, or there is
+            nothing to resume.
+        SettingsError: The settings name no data, or a model of the user's own, which is not trained.
+    """
+    if not isinstance(settings.model, VAESettings):
+        raise SettingsError("model.import: a model of your own is not trained here; use `geodesic solve`")
+    if settings.data is None:
+        raise SettingsError("data: training needs data; add, for example, data: {kind: digits}")
+    if resume and overwrite:
+        raise SettingsError("--resume and --overwrite exclude each other; choose one")
+    device = resolve_device(settings.device)
+    folder = run_folder(settings, runs)
+    dataset = load_data(settings.data)
+    if folder.exists() and not (resume or overwrite):
+        raise RunFolderError(f"{folder} exists already; go on with --resume, or replace it with --overwrite")
+    if resume:
+        _require_resumable(settings, folder)
+    elif folder.exists():
+        shutil.rmtree(folder)
+    started = time.monotonic()
+    with _new_folder(folder):
+        write_text(folder / "config.yaml", settings_to_yaml(settings))
+        result = train_vae(
+            dataset,
+            settings.model,
+            settings.training,
+            folder=folder,
+            seed=settings.seed,
+            device=device.type,
+            resume=resume,
+            progress=progress,
+        )
+    record = _record(settings) | {
+        "epochs": result.epochs,
+        "test_elbo": result.test_elbo,
+        "seconds": round(time.monotonic() - started, 1),
+    }
+    write_text(folder / "record.json", json.dumps(record, indent=2) + "\n")
+    return result
+
+
+def solve_pairs(
+    settings: Settings,
+    runs: str | Path = "runs",
+    *,
+    name: str = "geodesics",
+    overwrite: bool = False,
+    callback: SolveCallback | None = None,
+) -> SolveResult:
+    """Find geodesics between the pairs that the settings name, with each of their solvers.
+
+    Writes `NAME.npz` and `NAME.yaml` into the run folder, which `train` has made; for a decoder of the
+    user's own the folder is made here.
+
+    Args:
+        settings: The experiment.
+        runs: Parent of all run folders.
+        name: Name of the two files.
+        overwrite: Replace them.
+        callback: Called with the method's name and a `Progress` at each step.
+
+    Returns:
+        The solutions.
+
+    Raises:
+        RunFolderError: The run folder is missing, was trained with other settings, or has the files already.
+    """
+    folder = run_folder(settings, runs)
+    file = folder / f"{name}.npz"
+    if file.exists() and not overwrite:
+        raise RunFolderError(f"{file} exists already; choose another --name, or replace it with --overwrite")
+    device, dtype = resolve_device(settings.device), getattr(torch, settings.dtype)
+    model = load_model(settings, folder, device, dtype)
+    dataset = None if settings.data is None else load_data(settings.data)
+    start, end, arrays, pair_names = _choose_pairs(settings, dataset, model, device, dtype)
+    manifold = PullbackManifold(model.decoder, Euclidean(mean=model.mean))
+
+    solutions: dict[str, GeodesicSolution] = {}
+    for entry in settings.geodesic.solvers:
+        history: list[Tensor] = []
+
+        def watch(p: Progress, name: str = entry.name, history: list[Tensor] = history) -> None:
+            history.append(p.energy.cpu())
+            if callback is not None:
+                callback(name, p)
+
+        solution = solve(
+            manifold,
+            start,
+            end,
+            solver=_solver(entry, model),
+            segments=settings.geodesic.segments,
+            tol=settings.geodesic.tol,
+            max_steps=settings.geodesic.max_steps,
+            callback=watch,
+        )
+        solutions[entry.name] = solution
+        arrays[f"{entry.name}/energy_history"] = torch.stack(history).numpy()
+        for field in fields(solution):
+            arrays[f"{entry.name}/{field.name}"] = to_numpy(getattr(solution, field.name))
+    if dataset is not None and model.encoder is not None:
+        arrays["encodings"] = to_numpy(_encode(model, dataset.test, device, dtype))
+        if dataset.test.labels is not None:
+            arrays["labels"] = to_numpy(dataset.test.labels)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / f"{name}.yaml", settings_to_yaml(settings))
+    write_npz(file, arrays)
+    return SolveResult(solutions, pair_names, file)
+
+
+# --- settings to objects ----------------------------------------------------------------------
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` to CUDA where there is one, else the CPU; refuses CUDA where there is none."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(name)
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise InputError(
+            f"device: {name!r} was asked for and {torch.cuda.device_count()} CUDA devices were found; "
+            "use device=cpu or device=auto"
+        )
+    return device
+
+
+def _solver(entry: GradientDescentSettings, model: Model) -> GradientDescent:
+    if entry.direction == "encoder" and model.encoder is None:
+        raise SettingsError(f"geodesic.solvers ({entry.name}): direction encoder needs model.encoder")
+    return GradientDescent(
+        direction=entry.direction,
+        encoder=model.encoder if entry.direction == "encoder" else None,
+        step_size=entry.step_size,
+        preconditioned=entry.preconditioned,
+        epsilon=entry.epsilon,
+        jvp_method=entry.jvp_method,
+    )
+
+
+def load_model(settings: Settings, folder: Path, device: torch.device, dtype: torch.dtype) -> Model:
+    """The decoder of the settings: the VAE of the run folder, or the user's own.
+
+    Raises:
+        RunFolderError: The folder is missing or was trained with other settings.
+        CheckpointError: Its weights cannot be read.
+    """
+    if isinstance(settings.model, ImportedModelSettings):
+        own = settings.model
+        mean = torch.sigmoid if own.output == "sigmoid" else Euclidean().mean
+        decoder = import_network("model.import", own.import_, own.weights, device, dtype)
+        encoder = None
+        if own.encoder is not None:
+            encoder = import_network("model.encoder", own.encoder, own.encoder_weights, device, dtype)
+        return Model(decoder, mean, encoder, own.latent_size)
+    if not folder.is_dir():
+        raise RunFolderError(f"{folder} does not exist; run `geodesic train` with this configuration first")
+    if not trained_with(settings, folder):
+        raise RunFolderError(
+            f"{folder} holds no weights trained with these settings (seed, data, model, training); run "
+            "`geodesic train` with --resume or --overwrite, or give the run another name"
+        )
+    vae = VAE.load(folder).to(device=device, dtype=dtype)
+    return Model(vae.decode, vae.likelihood.mean, vae.encode, settings.model.latent_size)
+
+
+def _encode(model: Model, split: Split, device: torch.device, dtype: torch.dtype) -> Tensor:
+    assert model.encoder is not None
+    with torch.no_grad():
+        rows = split.values.to(dtype).split(1000)
+        encodings = torch.cat([model.encoder(part.to(device)) for part in rows])
+    if encodings.shape != (len(split), model.latent_size):
+        raise DecoderError(
+            f"encoder: expected latent points of shape {(len(split), model.latent_size)}, got "
+            f"{tuple(encodings.shape)}; check model.latent_size"
+        )
+    return encodings
+
+
+def _choose_pairs(
+    settings: Settings, dataset: Dataset | None, model: Model, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, dict[str, NDArray], list[str]]:
+    pairs = settings.pairs
+    if isinstance(pairs, FilePairs):
+        first, second = read_points(pairs, model.latent_size)
+        start, end = (torch.as_tensor(points).to(device, dtype) for points in (first, second))
+        return start, end, {"start": first, "end": second}, [str(i) for i in range(len(first))]
+
+    if dataset is None or model.encoder is None:
+        raise SettingsError(
+            f"pairs.kind: {pairs.kind!r} picks rows of the test data and encodes them, so it needs data and an "
+            "encoder; use pairs: {kind: file, path: points.npz} to give latent points"
+        )
+    rows = choose_rows(pairs, dataset.test)
+    encodings = _encode(model, dataset.test, device, dtype)
+    start, end = encodings[rows[:, 0]], encodings[rows[:, 1]]
+    labels = dataset.test.labels
+    names = [f"{i} to {j}" for i, j in rows]
+    if labels is not None:
+        names = [f"{n} ({labels[i]} to {labels[j]})" for n, (i, j) in zip(names, rows, strict=True)]
+    return start, end, {"start": to_numpy(start), "end": to_numpy(end), "rows": rows}, names
+
+
+# --- files ------------------------------------------------------------------------------------
+
+
+def _same_training(a: Settings, b: Settings) -> bool:
+    return all(getattr(a, key) == getattr(b, key) for key in ("seed", "data", "model", "training"))
+
+
+def _require_resumable(settings: Settings, folder: Path) -> None:
+    if not (folder / "config.yaml").is_file() or not (folder / "last.ckpt").is_file():
+        raise RunFolderError(f"{folder}: nothing to resume; train without --resume")
+    before = load_settings(folder / "config.yaml")
+    for key in ("seed", "data", "model"):
+        if getattr(settings, key) != getattr(before, key):
+            raise RunFolderError(
+                f"{folder} was begun with other settings of `{key}`; resume with {folder / 'config.yaml'}, or "
+                "start anew with --overwrite"
+            )
+
+
+def _record(settings: Settings) -> dict[str, Any]:
+    return {
+        "geodesic": geodesic.__version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "seed": settings.seed,
+    }
+
+
+def to_numpy(x: Any) -> NDArray:
+    return x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
+
+
+@contextlib.contextmanager
+def _new_folder(folder: Path) -> Iterator[None]:
+    """Leave nothing behind where the work failed before there was a checkpoint to go on from."""
+    existed = folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        if not existed and not (folder / "last.ckpt").exists():
+            shutil.rmtree(folder)
+        raise

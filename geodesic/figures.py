@@ -1,0 +1,121 @@
+"""The pictures of a run, from its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from geodesic.config import load_settings
+from geodesic.errors import RunFolderError
+from geodesic.experiment import Model, load_model, resolve_device, to_numpy
+from geodesic.files import read_npz, replacing
+from geodesic.geometry.path import straight_path
+from geodesic.plots import plot_energy, plot_latent, plot_strip
+
+__all__ = ["plot_run"]
+
+
+def plot_run(folder: str | Path, *, name: str = "geodesics", overwrite: bool = False) -> list[Path]:
+    """Draw the pictures of a run into `figures/NAME/`: latent plane, energies, one strip of outputs a pair.
+
+    Args:
+        folder: The run folder.
+        name: Which results to draw, as given to `solve_pairs`.
+        overwrite: Replace pictures that exist.
+
+    Returns:
+        The files written.
+
+    Raises:
+        RunFolderError: The folder has no results of that name, or has pictures of them already.
+    """
+    folder = Path(folder)
+    file = folder / f"{name}.npz"
+    if not file.is_file() or not (folder / f"{name}.yaml").is_file():
+        raise RunFolderError(f"{file}: no results to draw; run `geodesic solve` first")
+    target = folder / "figures" / name
+    if target.exists() and not overwrite:
+        raise RunFolderError(f"{target} exists already; replace it with --overwrite")
+    settings = load_settings(folder / f"{name}.yaml")
+    arrays = read_npz(file)
+    methods = [entry.name for entry in settings.geodesic.solvers]
+    best = _best_paths(arrays, methods, file)
+    straight = straight_path(
+        torch.as_tensor(arrays["start"]), torch.as_tensor(arrays["end"]), settings.geodesic.segments
+    ).numpy()
+
+    device, dtype = resolve_device(settings.device), getattr(torch, settings.dtype)
+    model = load_model(settings, folder, device, dtype)
+    outputs = {"straight": _decode(model, straight, device), "geodesic": _decode(model, best["path"], device)}
+
+    figures = {
+        "energy.png": plot_energy({method: arrays[f"{method}/energy_history"] for method in methods}),
+    }
+    flat, axis_names = _plane(arrays.get("encodings"), straight, best["path"])
+    if flat is not None:
+        figures["latent.png"] = plot_latent(*flat[:1], arrays.get("labels"), *flat[1:], axis_names)
+    for pair in range(len(straight)):
+        figures[f"strip_{pair:03d}.png"] = plot_strip(
+            outputs["straight"][pair],
+            outputs["geodesic"][pair],
+            float(arrays[f"{methods[0]}/straight_length"][pair]),
+            float(best["length"][pair]),
+        )
+    target.mkdir(parents=True, exist_ok=True)
+    for stale in target.glob("*.png"):
+        stale.unlink()
+    written = []
+    for file_name, figure in figures.items():
+        with replacing(target / file_name) as temporary:
+            figure.savefig(temporary, format="png")
+        written.append(target / file_name)
+    return written
+
+
+def _best_paths(arrays: dict[str, NDArray], methods: list[str], file: Path) -> dict[str, NDArray]:
+    """For each pair the shortest converged path, or the shortest of all where none converged."""
+    try:
+        lengths = np.stack([arrays[f"{m}/length"] for m in methods])
+        converged = np.stack([arrays[f"{m}/converged"] for m in methods])
+        paths = np.stack([arrays[f"{m}/path"] for m in methods])
+    except KeyError as error:
+        raise RunFolderError(f"{file}: lacks {error}; run `geodesic solve` again with --overwrite") from None
+    penalised = np.where(converged | ~converged.any(0), lengths, np.inf)
+    chosen = penalised.argmin(0)
+    pair = np.arange(len(chosen))
+    return {"path": paths[chosen, pair], "length": lengths[chosen, pair]}
+
+
+def _decode(model: Model, path: NDArray, device: torch.device) -> NDArray:
+    z = torch.as_tensor(path).to(device)
+    with torch.no_grad():
+        x = model.mean(model.decoder(z.reshape(-1, z.shape[-1])))
+    return to_numpy(x.reshape(*z.shape[:-1], *x.shape[1:]))
+
+
+def _plane(
+    encodings: NDArray | None, straight: NDArray, best: NDArray
+) -> tuple[tuple[NDArray | None, NDArray, NDArray] | None, tuple[str, str]]:
+    """Two coordinates to draw: the latent ones, or the first principal components of the encodings."""
+    d = straight.shape[-1]
+    if d == 2:
+        return (encodings, straight, best), ("$z_1$", "$z_2$")
+    if d == 1:
+        return None, ("", "")
+    from sklearn.decomposition import PCA
+
+    cloud = best.reshape(-1, d) if encodings is None else encodings
+    pca = PCA(2).fit(cloud)
+
+    def project(a: NDArray) -> NDArray:
+        return pca.transform(a.reshape(-1, d)).reshape(*a.shape[:-1], 2)
+
+    share = 100 * pca.explained_variance_ratio_
+    names = (f"principal component 1 ({share[0]:.0f} %)", f"principal component 2 ({share[1]:.0f} %)")
+    flat = None if encodings is None else project(encodings)
+    return (flat, project(straight), project(best)), names
+
+

@@ -1,0 +1,1 @@
+"""What is measured: output geometries, manifolds, paths and their energy. No networks, no loops."""

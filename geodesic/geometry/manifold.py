@@ -1,0 +1,188 @@
+"""Manifolds: a latent space together with the geometry that a decoder gives it.
+
+A manifold knows local quantities only. It never solves and knows no network: its decoder is a function.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from geodesic.autodiff import jacobian, jvp
+from geodesic.errors import DecoderError
+from geodesic.geometry.outputs import Euclidean, OutputGeometry
+
+__all__ = ["EmbeddedManifold", "Manifold", "PullbackManifold"]
+
+
+class Manifold(ABC):
+    """Latent space with a Riemannian metric G(z).
+
+    Two primitives suffice to find geodesics: the metric tensor, and the squared chords between the
+    neighbours of a path. The squared norm of a vector has its own method, because it is often far cheaper
+    than the whole tensor. Solvers, energies and lengths use nothing else.
+    """
+
+    @abstractmethod
+    def metric_tensor(self, z: Tensor) -> Tensor:
+        """G(z), (*batch, d, d), symmetric, at points z, (*batch, d)."""
+
+    @abstractmethod
+    def squared_norm(self, z: Tensor, v: Tensor) -> Tensor:
+        """v^T G(z) v, (*batch,), for vectors v, (*batch, d), at points z, (*batch, d)."""
+
+    @abstractmethod
+    def squared_chords(self, path: Tensor) -> Tensor:
+        """Squared distance between neighbours, (*batch, T), along paths, (*batch, T + 1, d)."""
+
+
+class EmbeddedManifold(Manifold):
+    """A manifold given by an embedding x(z) into Euclidean space: G = J^T J with J the Jacobian of x.
+
+    Only `embed` is left to write.
+    """
+
+    @abstractmethod
+    def embed(self, z: Tensor) -> Tensor:
+        """x(z), (*batch, ...): points of Euclidean space of any event shape, for points z, (*batch, d)."""
+
+    @final
+    def metric_tensor(self, z: Tensor) -> Tensor:
+        J = self.jacobian(z)
+        return J.mT @ J
+
+    @final
+    def squared_norm(self, z: Tensor, v: Tensor) -> Tensor:
+        d = z.shape[-1]
+        rows = jvp(self.embed, z.reshape(-1, d), v.reshape(-1, d))
+        return rows.flatten(1).square().sum(-1).reshape(z.shape[:-1])
+
+    @final
+    def squared_chords(self, path: Tensor) -> Tensor:
+        x = self.embed(path).flatten(path.dim() - 1)
+        return x.diff(dim=-2).square().sum(-1)
+
+    @final
+    def jacobian(self, z: Tensor) -> Tensor:
+        """J, (*batch, D, d), with the event shape of the embedding flattened to D, at z, (*batch, d)."""
+        d = z.shape[-1]
+        J = jacobian(self.embed, z.reshape(-1, d)).flatten(1, -2)
+        return J.reshape(*z.shape[:-1], *J.shape[1:])
+
+
+@final
+class PullbackManifold(EmbeddedManifold):
+    """Latent space with the geometry that a decoder g pulls back: x(z) = phi(g(z)), G = J^T J.
+
+    Warning:
+        A decoder in training mode is refused: batch normalisation couples the rows of a batch, which falsifies
+        every product with the Jacobian, and dropout makes the metric random.
+
+    Reference:
+        H. Shao, A. Kumar, P. T. Fletcher, The Riemannian Geometry of Deep Generative Models, 2017.
+
+    Args:
+        decoder: Row-wise function g, (N, d) to (N, ...). A module should be in evaluation mode.
+        outputs: Geometry phi of the decoder's outputs; Euclidean distance by default.
+
+    Raises:
+        DecoderError: The decoder cannot be called, or is a module in training mode with layers that behave
+            differently there.
+
+    Example:
+        >>> import torch, geodesic
+        >>> paraboloid = lambda z: torch.cat([z, (z * z).sum(1, keepdim=True)], dim=1)
+        >>> geodesic.PullbackManifold(paraboloid).metric_tensor(torch.tensor([1.0, 0.0]))
+        tensor([[5., 0.],
+                [0., 1.]])
+    """
+
+    def __init__(self, decoder: Callable[[Tensor], Tensor], outputs: OutputGeometry | None = None) -> None:
+        if not callable(decoder):
+            raise DecoderError(
+                f"decoder: expected a function from (N, d) to (N, ...), got {type(decoder).__name__}"
+            )
+        _require_evaluation_mode(decoder)
+        self.decoder = decoder
+        self.outputs = Euclidean() if outputs is None else outputs
+
+    def embed(self, z: Tensor) -> Tensor:
+        x = self.outputs.embed(self.decoder(z.reshape(-1, z.shape[-1])))
+        return x.reshape(*z.shape[:-1], *x.shape[1:])
+
+    def __repr__(self) -> str:
+        name = getattr(self.decoder, "__name__", type(self.decoder).__name__)
+        return f"PullbackManifold({name}, {self.outputs})"
+
+
+_UNLIKE_IN_TRAINING = (
+    nn.modules.batchnorm._BatchNorm,
+    nn.modules.dropout._DropoutNd,
+    nn.modules.instancenorm._InstanceNorm,
+)
+
+
+def _require_evaluation_mode(decoder: object) -> None:
+    # A bound method, such as `vae.decode`, is as much in training mode as the module that it belongs to.
+    owner = decoder if isinstance(decoder, nn.Module) else getattr(decoder, "__self__", None)
+    if not isinstance(owner, nn.Module):
+        return
+    for name, module in owner.named_modules():
+        if module.training and isinstance(module, _UNLIKE_IN_TRAINING):
+            kind = type(module).__name__
+            raise DecoderError(
+                f"decoder: its layer {name or kind!r} ({kind}) is in training mode, where the rows of a batch "
+                "are coupled or random; call decoder.eval() first"
+            )
+
+
+def check_manifold(manifold: Manifold, points: Tensor) -> None:
+    """Refuse a manifold that cannot be used at these points: a decoder of another size, coupled rows.
+
+    Args:
+        manifold: The manifold.
+        points: Points that it should take, (N, d), with N at least 1.
+
+    Raises:
+        DecoderError: The decoder fails on the points, returns values that are not finite, has a random
+            output, or lets the rows of a batch influence each other.
+    """
+    if isinstance(manifold, PullbackManifold):
+        _require_evaluation_mode(manifold.decoder)  # it may have changed since the manifold was made
+    d, one = points.shape[-1], points[:1]
+    batch = torch.cat([points, points[:1] + 1])  # a second, different row, even where points has one only
+    try:
+        with torch.no_grad():
+            alone = manifold.metric_tensor(one)
+            together = manifold.metric_tensor(batch)
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DecoderError(
+            f"decoder: it failed on points of shape {tuple(batch.shape)}, {points.dtype} on {points.device} "
+            f"({reason}); check that its latent size is {d} and that its dtype and device are those of the "
+            "endpoints (decoder.to(start))"
+        ) from error
+    if alone.shape != (1, d, d) or together.shape != (len(batch), d, d):
+        raise DecoderError(
+            f"decoder: {len(batch)} points of size {d} did not give {len(batch)} outputs; it must map (N, d) "
+            "to (N, ...), one row for each"
+        )
+    if not (torch.isfinite(together[: len(points)]).all()):
+        row = int((~torch.isfinite(together[: len(points)]).flatten(1).all(1)).nonzero()[0])
+        raise DecoderError(
+            f"decoder: its output or its Jacobian is not finite at {points[row].tolist()}; check the weights "
+            "and whether the endpoints lie where the decoder was trained"
+        )
+    scale = alone.abs().amax().clamp_min(torch.finfo(alone.dtype).tiny)
+    error_size = float((together[:1] - alone).abs().amax() / scale)
+    # Rounding differs between batch sizes; coupling and randomness are larger by orders of magnitude.
+    if error_size > 1e4 * torch.finfo(alone.dtype).eps:
+        raise DecoderError(
+            f"decoder: the first row's metric changes by {error_size:.1e} (relative) when other rows join "
+            "the batch, so its rows are coupled or its output is random; put batch normalisation and dropout "
+            "into evaluation mode (decoder.eval())"
+        )

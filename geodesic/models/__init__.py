@@ -1,0 +1,1 @@
+"""What is learned: networks, likelihoods, variational autoencoders and their training. No geometry."""

@@ -1,0 +1,228 @@
+"""The parts of training that need Lightning; imported only where training starts."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as lightning
+import numpy as np
+import torch
+from jaxtyping import Float
+from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
+
+from geodesic.config import TrainingSettings
+from geodesic.models.checkpoint import write_file
+from geodesic.models.vae import ELBO, VAE
+
+LAST = "last.ckpt"
+METRICS = "metrics.csv"
+
+
+def stream(*parts: int) -> int:
+    """A seed from several numbers, such that neighbouring numbers give unrelated random streams."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
+
+
+class Batches:
+    """Batches of a tensor in memory; each rank of a distributed run takes its share of every epoch.
+
+    The order of an epoch depends on the seed and the number of the epoch only, which is what makes a
+    resumed run equal to an uninterrupted one. A loader with workers would cost more than such small steps.
+
+    Args:
+        values: The rows, (N, *event).
+        batch_size: Rows a batch; the last one may be smaller.
+        seed: Seed of the order; None keeps the rows in order.
+        epoch: Gives the number of the current epoch, from 0.
+        rank, ranks: Which share, of how many.
+    """
+
+    def __init__(
+        self,
+        values: Float[Tensor, "N *event"],
+        batch_size: int,
+        seed: int | None,
+        epoch: Callable[[], int],
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        self.values, self.batch_size, self.seed, self.epoch = values, batch_size, seed, epoch
+        self.rank, self.ranks = rank, ranks
+
+    def __len__(self) -> int:
+        return -(-(len(self.values) // self.ranks) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        order = torch.arange(len(self.values))
+        if self.seed is not None:
+            generator = torch.Generator().manual_seed(stream(self.seed, self.epoch(), 0))
+            order = torch.randperm(len(self.values), generator=generator)
+        # Shares of equal length: ranks that step a different number of times would wait for ever.
+        share = order[self.rank :: self.ranks][: len(self.values) // self.ranks]
+        for rows in share.split(self.batch_size):
+            yield self.values[rows]
+
+
+class VAETraining(lightning.LightningModule):
+    """Adam on the negative ELBO, with KL warm-up, early stopping and a table of metrics.
+
+    Args:
+        vae: Trained in place.
+        settings: How to train.
+        train, validation: Rows, (N, *event).
+        seed: Seed of the order of rows and of the noise.
+        folder: Where metrics.csv and last.ckpt go.
+        identity: What must agree for a run to be resumed; kept in the checkpoint.
+    """
+
+    def __init__(
+        self,
+        vae: VAE,
+        settings: TrainingSettings,
+        train: Float[Tensor, "N *event"],
+        validation: Float[Tensor, "M *event"],
+        seed: int,
+        folder: Path,
+        identity: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        self.vae, self.settings, self.seed, self.folder, self.identity = vae, settings, seed, folder, identity
+        self.train_values, self.validation_values = train, validation
+        self.history: list[dict[str, float]] = []
+        self.best: float | None = None
+        self.best_epoch = -1
+        self.best_weights: dict[str, Tensor] = {}
+        self.waited = 0
+        self._sums: dict[str, Tensor] = {}
+
+    @property
+    def epoch(self) -> int:
+        """Number of the current epoch, from 0: Lightning's own lags behind in its last hook."""
+        return len(self.history)
+
+    @property
+    def kl_weight(self) -> float:
+        """beta of the current epoch."""
+        warmup = self.settings.kl_warmup_epochs
+        return self.settings.kl_weight * (min(1.0, self.epoch / warmup) if warmup else 1.0)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.vae.parameters(), lr=self.settings.learning_rate)
+
+    def train_dataloader(self) -> Batches:
+        return self._batches(self.train_values, self.settings.batch_size, self.seed)
+
+    def val_dataloader(self) -> Batches:
+        return self._batches(self.validation_values, max(1000, self.settings.batch_size), None)
+
+    def _batches(self, values: Tensor, batch_size: int, seed: int | None) -> Batches:
+        rank, ranks = self.trainer.global_rank, self.trainer.world_size
+        return Batches(values, batch_size, seed, lambda: self.epoch, rank, ranks)
+
+    def on_train_start(self) -> None:
+        self._stop_if_waited_enough()
+
+    def on_train_epoch_start(self) -> None:
+        self._sums = {}
+        self._generator = self._noise(self.epoch, 1)
+
+    def on_validation_epoch_start(self) -> None:
+        # The same noise at each epoch: less of the change from epoch to epoch is chance.
+        self._validation_generator = self._noise(0, 2)
+
+    def _noise(self, epoch: int, purpose: int) -> torch.Generator:
+        generator = torch.Generator(self.device)
+        return generator.manual_seed(stream(self.seed, epoch, purpose, self.trainer.global_rank))
+
+    def training_step(self, batch: Tensor) -> Tensor:
+        terms = self.vae.elbo(batch, self.kl_weight, self._generator)
+        self._add("train", terms)
+        return -terms.value.mean()
+
+    def validation_step(self, batch: Tensor) -> None:
+        self._add("validation", self.vae.elbo(batch, generator=self._validation_generator))
+
+    def _add(self, part: str, terms: ELBO) -> None:
+        with torch.no_grad():
+            rows = terms.kl.new_tensor(float(len(terms.kl)))
+            sums = torch.stack([terms.log_likelihood.sum(), terms.kl.sum(), rows]).double()
+        self._sums[part] = self._sums[part] + sums if part in self._sums else sums
+
+    def on_train_epoch_end(self) -> None:
+        epoch, beta = self.epoch, self.settings.kl_weight
+        row: dict[str, float] = {"epoch": epoch, "kl_weight": self.kl_weight}
+        for part in ("train", "validation"):
+            total: Any = self.trainer.strategy.reduce(self._sums[part], reduce_op="sum")
+            log_likelihood, kl, rows = total.tolist()
+            row[f"{part}_log_likelihood"] = log_likelihood / rows
+            row[f"{part}_kl"] = kl / rows
+            row[f"{part}_elbo"] = (log_likelihood - kl) / rows
+        self.history.append(row)
+        for logger in self.loggers:
+            logger.log_metrics({k: v for k, v in row.items() if k != "epoch"}, step=epoch)
+        if self.trainer.is_global_zero:
+            write_file(self.folder / METRICS, table(self.history))
+        # While beta grows, the objective is another one each epoch, and its best is not kept.
+        if self.settings.patience is not None and epoch >= self.settings.kl_warmup_epochs:
+            self._compare(epoch, row["validation_log_likelihood"] - beta * row["validation_kl"])
+
+    def _compare(self, epoch: int, objective: float) -> None:
+        if self.best is None or objective > self.best:
+            self.best, self.best_epoch, self.waited = objective, epoch, 0
+            self.best_weights = {name: weight.clone() for name, weight in self.vae.state_dict().items()}
+        else:
+            self.waited += 1
+        self._stop_if_waited_enough()
+
+    def _stop_if_waited_enough(self) -> None:
+        if self.settings.patience is not None and self.waited >= self.settings.patience:
+            self.trainer.should_stop = True
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["geodesic"] = {
+            "identity": self.identity,
+            "history": self.history,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "best_weights": self.best_weights,
+            "waited": self.waited,
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        kept = checkpoint["geodesic"]
+        self.history = list(kept["history"])
+        self.best, self.best_epoch, self.waited = kept["best"], kept["best_epoch"], kept["waited"]
+        self.best_weights = dict(kept["best_weights"])
+
+
+class KeepLast(Checkpoint):
+    """Write last.ckpt at the start and after each epoch, beside first and then renamed."""
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if not trainer.current_epoch:
+            self._save(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._save(trainer, pl_module)
+
+    def _save(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        assert isinstance(pl_module, VAETraining)
+        # Lightning's own atomic save leaves its temporary file in a folder for all users.
+        beside = pl_module.folder / f".{LAST}"
+        trainer.save_checkpoint(beside)
+        if trainer.is_global_zero:
+            beside.replace(pl_module.folder / LAST)
+
+
+def table(rows: list[dict[str, float]]) -> bytes:
+    """Rows of numbers as CSV, with a header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue().encode()

@@ -1,0 +1,121 @@
+"""Weights on disk as safetensors, beside a JSON record of the model they belong to."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from geodesic.errors import CheckpointError
+
+__all__ = ["RECORD", "WEIGHTS", "load_weights", "read_record", "save_model", "write_file"]
+
+WEIGHTS = "model.safetensors"
+RECORD = "model.json"
+
+
+def save_model(module: nn.Module, folder: str | Path, record: Mapping[str, Any]) -> None:
+    """Write `model.safetensors` and `model.json`, each whole or not at all.
+
+    Args:
+        module: Its parameters and persistent buffers are saved.
+        folder: Made if it does not exist.
+        record: What is needed to build the module again; plain JSON values.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from geodesic.models.checkpoint import read_record, save_model
+        >>> folder = tempfile.mkdtemp()
+        >>> save_model(torch.nn.Linear(2, 3), folder, {"in": 2, "out": 3})
+        >>> read_record(folder)
+        {'in': 2, 'out': 3}
+    """
+    from safetensors.torch import save
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    write_file(folder / RECORD, json.dumps(dict(record), indent=2).encode() + b"\n")
+    write_file(folder / WEIGHTS, save(tensors))
+
+
+def read_record(folder: str | Path) -> dict[str, Any]:
+    """The record that `save_model` wrote into the folder.
+
+    Raises:
+        CheckpointError: `model.json` is missing or is not a JSON mapping.
+    """
+    file = Path(folder) / RECORD
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{file}: no such file; train a model into this folder first") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{file}: not readable as JSON ({error}); train the model again") from None
+    if not isinstance(record, dict):
+        raise CheckpointError(f"{file}: expected a JSON mapping, got {type(record).__name__}; train again")
+    return record
+
+
+def load_weights(module: nn.Module, file: str | Path) -> None:
+    """Copy the weights of a safetensors file into a module, which takes on their floating point type.
+
+    Args:
+        module: Must have the same names and shapes as the file.
+        file: Written by `save_model`, or by safetensors from the `state_dict` of such a module.
+
+    Raises:
+        CheckpointError: The file is missing, truncated or made for another module.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from geodesic.models.checkpoint import load_weights, save_model
+        >>> folder, one, other = tempfile.mkdtemp(), torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
+        >>> save_model(one, folder, {})
+        >>> load_weights(other, folder + "/model.safetensors")
+        >>> torch.equal(one.weight, other.weight)
+        True
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    file = Path(file)
+    if not file.is_file():
+        raise CheckpointError(f"{file}: no such file; train a model into this folder, or check the path")
+    try:
+        found = load_file(file)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{file}: truncated, or not a safetensors file ({error}); copy it again, or train again"
+        ) from None
+    expected = module.state_dict()
+    wrong = [f"{name} is missing" for name in expected if name not in found]
+    wrong += [f"{name} is unknown" for name in found if name not in expected]
+    wrong += [
+        f"{name} is {tuple(found[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in found and found[name].shape != tensor.shape
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise CheckpointError(
+            f"{file}: made for another model ({'; '.join(wrong[:3])}{more}); "
+            "use the settings that it was trained with"
+        )
+    floating = next((tensor.dtype for tensor in found.values() if tensor.is_floating_point()), None)
+    module.to(floating)
+    module.load_state_dict(found)
+
+
+def write_file(file: Path, content: bytes) -> None:
+    """Write a file whole or not at all: beside it first, then renamed over it."""
+    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        beside.write_bytes(content)
+        beside.replace(file)
+    finally:
+        beside.unlink(missing_ok=True)

@@ -1,0 +1,143 @@
+"""Encoders and decoders: from rows to a latent Gaussian, and from latent points to parameters."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from geodesic.errors import InputError
+
+__all__ = ["ACTIVATIONS", "MLP", "MLPDecoder", "MLPEncoder"]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "relu": nn.ReLU,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+    "tanh": nn.Tanh,
+}
+
+
+class MLP(nn.Sequential):
+    """Affine layers with an activation between them.
+
+        f(x) = W_L a(... a(W_1 x + b_1) ...) + b_L
+
+    Args:
+        in_size: Length of an input row.
+        hidden_sizes: Lengths of the hidden layers, first to last; none makes f affine.
+        out_size: Length of an output row.
+        activation: A key of `ACTIVATIONS`. Geodesics need two derivatives: "relu" has only one almost
+            everywhere, the others are smooth or nearly so.
+
+    Raises:
+        InputError: A size is not a positive integer, or the activation is unknown.
+
+    Example:
+        >>> import torch
+        >>> from geodesic.models.networks import MLP
+        >>> MLP(2, (16,), 5, "elu")(torch.zeros(3, 2)).shape
+        torch.Size([3, 5])
+    """
+
+    def __init__(
+        self, in_size: int, hidden_sizes: Sequence[int], out_size: int, activation: str = "elu"
+    ) -> None:
+        sizes = (in_size, *hidden_sizes, out_size)
+        if not all(isinstance(size, int) and size > 0 for size in sizes):
+            raise InputError(f"layer sizes: expected positive integers, got {sizes}")
+        if activation not in ACTIVATIONS:
+            raise InputError(f"activation: expected one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+        layers: list[nn.Module] = []
+        for rows, columns in itertools.pairwise(sizes):
+            layers += [nn.Linear(rows, columns), ACTIVATIONS[activation]()]
+        super().__init__(*layers[:-1])
+
+
+class MLPEncoder(nn.Module):
+    """From rows to the mean and log scale of a Gaussian over latent points.
+
+        q(z | x) = N(z; m(x), diag(exp(2 s(x))))
+
+    Args:
+        event_shape: Shape of one row.
+        latent_size: Number of latent coordinates, d.
+        hidden_sizes: Lengths of the hidden layers, from the row to the latent point.
+        activation: A key of `ACTIVATIONS`.
+
+    Raises:
+        InputError: A size or the activation is refused; when called, rows have another shape.
+
+    Example:
+        >>> import torch
+        >>> from geodesic.models.networks import MLPEncoder
+        >>> mean, log_scale = MLPEncoder((1, 8, 8), 2, (16,))(torch.zeros(3, 1, 8, 8))
+        >>> mean.shape, log_scale.shape
+        (torch.Size([3, 2]), torch.Size([3, 2]))
+    """
+
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        latent_size: int,
+        hidden_sizes: Sequence[int] = (256, 256),
+        activation: str = "elu",
+    ) -> None:
+        super().__init__()
+        self.event_shape = tuple(event_shape)
+        self.latent_size = latent_size
+        self.mlp = MLP(math.prod(self.event_shape), hidden_sizes, 2 * latent_size, activation)
+
+    def forward(self, x: Tensor) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d"]]:
+        """Mean and log scale, each (N, d), of rows x, (N, *event)."""
+        if x.ndim < 1 or x.shape[1:] != self.event_shape:
+            raise InputError(
+                f"x: expected rows of shape {self.event_shape}, that is (N, "
+                f"{', '.join(map(str, self.event_shape))}), got {tuple(x.shape)}"
+            )
+        mean, log_scale = self.mlp(x.flatten(1)).chunk(2, dim=1)
+        return mean, log_scale
+
+
+class MLPDecoder(nn.Module):
+    """From latent points to the parameters of the likelihood, one for each entry of a row.
+
+    Args:
+        latent_size: Number of latent coordinates, d.
+        event_shape: Shape of one row.
+        hidden_sizes: Lengths of the hidden layers, from the latent point to the row.
+        activation: A key of `ACTIVATIONS`.
+
+    Raises:
+        InputError: A size or the activation is refused; when called, latent points have another size.
+
+    Example:
+        >>> import torch
+        >>> from geodesic.models.networks import MLPDecoder
+        >>> MLPDecoder(2, (1, 8, 8), (16,))(torch.zeros(3, 2)).shape
+        torch.Size([3, 1, 8, 8])
+    """
+
+    def __init__(
+        self,
+        latent_size: int,
+        event_shape: Sequence[int],
+        hidden_sizes: Sequence[int] = (256, 256),
+        activation: str = "elu",
+    ) -> None:
+        super().__init__()
+        self.event_shape = tuple(event_shape)
+        self.latent_size = latent_size
+        self.mlp = MLP(latent_size, hidden_sizes, math.prod(self.event_shape), activation)
+
+    def forward(self, z: Tensor) -> Float[Tensor, "N *event"]:
+        """Parameters, (N, *event), at latent points z, (N, d)."""
+        if z.ndim != 2 or z.shape[1] != self.latent_size:
+            raise InputError(f"z: expected latent points (N, {self.latent_size}), got {tuple(z.shape)}")
+        parameters: Tensor = self.mlp(z).unflatten(1, self.event_shape)
+        return parameters

@@ -1,0 +1,185 @@
+"""The variational autoencoder: an encoder h, a decoder g and the likelihood between them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from pydantic import ValidationError
+from torch import Tensor, nn
+
+from geodesic.config import VAESettings
+from geodesic.errors import CheckpointError, InputError
+from geodesic.models.checkpoint import RECORD, WEIGHTS, load_weights, read_record, save_model
+from geodesic.models.likelihoods import LIKELIHOODS
+from geodesic.models.networks import MLPDecoder, MLPEncoder
+
+__all__ = ["ELBO", "VAE", "DiagonalGaussian"]
+
+
+@dataclass(frozen=True)
+class DiagonalGaussian:
+    """A Gaussian for each row, N(mean, diag(exp(2 log_scale))).
+
+    Example:
+        >>> import torch
+        >>> from geodesic.models.vae import DiagonalGaussian
+        >>> DiagonalGaussian(torch.ones(3, 2), torch.zeros(3, 2)).kl()
+        tensor([1., 1., 1.])
+    """
+
+    mean: Float[Tensor, "N d"]
+    log_scale: Float[Tensor, "N d"]
+
+    def sample(self, generator: torch.Generator | None = None) -> Float[Tensor, "N d"]:
+        """mean + exp(log_scale) * noise, differentiable in both."""
+        mean = self.mean
+        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
+        return mean + self.log_scale.exp() * noise
+
+    def kl(self) -> Float[Tensor, " N"]:
+        """KL(N(m, e^2s) || N(0, 1)) = sum over coordinates of (m^2 + e^2s - 1) / 2 - s, in nats."""
+        m, s = self.mean, self.log_scale
+        # expm1 keeps the digits of a scale near 1, where the terms cancel.
+        return (0.5 * (m.square() + torch.expm1(2 * s)) - s).sum(-1)
+
+
+@dataclass(frozen=True)
+class ELBO:
+    """The evidence lower bound of each row and its two terms, in nats.
+
+    Args:
+        log_likelihood: log p(x | z) at one z drawn from q(z | x).
+        kl: KL(q(z | x) || p(z)) in closed form.
+        value: log_likelihood - kl_weight * kl.
+    """
+
+    log_likelihood: Float[Tensor, " N"]
+    kl: Float[Tensor, " N"]
+    value: Float[Tensor, " N"]
+
+
+class VAE(nn.Module):
+    """A variational autoencoder with the prior N(0, 1) on its latent points.
+
+        log p(x) >= E log p(x | z) - KL(q(z | x) || p(z)),   z ~ q(z | x)
+
+    Reference: Kingma, Welling, *Auto-Encoding Variational Bayes*, 2014.
+
+    Args:
+        event_shape: Shape of one row, such as (1, 28, 28).
+        settings: Sizes, activation and likelihood.
+
+    Raises:
+        InputError: `event_shape` is not a shape.
+
+    Example:
+        >>> import torch, geodesic
+        >>> from geodesic.config import VAESettings
+        >>> vae = geodesic.VAE((1, 8, 8), VAESettings(latent_size=2, hidden_sizes=(16,)))
+        >>> z = vae.encode(torch.rand(5, 1, 8, 8))
+        >>> z.shape, vae.decode(z).shape
+        (torch.Size([5, 2]), torch.Size([5, 1, 8, 8]))
+    """
+
+    def __init__(self, event_shape: Sequence[int], settings: VAESettings) -> None:
+        super().__init__()
+        self.event_shape = tuple(event_shape)
+        self.settings = settings
+        if not self.event_shape or not all(isinstance(n, int) and n > 0 for n in self.event_shape):
+            raise InputError(f"event_shape: expected positive integers, got {self.event_shape}")
+        hidden, activation = settings.hidden_sizes, settings.activation
+        self.encoder = MLPEncoder(self.event_shape, settings.latent_size, hidden, activation)
+        # The decoder mirrors the encoder.
+        self.decoder = MLPDecoder(settings.latent_size, self.event_shape, hidden[::-1], activation)
+        self.likelihood = LIKELIHOODS[settings.likelihood]()
+
+    @property
+    def latent_size(self) -> int:
+        """Number of latent coordinates, d."""
+        return self.settings.latent_size
+
+    def encode(self, x: Tensor) -> Float[Tensor, "N d"]:
+        """h(x), the mean of q(z | x), at rows x, (N, *event)."""
+        return self.encode_distribution(x).mean
+
+    def encode_distribution(self, x: Tensor) -> DiagonalGaussian:
+        """q(z | x) at rows x, (N, *event)."""
+        mean, log_scale = self.encoder(x)
+        return DiagonalGaussian(mean, log_scale)
+
+    def decode(self, z: Tensor) -> Float[Tensor, "N *event"]:
+        """g(z), the parameters of the likelihood, at latent points z, (N, d)."""
+        parameters: Tensor = self.decoder(z)
+        return parameters
+
+    def elbo(self, x: Tensor, kl_weight: float = 1.0, generator: torch.Generator | None = None) -> ELBO:
+        """Estimate the evidence lower bound of each row from one latent point each.
+
+        Args:
+            x: Rows, (N, *event).
+            kl_weight: beta; the value is a bound of log p(x) from beta = 1 on.
+            generator: Source of the noise, on the device of the model.
+
+        Returns:
+            The bound and its terms, (N,) each, in nats per row.
+
+        Raises:
+            InputError: x has another shape than the model, or `kl_weight` is negative or not finite.
+
+        Example:
+            >>> import torch, geodesic
+            >>> from geodesic.config import VAESettings
+            >>> vae = geodesic.VAE((6,), VAESettings(hidden_sizes=(16,)))
+            >>> terms = vae.elbo(torch.rand(3, 6))
+            >>> torch.equal(terms.value, terms.log_likelihood - terms.kl)
+            True
+        """
+        if not (0 <= kl_weight < math.inf):
+            raise InputError(f"kl_weight: expected a finite number of at least 0, got {kl_weight}")
+        q = self.encode_distribution(x)
+        log_likelihood = self.likelihood.log_prob(self.decode(q.sample(generator)), x)
+        kl = q.kl()
+        return ELBO(log_likelihood, kl, log_likelihood - kl_weight * kl)
+
+    def save(self, folder: str | Path) -> None:
+        """Write `model.safetensors` and `model.json`, which `VAE.load` reads back."""
+        record = {"event_shape": list(self.event_shape), "settings": self.settings.model_dump(mode="json")}
+        save_model(self, folder, record)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> VAE:
+        """Read a VAE that was saved into the folder, ready for use: on the CPU and in evaluation mode.
+
+        Raises:
+            CheckpointError: Files are missing, truncated or foreign.
+
+        Example:
+            >>> import tempfile, torch, geodesic
+            >>> from geodesic.config import VAESettings
+            >>> folder, vae = tempfile.mkdtemp(), geodesic.VAE((6,), VAESettings(hidden_sizes=(16,)))
+            >>> vae.save(folder)
+            >>> z = torch.zeros(1, 2)
+            >>> torch.equal(geodesic.VAE.load(folder).decode(z), vae.decode(z))
+            True
+        """
+        record = read_record(folder)
+        try:
+            # Through JSON, where strict settings still let a list become a tuple.
+            settings = VAESettings.model_validate_json(json.dumps(record["settings"]))
+            # Without memory or initial values, so that loading leaves the random state alone.
+            with torch.device("meta"):
+                vae = cls(record["event_shape"], settings)
+        except (KeyError, TypeError, InputError, ValidationError) as error:
+            raise CheckpointError(
+                f"{Path(folder) / RECORD}: not the record of a VAE ({type(error).__name__}: {error}); "
+                "train the model again, or read it as what it is"
+            ) from None
+        vae.to_empty(device="cpu")
+        load_weights(vae, Path(folder) / WEIGHTS)
+        return vae.eval()

@@ -1,0 +1,75 @@
+"""Which points to connect: pairs of test rows, or latent points from a file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geodesic.config import FilePairs, IndexPairs, LabelPairs, RandomPairs
+from geodesic.data import Split
+from geodesic.errors import DataError, SettingsError
+from geodesic.files import read_npz
+
+__all__ = ["choose_rows", "read_points"]
+
+
+def choose_rows(pairs: IndexPairs | LabelPairs | RandomPairs, test: Split) -> NDArray:
+    """Rows of the test set to connect, (P, 2).
+
+    Args:
+        pairs: The choice: by index, by label, or at random with a seed.
+        test: The test set.
+
+    Raises:
+        SettingsError: A row or a label does not exist.
+    """
+    if isinstance(pairs, IndexPairs):
+        for i, row in enumerate(pairs.indices):
+            if max(row) >= len(test):
+                raise SettingsError(
+                    f"pairs.indices.{i}: got {list(row)}; the test set has rows 0 to {len(test) - 1}"
+                )
+        return np.array(pairs.indices)
+    generator = np.random.default_rng(pairs.seed)
+    if isinstance(pairs, LabelPairs):
+        ends = [_rows_of(test, key, label) for key, label in (("from", pairs.from_), ("to", pairs.to))]
+        return np.stack([generator.choice(e, pairs.count, replace=len(e) < pairs.count) for e in ends], axis=1)
+    if 2 * pairs.count <= len(test):
+        return generator.permutation(len(test))[: 2 * pairs.count].reshape(2, -1).T
+    # More pairs than disjoint ones exist; the ends of one pair still differ.
+    return np.stack([generator.choice(len(test), 2, replace=False) for _ in range(pairs.count)])
+
+
+def _rows_of(test: Split, key: str, label: int) -> NDArray:
+    if test.labels is None:
+        raise SettingsError("pairs.kind: 'label' needs data with labels; use random or index")
+    labels = test.labels.numpy()
+    rows = np.flatnonzero(labels == label)
+    if not len(rows):
+        raise SettingsError(f"pairs.{key}: no test row has label {label}; present: {np.unique(labels).tolist()}")
+    return rows
+
+
+def read_points(pairs: FilePairs, latent_size: int) -> tuple[NDArray, NDArray]:
+    """Latent points to connect, from an .npz with `start` and `end`, both (P, latent_size).
+
+    Raises:
+        DataError: The file cannot be read, or its arrays have another shape or dtype.
+    """
+    file = Path(os.path.expandvars(pairs.path))
+    arrays = read_npz(file)
+    if {"start", "end"} - set(arrays):
+        raise DataError(f"{file}: expected arrays `start` and `end`, got {sorted(arrays)}")
+    start, end = arrays["start"], arrays["end"]
+    for key, a in (("start", start), ("end", end)):
+        if a.ndim != 2 or a.shape[1] != latent_size or a.dtype.kind != "f" or not len(a):
+            raise DataError(
+                f"{file}: expected `{key}` of shape (P, {latent_size}) and floating point dtype, got shape "
+                f"{a.shape} and {a.dtype}"
+            )
+    if len(start) != len(end):
+        raise DataError(f"{file}: expected as many starts as ends, got {len(start)} and {len(end)}")
+    return start, end

@@ -1,0 +1,179 @@
+"""Pictures of interpolated paths. Each function returns a matplotlib figure and touches no global state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["plot_energy", "plot_latent", "plot_strip"]
+
+# Okabe and Ito's colours can be told apart by colour-blind readers; markers and dashes carry the rest.
+_GEODESIC, _STRAIGHT = "#000000", "#D55E00"
+_DASHES = ["-", "--", ":", "-."]
+_LINE_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
+_MARKERS = ["o", "s", "^", "v", "D", "P", "X", "<", ">", "*"]
+
+
+def plot_latent(
+    encodings: NDArray | None,
+    labels: NDArray | None,
+    straight: NDArray,
+    geodesic: NDArray,
+    axis_names: Sequence[str] = ("$z_1$", "$z_2$"),
+) -> Figure:
+    """Latent points coloured by label, with straight (dashed) and geodesic (solid) paths.
+
+    Args:
+        encodings: Points of the background, (N, 2), or None.
+        labels: Their classes, (N,), or None.
+        straight: Nodes of straight paths, (P, T + 1, 2).
+        geodesic: Nodes of geodesics, (P, T + 1, 2).
+        axis_names: What the two coordinates are.
+
+    Returns:
+        The figure.
+    """
+    figure, (axes,) = _figure(1, width=5.0, height=4.4)
+    if encodings is not None and labels is not None:
+        colours = _label_colours()
+        for k, label in enumerate(np.unique(labels)):
+            points = encodings[labels == label]
+            axes.scatter(
+                *points.T,
+                s=9,
+                alpha=0.55,
+                linewidths=0,
+                color=colours[k % len(colours)],
+                marker=_MARKERS[k % len(_MARKERS)],
+                label=str(label),
+            )
+    elif encodings is not None:
+        axes.scatter(*encodings.T, s=9, alpha=0.4, linewidths=0, color="#999999", label="data")
+    for i, (a, b) in enumerate(zip(straight, geodesic, strict=True)):
+        axes.plot(
+            *a.T, color=_STRAIGHT, ls=(0, (3, 1.5)), lw=1.3, label="straight" if i == 0 else None
+        )
+        axes.plot(*b.T, color=_GEODESIC, lw=1.8, label="geodesic" if i == 0 else None)
+        axes.plot(*b[[0, -1]].T, "o", color="white", markeredgecolor=_GEODESIC, ms=5, zorder=4)
+        offset = 5 if b[0, 1] >= b[-1, 1] else -11
+        axes.annotate(
+            str(i),
+            b[0],
+            xytext=(4, offset),
+            textcoords="offset points",
+            fontsize=9,
+            fontweight="bold",
+            bbox={"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.75},
+        )
+    axes.set_xlabel(axis_names[0])
+    axes.set_ylabel(axis_names[1])
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9, markerscale=1.8)
+    return figure
+
+
+def plot_strip(
+    straight: NDArray,
+    geodesic: NDArray,
+    straight_length: float,
+    geodesic_length: float,
+    columns: int = 11,
+) -> Figure:
+    """Decoded outputs along the straight path and along the geodesic, at equal times.
+
+    Args:
+        straight: Decoded means along the straight path, (T + 1, C, H, W), (T + 1, H, W) or vectors (T + 1, D).
+        geodesic: The same along the geodesic.
+        straight_length: Riemannian length of the straight path.
+        geodesic_length: Riemannian length of the geodesic.
+        columns: Number of outputs to show.
+
+    Returns:
+        The figure.
+    """
+    chosen = np.linspace(0, len(straight) - 1, min(columns, len(straight))).round().astype(int)
+    names = [f"straight\nlength {straight_length:.3f}", f"geodesic\nlength {geodesic_length:.3f}"]
+    images = straight.ndim in (3, 4)
+    figure, axes = _figure(2, width=7.0, height=1.9 if images else 3.2, rows=2)
+    for row, (name, outputs) in enumerate(zip(names, (straight, geodesic), strict=True)):
+        ax = axes[row]
+        if images:
+            strip = np.concatenate([_as_image(outputs[i]) for i in chosen], axis=1)
+            height, width = _as_image(outputs[0]).shape[:2]
+            ax.imshow(strip, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+            ax.set_xticks((np.arange(len(chosen)) + 0.5) * width - 0.5)
+            for k in range(1, len(chosen)):
+                ax.axvline(k * width - 0.5, color="white", lw=1.5)
+            ax.set_yticks([height / 2 - 0.5], [name])
+        else:
+            both = np.concatenate([straight, geodesic])
+            ax.imshow(outputs[chosen].T, aspect="auto", cmap="viridis", vmin=both.min(), vmax=both.max())
+            ax.set_xticks(np.arange(len(chosen)))
+            ax.set_yticks([])
+            ax.set_ylabel(name)
+        ax.set_xticklabels([f"{t:.1f}" for t in chosen / (len(straight) - 1)] if row == 1 else [])
+        ax.tick_params(length=0)
+        for side in ax.spines.values():
+            side.set_visible(False)
+    axes[-1].set_xlabel("time $t$ along the path")
+    return figure
+
+
+def plot_energy(histories: Mapping[str, NDArray]) -> Figure:
+    """Relative energy above the lowest known of each pair against the step, one line a pair, one style a method.
+
+    Args:
+        histories: Method name to energies, (S + 1, P), from before the first step to after the last.
+
+    Returns:
+        The figure.
+    """
+    figure, (axes,) = _figure(1, width=5.0, height=3.4)
+    best = np.min([np.nanmin(energy, axis=0) for energy in histories.values()], axis=0)
+    for k, (name, energy) in enumerate(histories.items()):
+        excess = energy / np.where(best > 0, best, 1) - 1
+        style = {"color": _LINE_COLOURS[k % len(_LINE_COLOURS)], "ls": _DASHES[k % len(_DASHES)], "lw": 1.1}
+        for pair in range(energy.shape[1]):
+            steps = np.arange(len(energy)) + 1  # so that the start is seen on a logarithmic axis
+            axes.plot(steps, excess[:, pair] + 1e-12, alpha=0.75, label=name if pair == 0 else None, **style)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=1e-8)
+    axes.set_xlabel("step + 1")
+    axes.set_ylabel("energy above the pair's lowest (relative)")
+    axes.legend(frameon=False, fontsize=9, loc="lower left")
+    return figure
+
+
+def _figure(count: int, width: float, height: float, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    # Without pyplot: no global list of figures, no display needed.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=200)
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, count // rows, squeeze=False)
+    axes = list(grid.ravel())
+    for ax in axes:
+        ax.tick_params(labelsize=9)
+    return figure, axes
+
+
+def _label_colours() -> list[tuple[float, ...]]:
+    from matplotlib import colormaps
+
+    return list(colormaps["tab10"].colors)  # type: ignore[attr-defined]
+
+
+def _as_image(output: NDArray) -> NDArray:
+    """(C, H, W) or (H, W) to what imshow takes."""
+    if output.ndim == 3:
+        output = np.moveaxis(output, 0, -1)
+        output = output[..., 0] if output.shape[-1] == 1 else output[..., :3]
+    return np.clip(output, 0, 1)

@@ -1,0 +1,212 @@
+"""Gradient descent on the path energy, along the decoder's gradient or Shao et al.'s encoder direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from geodesic.errors import InputError
+from geodesic.geometry.energy import encoder_direction, energy_and_gradient, path_energy
+from geodesic.geometry.manifold import EmbeddedManifold, Manifold
+from geodesic.solvers.solution import Status
+from geodesic.solvers.solver import Solver
+
+__all__ = ["GradientDescent"]
+
+_SUFFICIENT_DECREASE = 1e-4  # Armijo's constant; near 1 it would refuse every step
+_MAX_HALVINGS = 40
+_MAX_GROWTH = 10.0
+
+
+class _State(NamedTuple):
+    path: Tensor  # (P, T + 1, d)
+    energy: Tensor  # (P,)
+    gradient: Tensor  # (P, T - 1, d)
+    alpha: Tensor  # (P,), the step to try next
+    status: Tensor  # (P,)
+
+
+@dataclass(frozen=True)
+class GradientDescent(Solver[_State]):
+    """z_i <- z_i - alpha p_i, with p the energy gradient or the encoder direction, preconditioned or not.
+
+    The gradient's condition number grows with T^2, that of the 1-D Laplacian in time. Preconditioning divides
+    it out: p = (T K)^{-1} dE/dz with K = tridiag(-1, 2, -1), at the price of two cumulative sums.
+
+    Without a fixed step, each pair keeps its own: Barzilai and Borwein's for the decoder, twice the last
+    one for the encoder, halved until the energy falls (Armijo's rule for the decoder).
+
+    Warning:
+        The encoder direction does not find geodesics in general, see `encoder_direction`. `solve` never
+        takes its zeros for convergence.
+
+    Reference:
+        H. Shao, A. Kumar, P. T. Fletcher, The Riemannian Geometry of Deep Generative Models, 2017, algorithm 1;
+        J. Barzilai, J. M. Borwein, Two-Point Step Size Gradient Methods, 1988.
+
+    Args:
+        direction: `decoder` for the gradient, `encoder` for Shao et al.'s encoder form.
+        encoder: Row-wise function h from embedded outputs (N, ...) to latent points (N, d); required by
+            `direction="encoder"`.
+        step_size: A fixed alpha; by default backtracking for each path.
+        preconditioned: Whether to precondition by the inverse 1-D Laplacian in time.
+        epsilon: Shao et al.'s stopping rule: a pair ends when sum_i |eta_i|^2 <= epsilon, with eta the direction
+            before preconditioning. It depends on the scale of the outputs; `solve` tests for convergence by
+            itself.
+        jvp_method: How the encoder direction is computed, `forward` or `double_vjp`.
+
+    Raises:
+        InputError: A setting is out of range, or the encoder is missing.
+
+    Example:
+        >>> import torch, geodesic
+        >>> paraboloid = geodesic.PullbackManifold(lambda z: torch.cat([z, (z * z).sum(1, True)], dim=1))
+        >>> a, b = torch.tensor([1.0, 0.0]), torch.tensor([-0.5, 1.0])
+        >>> solution = geodesic.solve(paraboloid, a, b, solver=geodesic.GradientDescent())
+        >>> print(f"{float(solution.length):.3f} of {float(solution.straight_length):.3f}")
+        2.099 of 2.543
+    """
+
+    direction: str = "decoder"
+    encoder: Callable[[Tensor], Tensor] | None = None
+    step_size: float | None = None
+    preconditioned: bool = True
+    epsilon: float | None = None
+    jvp_method: str = "forward"
+
+    check_every: ClassVar[int] = 10  # the test costs d metric products a node, many times a step
+
+    def __post_init__(self) -> None:
+        if self.direction not in ("decoder", "encoder"):
+            raise InputError(f"direction: expected 'decoder' or 'encoder', got {self.direction!r}")
+        if self.direction == "encoder" and self.encoder is None:
+            raise InputError("encoder: direction='encoder' needs the encoder h; pass encoder=vae.encode")
+        if self.jvp_method not in ("forward", "double_vjp"):
+            raise InputError(f"jvp_method: expected 'forward' or 'double_vjp', got {self.jvp_method!r}")
+        for name in ("step_size", "epsilon"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InputError(f"{name}: expected a positive number or None, got {value!r}")
+
+    def begin(self, manifold: Manifold, path: Tensor) -> _State:
+        energy, gradient = energy_and_gradient(manifold, path)
+        status = torch.zeros(len(path), dtype=torch.int64, device=path.device)
+        state = _State(path, energy, gradient, torch.ones_like(energy), status)
+        if self.step_size is not None:
+            return state._replace(alpha=torch.full_like(energy, self.step_size))
+        return state._replace(alpha=self._cauchy_step(manifold, state))
+
+    def step(self, manifold: Manifold, state: _State) -> _State:
+        eta = self._direction(manifold, state)
+        obeyed = torch.zeros_like(state.status, dtype=torch.bool)
+        if self.epsilon is not None:
+            obeyed = eta.square().sum((-2, -1)) <= self.epsilon
+        p = inverse_laplacian(eta) if self.preconditioned else eta
+
+        if self.step_size is not None:
+            path = _moved(state.path, state.alpha, p)
+            failed = torch.zeros_like(obeyed)
+        else:
+            path, alpha, failed = self._backtrack(manifold, state, p)
+            state = state._replace(alpha=alpha)
+        energy, gradient = energy_and_gradient(manifold, path)
+        finite = energy.isfinite() & gradient.isfinite().all(-1).all(-1)
+
+        status = torch.where(finite, state.status, Status.DIVERGED)
+        status = torch.where(failed, Status.STALLED, status)
+        status = torch.where(obeyed, Status.OWN_RULE, status)
+        kept = (status == Status.RUNNING)[:, None, None]  # a pair that ends keeps its last good path
+        moved = _State(
+            torch.where(kept, path, state.path),
+            torch.where(kept[:, 0, 0], energy, state.energy),
+            torch.where(kept, gradient, state.gradient),
+            state.alpha,
+            status,
+        )
+        return moved._replace(alpha=self._next_step_size(state, moved, p))
+
+    def _direction(self, manifold: Manifold, state: _State) -> Tensor:
+        if self.direction == "decoder":
+            return state.gradient
+        if not isinstance(manifold, EmbeddedManifold) or self.encoder is None:
+            raise InputError(
+                f"manifold: the encoder form needs points of an embedding, got {type(manifold).__name__}"
+            )
+        return encoder_direction(manifold, state.path, self.encoder, self.jvp_method)
+
+    def _cauchy_step(self, manifold: Manifold, state: _State) -> Tensor:
+        """<g, p> / <p, S p>: the minimiser along p of the Gauss-Newton model, which has the right scale."""
+        eta = self._direction(manifold, state)
+        p = inverse_laplacian(eta) if self.preconditioned else eta
+        T = state.path.shape[1] - 1
+        middle = (state.path[:, 1:] + state.path[:, :-1]) / 2
+        change = torch.nn.functional.pad(p, (0, 0, 1, 1)).diff(dim=1)
+        with torch.no_grad():
+            curvature = T * manifold.squared_norm(middle, change).sum(-1)
+        alpha = _inner(state.gradient, p) / curvature
+        # A direction of ascent or without effect gets a step too, for backtracking to refuse.
+        return torch.where((alpha > 0) & alpha.isfinite(), alpha, torch.ones_like(alpha))
+
+    def _backtrack(self, manifold: Manifold, state: _State, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Halve each pair's step until its energy falls enough; pairs that never do are marked as failed."""
+        slope = _inner(state.gradient, p) if self.direction == "decoder" else torch.zeros_like(state.energy)
+        path, alpha = state.path.clone(), state.alpha.clone()
+        rows = torch.arange(len(path), device=path.device)
+        for _ in range(_MAX_HALVINGS):
+            trial = _moved(state.path[rows], alpha[rows], p[rows])
+            with torch.no_grad():
+                energy = path_energy(manifold, trial)
+            bound = state.energy[rows] - _SUFFICIENT_DECREASE * alpha[rows] * slope[rows]
+            good = energy < bound
+            path[rows[good]] = trial[good]
+            rows = rows[~good]
+            if not len(rows):
+                break
+            alpha[rows] /= 2
+        failed = torch.zeros(len(path), dtype=torch.bool, device=path.device)
+        failed[rows] = True
+        return path, alpha, failed
+
+    def _next_step_size(self, old: _State, new: _State, p: Tensor) -> Tensor:
+        if self.step_size is not None:
+            return new.alpha
+        alpha = new.alpha
+        if self.direction == "encoder":
+            return 2 * alpha
+        # Barzilai and Borwein's <s, M s> / <s, y> with s = -alpha p, M p = g and y the change of the gradient.
+        y = new.gradient - old.gradient
+        proposal = -alpha * _inner(old.gradient, p) / _inner(y, p)
+        proposal = torch.where(proposal > 0, proposal, 2 * alpha)
+        return torch.minimum(torch.maximum(proposal, alpha / _MAX_GROWTH), alpha * _MAX_GROWTH)
+
+
+def inverse_laplacian(eta: Tensor) -> Tensor:
+    """Solve T K p = eta along the nodes, K = tridiag(-1, 2, -1), with p = 0 at both ends.
+
+    Second differences are undone by summing twice; the straight line that is left over is fixed by the ends.
+
+    Args:
+        eta: Right-hand side at the interior nodes, (*batch, T - 1, d).
+
+    Returns:
+        The solution, (*batch, T - 1, d).
+    """
+    T = eta.shape[-2] + 1
+    slope = torch.nn.functional.pad(-eta.cumsum(-2) / T, (0, 0, 1, 0))
+    p = slope.cumsum(-2)  # p_1 ... p_T up to i times the unknown first slope
+    i = torch.arange(1, T + 1, dtype=eta.dtype, device=eta.device)[:, None]
+    return (p - i / T * p[..., -1:, :])[..., :-1, :]
+
+
+def _moved(path: Tensor, alpha: Tensor, p: Tensor) -> Tensor:
+    moved = path.clone()
+    moved[:, 1:-1] -= alpha[:, None, None] * p
+    return moved
+
+
+def _inner(a: Tensor, b: Tensor) -> Tensor:
+    return (a * b).sum((-2, -1))

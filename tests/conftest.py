@@ -1,0 +1,53 @@
+"""One numerical policy for every test: float64, a fixed seed, and tolerances that follow from the dtype."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+os.environ["MPLBACKEND"] = "Agg"  # figures go to files, also where there is no display
+
+# The one place for tolerances: a few hundred roundings of numbers of order one.
+_TOLERANCES = {
+    torch.float64: {"rtol": 1e-10, "atol": 1e-12},
+    torch.float32: {"rtol": 1e-4, "atol": 1e-5},
+}
+
+
+@pytest.fixture(autouse=True)
+def _numerical_policy() -> Iterator[None]:
+    dtype, state = torch.get_default_dtype(), torch.get_rng_state()
+    torch.set_default_dtype(torch.float64)
+    torch.manual_seed(0)
+    yield
+    torch.set_default_dtype(dtype)
+    torch.set_rng_state(state)
+
+
+@pytest.fixture
+def tolerance() -> Callable[[torch.dtype], dict[str, float]]:
+    """Keywords of `torch.testing.assert_close` for a dtype: `assert_close(a, b, **tolerance(a.dtype))`."""
+    return lambda dtype: dict(_TOLERANCES[dtype])
+
+
+@pytest.fixture
+def mnist_folder() -> Path:
+    """Folder with the files of MNIST; tests that ask for it are skipped where it is not at hand."""
+    root = os.environ.get("GEODESIC_DATA")
+    if not root:
+        pytest.skip("needs MNIST: set GEODESIC_DATA to the folder that holds mnist/")
+    folder = Path(root) / "mnist"
+    if not folder.is_dir():
+        pytest.skip("needs MNIST: GEODESIC_DATA is set, but there is no folder mnist/ in it")
+    return folder
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available():
+        return
+    skip = pytest.mark.skip(reason="needs a CUDA device, and torch finds none here")
+    for item in items:
+        if "cuda" in item.keywords:
+            item.add_marker(skip)
