@@ -210,9 +210,7 @@ def curl(f: RowWise, z: Tensor) -> Tensor:
     J = jacobian(f, z)
     if z.shape[-1] == 2:
         return J[:, 1, 0] - J[:, 0, 1]
-    return torch.stack(
-        [J[:, 2, 1] - J[:, 1, 2], J[:, 0, 2] - J[:, 2, 0], J[:, 1, 0] - J[:, 0, 1]], dim=1
-    )
+    return torch.stack([J[:, 2, 1] - J[:, 1, 2], J[:, 0, 2] - J[:, 2, 0], J[:, 1, 0] - J[:, 0, 1]], dim=1)
 
 
 def laplacian(f: RowWise, z: Tensor) -> Float[Tensor, " N"]:
@@ -291,9 +289,7 @@ def _require_rows(z: Tensor) -> None:
 
 def _require_shape(name: str, x: Tensor, shape: torch.Size, of: str) -> None:
     if x.shape != shape:
-        raise InputError(
-            f"{name}: expected the shape of {of}, {tuple(shape)}, got {tuple(x.shape)}"
-        )
+        raise InputError(f"{name}: expected the shape of {of}, {tuple(shape)}, got {tuple(x.shape)}")
 
 
 def _require_field(f: RowWise, z: Tensor) -> None:

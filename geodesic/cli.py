@@ -33,7 +33,8 @@ errors = Console(stderr=True)
 
 Config = Annotated[Path, typer.Argument(help="YAML file with the settings of the experiment.")]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(help="Settings to change, such as training.epochs=5.", metavar="KEY=VALUE")
+    list[str] | None,
+    typer.Argument(help="Settings to change, such as training.epochs=5.", metavar="KEY=VALUE"),
 ]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")]
 Name = Annotated[str, typer.Option("--name", help="Name of the results inside the run folder.")]
@@ -111,9 +112,7 @@ def _train(settings: Settings, runs: Path, resume: bool, overwrite: bool) -> Non
     from geodesic.experiment import run_folder
     from geodesic.experiment import train as run_training
 
-    result = run_training(
-        settings, runs, resume=resume, overwrite=overwrite, progress=console.is_terminal
-    )
+    result = run_training(settings, runs, resume=resume, overwrite=overwrite, progress=console.is_terminal)
     _say(
         f"trained {run_folder(settings, runs)}: {result.epochs} epochs, held-out ELBO "
         f"{result.test_elbo:.2f} nats per row"
@@ -190,6 +189,11 @@ def main() -> None:
 
 
 def _fail(message: str, status: int) -> None:
-    errors.print(f"geodesic: {message}", style="red" if errors.is_terminal else None, markup=False,
-                 highlight=False, soft_wrap=True)
+    errors.print(
+        f"geodesic: {message}",
+        style="red" if errors.is_terminal else None,
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
     sys.exit(status)

@@ -296,9 +296,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     dotted, equals, text = override.partition("=")
     keys = dotted.strip().split(".")
     if not equals or not all(keys):
-        raise SettingsError(
-            f"override {override!r}: expected key.path=value, such as training.epochs=5"
-        )
+        raise SettingsError(f"override {override!r}: expected key.path=value, such as training.epochs=5")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:

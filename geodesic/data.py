@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.config import ArrayData, DataSettings, DigitsData, IdxData, TorchvisionData
@@ -42,8 +42,8 @@ class Split:
         3
     """
 
-    values: Float[Tensor, "N *event"]
-    labels: Int[Tensor, " N"] | None = None
+    values: Float[Tensor, N * event]
+    labels: Tensor | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.values, Tensor) or self.values.dtype != torch.float32 or self.values.ndim < 2:
@@ -215,16 +215,18 @@ def _array(settings: ArrayData) -> Dataset:
 
 def _read_array(file: Path) -> tuple[np.ndarray, np.ndarray | None]:
     try:
-        found = np.load(file, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return found, None
-        with found:
-            if "values" not in found.files:
-                raise DataError(
-                    f"{file}: holds the arrays {', '.join(found.files) or 'none'}; "
-                    "save the rows under the name `values` (and labels, if any, under `labels`)"
-                )
-            return found["values"], found["labels"] if "labels" in found.files else None
+        # numpy leaves a file open that it finds truncated, unless it was opened here.
+        with file.open("rb") as stream:
+            found = np.load(stream, allow_pickle=False)
+            if isinstance(found, np.ndarray):
+                return found, None
+            with found:
+                if "values" not in found.files:
+                    raise DataError(
+                        f"{file}: holds the arrays {', '.join(found.files) or 'none'}; "
+                        "save the rows under the name `values` (and labels, if any, under `labels`)"
+                    )
+                return found["values"], found["labels"] if "labels" in found.files else None
     except FileNotFoundError:
         raise DataError(f"{file}: no such file; check data.path") from None
     except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, KeyError) as error:

@@ -45,7 +45,16 @@ from geodesic.solvers.gradient_descent import GradientDescent
 from geodesic.solvers.solution import GeodesicSolution, Progress
 from geodesic.solvers.solve import solve
 
-__all__ = ["SolveResult", "Model", "load_model", "resolve_device", "run_folder", "solve_pairs", "train", "trained_with"]
+__all__ = [
+    "Model",
+    "SolveResult",
+    "load_model",
+    "resolve_device",
+    "run_folder",
+    "solve_pairs",
+    "train",
+    "trained_with",
+]
 
 SolveCallback = Callable[[str, Progress], None]
 

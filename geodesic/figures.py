@@ -117,5 +117,3 @@ def _plane(
     names = (f"principal component 1 ({share[0]:.0f} %)", f"principal component 2 ({share[1]:.0f} %)")
     flat = None if encodings is None else project(encodings)
     return (flat, project(straight), project(best)), names
-
-

@@ -36,7 +36,9 @@ def choose_rows(pairs: IndexPairs | LabelPairs | RandomPairs, test: Split) -> ND
     generator = np.random.default_rng(pairs.seed)
     if isinstance(pairs, LabelPairs):
         ends = [_rows_of(test, key, label) for key, label in (("from", pairs.from_), ("to", pairs.to))]
-        return np.stack([generator.choice(e, pairs.count, replace=len(e) < pairs.count) for e in ends], axis=1)
+        return np.stack(
+            [generator.choice(e, pairs.count, replace=len(e) < pairs.count) for e in ends], axis=1
+        )
     if 2 * pairs.count <= len(test):
         return generator.permutation(len(test))[: 2 * pairs.count].reshape(2, -1).T
     # More pairs than disjoint ones exist; the ends of one pair still differ.
@@ -49,7 +51,9 @@ def _rows_of(test: Split, key: str, label: int) -> NDArray:
     labels = test.labels.numpy()
     rows = np.flatnonzero(labels == label)
     if not len(rows):
-        raise SettingsError(f"pairs.{key}: no test row has label {label}; present: {np.unique(labels).tolist()}")
+        raise SettingsError(
+            f"pairs.{key}: no test row has label {label}; present: {np.unique(labels).tolist()}"
+        )
     return rows
 
 

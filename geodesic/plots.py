@@ -47,8 +47,8 @@ def plot_latent(
             points = encodings[labels == label]
             axes.scatter(
                 *points.T,
-                s=9,
-                alpha=0.55,
+                s=13,
+                alpha=0.6,
                 linewidths=0,
                 color=colours[k % len(colours)],
                 marker=_MARKERS[k % len(_MARKERS)],
@@ -57,9 +57,7 @@ def plot_latent(
     elif encodings is not None:
         axes.scatter(*encodings.T, s=9, alpha=0.4, linewidths=0, color="#999999", label="data")
     for i, (a, b) in enumerate(zip(straight, geodesic, strict=True)):
-        axes.plot(
-            *a.T, color=_STRAIGHT, ls=(0, (3, 1.5)), lw=1.3, label="straight" if i == 0 else None
-        )
+        axes.plot(*a.T, color=_STRAIGHT, ls=(0, (3, 1.5)), lw=1.3, label="straight" if i == 0 else None)
         axes.plot(*b.T, color=_GEODESIC, lw=1.8, label="geodesic" if i == 0 else None)
         axes.plot(*b[[0, -1]].T, "o", color="white", markeredgecolor=_GEODESIC, ms=5, zorder=4)
         offset = 5 if b[0, 1] >= b[-1, 1] else -11
@@ -72,9 +70,10 @@ def plot_latent(
             fontweight="bold",
             bbox={"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.75},
         )
+    axes.set_aspect("equal", adjustable="datalim")
     axes.set_xlabel(axis_names[0])
     axes.set_ylabel(axis_names[1])
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9, markerscale=1.8)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9, markerscale=1.5)
     return figure
 
 

@@ -9,6 +9,8 @@ import torch
 
 os.environ["MPLBACKEND"] = "Agg"  # figures go to files, also where there is no display
 
+torch.set_num_threads(1)  # one test process a core; more threads than cores make small tensors slow
+
 # The one place for tolerances: a few hundred roundings of numbers of order one.
 _TOLERANCES = {
     torch.float64: {"rtol": 1e-10, "atol": 1e-12},

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 
-import geodesic
 import pytest
 import torch
-from geodesic.errors import InputError
 from torch import Tensor
 from torch.testing import assert_close
+
+import geodesic
+from geodesic.errors import InputError
 
 A = [[3.0, 1.0], [1.0, 0.0], [0.0, -2.0]]
 PRODUCTS = ["forward", "double_vjp"]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.autodiff import jvp
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 
-def path_energy(manifold: Manifold, path: Tensor) -> Tensor:
+def path_energy(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
     """Energy E = (T/2) sum_i |x_{i+1} - x_i|^2 of discrete paths.
 
     2 E is at most the squared length of the curve, with equality in the limit of constant speed.
@@ -51,7 +51,7 @@ def path_energy(manifold: Manifold, path: Tensor) -> Tensor:
     return T / 2 * manifold.squared_chords(path).sum(-1)
 
 
-def energy_gradient(manifold: Manifold, path: Tensor) -> Tensor:
+def energy_gradient(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch interior d"]:
     """Gradient of the energy in the interior nodes: a sum of vector-Jacobian products.
 
     dE/dz_i = -T J_i^T (x_{i+1} - 2 x_i + x_{i-1})
@@ -78,7 +78,9 @@ def energy_gradient(manifold: Manifold, path: Tensor) -> Tensor:
     return energy_and_gradient(manifold, path)[1]
 
 
-def energy_and_gradient(manifold: Manifold, path: Tensor) -> tuple[Tensor, Tensor]:
+def energy_and_gradient(
+    manifold: Manifold, path: Tensor
+) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch interior d"]]:
     """`path_energy` and `energy_gradient` for the price of the latter."""
     _require_path(path, interior=True)
     with torch.enable_grad():
@@ -92,8 +94,8 @@ def encoder_direction(
     manifold: EmbeddedManifold,
     path: Tensor,
     encoder: Callable[[Tensor], Tensor],
-    method: Literal["forward", "double_vjp"] = "forward",
-) -> Tensor:
+    method: str = "forward",
+) -> Float[Tensor, "*batch interior d"]:
     """Shao et al.'s encoder form of the update: the encoder's Jacobian in place of the decoder's transposed one.
 
     eta_i = -T J_h(x_i) (x_{i+1} - 2 x_i + x_{i-1})
@@ -151,7 +153,7 @@ def encoder_direction(
     return -T * product.reshape(*path.shape[:-2], T - 1, d)
 
 
-def relative_excess_energy(manifold: Manifold, path: Tensor) -> Tensor:
+def relative_excess_energy(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
     """How much of its energy a path could still lose, from a quadratic model: g^T S^{-1} g / (2 E).
 
     g is the energy gradient and S the stiffness matrix, block tridiagonal, with the metric at the midpoints of
@@ -185,7 +187,7 @@ def relative_excess_energy(manifold: Manifold, path: Tensor) -> Tensor:
     return torch.where(energy > 0, decrement / (2 * energy), torch.zeros_like(energy))
 
 
-def decoder_residual(manifold: Manifold, path: Tensor) -> Tensor:
+def decoder_residual(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
     """Largest tangential acceleration over the speed, at the interior nodes; zero on a discrete geodesic.
 
     max_i |P_i a_i| / L with a_i = T^2 (x_{i+1} - 2 x_i + x_{i-1}), P_i the projection onto the tangent space and
@@ -217,7 +219,11 @@ def decoder_residual(manifold: Manifold, path: Tensor) -> Tensor:
     return torch.where(energy > 0, residual, torch.zeros_like(energy))
 
 
-def _solve_block_tridiagonal(diagonal: Tensor, upper: Tensor, right: Tensor) -> Tensor:
+def _solve_block_tridiagonal(
+    diagonal: Float[Tensor, "*batch n d d"],
+    upper: Float[Tensor, "*batch n-1 d d"],
+    right: Float[Tensor, "*batch n d"],
+) -> Float[Tensor, "*batch n d"]:
     """Solve S y = right for symmetric positive definite S: blocks (*batch, n, d, d), (*batch, n - 1, d, d)."""
     n = diagonal.shape[-3]
     factors, partial = [], []
@@ -236,7 +242,7 @@ def _solve_block_tridiagonal(diagonal: Tensor, upper: Tensor, right: Tensor) -> 
     return torch.stack(y[::-1], dim=-3)[..., 0]
 
 
-def _cholesky(G: Tensor) -> Tensor:
+def _cholesky(G: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch d d"]:
     """Cholesky factor of a metric, which a decoder may leave singular to rounding (a dead ReLU, say)."""
     jitter = 10 * torch.finfo(G.dtype).eps * G.diagonal(dim1=-2, dim2=-1).sum(-1)
     jitter = jitter.clamp_min(torch.finfo(G.dtype).tiny)[..., None, None]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from geodesic.autodiff import jacobian, jvp
@@ -28,15 +29,17 @@ class Manifold(ABC):
     """
 
     @abstractmethod
-    def metric_tensor(self, z: Tensor) -> Tensor:
+    def metric_tensor(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
         """G(z), (*batch, d, d), symmetric, at points z, (*batch, d)."""
 
     @abstractmethod
-    def squared_norm(self, z: Tensor, v: Tensor) -> Tensor:
+    def squared_norm(
+        self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]
+    ) -> Float[Tensor, "*batch"]:
         """v^T G(z) v, (*batch,), for vectors v, (*batch, d), at points z, (*batch, d)."""
 
     @abstractmethod
-    def squared_chords(self, path: Tensor) -> Tensor:
+    def squared_chords(self, path: Float[Tensor, "*batch nodes d"]) -> Float[Tensor, "*batch nodes-1"]:
         """Squared distance between neighbours, (*batch, T), along paths, (*batch, T + 1, d)."""
 
 
@@ -51,23 +54,25 @@ class EmbeddedManifold(Manifold):
         """x(z), (*batch, ...): points of Euclidean space of any event shape, for points z, (*batch, d)."""
 
     @final
-    def metric_tensor(self, z: Tensor) -> Tensor:
+    def metric_tensor(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
         J = self.jacobian(z)
         return J.mT @ J
 
     @final
-    def squared_norm(self, z: Tensor, v: Tensor) -> Tensor:
+    def squared_norm(
+        self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]
+    ) -> Float[Tensor, "*batch"]:
         d = z.shape[-1]
         rows = jvp(self.embed, z.reshape(-1, d), v.reshape(-1, d))
         return rows.flatten(1).square().sum(-1).reshape(z.shape[:-1])
 
     @final
-    def squared_chords(self, path: Tensor) -> Tensor:
+    def squared_chords(self, path: Float[Tensor, "*batch nodes d"]) -> Float[Tensor, "*batch nodes-1"]:
         x = self.embed(path).flatten(path.dim() - 1)
         return x.diff(dim=-2).square().sum(-1)
 
     @final
-    def jacobian(self, z: Tensor) -> Tensor:
+    def jacobian(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch D d"]:
         """J, (*batch, D, d), with the event shape of the embedding flattened to D, at z, (*batch, d)."""
         d = z.shape[-1]
         J = jacobian(self.embed, z.reshape(-1, d)).flatten(1, -2)
@@ -111,7 +116,13 @@ class PullbackManifold(EmbeddedManifold):
         self.outputs = Euclidean() if outputs is None else outputs
 
     def embed(self, z: Tensor) -> Tensor:
-        x = self.outputs.embed(self.decoder(z.reshape(-1, z.shape[-1])))
+        rows = z.reshape(-1, z.shape[-1])
+        x = self.outputs.embed(self.decoder(rows))
+        if x.shape[:1] != rows.shape[:1]:
+            raise DecoderError(
+                f"decoder: {len(rows)} points gave an output of shape {tuple(x.shape)}; it must map (N, d) to "
+                "(N, ...), one row for each"
+            )
         return x.reshape(*z.shape[:-1], *x.shape[1:])
 
     def __repr__(self) -> str:
@@ -153,36 +164,33 @@ def check_manifold(manifold: Manifold, points: Tensor) -> None:
     """
     if isinstance(manifold, PullbackManifold):
         _require_evaluation_mode(manifold.decoder)  # it may have changed since the manifold was made
-    d, one = points.shape[-1], points[:1]
+    d, N = points.shape[-1], len(points) + 1
     batch = torch.cat([points, points[:1] + 1])  # a second, different row, even where points has one only
+    probe = manifold.embed if isinstance(manifold, EmbeddedManifold) else manifold.metric_tensor
     try:
         with torch.no_grad():
-            alone = manifold.metric_tensor(one)
-            together = manifold.metric_tensor(batch)
+            alone, together = probe(points[:1]), probe(batch)
+    except DecoderError:
+        raise
     except (RuntimeError, ValueError, IndexError, TypeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise DecoderError(
-            f"decoder: it failed on points of shape {tuple(batch.shape)}, {points.dtype} on {points.device} "
-            f"({reason}); check that its latent size is {d} and that its dtype and device are those of the "
-            "endpoints (decoder.to(start))"
+            f"decoder: it failed on {N} points of size {d}, {points.dtype} on {points.device} ({reason}); check "
+            f"that it maps (N, d) to (N, ...), that its latent size is {d}, and that its dtype and device are "
+            "those of the endpoints (decoder.to(start))"
         ) from error
-    if alone.shape != (1, d, d) or together.shape != (len(batch), d, d):
+    finite = together[:-1].isfinite().flatten(1).all(1)
+    if not finite.all():
         raise DecoderError(
-            f"decoder: {len(batch)} points of size {d} did not give {len(batch)} outputs; it must map (N, d) "
-            "to (N, ...), one row for each"
-        )
-    if not (torch.isfinite(together[: len(points)]).all()):
-        row = int((~torch.isfinite(together[: len(points)]).flatten(1).all(1)).nonzero()[0])
-        raise DecoderError(
-            f"decoder: its output or its Jacobian is not finite at {points[row].tolist()}; check the weights "
-            "and whether the endpoints lie where the decoder was trained"
+            f"decoder: its output is not finite at {points[~finite][0].tolist()}; check the weights, and whether "
+            "the endpoints lie where the decoder was trained"
         )
     scale = alone.abs().amax().clamp_min(torch.finfo(alone.dtype).tiny)
-    error_size = float((together[:1] - alone).abs().amax() / scale)
+    change = float((together[:1] - alone).abs().amax() / scale)
     # Rounding differs between batch sizes; coupling and randomness are larger by orders of magnitude.
-    if error_size > 1e4 * torch.finfo(alone.dtype).eps:
+    if change > 1e4 * torch.finfo(alone.dtype).eps:
         raise DecoderError(
-            f"decoder: the first row's metric changes by {error_size:.1e} (relative) when other rows join "
-            "the batch, so its rows are coupled or its output is random; put batch normalisation and dropout "
-            "into evaluation mode (decoder.eval())"
+            f"decoder: the first row's output changes by {change:.1e} (relative) when other rows join the "
+            "batch, so its rows are coupled or its output is random; put batch normalisation and dropout into "
+            "evaluation mode (decoder.eval())"
         )

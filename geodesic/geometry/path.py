@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from scipy.interpolate import CubicSpline
 from torch import Tensor
 
@@ -17,7 +18,7 @@ __all__ = ["path_length", "straight_path"]
 _GAUSS_POINTS = 4  # per segment: quadrature of order 8, well under the spline's own error
 
 
-def straight_path(start: Tensor, end: Tensor, segments: int = 32) -> Tensor:
+def straight_path(start: Tensor, end: Tensor, segments: int = 32) -> Float[Tensor, "*batch nodes d"]:
     """The straight line z_i = (1 - i/T) start + (i/T) end in latent space.
 
     Args:
@@ -43,11 +44,11 @@ def straight_path(start: Tensor, end: Tensor, segments: int = 32) -> Tensor:
     if start.shape != end.shape:
         raise InputError(f"end: expected the shape of start, {tuple(start.shape)}, got {tuple(end.shape)}")
     t = torch.linspace(0, 1, segments + 1, dtype=start.dtype, device=start.device)[:, None]
-    # Written as a blend, both ends come out exactly: 1 * a + 0 * b.
-    return (1 - t) * start[..., None, :] + t * end[..., None, :]
+    # lerp gives both ends bit for bit, and a constant path between equal ends.
+    return torch.lerp(start[..., None, :], end[..., None, :], t)
 
 
-def path_length(manifold: Manifold, path: Tensor) -> Tensor:
+def path_length(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
     """Riemannian length of the cubic spline c through the nodes, by Gauss-Legendre quadrature.
 
     length = integral over [0, 1] of sqrt(c'^T G(c) c') dt
@@ -73,7 +74,9 @@ def path_length(manifold: Manifold, path: Tensor) -> Tensor:
         tensor(5.)
     """
     if path.dim() < 2 or path.shape[-2] < 3:
-        raise InputError(f"path: expected nodes of shape (*batch, T + 1, d) with T >= 2, got {tuple(path.shape)}")
+        raise InputError(
+            f"path: expected nodes of shape (*batch, T + 1, d) with T >= 2, got {tuple(path.shape)}"
+        )
     T = path.shape[-2] - 1
     position, velocity, weights = (
         torch.as_tensor(a, dtype=path.dtype, device=path.device) for a in _spline_quadrature(T)

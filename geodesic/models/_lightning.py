@@ -44,7 +44,7 @@ class Batches:
 
     def __init__(
         self,
-        values: Float[Tensor, "N *event"],
+        values: Float[Tensor, N * event],
         batch_size: int,
         seed: int | None,
         epoch: Callable[[], int],
@@ -84,8 +84,8 @@ class VAETraining(lightning.LightningModule):
         self,
         vae: VAE,
         settings: TrainingSettings,
-        train: Float[Tensor, "N *event"],
-        validation: Float[Tensor, "M *event"],
+        train: Float[Tensor, N * event],
+        validation: Float[Tensor, M * event],
         seed: int,
         folder: Path,
         identity: dict[str, Any],
@@ -93,7 +93,7 @@ class VAETraining(lightning.LightningModule):
         super().__init__()
         self.vae, self.settings, self.seed, self.folder, self.identity = vae, settings, seed, folder, identity
         self.train_values, self.validation_values = train, validation
-        self.history: list[dict[str, float]] = []
+        self.history: list[dict[str, int | float]] = []
         self.best: float | None = None
         self.best_epoch = -1
         self.best_weights: dict[str, Tensor] = {}
@@ -107,7 +107,7 @@ class VAETraining(lightning.LightningModule):
 
     @property
     def kl_weight(self) -> float:
-        """beta of the current epoch."""
+        """Weight beta of the KL term in the current epoch."""
         warmup = self.settings.kl_warmup_epochs
         return self.settings.kl_weight * (min(1.0, self.epoch / warmup) if warmup else 1.0)
 
@@ -155,7 +155,7 @@ class VAETraining(lightning.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         epoch, beta = self.epoch, self.settings.kl_weight
-        row: dict[str, float] = {"epoch": epoch, "kl_weight": self.kl_weight}
+        row: dict[str, int | float] = {"epoch": epoch, "kl_weight": self.kl_weight}
         for part in ("train", "validation"):
             total: Any = self.trainer.strategy.reduce(self._sums[part], reduce_op="sum")
             log_likelihood, kl, rows = total.tolist()
@@ -219,7 +219,7 @@ class KeepLast(Checkpoint):
             beside.replace(pl_module.folder / LAST)
 
 
-def table(rows: list[dict[str, float]]) -> bytes:
+def table(rows: list[dict[str, int | float]]) -> bytes:
     """Rows of numbers as CSV, with a header."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")

@@ -23,13 +23,13 @@ class Likelihood(ABC):
         """Log-likelihood of each row of x, in nats, summed over its entries."""
 
     @abstractmethod
-    def mean(self, parameters: Tensor) -> Float[Tensor, "N *event"]:
+    def mean(self, parameters: Tensor) -> Float[Tensor, N * event]:
         """Expected rows."""
 
     @abstractmethod
     def sample(
         self, parameters: Tensor, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "N *event"]:
+    ) -> Float[Tensor, N * event]:
         """Random rows."""
 
     @abstractmethod
@@ -55,7 +55,7 @@ class Bernoulli(Likelihood):
     """
 
     def log_prob(self, parameters: Tensor, x: Tensor) -> Float[Tensor, " N"]:
-        """log p(x | l), (N,), in nats.
+        """Log-likelihood log p(x | l), (N,), in nats.
 
         Args:
             parameters: Logits, (N, *event).
@@ -71,13 +71,13 @@ class Bernoulli(Likelihood):
         # In logits: sigmoid first would give log(0) from logits of about 17 in float32.
         return -binary_cross_entropy_with_logits(parameters, x, reduction="none").flatten(1).sum(1)
 
-    def mean(self, parameters: Tensor) -> Float[Tensor, "N *event"]:
+    def mean(self, parameters: Tensor) -> Float[Tensor, N * event]:
         """sigmoid(l), in the shape of the logits l."""
         return torch.sigmoid(parameters)
 
     def sample(
         self, parameters: Tensor, generator: torch.Generator | None = None
-    ) -> Float[Tensor, "N *event"]:
+    ) -> Float[Tensor, N * event]:
         """Rows of zeros and ones, in the shape of the logits."""
         return torch.bernoulli(torch.sigmoid(parameters), generator=generator)
 

@@ -135,7 +135,7 @@ class MLPDecoder(nn.Module):
         self.latent_size = latent_size
         self.mlp = MLP(latent_size, hidden_sizes, math.prod(self.event_shape), activation)
 
-    def forward(self, z: Tensor) -> Float[Tensor, "N *event"]:
+    def forward(self, z: Tensor) -> Float[Tensor, N * event]:
         """Parameters, (N, *event), at latent points z, (N, d)."""
         if z.ndim != 2 or z.shape[1] != self.latent_size:
             raise InputError(f"z: expected latent points (N, {self.latent_size}), got {tuple(z.shape)}")

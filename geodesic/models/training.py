@@ -108,8 +108,10 @@ def train_vae(
     with torch.random.fork_rng(devices=[]):
         # Of the CPU's random state only: torch.manual_seed would reseed the GPUs, which are not forked.
         torch.default_generator.manual_seed(seed)
-        # In the type of the rows, whatever the caller's default; `precision` then has its say.
-        vae = VAE(dataset.event_shape, model_settings).to(dataset.train.values.dtype)
+        # Whatever the caller's default type is. Lightning would make a model double too, but only after
+        # it has restored a checkpoint, whose digits would be lost.
+        dtype = torch.float64 if training_settings.precision == "64-true" else torch.float32
+        vae = VAE(dataset.event_shape, model_settings).to(dtype)
         for split in (dataset.train, dataset.test):
             vae.likelihood.check(split.values)
         identity = _identity(model_settings, training_settings, dataset, seed)
@@ -229,9 +231,7 @@ def _split_rows(dataset: Dataset, fraction: float, seed: int) -> tuple[Tensor, T
     return order[held_back:], order[:held_back]
 
 
-def _identity(
-    model: VAESettings, training: TrainingSettings, dataset: Dataset, seed: int
-) -> dict[str, Any]:
+def _identity(model: VAESettings, training: TrainingSettings, dataset: Dataset, seed: int) -> dict[str, Any]:
     """What a run cannot change between its start and its resumption."""
     changeable = {"epochs", "patience", "accelerator", "devices"}
     values = dataset.train.values

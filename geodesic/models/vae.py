@@ -37,7 +37,7 @@ class DiagonalGaussian:
     log_scale: Float[Tensor, "N d"]
 
     def sample(self, generator: torch.Generator | None = None) -> Float[Tensor, "N d"]:
-        """mean + exp(log_scale) * noise, differentiable in both."""
+        """Draw mean + exp(log_scale) * noise, differentiable in both."""
         mean = self.mean
         noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
         return mean + self.log_scale.exp() * noise
@@ -113,7 +113,7 @@ class VAE(nn.Module):
         mean, log_scale = self.encoder(x)
         return DiagonalGaussian(mean, log_scale)
 
-    def decode(self, z: Tensor) -> Float[Tensor, "N *event"]:
+    def decode(self, z: Tensor) -> Float[Tensor, N * event]:
         """g(z), the parameters of the likelihood, at latent points z, (N, d)."""
         parameters: Tensor = self.decoder(z)
         return parameters

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from geodesic.errors import InputError
@@ -23,11 +24,11 @@ _MAX_GROWTH = 10.0
 
 
 class _State(NamedTuple):
-    path: Tensor  # (P, T + 1, d)
-    energy: Tensor  # (P,)
-    gradient: Tensor  # (P, T - 1, d)
-    alpha: Tensor  # (P,), the step to try next
-    status: Tensor  # (P,)
+    path: Float[Tensor, "P T+1 d"]
+    energy: Float[Tensor, " P"]
+    gradient: Float[Tensor, "P T-1 d"]
+    alpha: Float[Tensor, " P"]  # the step to try next
+    status: Int[Tensor, " P"]
 
 
 @dataclass(frozen=True)
@@ -184,7 +185,7 @@ class GradientDescent(Solver[_State]):
         return torch.minimum(torch.maximum(proposal, alpha / _MAX_GROWTH), alpha * _MAX_GROWTH)
 
 
-def inverse_laplacian(eta: Tensor) -> Tensor:
+def inverse_laplacian(eta: Float[Tensor, "*batch interior d"]) -> Float[Tensor, "*batch interior d"]:
     """Solve T K p = eta along the nodes, K = tridiag(-1, 2, -1), with p = 0 at both ends.
 
     Second differences are undone by summing twice; the straight line that is left over is fixed by the ends.
@@ -208,5 +209,5 @@ def _moved(path: Tensor, alpha: Tensor, p: Tensor) -> Tensor:
     return moved
 
 
-def _inner(a: Tensor, b: Tensor) -> Tensor:
+def _inner(a: Float[Tensor, "P n d"], b: Float[Tensor, "P n d"]) -> Float[Tensor, " P"]:
     return (a * b).sum((-2, -1))

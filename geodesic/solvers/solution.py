@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 __all__ = ["GeodesicSolution", "Progress", "Status"]
@@ -60,9 +61,9 @@ class Progress:
     """
 
     step: int
-    energy: Tensor
-    active: Tensor
-    converged: Tensor
+    energy: Float[Tensor, "*batch"]
+    active: Bool[Tensor, "*batch"]
+    converged: Bool[Tensor, "*batch"]
 
 
 @dataclass(frozen=True)
@@ -83,16 +84,16 @@ class GeodesicSolution:
         tol: The tolerance that `converged` refers to.
     """
 
-    path: Tensor
-    energy: Tensor
-    initial_energy: Tensor
-    length: Tensor
-    straight_length: Tensor
-    relative_excess_energy: Tensor
-    decoder_residual: Tensor
-    converged: Tensor
-    status: Tensor
-    steps: Tensor
+    path: Float[Tensor, "*batch nodes d"]
+    energy: Float[Tensor, "*batch"]
+    initial_energy: Float[Tensor, "*batch"]
+    length: Float[Tensor, "*batch"]
+    straight_length: Float[Tensor, "*batch"]
+    relative_excess_energy: Float[Tensor, "*batch"]
+    decoder_residual: Float[Tensor, "*batch"]
+    converged: Bool[Tensor, "*batch"]
+    status: Int[Tensor, "*batch"]
+    steps: Int[Tensor, "*batch"]
     tol: float
 
     def summary(self) -> str:

@@ -70,7 +70,9 @@ def solve(
         >>> print(f"{float(solution.length):.4f}", bool(solution.converged))
         1.2746 True
     """
-    _check(start, end, segments, tol, max_steps)
+    _check(manifold, start, end, segments, tol, max_steps)
+    if solver is not None and not isinstance(solver, Solver):
+        raise InputError(f"solver: expected a solver such as GradientDescent(), got {solver!r}")
     solver = GradientDescent() if solver is None else solver
     batch = start.shape[:-1]
     path = straight_path(start.detach(), end.detach(), segments).reshape(-1, segments + 1, start.shape[-1])
@@ -148,24 +150,31 @@ def _length(manifold: Manifold, path: Tensor) -> Tensor:
         return path_length(manifold, path)
 
 
-def _check(start: Tensor, end: Tensor, segments: int, tol: float, max_steps: int) -> None:
+def _check(manifold: Any, start: Any, end: Any, segments: Any, tol: Any, max_steps: Any) -> None:
+    if not isinstance(manifold, Manifold):
+        raise InputError(
+            f"manifold: expected a Manifold such as PullbackManifold(decoder), got {type(manifold).__name__}"
+        )
     for name, z in (("start", start), ("end", end)):
         if not isinstance(z, Tensor):
-            raise InputError(f"{name}: expected a tensor, got {type(z).__name__}; use torch.as_tensor({name})")
+            raise InputError(
+                f"{name}: expected a tensor, got {type(z).__name__}; use torch.as_tensor({name})"
+            )
         if not z.is_floating_point():
             raise InputError(
                 f"{name}: expected floating point coordinates, got {z.dtype}; use {name}.double()"
             )
         if z.dim() == 0 or z.numel() == 0:
             raise InputError(f"{name}: expected points of shape (*batch, d), got {tuple(z.shape)}")
-        if not z.isfinite().all():
-            where = (~z.isfinite()).nonzero()[0].tolist()
-            raise InputError(f"{name}: expected finite coordinates, got {z[tuple(where)].item()} at {where}")
     for what in ("shape", "dtype", "device"):
         a, b = getattr(start, what), getattr(end, what)
         if a != b:
             a, b = (tuple(x) if what == "shape" else x for x in (a, b))
             raise InputError(f"end: expected the {what} of start, {a}, got {b}")
+    for name, z in (("start", start), ("end", end)):
+        if not z.isfinite().all():
+            where = (~z.isfinite()).nonzero()[0].tolist()
+            raise InputError(f"{name}: expected finite coordinates, got {z[tuple(where)].item()} at {where}")
     for name, value, least in (("segments", segments, 2), ("max_steps", max_steps, 1)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise InputError(f"{name}: expected an integer of at least {least}, got {value!r}")

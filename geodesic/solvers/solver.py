@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from geodesic.geometry.manifold import Manifold
@@ -12,6 +13,7 @@ from geodesic.geometry.manifold import Manifold
 __all__ = ["Solver", "SolverState"]
 
 
+@runtime_checkable
 class SolverState(Protocol):
     """What a solver carries from step to step: a named tuple of tensors whose first axis counts pairs.
 
@@ -20,15 +22,15 @@ class SolverState(Protocol):
     """
 
     @property
-    def path(self) -> Tensor:
+    def path(self) -> Float[Tensor, "P T+1 d"]:
         """Nodes, (P, T + 1, d)."""
 
     @property
-    def energy(self) -> Tensor:
+    def energy(self) -> Float[Tensor, " P"]:
         """Energies of the paths, (P,)."""
 
     @property
-    def status(self) -> Tensor:
+    def status(self) -> Int[Tensor, " P"]:
         """`Status` of each pair, (P,), integer; `Status.RUNNING` until the solver itself ends a pair."""
 
 

@@ -1,0 +1,309 @@
+"""Data sets: what is read is what was written, and whatever cannot be used is named."""
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from geodesic import DataError, Dataset, Split, load_data
+from geodesic.config import ArrayData, DigitsData, IdxData, TorchvisionData
+
+
+def as_set(rows: torch.Tensor) -> set[bytes]:
+    return {row.numpy().tobytes() for row in rows}
+
+
+# --- splits -------------------------------------------------------------------------------------
+
+
+def test_digits_are_sixteenths_in_the_unit_interval() -> None:
+    data = load_data(DigitsData(kind="digits"))
+    values = torch.cat([data.train.values, data.test.values])
+    assert data.event_shape == (1, 8, 8)
+    assert values.dtype == torch.float32
+    assert (values.min(), values.max()) == (0, 1)
+    assert torch.equal(values * 16, (values * 16).round())
+
+
+def test_splits_together_hold_every_row_once() -> None:
+    from sklearn.datasets import load_digits
+
+    data = load_data(DigitsData(kind="digits", test_fraction=0.3))
+    assert len(data.test) == round(0.3 * 1797)
+    train, test = as_set(data.train.values), as_set(data.test.values)
+    assert not train & test
+    everything = torch.from_numpy(load_digits().images / 16).float().unsqueeze(1)
+    assert train | test == as_set(everything)
+
+
+def test_labels_stay_with_their_rows() -> None:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    label_of = dict(zip((i.astype(np.float32).tobytes() for i in bunch.images), bunch.target, strict=True))
+    data = load_data(DigitsData(kind="digits", seed=3))
+    assert data.test.labels is not None
+    for row, label in zip(data.test.values, data.test.labels, strict=True):
+        assert label_of[(row[0] * 16).numpy().tobytes()] == label
+
+
+def test_the_split_depends_on_the_seed_alone() -> None:
+    one, same, other = (load_data(DigitsData(kind="digits", seed=seed)) for seed in (1, 1, 2))
+    assert torch.equal(one.test.values, same.test.values)
+    assert not torch.equal(one.test.values, other.test.values)
+
+
+def test_limit_keeps_the_first_training_rows() -> None:
+    whole, limited = load_data(DigitsData(kind="digits")), load_data(DigitsData(kind="digits", limit=7))
+    assert torch.equal(limited.train.values, whole.train.values[:7])
+    assert torch.equal(limited.test.values, whole.test.values)
+
+
+@pytest.mark.parametrize(
+    ("values", "labels", "match"),
+    [
+        (torch.zeros(3, 2, dtype=torch.float64), None, "float32"),
+        (torch.zeros(3, dtype=torch.float32), None, "shape \\(3,\\)"),
+        (torch.zeros(3, 2, dtype=torch.float32), torch.zeros(2, dtype=torch.int64), "3 integers"),
+        (torch.zeros(3, 2, dtype=torch.float32), torch.zeros(3), "3 integers"),
+    ],
+)
+def test_a_split_refuses_what_is_not_rows_with_labels(
+    values: torch.Tensor, labels: torch.Tensor | None, match: str
+) -> None:
+    with pytest.raises(DataError, match=match):
+        Split(values, labels)
+
+
+def test_a_dataset_refuses_splits_of_different_rows() -> None:
+    with pytest.raises(DataError, match=r"\(2,\).*\(3,\)"):
+        Dataset(Split(torch.zeros(4, 2).float()), Split(torch.zeros(4, 3).float()))
+
+
+# --- arrays -------------------------------------------------------------------------------------
+
+
+def load_array(file: Path) -> Dataset:
+    return load_data(ArrayData(kind="array", path=str(file), test_fraction=0.5))
+
+
+@pytest.mark.parametrize(
+    ("shape", "event"), [((6, 4), (4,)), ((6, 3, 5), (1, 3, 5)), ((6, 2, 3, 5), (2, 3, 5))]
+)
+def test_arrays_come_back_as_rows(tmp_path: Path, shape: tuple[int, ...], event: tuple[int, ...]) -> None:
+    values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    np.save(tmp_path / "a.npy", values)
+    data = load_array(tmp_path / "a.npy")
+    assert data.event_shape == event
+    assert data.train.labels is None
+    assert as_set(torch.cat([data.train.values, data.test.values])) == as_set(torch.from_numpy(values))
+
+
+def test_bytes_are_divided_by_255_and_labels_are_read(tmp_path: Path) -> None:
+    values = np.arange(6 * 4, dtype=np.uint8).reshape(6, 4) * 10
+    np.savez(tmp_path / "a.npz", values=values, labels=np.arange(6, dtype=np.uint8))
+    data = load_array(tmp_path / "a.npz")
+    for split in (data.train, data.test):
+        assert split.labels is not None
+        torch.testing.assert_close(split.values, torch.from_numpy(values).float()[split.labels] / 255)
+
+
+VALUES = np.zeros((4, 3))
+BAD_ARRAYS = {
+    "wrong ndim": (dict(values=np.zeros((4, 1, 2, 2, 2))), "shape"),
+    "no axis": (dict(values=np.zeros(4)), "shape"),
+    "no rows": (dict(values=np.zeros((0, 3))), "shape"),
+    "one row": (dict(values=np.zeros((1, 3))), "at least 2"),
+    "objects": (dict(values=np.array([[1, "a"], [None, 2]], dtype=object)), "without objects"),
+    "complex": (dict(values=VALUES + 1j), "complex128"),
+    "text": (dict(values=np.array([["a"], ["b"]])), "dtype"),
+    "nan": (dict(values=np.where(np.arange(12).reshape(4, 3) == 7, np.nan, 0)), r"\(2, 1\)"),
+    "inf": (dict(values=VALUES + np.inf), "12 values"),
+    "too large": (dict(values=VALUES + 1e300), "float32"),
+    "other name": (dict(images=VALUES), "images"),
+    "few labels": (dict(values=VALUES, labels=np.zeros(3, int)), "4 integers"),
+    "float labels": (dict(values=VALUES, labels=np.zeros(4)), "float64"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ARRAYS)
+def test_an_array_that_cannot_be_used_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    arrays, match = BAD_ARRAYS[name]
+    file = tmp_path / "bad.npz"
+    np.savez(file, **arrays, allow_pickle=True)
+    with pytest.raises(DataError, match=match) as caught:
+        load_array(file)
+    assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_truncated_foreign_and_missing_arrays_are_refused(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"a.{suffix}"
+    with pytest.raises(DataError, match="no such file"):
+        load_array(file)
+    if suffix == "npy":
+        np.save(file, VALUES)
+    else:
+        np.savez(file, values=VALUES)
+    content = file.read_bytes()
+    for length in (0, 3, 20, len(content) // 2, len(content) - 1):
+        file.write_bytes(content[:length])
+        with pytest.raises(DataError, match=f"a.{suffix}: not a readable array"):
+            load_array(file)
+    file.write_text("values,labels\n1,2\n")
+    with pytest.raises(DataError, match="not a readable array"):
+        load_array(file)
+
+
+def test_a_damaged_member_of_an_npz_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.npz"
+    np.savez_compressed(file, values=np.random.default_rng(0).normal(size=(50, 3)))
+    content = bytearray(file.read_bytes())
+    content[300:340] = bytes(40)
+    file.write_bytes(content)
+    with pytest.raises(DataError, match="not a readable array"):
+        load_array(file)
+
+
+def test_an_unset_variable_in_a_path_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("SOME_DATA", raising=False)
+    for path in ("$SOME_DATA/a.npy", "${SOME_DATA}/a.npy"):
+        with pytest.raises(DataError, match="variable SOME_DATA is not set"):
+            load_data(ArrayData(kind="array", path=path))
+    np.save(tmp_path / "a.npy", VALUES)
+    monkeypatch.setenv("SOME_DATA", str(tmp_path))
+    assert len(load_data(ArrayData(kind="array", path="$SOME_DATA/a.npy")).test) == 1
+
+
+# --- IDX ----------------------------------------------------------------------------------------
+
+
+def idx(array: np.ndarray) -> bytes:
+    return bytes((0, 0, 8, array.ndim)) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes()
+
+
+def write_idx(folder: Path, prefix: str, count: int, first: int = 0, zipped: bool = False) -> np.ndarray:
+    images = (np.arange(count)[:, None, None] + first + np.zeros((1, 2, 3))).astype(np.uint8)
+    for name, array in (
+        (f"{prefix}-images-idx3-ubyte", images),
+        (f"{prefix}-labels-idx1-ubyte", images[:, 0, 0]),
+    ):
+        content = idx(array)
+        (folder / (name + ".gz" * zipped)).write_bytes(gzip.compress(content) if zipped else content)
+    return images
+
+
+def load_idx(folder: Path, **settings: int) -> Dataset:
+    return load_data(IdxData(kind="idx", path=str(folder), **settings))
+
+
+def test_handwritten_idx_bytes_are_read(tmp_path: Path) -> None:
+    images = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2, 0, 51, 102, 255])
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(images)
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 5, 9]))
+    data = load_idx(tmp_path)
+    torch.testing.assert_close(data.train.values, torch.tensor([[[[0.0, 0.2]]]]).float())
+    torch.testing.assert_close(data.test.values, torch.tensor([[[[0.4, 1.0]]]]).float())
+    assert data.train.labels is not None
+    assert data.test.labels is not None
+    assert (data.train.labels.item(), data.test.labels.item()) == (5, 9)
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_one_pair_is_cut_at_both_ends(tmp_path: Path, zipped: bool) -> None:
+    write_idx(tmp_path, "t10k", 10, zipped=zipped)
+
+    def labels(**settings: int) -> tuple[list[int], list[int]]:
+        data = load_idx(tmp_path, **settings)
+        assert data.train.labels is not None
+        assert data.test.labels is not None
+        return data.train.labels.tolist(), data.test.labels.tolist()
+
+    assert labels() == (list(range(8)), [8, 9])
+    assert labels(train=3, test=2) == ([0, 1, 2], [8, 9])
+    assert labels(train=7) == (list(range(7)), [7, 8, 9])
+    assert labels(test=4) == (list(range(6)), [6, 7, 8, 9])
+    assert labels(train=3, test=2, limit=1) == ([0], [8, 9])
+    for settings in (dict(train=6, test=5), dict(train=10), dict(test=10)):
+        with pytest.raises(DataError, match="overlap"):
+            load_idx(tmp_path, **settings)
+
+
+def test_two_pairs_are_train_and_test(tmp_path: Path) -> None:
+    train, test = write_idx(tmp_path, "train", 6), write_idx(tmp_path, "t10k", 4, first=100, zipped=True)
+    data = load_idx(tmp_path)
+    assert torch.equal((data.train.values * 255).round().byte()[:, 0], torch.from_numpy(train))
+    assert torch.equal((data.test.values * 255).round().byte()[:, 0], torch.from_numpy(test))
+    with pytest.raises(DataError, match="train=7"):
+        load_idx(tmp_path, train=7)
+
+
+def test_images_without_labels_are_read(tmp_path: Path) -> None:
+    write_idx(tmp_path, "train", 5)
+    (tmp_path / "train-labels-idx1-ubyte").unlink()
+    assert load_idx(tmp_path).train.labels is None
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_bad_idx_files_are_refused_by_name(tmp_path: Path, zipped: bool) -> None:
+    with pytest.raises(DataError, match="no such folder"):
+        load_idx(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="holds no IDX images"):
+        load_idx(tmp_path)
+    write_idx(tmp_path, "train", 5, zipped=zipped)
+    file = tmp_path / ("train-images-idx3-ubyte" + ".gz" * zipped)
+    good = file.read_bytes()
+
+    def put(content: bytes) -> None:
+        file.write_bytes(gzip.compress(content) if zipped else content)
+
+    plain = gzip.decompress(good) if zipped else good
+    bad = [
+        (b"", "starts with nothing"),
+        (plain[:10], "within its header"),
+        (plain[:-1], "truncated or damaged"),
+        (plain + b"0", "truncated or damaged"),
+        (idx(np.zeros((5, 2), np.uint8)), "another kind of file"),
+        (b"\x89PNG" + bytes(30), "another kind of file"),
+    ]
+    for content, match in bad:
+        put(content)
+        with pytest.raises(DataError, match=match) as caught:
+            load_idx(tmp_path)
+        assert str(file) in str(caught.value)
+    put(idx(np.zeros((4, 2, 3), np.uint8)))
+    with pytest.raises(DataError, match="5 labels for 4 images"):
+        load_idx(tmp_path)
+    file.write_bytes(good[:-6])
+    with pytest.raises(DataError, match="truncated"):
+        load_idx(tmp_path)
+
+
+def test_mnist_is_read_from_its_own_files(mnist_folder: Path) -> None:
+    data = load_idx(mnist_folder, train=8000, test=2000)
+    assert data.event_shape == (1, 28, 28)
+    assert (len(data.train), len(data.test)) == (8000, 2000)
+    if not list(mnist_folder.glob("train-images*")):
+        assert data.train.labels is not None
+        assert data.train.labels[:5].tolist() == [7, 2, 1, 0, 4]
+
+
+@pytest.mark.parametrize("kind", ["mnist", "fashion_mnist"])
+def test_absent_torchvision_data_name_the_remedy(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(DataError, match="data.download=true") as caught:
+        load_data(TorchvisionData.model_validate({"kind": kind, "path": str(tmp_path), "download": False}))
+    assert str(tmp_path) in str(caught.value)
+
+
+def test_torchvision_data_keep_their_own_split(tmp_path: Path) -> None:
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    train, test = write_idx(raw, "train", 6), write_idx(raw, "t10k", 4)
+    data = load_data(TorchvisionData(kind="mnist", path=str(tmp_path), download=False))
+    assert torch.equal((data.train.values * 255).round().byte()[:, 0], torch.from_numpy(train))
+    assert torch.equal((data.test.values * 255).round().byte()[:, 0], torch.from_numpy(test))
+    assert data.test.labels is not None
+    assert data.test.labels.tolist() == [0, 1, 2, 3]

@@ -1,0 +1,239 @@
+"""Laws of the energy, its gradient, the encoder direction, lengths and residuals."""
+
+import pytest
+import torch
+from torch import nn
+
+import geodesic
+from geodesic.geometry.energy import energy_and_gradient
+from geodesic.solvers.gradient_descent import inverse_laplacian
+from tests import surfaces
+from tests.naive import naive_energy_gradient
+
+FLOAT64 = torch.float64
+
+
+def mlp(d: int, D: int = 12, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Linear(d, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, D))
+    return net.to(FLOAT64)
+
+
+def random_paths(*batch: int, T: int = 8, d: int = 3) -> torch.Tensor:
+    return torch.randn(*batch, T + 1, d, dtype=FLOAT64)
+
+
+@pytest.mark.parametrize("T", [2, 8, 33])
+@pytest.mark.parametrize("d", [1, 2, 5])
+def test_the_summed_vjp_equals_the_naive_loop(T: int, d: int) -> None:
+    decoder = mlp(d)
+    path = random_paths(T=T, d=d)
+    expected = naive_energy_gradient(decoder, path)
+    actual = geodesic.energy_gradient(geodesic.PullbackManifold(decoder), path)
+    assert (actual - expected).abs().max() <= 1e-10 * expected.abs().max()
+
+
+def test_the_gradient_of_a_batch_is_one_backward_call() -> None:
+    calls = []
+
+    class Counted(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, z):
+            return z * 2
+
+        @staticmethod
+        def backward(ctx, v):
+            calls.append(v.shape)
+            return v * 2
+
+    manifold = geodesic.PullbackManifold(Counted.apply)
+    geodesic.energy_gradient(manifold, random_paths(5, T=8, d=2))
+    assert calls == [(5 * 9, 2)]
+
+
+def test_the_gradient_is_the_derivative_of_the_energy() -> None:
+    manifold = geodesic.PullbackManifold(mlp(2))
+    path, step = random_paths(T=6, d=2), 1e-6
+    gradient = geodesic.energy_gradient(manifold, path)
+    for i, j in ((1, 0), (3, 1), (5, 0)):
+        change = torch.zeros_like(path)
+        change[i, j] = step
+        slope = geodesic.path_energy(manifold, path + change) - geodesic.path_energy(manifold, path - change)
+        assert slope / (2 * step) == pytest.approx(gradient[i - 1, j].item(), rel=1e-7)
+
+
+def test_energy_and_gradient_are_those_of_the_two_functions() -> None:
+    manifold, path = geodesic.PullbackManifold(mlp(3)), random_paths(4)
+    energy, gradient = energy_and_gradient(manifold, path)
+    assert torch.equal(energy, geodesic.path_energy(manifold, path))
+    assert torch.equal(gradient, geodesic.energy_gradient(manifold, path))
+
+
+def test_batch_axes_are_kept_and_rows_do_not_meet() -> None:
+    manifold, path = geodesic.PullbackManifold(mlp(3)), random_paths(2, 3)
+    gradient = geodesic.energy_gradient(manifold, path)
+    assert gradient.shape == (2, 3, 7, 3)
+    alone = geodesic.energy_gradient(manifold, path[1, 2])
+    torch.testing.assert_close(gradient[1, 2], alone, rtol=1e-12, atol=1e-12)
+
+
+def test_event_shapes_of_images_change_nothing() -> None:
+    decoder = mlp(2)
+    images = geodesic.PullbackManifold(lambda z: decoder(z).reshape(-1, 3, 2, 2))
+    vectors, path = geodesic.PullbackManifold(decoder), random_paths(2, d=2)
+    torch.testing.assert_close(geodesic.path_energy(images, path), geodesic.path_energy(vectors, path))
+    torch.testing.assert_close(images.metric_tensor(path), vectors.metric_tensor(path))
+    torch.testing.assert_close(
+        geodesic.encoder_direction(images, path, lambda x: x.flatten(1)[:, :2]),
+        geodesic.encoder_direction(vectors, path, lambda x: x[:, :2]),
+    )
+
+
+def test_the_squared_norm_is_the_metric_applied_twice() -> None:
+    manifold = geodesic.PullbackManifold(mlp(3))
+    z, v = torch.randn(7, 3, dtype=FLOAT64), torch.randn(7, 3, dtype=FLOAT64)
+    expected = torch.einsum("ni,nij,nj->n", v, manifold.metric_tensor(z), v)
+    torch.testing.assert_close(manifold.squared_norm(z, v), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_chords_are_shorter_than_the_curve() -> None:
+    manifold, path = geodesic.PullbackManifold(mlp(2)), random_paths(10, d=2)
+    chords = manifold.squared_chords(path).sqrt().sum(-1)
+    # (sum of chords)^2 <= 2 E by Cauchy and Schwarz; a curve is no shorter than its chords.
+    assert (chords**2 <= 2 * geodesic.path_energy(manifold, path) * (1 + 1e-12)).all()
+    assert (chords <= geodesic.path_length(manifold, path)).all()
+
+
+@pytest.mark.parametrize("method", ["forward", "double_vjp"])
+def test_the_encoder_direction_is_the_jacobian_times_the_second_difference(method: str) -> None:
+    decoder, encoder = mlp(3), mlp(12, 3, seed=1)
+    path = random_paths(2, T=5)
+    x = decoder(path.reshape(-1, 3)).reshape(2, 6, 12).detach()
+    second = x[:, 2:] - 2 * x[:, 1:-1] + x[:, :-2]
+    J = geodesic.jacobian(encoder, x[:, 1:-1].reshape(-1, 12))
+    expected = -5 * (J @ second.reshape(-1, 12, 1)).reshape(2, 4, 3)
+    actual = geodesic.encoder_direction(geodesic.PullbackManifold(decoder), path, encoder, method)
+    torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_an_orthogonal_left_inverse_makes_the_encoder_direction_the_natural_gradient() -> None:
+    A = torch.randn(6, 2, dtype=FLOAT64)
+    manifold = geodesic.PullbackManifold(lambda z: z @ A.T)
+    path = random_paths(d=2)
+    eta = geodesic.encoder_direction(manifold, path, lambda x: x @ torch.linalg.pinv(A).T)
+    natural = geodesic.energy_gradient(manifold, path) @ torch.linalg.inv(A.T @ A)
+    torch.testing.assert_close(eta, natural, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["paraboloid", "sphere"])
+def test_the_straight_line_has_its_known_length(name: str) -> None:
+    embed, start, end, _, straight = surfaces.KNOWN[name]
+    path = geodesic.straight_path(torch.tensor(start, dtype=FLOAT64), torch.tensor(end, dtype=FLOAT64))
+    length = geodesic.path_length(geodesic.PullbackManifold(embed), path)
+    assert float(length) == pytest.approx(straight, abs=1e-7)
+
+
+def test_the_length_of_a_sampled_curve_converges_with_order_four() -> None:
+    manifold = geodesic.PullbackManifold(surfaces.paraboloid)
+    errors = []
+    for T in (32, 64, 128):
+        t = torch.linspace(0, 1, T + 1, dtype=FLOAT64)
+        path = torch.stack([t.cos(), (2 * t).sin()], dim=-1)
+        errors.append(float(geodesic.path_length(manifold, path)) - _fine_length())
+    slope = torch.tensor(errors).abs().log2().diff().mean()
+    assert -5.5 < slope < -3.5
+
+
+def _fine_length() -> float:
+    """The same curve, differentiated by hand, by a rule that is exact to rounding."""
+    t = (torch.arange(20000, dtype=FLOAT64) + 0.5) / 20000
+    x, y = t.cos(), (2 * t).sin()
+    dx, dy = -t.sin(), 2 * (2 * t).cos()
+    speed = (dx**2 + dy**2 + (2 * x * dx + 2 * y * dy) ** 2).sqrt()
+    # The midpoint rule's error is h^2/24 times the change of the derivative at the ends: subtract it.
+    ends = (speed[-1] - speed[-2] - speed[1] + speed[0]) * 20000
+    return float(speed.mean() + ends / 24 / 20000**2)
+
+
+def test_ends_of_a_straight_path_are_exact_bit_for_bit() -> None:
+    start, end = torch.randn(50, 4), torch.randn(50, 4)
+    path = geodesic.straight_path(start, end, segments=7)
+    assert torch.equal(path[:, 0], start)
+    assert torch.equal(path[:, -1], end)
+
+
+def test_the_residual_is_the_tangential_acceleration_over_the_speed() -> None:
+    manifold, path = geodesic.PullbackManifold(mlp(2)), random_paths(T=6, d=2)
+    T, x, J = 6, manifold.embed(path).detach(), manifold.jacobian(path).detach()
+    a = T**2 * (x[2:] - 2 * x[1:-1] + x[:-2])
+    Q = torch.linalg.qr(J[1:-1]).Q
+    tangential = (Q.mT @ a[..., None]).norm(dim=(-2, -1)).max()
+    expected = tangential / (2 * geodesic.path_energy(manifold, path)).sqrt()
+    torch.testing.assert_close(geodesic.decoder_residual(manifold, path), expected, rtol=1e-8, atol=0)
+
+
+@pytest.mark.parametrize("measure", [geodesic.decoder_residual, geodesic.relative_excess_energy])
+def test_measures_of_convergence_have_no_scale_and_no_coordinates(measure) -> None:
+    decoder, path = mlp(2), random_paths(3, d=2) / 10
+    A = torch.tensor([[2.0, 1.0], [0.0, 0.3]], dtype=FLOAT64)
+    plain = measure(geodesic.PullbackManifold(decoder), path)
+    scaled = measure(geodesic.PullbackManifold(lambda z: 1000 * decoder(z)), path)
+    changed = measure(geodesic.PullbackManifold(lambda z: decoder(z @ A)), path @ torch.linalg.inv(A))
+    torch.testing.assert_close(scaled, plain, rtol=1e-8, atol=0)
+    torch.testing.assert_close(changed, plain, rtol=1e-8, atol=0)
+
+
+def test_the_relative_excess_energy_is_exact_in_flat_space() -> None:
+    A = torch.randn(5, 3, dtype=FLOAT64)
+    manifold = geodesic.PullbackManifold(lambda z: z @ A.T)
+    path = random_paths(4)
+    straight = geodesic.straight_path(path[:, 0], path[:, -1], 8)
+    energy, least = (geodesic.path_energy(manifold, p) for p in (path, straight))
+    actual = geodesic.relative_excess_energy(manifold, path)
+    torch.testing.assert_close(actual, (energy - least) / energy, rtol=1e-9, atol=0)
+
+
+def test_the_relative_excess_energy_predicts_what_is_still_to_gain() -> None:
+    manifold = geodesic.PullbackManifold(surfaces.paraboloid)
+    start, end = torch.tensor([1.0, 0.0], dtype=FLOAT64), torch.tensor([-0.5, 1.0], dtype=FLOAT64)
+    best = geodesic.solve(manifold, start, end, tol=1e-14)
+    near = best.path.clone()
+    near[1:-1] += 1e-3 * torch.randn(31, 2, dtype=FLOAT64)
+    gain = 1 - best.energy / geodesic.path_energy(manifold, near)
+    assert float(geodesic.relative_excess_energy(manifold, near) / gain) == pytest.approx(1, abs=0.1)
+
+
+def test_the_inverse_laplacian_undoes_the_laplacian() -> None:
+    T = 9
+    K = 2 * torch.eye(T - 1, dtype=FLOAT64) - torch.diag(torch.ones(T - 2, dtype=FLOAT64), 1)
+    K -= torch.diag(torch.ones(T - 2, dtype=FLOAT64), -1)
+    eta = torch.randn(3, T - 1, 2, dtype=FLOAT64)
+    torch.testing.assert_close(T * K @ inverse_laplacian(eta), eta, rtol=1e-12, atol=1e-12)
+
+
+def test_arguments_are_not_written_to() -> None:
+    manifold, path = geodesic.PullbackManifold(mlp(3)), random_paths(2)
+    before = path.clone()
+    geodesic.energy_gradient(manifold, path)
+    geodesic.encoder_direction(manifold, path, lambda x: x[:, :3])
+    geodesic.relative_excess_energy(manifold, path)
+    assert torch.equal(path, before)
+    assert not path.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda m: geodesic.path_energy(m, torch.zeros(1, 2)), "path"),
+        (lambda m: geodesic.energy_gradient(m, torch.zeros(2, 2)), "path"),
+        (lambda m: geodesic.energy_gradient(m, torch.zeros(4, 2, dtype=torch.int64)), "path"),
+        (lambda m: geodesic.path_length(m, torch.zeros(2, 2)), "path"),
+        (lambda m: geodesic.straight_path(torch.zeros(2), torch.zeros(3)), "end"),
+        (lambda m: geodesic.encoder_direction(m, torch.zeros(4, 2), lambda x: x), "encoder"),
+        (lambda m: geodesic.encoder_direction(m, torch.zeros(4, 2), lambda x: x[:, :2], "magic"), "method"),
+    ],
+)
+def test_bad_arguments_are_named(call, name: str) -> None:
+    manifold = geodesic.PullbackManifold(surfaces.paraboloid)
+    with pytest.raises(geodesic.InputError, match=f"^{name}"):
+        call(manifold)

@@ -1,0 +1,273 @@
+"""VAEs: closed forms against torch.distributions, and weights that survive the disk bit for bit."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch.distributions import Bernoulli as TorchBernoulli
+from torch.distributions import Independent, Normal, kl_divergence
+from torch.testing import assert_close
+
+from geodesic import VAE, Bernoulli, CheckpointError, DataError, GeodesicError, InputError
+from geodesic.config import VAESettings
+from geodesic.models.checkpoint import load_weights, write_file
+from geodesic.models.likelihoods import LIKELIHOODS
+from geodesic.models.networks import ACTIVATIONS, MLP
+from geodesic.models.vae import DiagonalGaussian
+
+SHAPE = (1, 3, 2)
+
+
+def small(activation: str = "elu", latent_size: int = 2) -> VAE:
+    settings = {"latent_size": latent_size, "hidden_sizes": [8, 5], "activation": activation}
+    return VAE(SHAPE, VAESettings.model_validate_json(json.dumps(settings)))
+
+
+# --- likelihood ---------------------------------------------------------------------------------
+
+
+def test_bernoulli_log_prob_is_that_of_torch(tolerance: Callable[[torch.dtype], dict[str, float]]) -> None:
+    logits, x = 5 * torch.randn(7, *SHAPE), torch.randint(0, 2, (7, *SHAPE)).double()
+    expected = Independent(TorchBernoulli(logits=logits), 3).log_prob(x)
+    assert_close(Bernoulli().log_prob(logits, x), expected, **tolerance(x.dtype))
+
+
+def test_bernoulli_log_prob_of_grey_is_linear_between_black_and_white() -> None:
+    logits, grey = torch.randn(4, 5), torch.rand(4, 5)
+    on = torch.nn.functional.logsigmoid(logits)
+    off = torch.nn.functional.logsigmoid(-logits)
+    assert_close(Bernoulli().log_prob(logits, grey), (grey * on + (1 - grey) * off).sum(1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_bernoulli_is_finite_and_exact_at_extreme_logits(dtype: torch.dtype) -> None:
+    logits = torch.tensor([[1e4], [1e4], [-1e4], [-1e4]], dtype=dtype, requires_grad=True)
+    x = torch.tensor([[1.0], [0.0], [1.0], [0.0]], dtype=dtype)
+    log_prob = Bernoulli().log_prob(logits, x)
+    assert log_prob.tolist() == [0, -1e4, -1e4, 0]
+    log_prob.sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.flatten().tolist() == [0, -1, 1, 0]
+
+
+def test_bernoulli_samples_have_the_mean_and_follow_the_generator() -> None:
+    likelihood, logits = Bernoulli(), torch.tensor([[-1.0, 0.0, 2.0]])
+    rows = logits.expand(20_000, 3)
+    one, same = (likelihood.sample(rows, torch.Generator().manual_seed(1)) for _ in range(2))
+    assert torch.equal(one, same)
+    assert set(one.unique().tolist()) == {0, 1}
+    assert_close(one.mean(0), likelihood.mean(logits)[0], rtol=0, atol=5 * 0.5 / 20_000**0.5)
+
+
+@pytest.mark.parametrize(("value", "found"), [(1.5, "0 to 1.5"), (-0.25, "-0.25 to 0"), (torch.nan, "nan")])
+def test_bernoulli_names_the_range_that_it_refuses(value: float, found: str) -> None:
+    values = torch.zeros(3, 2)
+    values[1, 1] = value
+    with pytest.raises(DataError, match=found):
+        Bernoulli().check(values)
+    Bernoulli().check(torch.tensor([[0.0, 1.0]]))
+
+
+def test_log_prob_refuses_rows_of_another_shape() -> None:
+    with pytest.raises(InputError, match=r"\(3, 2\).*\(3, 1\)"):
+        Bernoulli().log_prob(torch.zeros(3, 2), torch.zeros(3, 1))
+
+
+def test_every_likelihood_of_the_settings_exists() -> None:
+    assert set(VAESettings.model_json_schema()["properties"]["likelihood"].get("enum", ["bernoulli"])) == set(
+        LIKELIHOODS
+    )
+    assert set(VAESettings.model_json_schema()["properties"]["activation"]["enum"]) == set(ACTIVATIONS)
+
+
+# --- networks -----------------------------------------------------------------------------------
+
+
+def test_an_mlp_without_hidden_layers_is_affine() -> None:
+    mlp = MLP(3, (), 2, "tanh")
+    x = torch.randn(4, 3)
+    weight, bias = mlp.state_dict().values()
+    assert_close(mlp(x), x @ weight.T + bias)
+
+
+@pytest.mark.parametrize("sizes", [(0, (4,), 2), (2, (4, -1), 2)])
+def test_an_mlp_refuses_sizes_that_are_none(sizes: tuple[int, tuple[int, ...], int]) -> None:
+    with pytest.raises(InputError, match="positive integers"):
+        MLP(*sizes)
+
+
+def test_an_unknown_activation_is_refused() -> None:
+    with pytest.raises(InputError, match="'sine'"):
+        MLP(2, (3,), 2, "sine")
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_rows_do_not_see_each_other(activation: str) -> None:
+    vae, x = small(activation), torch.rand(6, *SHAPE)
+    z = vae.encode(x)
+    assert_close(z, torch.cat([vae.encode(row[None]) for row in x]))
+    assert_close(vae.decode(z), torch.cat([vae.decode(row[None]) for row in z]))
+
+
+def test_wrong_shapes_are_refused_by_name() -> None:
+    vae = small()
+    for x in (torch.zeros(2, 6), torch.zeros(1, 3, 2), torch.zeros(())):
+        with pytest.raises(InputError, match="x: expected rows"):
+            vae.encode(x)
+    for z in (torch.zeros(2), torch.zeros(4, 3)):
+        with pytest.raises(InputError, match=r"z: expected latent points \(N, 2\)"):
+            vae.decode(z)
+    with pytest.raises(InputError, match="event_shape"):
+        VAE((), VAESettings())
+
+
+# --- ELBO ---------------------------------------------------------------------------------------
+
+
+def test_kl_is_that_of_torch() -> None:
+    mean, log_scale = torch.randn(9, 4), torch.randn(9, 4)
+    expected = kl_divergence(Normal(mean, log_scale.exp()), Normal(0.0, 1.0)).sum(1)
+    assert_close(DiagonalGaussian(mean, log_scale).kl(), expected)
+
+
+def test_kl_is_zero_at_the_prior_and_quadratic_near_it() -> None:
+    tiny = 1e-6
+    assert DiagonalGaussian(torch.zeros(1, 3), torch.zeros(1, 3)).kl().item() == 0
+    near = DiagonalGaussian(torch.zeros(1, 1), torch.full((1, 1), tiny)).kl()
+    assert_close(near, torch.tensor([tiny**2]), rtol=1e-3, atol=0)
+
+
+def test_samples_have_the_moments_of_the_gaussian() -> None:
+    rows = 40_000
+    q = DiagonalGaussian(
+        torch.tensor([[1.0, -2.0]]).expand(rows, 2), torch.tensor([[0.5, -1.0]]).expand(rows, 2)
+    )
+    z = q.sample(torch.Generator().manual_seed(0))
+    assert_close(z.mean(0), q.mean[0], rtol=0, atol=5 * 1.7 / rows**0.5)
+    assert_close(z.std(0), q.log_scale[0].exp(), rtol=0.02, atol=0)
+
+
+def test_the_elbo_is_its_terms_and_follows_the_generator() -> None:
+    vae, x = small(), torch.rand(5, *SHAPE)
+    terms, same = (vae.elbo(x, 0.5, torch.Generator().manual_seed(4)) for _ in range(2))
+    assert torch.equal(terms.value, same.value)
+    assert_close(terms.value, terms.log_likelihood - 0.5 * terms.kl)
+    z = vae.encode_distribution(x).sample(torch.Generator().manual_seed(4))
+    assert_close(terms.log_likelihood, vae.likelihood.log_prob(vae.decode(z), x))
+    assert_close(terms.kl, vae.encode_distribution(x).kl())
+    with pytest.raises(InputError, match="kl_weight"):
+        vae.elbo(x, -1.0)
+
+
+def test_the_elbo_is_below_the_log_marginal() -> None:
+    vae = small(latent_size=1)
+    x = torch.randint(0, 2, (4, *SHAPE)).double()
+    # log p(x) to many digits: the trapezoidal rule over the one latent coordinate.
+    z = torch.linspace(-9, 9, 2001)[:, None]
+    with torch.no_grad():
+        logits = vae.decode(z)
+        joint = torch.stack([vae.likelihood.log_prob(logits, row.expand_as(logits)) for row in x])
+        joint = joint + Normal(0.0, 1.0).log_prob(z[:, 0])
+        log_marginal = torch.logsumexp(joint, 1) + torch.log(z[1, 0] - z[0, 0])
+        elbo = torch.stack([vae.elbo(x).value for _ in range(2000)]).mean(0)
+        # The gap is KL(q(z|x) || p(z|x)), by the same rule.
+        q = vae.encode_distribution(x)
+        log_q = Normal(q.mean, q.log_scale.exp()).log_prob(z[:, 0])
+        gap = (log_q.exp() * (log_q - joint + log_marginal[:, None])).sum(1) * (z[1, 0] - z[0, 0])
+    assert (elbo < log_marginal).all()
+    assert_close(elbo, log_marginal - gap, rtol=0, atol=0.02)
+
+
+@pytest.mark.parametrize("activation", sorted(set(ACTIVATIONS) - {"relu", "elu"}))
+def test_encoder_and_decoder_differentiate_twice(activation: str) -> None:
+    vae = small(activation)
+    z, x = torch.randn(2, 2, requires_grad=True), torch.rand(2, *SHAPE, requires_grad=True)
+    for function, at in ((vae.decode, z), (vae.encode, x)):
+        assert torch.autograd.gradcheck(function, at)
+        assert torch.autograd.gradgradcheck(function, at)
+
+
+# --- disk ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_saved_vae_comes_back_bit_for_bit(tmp_path: Path, dtype: torch.dtype) -> None:
+    vae = small("silu", latent_size=3).to(dtype)
+    vae.save(tmp_path)
+    state = torch.get_rng_state()
+    loaded = VAE.load(tmp_path)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not loaded.training
+    assert loaded.settings == vae.settings
+    assert loaded.event_shape == vae.event_shape
+    for name, weight in vae.state_dict().items():
+        assert loaded.state_dict()[name].dtype == dtype
+        assert torch.equal(loaded.state_dict()[name], weight)
+    x = torch.rand(4, *SHAPE, dtype=dtype)
+    assert torch.equal(loaded.decode(loaded.encode(x)), vae.decode(vae.encode(x)))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.json", "model.safetensors"]
+
+
+def test_broken_checkpoints_are_refused_with_a_remedy(tmp_path: Path) -> None:
+    good = tmp_path / "good"
+    small().save(good)
+    other = tmp_path / "other"
+    small(latent_size=5).save(other)
+    weights = (good / "model.safetensors").read_bytes()
+    cases: list[tuple[str, bytes | None, str]] = [
+        ("model.json", None, "train a model"),
+        ("model.json", b"{", "not readable as JSON"),
+        ("model.json", b"[]", "JSON mapping"),
+        ("model.json", b"{}", "not the record of a VAE"),
+        ("model.json", b'{"event_shape": [0], "settings": {}}', "not the record of a VAE"),
+        ("model.json", b'{"event_shape": [1], "settings": {"latent": 2}}', "not the record of a VAE"),
+        ("model.safetensors", None, "no such file"),
+        ("model.safetensors", weights[:-1], "truncated"),
+        ("model.safetensors", weights[:5], "truncated"),
+        ("model.safetensors", b"", "truncated"),
+        ("model.safetensors", b"PK" + bytes(100), "not a safetensors file"),
+        ("model.safetensors", (other / "model.safetensors").read_bytes(), "made for another model"),
+    ]
+    for number, (name, content, match) in enumerate(cases):
+        folder = tmp_path / str(number)
+        shutil.copytree(good, folder)
+        (folder / name).unlink()
+        if content is not None:
+            (folder / name).write_bytes(content)
+        with pytest.raises(CheckpointError, match=match) as caught:
+            VAE.load(folder)
+        assert str(folder / name) in str(caught.value)
+
+
+def test_weights_of_other_names_are_listed_and_change_nothing(tmp_path: Path) -> None:
+    vae = small()
+    vae.save(tmp_path)
+    module = torch.nn.Linear(2, 3)
+    before = module.weight.clone()
+    with pytest.raises(CheckpointError, match="weight is missing; bias is missing"):
+        load_weights(module, tmp_path / "model.safetensors")
+    assert torch.equal(module.weight, before)
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a"
+    write_file(file, b"old")
+
+    def full(self: Path, content: bytes) -> int:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="disk full"):
+        write_file(file, b"new")
+    assert file.read_bytes() == b"old"
+    assert [f.name for f in tmp_path.iterdir()] == ["a"]
+
+
+def test_what_models_raise_is_a_geodesic_error() -> None:
+    with pytest.raises(GeodesicError):
+        small().decode(torch.zeros(1, 1, 1))

@@ -1,0 +1,336 @@
+"""Training: it improves the bound, repeats itself, resumes exactly, and refuses early."""
+
+import csv
+import logging
+import math
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from geodesic import (
+    VAE,
+    CheckpointError,
+    DataError,
+    Dataset,
+    InputError,
+    RunFolderError,
+    Split,
+    TrainingInterrupted,
+    train_vae,
+)
+from geodesic.config import TrainingSettings, VAESettings
+from geodesic.models import _lightning
+from geodesic.models.training import TrainingResult, evaluate_elbo
+
+MODEL = VAESettings(latent_size=2, hidden_sizes=(16,))
+
+
+def stripes(rows: int = 120, seed: int = 0) -> Dataset:
+    """Noisy images of one bright row of pixels: there is something to learn."""
+    generator = torch.Generator().manual_seed(seed)
+    which = torch.randint(0, 4, (rows,), generator=generator)
+    images = torch.full((rows, 1, 4, 4), 0.05, dtype=torch.float32)
+    images[torch.arange(rows), 0, which] = 0.95
+    images = torch.bernoulli(images, generator=generator)
+    cut = rows * 3 // 4
+    return Dataset(Split(images[:cut], which[:cut]), Split(images[cut:], which[cut:]))
+
+
+def train(folder: Path, *, seed: int = 0, resume: bool = False, **settings: object) -> TrainingResult:
+    settings = {"epochs": 4, "batch_size": 16, "learning_rate": 0.01, "accelerator": "cpu", **settings}
+    training = TrainingSettings.model_validate(settings)
+    return train_vae(stripes(), MODEL, training, folder=folder, seed=seed, resume=resume, progress=False)
+
+
+def metrics(folder: Path) -> list[dict[str, float]]:
+    with (folder / "metrics.csv").open() as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+def assert_same_weights(one: VAE, other: VAE) -> None:
+    for name, weight in one.state_dict().items():
+        assert torch.equal(weight, other.state_dict()[name]), name
+
+
+def interrupt_in_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
+    step = _lightning.VAETraining.training_step
+
+    def interrupted(self: _lightning.VAETraining, batch: torch.Tensor) -> torch.Tensor:
+        if self.epoch == epoch:
+            raise KeyboardInterrupt
+        return step(self, batch)
+
+    monkeypatch.setattr(_lightning.VAETraining, "training_step", interrupted)
+
+
+def test_training_improves_the_bound_and_writes_what_it_promises(tmp_path: Path) -> None:
+    result = train(tmp_path, epochs=30)
+    rows = metrics(tmp_path)
+    assert [row["epoch"] for row in rows] == list(range(20))
+    assert rows[-1]["validation_elbo"] > rows[0]["validation_elbo"] + 1
+    # Better than any model whose pixels are independent.
+    data = stripes()
+    p = data.train.values.mean(0)
+    independent = (
+        -torch.nn.functional.binary_cross_entropy(p.expand_as(data.test.values), data.test.values) * 16
+    )
+    assert result.test_elbo > independent
+    assert result.test_elbo == evaluate_elbo(VAE.load(tmp_path), data.test.values)
+    assert (result.epochs, result.stopped_early) == (30, False)
+    assert result.validation_elbo == pytest.approx(rows[-1]["validation_elbo"])
+    assert not result.vae.training
+    assert_same_weights(VAE.load(tmp_path), result.vae)
+    assert sorted(f.name for f in tmp_path.iterdir()) == [
+        "last.ckpt",
+        "metrics.csv",
+        "model.json",
+        "model.safetensors",
+        "tensorboard",
+    ]
+    assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_training_repeats_itself_and_leaves_the_random_state_alone(tmp_path: Path) -> None:
+    state, level = torch.get_rng_state(), logging.getLogger("lightning.pytorch").level
+    one = train(tmp_path / "one", seed=1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert logging.getLogger("lightning.pytorch").level == level
+    torch.manual_seed(99)
+    same, other = train(tmp_path / "same", seed=1), train(tmp_path / "other", seed=2)
+    assert_same_weights(one.vae, same.vae)
+    assert one.test_elbo == same.test_elbo
+    assert one.test_elbo != other.test_elbo
+
+
+def test_the_metrics_are_those_of_the_weights(tmp_path: Path) -> None:
+    train(tmp_path)
+    row = metrics(tmp_path)[-1]
+    for part in ("train", "validation"):
+        assert_close(row[f"{part}_elbo"], row[f"{part}_log_likelihood"] - row[f"{part}_kl"])
+
+
+def test_beta_grows_linearly_from_zero(tmp_path: Path) -> None:
+    train(tmp_path, epochs=5, kl_weight=2.0, kl_warmup_epochs=4)
+    assert [row["kl_weight"] for row in metrics(tmp_path)] == [0, 0.5, 1.0, 1.5, 2.0]
+
+
+def test_batches_hold_every_row_once_and_ranks_share_them() -> None:
+    values = torch.arange(23.0)[:, None]
+    epoch = 0
+    batches = _lightning.Batches(values, 5, 7, lambda: epoch)
+    first = list(batches)
+    assert [len(batch) for batch in first] == [5, 5, 5, 5, 3]
+    assert len(batches) == 5
+    assert sorted(torch.cat(first).flatten().tolist()) == list(range(23))
+    epoch = 1
+    assert not torch.equal(torch.cat(list(batches)), torch.cat(first))
+    shares = [torch.cat(list(_lightning.Batches(values, 5, 7, lambda: 0, rank, 2))) for rank in range(2)]
+    assert [len(share) for share in shares] == [11, 11]
+    assert torch.cat(shares).unique().numel() == 22
+
+
+@pytest.mark.parametrize("stop", [1, 3])
+def test_a_resumed_run_equals_a_straight_one(tmp_path: Path, stop: int) -> None:
+    straight = train(tmp_path / "straight", epochs=5, kl_warmup_epochs=2)
+    train(tmp_path / "parts", epochs=stop, kl_warmup_epochs=2)
+    torch.manual_seed(5)
+    resumed = train(tmp_path / "parts", epochs=5, kl_warmup_epochs=2, resume=True)
+    assert_same_weights(straight.vae, resumed.vae)
+    assert resumed.test_elbo == straight.test_elbo
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "straight")
+
+
+def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
+    done = train(tmp_path)
+    again = train(tmp_path, resume=True)
+    assert_same_weights(done.vae, again.vae)
+    assert (again.epochs, again.test_elbo) == (4, done.test_elbo)
+
+
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_an_interrupted_run_can_be_resumed_exactly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int
+) -> None:
+    straight = train(tmp_path / "straight")
+    handler = signal.getsignal(signal.SIGINT)
+    with monkeypatch.context() as patch:
+        interrupt_in_epoch(patch, epoch)
+        with pytest.raises(TrainingInterrupted, match="--resume") as caught:
+            train(tmp_path / "parts")
+    assert "\n" not in str(caught.value)
+    assert signal.getsignal(signal.SIGINT) is handler
+    assert not (tmp_path / "parts" / "model.safetensors").exists()
+    resumed = train(tmp_path / "parts", resume=True)
+    assert_same_weights(straight.vae, resumed.vae)
+    assert metrics(tmp_path / "parts") == metrics(tmp_path / "straight")
+
+
+def test_patience_keeps_the_best_weights_and_stays_stopped(tmp_path: Path) -> None:
+    result = train(tmp_path, epochs=60, learning_rate=0.1, patience=3, kl_warmup_epochs=5)
+    rows = metrics(tmp_path)
+    assert result.stopped_early
+    assert result.epochs == len(rows) < 60
+    after = [row["validation_elbo"] for row in rows[5:]]
+    assert after.index(max(after)) == len(after) - 1 - 3
+    assert result.validation_elbo == max(after)
+    again = train(tmp_path, epochs=60, learning_rate=0.1, patience=3, kl_warmup_epochs=5, resume=True)
+    assert again.epochs == result.epochs
+    assert_same_weights(again.vae, result.vae)
+
+
+def test_an_early_stop_is_the_same_after_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings: dict[str, object] = {"epochs": 60, "learning_rate": 0.1, "patience": 3}
+    straight = train(tmp_path / "straight", **settings)
+    with monkeypatch.context() as patch:
+        interrupt_in_epoch(patch, straight.epochs - 2)
+        with pytest.raises(TrainingInterrupted):
+            train(tmp_path / "parts", **settings)
+    resumed = train(tmp_path / "parts", resume=True, **settings)
+    assert resumed.epochs == straight.epochs
+    assert_same_weights(straight.vae, resumed.vae)
+
+
+def test_the_rows_of_double_precision_train_in_double_precision(tmp_path: Path) -> None:
+    result = train(tmp_path / "straight", precision="64-true", epochs=3)
+    assert {w.dtype for w in result.vae.parameters()} == {torch.float64}
+    train(tmp_path / "parts", precision="64-true", epochs=2)
+    assert_same_weights(result.vae, train(tmp_path / "parts", precision="64-true", epochs=3, resume=True).vae)
+
+
+def test_an_existing_model_is_not_overwritten(tmp_path: Path) -> None:
+    train(tmp_path, epochs=1)
+    before = {f.name: f.read_bytes() for f in tmp_path.iterdir() if f.is_file()}
+    with pytest.raises(RunFolderError, match="resume"):
+        train(tmp_path, epochs=2)
+    assert {f.name: f.read_bytes() for f in tmp_path.iterdir() if f.is_file()} == before
+
+
+def test_a_checkpoint_that_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="nothing to resume"):
+        train(tmp_path / "empty", resume=True)
+    assert not (tmp_path / "empty").exists()
+    train(tmp_path, epochs=2)
+    for settings, match in (
+        ({"learning_rate": 0.5}, "learning_rate was 0.01 and is 0.5"),
+        ({"seed": 3}, "seed was 0 and is 3"),
+        ({"epochs": 1}, "at least 2"),
+    ):
+        with pytest.raises(CheckpointError, match=match):
+            train(tmp_path, resume=True, **settings)  # type: ignore[arg-type]
+    file = tmp_path / "last.ckpt"
+    content = file.read_bytes()
+    for bad in (b"", content[: len(content) // 2], b"no checkpoint", content[:-10]):
+        file.write_bytes(bad)
+        with pytest.raises(CheckpointError, match="truncated, or not a checkpoint"):
+            train(tmp_path, resume=True)
+    for foreign in ({"weights": torch.zeros(3)}, [1, 2], {"geodesic": {}}, {"geodesic": Path("x")}):
+        torch.save(foreign, file)
+        with pytest.raises(CheckpointError, match="truncated, or not a checkpoint"):
+            train(tmp_path, resume=True)
+
+
+def test_values_out_of_range_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    good = stripes()
+    bad = good.train.values.clone()
+    bad[3, 0, 1, 1] = 1.5
+    for dataset in (Dataset(Split(bad), good.test), Dataset(good.test, Split(bad))):
+        with pytest.raises(DataError, match=r"0 to 1\.5"):
+            train_vae(dataset, MODEL, TrainingSettings(), folder=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+def test_two_rows_are_the_least(tmp_path: Path, rows: int) -> None:
+    data = stripes()
+    few = Dataset(Split(data.train.values[:rows]), data.test)
+    if rows == 1:
+        with pytest.raises(DataError, match="at least 2"):
+            train_vae(few, MODEL, TrainingSettings(), folder=tmp_path / "run", progress=False)
+        assert not (tmp_path / "run").exists()
+    else:
+        settings = TrainingSettings(epochs=1, accelerator="cpu")
+        result = train_vae(few, MODEL, settings, folder=tmp_path, progress=False)
+        assert math.isfinite(result.test_elbo)
+
+
+def test_devices_that_do_not_exist_are_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for device, settings, match in (
+        ("cuda", {}, "device=cpu"),
+        ("cuda:1", {}, "asks for 2 CUDA"),
+        ("auto", {"accelerator": "gpu"}, "PyTorch finds 0"),
+        ("tpu", {}, "expected auto, cpu, cuda or cuda:N"),
+        ("cpu:1", {}, "expected auto"),
+        ("auto", {"accelerator": "abacus"}, "'abacus'"),
+    ):
+        with pytest.raises(InputError, match=match):
+            train_vae(
+                stripes(),
+                MODEL,
+                TrainingSettings.model_validate(settings),
+                folder=tmp_path / "run",
+                device=device,
+                progress=False,
+            )
+    with pytest.raises(InputError, match="seed"):
+        train(tmp_path / "run", seed=-1)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.cuda
+def test_training_runs_on_cuda(tmp_path: Path) -> None:
+    result = train_vae(
+        stripes(), MODEL, TrainingSettings(epochs=3), folder=tmp_path, device="cuda", progress=False
+    )
+    assert next(result.vae.parameters()).device.type == "cpu"
+    assert math.isfinite(result.test_elbo)
+
+
+def test_nothing_is_printed_without_progress(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    train(tmp_path, epochs=2)
+    captured = capfd.readouterr()
+    assert captured.out + captured.err == ""
+
+
+def test_progress_shows_the_epochs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    train_vae(stripes(), MODEL, TrainingSettings(epochs=2, accelerator="cpu"), folder=tmp_path, progress=True)
+    assert "Epoch" in capfd.readouterr().out
+
+
+# --- evaluation -----------------------------------------------------------------------------------
+
+
+def test_the_elbo_converges_to_that_of_many_samples() -> None:
+    vae, x = VAE((6,), MODEL), torch.rand(50, 6)
+    few = torch.tensor([evaluate_elbo(vae, x, seed=seed) for seed in range(20)])
+    many = evaluate_elbo(vae, x, samples=100)
+    assert abs(few.mean() - many) < 5 * few.std() / 20**0.5
+
+
+def test_the_elbo_depends_on_its_seed_alone() -> None:
+    vae, x = VAE((6,), MODEL).train(), torch.rand(50, 6)
+    state = torch.get_rng_state()
+    assert evaluate_elbo(vae, x, seed=1) == evaluate_elbo(vae, x, seed=1)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert vae.training
+
+
+def test_evaluation_refuses_what_it_cannot_measure() -> None:
+    vae = VAE((6,), MODEL)
+    with pytest.raises(DataError, match=r"2 to 2"):
+        evaluate_elbo(vae, torch.full((3, 6), 2.0))
+    with pytest.raises(DataError, match="at least one row"):
+        evaluate_elbo(vae, torch.zeros(0, 6))
+    for keyword in ("samples", "batch_size"):
+        with pytest.raises(InputError, match=keyword):
+            evaluate_elbo(vae, torch.zeros(3, 6), **{keyword: 0})
+    with pytest.raises(InputError, match="x: expected rows"):
+        evaluate_elbo(vae, torch.zeros(3, 7))
