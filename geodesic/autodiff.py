@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import cache
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -44,7 +45,7 @@ def vjp(f: RowWise, z: Tensor, v: Tensor) -> Tensor:
         tensor([[ 2., -1.]])
     """
     _require_float("z", z)
-    y, pull = torch.func.vjp(f, z)
+    y, pull = _vjp(f, z)
     _require_shape("v", v, y.shape, "f(z)")
     return pull(v)[0]
 
@@ -80,9 +81,9 @@ def jvp(f: RowWise, z: Tensor, u: Tensor, method: str = "forward") -> Tensor:
         _prepare_forward_mode()
         return torch.func.jvp(f, (z,), (u,))[1]
     if method == "double_vjp":
-        y, pull = torch.func.vjp(f, z)
+        y, pull = _vjp(f, z)
         # J^T v is linear in v: any v will do as the point at which to differentiate it.
-        return torch.func.vjp(lambda v: pull(v)[0], torch.zeros_like(y))[1](u)[0]
+        return _vjp(lambda v: pull(v)[0], torch.zeros_like(y))[1](u)[0]
     raise InputError(f"method: expected 'forward' or 'double_vjp', got {method!r}")
 
 
@@ -119,7 +120,7 @@ def jacobian(f: RowWise, z: Tensor, method: str = "jvp") -> Tensor:
 
         return torch.func.vmap(column, out_dims=-1)(units)
     if method == "vjp":
-        y, pull = torch.func.vjp(f, z)
+        y, pull = _vjp(f, z)
         event = y.shape[1:]
         units = torch.eye(event.numel(), dtype=y.dtype, device=y.device).reshape(-1, *event)
         rows = torch.func.vmap(lambda e: pull(e.expand_as(y))[0], out_dims=1)(units)
@@ -146,7 +147,7 @@ def gradient(f: RowWise, z: Tensor) -> Float[Tensor, "N d"]:
         tensor([[5., 8.]])
     """
     _require_rows(z)
-    y, pull = torch.func.vjp(f, z)
+    y, pull = _vjp(f, z)
     if y.shape != z.shape[:1]:
         raise InputError(
             f"f: expected one number for each of the {z.shape[0]} rows, got shape {tuple(y.shape)}; "
@@ -263,9 +264,14 @@ def derivative(f: RowWise, x: Tensor, order: int = 1) -> Tensor:
     if isinstance(order, bool) or not isinstance(order, int) or order < 1:
         raise InputError(f"order: expected an integer of at least 1, got {order!r}")
     lower = f if order == 1 else lambda x: derivative(f, x, order - 1)
-    y, pull = torch.func.vjp(lower, x)
+    y, pull = _vjp(lower, x)
     _require_shape("f(x)", y, x.shape, "x")
     return pull(torch.ones_like(y))[0]
+
+
+def _vjp(f: RowWise, z: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor]]]:
+    """f(z), and the function that takes cotangents of it to cotangents of z."""
+    return cast(tuple[Tensor, Callable[[Tensor], tuple[Tensor]]], torch.func.vjp(f, z))
 
 
 @cache

@@ -184,6 +184,8 @@ def main() -> None:
         _fail(str(error), 2)
     except GeodesicError as error:
         _fail(str(error), 1)
+    except OSError as error:
+        _fail(str(error), 1)
     except KeyboardInterrupt:
         _fail("interrupted", 1)
 

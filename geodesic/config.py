@@ -45,6 +45,12 @@ __all__ = [
 ]
 
 
+_NAME = r"^[A-Za-z0-9][\w.-]*$"
+_LABEL = r"^[\w-]+$"
+_DEVICE = r"^(auto|cpu|cuda(:\d+)?)$"
+_FUNCTION = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -110,18 +116,16 @@ class VAESettings(_Section):
 class ImportedModelSettings(_Section):
     """A decoder of the user's own, made by calling `package.module:function` without arguments."""
 
-    import_: str = Field(alias="import", pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    import_: str = Field(alias="import", pattern=_FUNCTION)
     weights: str | None = Field(None, description="safetensors file loaded into the decoder")
     latent_size: PositiveInt
     encoder: str | None = Field(
         None,
-        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        pattern=_FUNCTION,
         description="`package.module:function` that makes the encoder",
     )
     encoder_weights: str | None = None
-    output: Literal["identity", "sigmoid"] = Field(
-        "identity", description="how the decoder's output becomes a mean"
-    )
+    output: Literal["identity", "sigmoid"] = Field("identity", description="how the decoder's output becomes a mean")
 
 
 def _model_tag(value: Any) -> str:
@@ -143,9 +147,7 @@ class TrainingSettings(_Section):
     learning_rate: PositiveFloat = 1e-3
     kl_weight: NonNegativeFloat = 1.0
     kl_warmup_epochs: NonNegativeInt = Field(0, description="beta grows linearly from 0 over so many epochs")
-    patience: PositiveInt | None = Field(
-        None, description="stop after so many epochs without a better validation ELBO"
-    )
+    patience: PositiveInt | None = Field(None, description="stop after so many epochs without a better validation ELBO")
     validation_fraction: float = Field(0.1, gt=0, lt=1, description="part of the training rows held back")
     accelerator: str = "auto"
     devices: PositiveInt | Literal["auto"] = "auto"
@@ -196,7 +198,7 @@ PairSettings = Annotated[RandomPairs | IndexPairs | LabelPairs | FilePairs, Fiel
 class GradientDescentSettings(_Section):
     """One line of the table of geodesics: see `geodesic.GradientDescent`."""
 
-    name: str = Field(pattern=r"^[\w-]+$", description="label in tables, figures and file names")
+    name: str = Field(pattern=_LABEL, description="label in tables, figures and file names")
     method: Literal["gradient_descent"] = "gradient_descent"
     direction: Literal["decoder", "encoder"] = "decoder"
     preconditioned: bool = True
@@ -212,9 +214,7 @@ class GeodesicSettings(_Section):
     segments: int = Field(32, ge=2)
     tol: PositiveFloat = 1e-6
     max_steps: PositiveInt = 2000
-    solvers: tuple[GradientDescentSettings, ...] = Field(
-        (GradientDescentSettings(name="decoder"),), min_length=1
-    )
+    solvers: tuple[GradientDescentSettings, ...] = Field((GradientDescentSettings(name="decoder"),), min_length=1)
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> GeodesicSettings:
@@ -234,9 +234,9 @@ class Settings(_Section):
         (2, 32)
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$", description="the run folder is runs/NAME")
+    name: str = Field(pattern=_NAME, description="the run folder is runs/NAME")
     seed: NonNegativeInt = 0
-    device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
+    device: str = Field("auto", pattern=_DEVICE)
     dtype: Literal["float32", "float64"] = Field("float64", description="precision of geodesics")
     data: DataSettings | None = None
     model: ModelSettings = VAESettings()
@@ -246,7 +246,7 @@ class Settings(_Section):
 
 
 def load_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
-    """Read settings from a YAML file, then apply overrides such as `training.epochs=5`.
+    r"""Read settings from a YAML file, then apply overrides such as `training.epochs=5`.
 
     Args:
         path: The YAML file.
@@ -263,13 +263,15 @@ def load_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
         >>> import pathlib, tempfile
         >>> from geodesic import load_settings
         >>> file = pathlib.Path(tempfile.mkdtemp()) / "first.yaml"
-        >>> _ = file.write_text("name: first\\ndata: {kind: digits}\\n")
+        >>> _ = file.write_text("name: first\ndata: {kind: digits}\n")
         >>> load_settings(file, ["training.epochs=5"]).training.epochs
         5
     """
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: no such settings file; check the path") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot read the settings file ({error}); check the path") from None
     try:
@@ -284,7 +286,11 @@ def load_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
         # JSON is where strict types still let a list become a tuple.
         return Settings.model_validate_json(json.dumps(tree, default=str))
     except ValidationError as error:
-        raise SettingsError(f"{path}:\n" + "\n".join(_explain(error))) from None
+        lines = _explain(error)
+        raise SettingsError(f"{path}: {lines[0]}" if len(lines) == 1 else "\n  ".join([f"{path}:", *lines])) from None
+    except (TypeError, ValueError, RecursionError):
+        # A key that is a list, or an alias that holds itself: YAML has them, settings do not.
+        raise SettingsError(f"{path}: expected nested mappings with plain keys, and no anchor inside itself") from None
 
 
 def settings_to_yaml(settings: Settings) -> str:
@@ -334,33 +340,92 @@ def _is_number(text: str) -> bool:
         return False
 
 
-_TAGS = {"vae", "imported", "digits", "mnist", "fashion_mnist", "array", "idx"}
-_TAGS |= {"random", "index", "label", "file"}
+_UNIONS = ("data", "model", "pairs")
+_PATTERNS = {
+    _NAME: "letters, digits, '.', '_' and '-', starting with a letter or digit",
+    _LABEL: "letters, digits, '_' and '-'",
+    _DEVICE: "auto, cpu, cuda or cuda:N",
+    _FUNCTION: "package.module:function",
+}
+_TYPES = {
+    "int_type": "an integer",
+    "float_type": "a number",
+    "string_type": "a string",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+    "model_type": "a mapping of settings",
+    "model_attributes_type": "a mapping of settings",
+    "dict_type": "a mapping of settings",
+}
 
 
 def _explain(error: ValidationError) -> list[str]:
-    lines = []
-    for item in error.errors():
+    """One line for each refused key: its path, the value, what is allowed."""
+    items = error.errors()
+    refused = [item["loc"] for item in items]
+    lines: dict[str, list[str]] = {}
+    for item in items:
+        loc, value = item["loc"], item["input"]
+        if item["type"] == "too_short" and any(r[: len(loc)] == loc != r for r in refused):
+            continue  # Pydantic counts only the entries that passed; the others have a line of their own.
         # Pydantic puts the tag of a union into the location; the YAML has no such key.
-        location = [part for i, part in enumerate(item["loc"]) if not (i == 1 and part in _TAGS)]
-        key = ".".join(str(part) for part in location) or "settings"
-        value = item["input"]
+        location = [part for i, part in enumerate(loc) if not (i == 1 and loc[0] in _UNIONS)]
+        if item["type"] in ("union_tag_not_found", "union_tag_invalid"):
+            location.append("kind")
+            value = value.get("kind") if isinstance(value, dict) else value
+        if location[:2] == ["training", "devices"]:
+            location = location[:2]  # an integer or a word: Pydantic has an error for each
+        key = ".".join(str(part) for part in location)
         if item["type"] == "extra_forbidden":
-            allowed = _allowed_keys(item["loc"][:-1])
+            allowed = _allowed_keys(loc[:-1])
             close = difflib.get_close_matches(str(location[-1]), allowed, n=1)
             hint = f"did you mean {close[0]!r}? " if close else ""
-            lines.append(f"{key}: unknown key (value {value!r}); {hint}allowed: {', '.join(allowed)}")
+            line = f"{key}: unknown key (value {value!r}); {hint}allowed: {', '.join(allowed)}"
         elif item["type"] == "missing":
-            lines.append(f"{key}: this key is required and was not given")
+            line = f"{key}: this key is required and was not given"
+        elif item["type"] == "union_tag_not_found":
+            line = f"{key}: this key is required and was not given; expected one of {_tags(loc[0])}"
         else:
-            message = item["msg"][0].lower() + item["msg"][1:]
-            hint = " (YAML reads 1e-3 as a string: write 1.0e-3)" if _looks_like_float(value) else ""
-            lines.append(f"{key}: got {value!r}; {message}{hint}")
-    return lines
+            expected = _expected(item["type"], item["msg"], item.get("ctx", {}))
+            line = f"{key}: got {value!r}; {expected}{_hint(item['type'], value)}"
+        lines.setdefault(key, []).append(line)
+    return [_merged(group) for group in lines.values()]
 
 
-def _looks_like_float(value: Any) -> bool:
-    return isinstance(value, str) and _is_number(value)
+def _expected(kind: str, message: str, context: dict[str, Any]) -> str:
+    if kind in _TYPES:
+        return f"expected {_TYPES[kind]}"
+    if kind == "string_pattern_mismatch":
+        return f"expected {_PATTERNS[context['pattern']]}"
+    if kind == "value_error":
+        return str(context["error"])
+    if kind == "union_tag_invalid":
+        return f"expected one of {context['expected_tags']}"
+    if kind == "too_short":
+        return f"expected a list of at least {context['min_length']}"
+    if kind == "too_long":
+        return f"expected a list of at most {context['max_length']}"
+    return message.replace("Input should be ", "expected " + ("a number " if "than" in kind else ""))
+
+
+def _merged(lines: list[str]) -> str:
+    """Lines about one key, as one: `key: got value; expected this, or that`."""
+    first, *others = lines
+    return ", or ".join([first, *(other.rpartition("; expected ")[2] for other in others)])
+
+
+def _hint(kind: str, value: Any) -> str:
+    if not isinstance(value, str) or not _is_number(value):
+        return ""
+    if kind == "float_type" and "e" in value.lower():
+        return " (YAML reads 1e-3 as a string: write 1.0e-3)"
+    return " (without quotes)" if kind in ("int_type", "float_type") else ""
+
+
+def _tags(section: int | str) -> str:
+    node: Any = Settings.model_json_schema()["properties"][section]
+    node = node.get("anyOf", [node])[0]
+    return ", ".join(repr(tag) for tag in node["discriminator"]["mapping"])
 
 
 def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:

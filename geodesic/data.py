@@ -177,8 +177,7 @@ def _array(settings: ArrayData) -> Dataset:
     values, labels = _read_array(file)
     if values.dtype.kind not in "fiub":
         raise DataError(
-            f"{file}: values of dtype {values.dtype} cannot be used; "
-            "save numbers: bytes from 0 to 255, or floats"
+            f"{file}: values of dtype {values.dtype} cannot be used; save numbers: bytes from 0 to 255, or floats"
         )
     if values.ndim not in (2, 3, 4) or values.size == 0:
         raise DataError(
@@ -233,8 +232,7 @@ def _read_array(file: Path) -> tuple[np.ndarray, np.ndarray | None]:
         if isinstance(error, DataError):
             raise
         raise DataError(
-            f"{file}: not a readable array ({error}); save it again with numpy.save or numpy.savez, "
-            "without objects"
+            f"{file}: not a readable array ({error}); save it again with numpy.save or numpy.savez, without objects"
         ) from None
 
 
@@ -331,9 +329,7 @@ def _expand(path: str) -> Path:
     unset = re.search(r"\$(\w+|\{[^}]*\})", expanded)
     if unset:
         name = unset.group(1).strip("{}")
-        raise DataError(
-            f"path {path!r}: the environment variable {name} is not set; set it, or write the path out"
-        )
+        raise DataError(f"path {path!r}: the environment variable {name} is not set; set it, or write the path out")
     return Path(expanded).expanduser()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import platform
+import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -34,7 +35,7 @@ from geodesic.errors import (
     RunFolderError,
     SettingsError,
 )
-from geodesic.files import write_npz, write_text
+from geodesic.files import replacing, write_npz, write_text
 from geodesic.geometry.manifold import PullbackManifold
 from geodesic.geometry.outputs import Euclidean
 from geodesic.models.imported import import_network
@@ -52,6 +53,7 @@ __all__ = [
     "resolve_device",
     "run_folder",
     "solve_pairs",
+    "to_numpy",
     "train",
     "trained_with",
 ]
@@ -126,26 +128,30 @@ def train(
         raise SettingsError("--resume and --overwrite exclude each other; choose one")
     device = resolve_device(settings.device)
     folder = run_folder(settings, runs)
-    dataset = load_data(settings.data)
-    if folder.exists() and not (resume or overwrite):
-        raise RunFolderError(f"{folder} exists already; go on with --resume, or replace it with --overwrite")
     if resume:
         _require_resumable(settings, folder)
     elif folder.exists():
+        _require_replaceable(folder, overwrite)
+    dataset = load_data(settings.data)
+    if overwrite and folder.exists():
         shutil.rmtree(folder)
     started = time.monotonic()
     with _new_folder(folder):
-        write_text(folder / "config.yaml", settings_to_yaml(settings))
+        if not resume:
+            write_text(folder / "config.yaml", settings_to_yaml(settings))
         result = train_vae(
             dataset,
             settings.model,
             settings.training,
             folder=folder,
             seed=settings.seed,
-            device=device.type,
+            device=str(device),
             resume=resume,
             progress=progress,
         )
+    if resume:
+        # Not before: weights that are there while training goes on are those of the settings before.
+        write_text(folder / "config.yaml", settings_to_yaml(settings))
     record = _record(settings) | {
         "epochs": result.epochs,
         "test_elbo": result.test_elbo,
@@ -180,22 +186,29 @@ def solve_pairs(
 
     Raises:
         RunFolderError: The run folder is missing, was trained with other settings, or has the files already.
+        InputError: `name` is no name for a file, or that of a file which `train` writes.
     """
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) or name == "config":
+        raise InputError(
+            f"--name: got {name!r}; expected letters, digits, '.', '_' and '-', starting with a letter or "
+            "digit, and another name than 'config', whose file holds the settings of the training"
+        )
     folder = run_folder(settings, runs)
     file = folder / f"{name}.npz"
     if file.exists() and not overwrite:
         raise RunFolderError(f"{file} exists already; choose another --name, or replace it with --overwrite")
     device, dtype = resolve_device(settings.device), getattr(torch, settings.dtype)
     model = load_model(settings, folder, device, dtype)
+    solvers = {entry.name: _solver(entry, model) for entry in settings.geodesic.solvers}
     dataset = None if settings.data is None else load_data(settings.data)
     start, end, arrays, pair_names = _choose_pairs(settings, dataset, model, device, dtype)
     manifold = PullbackManifold(model.decoder, Euclidean(mean=model.mean))
 
     solutions: dict[str, GeodesicSolution] = {}
-    for entry in settings.geodesic.solvers:
+    for method, solver in solvers.items():
         history: list[Tensor] = []
 
-        def watch(p: Progress, name: str = entry.name, history: list[Tensor] = history) -> None:
+        def watch(p: Progress, name: str = method, history: list[Tensor] = history) -> None:
             history.append(p.energy.cpu())
             if callback is not None:
                 callback(name, p)
@@ -204,24 +217,25 @@ def solve_pairs(
             manifold,
             start,
             end,
-            solver=_solver(entry, model),
+            solver=solver,
             segments=settings.geodesic.segments,
             tol=settings.geodesic.tol,
             max_steps=settings.geodesic.max_steps,
             callback=watch,
         )
-        solutions[entry.name] = solution
-        arrays[f"{entry.name}/energy_history"] = torch.stack(history).numpy()
+        solutions[method] = solution
+        arrays[f"{method}/energy_history"] = torch.stack(history).numpy()
         for field in fields(solution):
-            arrays[f"{entry.name}/{field.name}"] = to_numpy(getattr(solution, field.name))
+            arrays[f"{method}/{field.name}"] = to_numpy(getattr(solution, field.name))
     if dataset is not None and model.encoder is not None:
         arrays["encodings"] = to_numpy(_encode(model, dataset.test, device, dtype))
         if dataset.test.labels is not None:
             arrays["labels"] = to_numpy(dataset.test.labels)
 
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / f"{name}.yaml", settings_to_yaml(settings))
-    write_npz(file, arrays)
+    # Both or neither: results with the settings of other results would mislead.
+    with _new_folder(folder), replacing(folder / f"{name}.yaml") as settings_file:
+        settings_file.write_text(settings_to_yaml(settings), encoding="utf-8")
+        write_npz(file, arrays)
     return SolveResult(solutions, pair_names, file)
 
 
@@ -300,12 +314,13 @@ def _choose_pairs(
     if isinstance(pairs, FilePairs):
         first, second = read_points(pairs, model.latent_size)
         start, end = (torch.as_tensor(points).to(device, dtype) for points in (first, second))
-        return start, end, {"start": first, "end": second}, [str(i) for i in range(len(first))]
+        names = [str(i) for i in range(len(start))]
+        return start, end, {"start": to_numpy(start), "end": to_numpy(end)}, names
 
     if dataset is None or model.encoder is None:
         raise SettingsError(
-            f"pairs.kind: {pairs.kind!r} picks rows of the test data and encodes them, so it needs data and an "
-            "encoder; use pairs: {kind: file, path: points.npz} to give latent points"
+            f"pairs.kind: {pairs.kind!r} picks rows of the test data and encodes them, so it needs data and "
+            "an encoder; use pairs: {kind: file, path: points.npz} to give latent points"
         )
     rows = choose_rows(pairs, dataset.test)
     encodings = _encode(model, dataset.test, device, dtype)
@@ -324,6 +339,16 @@ def _same_training(a: Settings, b: Settings) -> bool:
     return all(getattr(a, key) == getattr(b, key) for key in ("seed", "data", "model", "training"))
 
 
+def _require_replaceable(folder: Path, overwrite: bool) -> None:
+    if not overwrite:
+        raise RunFolderError(f"{folder} exists already; go on with --resume, or replace it with --overwrite")
+    if not folder.is_dir() or (any(folder.iterdir()) and not (folder / "config.yaml").is_file()):
+        raise RunFolderError(
+            f"{folder} has no config.yaml, so it may be something else than a run; remove it yourself, or "
+            "choose another name"
+        )
+
+
 def _require_resumable(settings: Settings, folder: Path) -> None:
     if not (folder / "config.yaml").is_file() or not (folder / "last.ckpt").is_file():
         raise RunFolderError(f"{folder}: nothing to resume; train without --resume")
@@ -331,8 +356,8 @@ def _require_resumable(settings: Settings, folder: Path) -> None:
     for key in ("seed", "data", "model"):
         if getattr(settings, key) != getattr(before, key):
             raise RunFolderError(
-                f"{folder} was begun with other settings of `{key}`; resume with {folder / 'config.yaml'}, or "
-                "start anew with --overwrite"
+                f"{folder} was begun with other settings of `{key}`; resume with {folder / 'config.yaml'}, "
+                "or start anew with --overwrite"
             )
 
 

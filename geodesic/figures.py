@@ -83,7 +83,7 @@ def _best_paths(arrays: dict[str, NDArray], methods: list[str], file: Path) -> d
         paths = np.stack([arrays[f"{m}/path"] for m in methods])
     except KeyError as error:
         raise RunFolderError(f"{file}: lacks {error}; run `geodesic solve` again with --overwrite") from None
-    penalised = np.where(converged | ~converged.any(0), lengths, np.inf)
+    penalised = np.where(np.isfinite(lengths) & (converged | ~converged.any(0)), lengths, np.inf)
     chosen = penalised.argmin(0)
     pair = np.arange(len(chosen))
     return {"path": paths[chosen, pair], "length": lengths[chosen, pair]}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -22,7 +20,7 @@ def replacing(file: Path) -> Iterator[Path]:
     temporary = file.with_name(f".{file.name}.partial")
     try:
         yield temporary
-        os.replace(temporary, file)
+        temporary.replace(file)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -46,7 +44,16 @@ def read_npz(file: Path) -> dict[str, NDArray]:
         DataError: The file is missing, truncated, no .npz, or holds objects that would need pickle.
     """
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        stored = np.load(file, allow_pickle=False)
+        if isinstance(stored, np.ndarray):
+            raise DataError(f"{file}: expected an .npz of named arrays, got a single array; save with numpy.savez")
+        with stored:
             return {key: stored[key] for key in stored.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise DataError(f"{file}: expected a readable .npz of plain arrays ({error})") from None
+    except FileNotFoundError:
+        raise DataError(f"{file}: no such file; check the path") from None
+    except DataError:
+        raise
+    except Exception as error:  # a foreign or damaged file can make numpy fail in any way
+        raise DataError(
+            f"{file}: truncated, or not an .npz of plain arrays ({error}); save it again with numpy.savez"
+        ) from None

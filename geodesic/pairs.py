@@ -29,20 +29,24 @@ def choose_rows(pairs: IndexPairs | LabelPairs | RandomPairs, test: Split) -> ND
     if isinstance(pairs, IndexPairs):
         for i, row in enumerate(pairs.indices):
             if max(row) >= len(test):
-                raise SettingsError(
-                    f"pairs.indices.{i}: got {list(row)}; the test set has rows 0 to {len(test) - 1}"
-                )
+                raise SettingsError(f"pairs.indices.{i}: got {list(row)}; the test set has rows 0 to {len(test) - 1}")
         return np.array(pairs.indices)
     generator = np.random.default_rng(pairs.seed)
     if isinstance(pairs, LabelPairs):
         ends = [_rows_of(test, key, label) for key, label in (("from", pairs.from_), ("to", pairs.to))]
-        return np.stack(
-            [generator.choice(e, pairs.count, replace=len(e) < pairs.count) for e in ends], axis=1
-        )
+        if pairs.from_ == pairs.to:
+            return _different_rows(ends[0], pairs.count, generator, f"label {pairs.to}")
+        return np.stack([generator.choice(e, pairs.count, replace=len(e) < pairs.count) for e in ends], axis=1)
     if 2 * pairs.count <= len(test):
         return generator.permutation(len(test))[: 2 * pairs.count].reshape(2, -1).T
     # More pairs than disjoint ones exist; the ends of one pair still differ.
-    return np.stack([generator.choice(len(test), 2, replace=False) for _ in range(pairs.count)])
+    return _different_rows(np.arange(len(test)), pairs.count, generator, "it")
+
+
+def _different_rows(rows: NDArray, count: int, generator: np.random.Generator, what: str) -> NDArray:
+    if len(rows) < 2:
+        raise SettingsError(f"pairs: the test set has only 1 row of {what}, and a pair needs 2; use more test data")
+    return np.stack([generator.choice(rows, 2, replace=False) for _ in range(count)])
 
 
 def _rows_of(test: Split, key: str, label: int) -> NDArray:
@@ -51,9 +55,7 @@ def _rows_of(test: Split, key: str, label: int) -> NDArray:
     labels = test.labels.numpy()
     rows = np.flatnonzero(labels == label)
     if not len(rows):
-        raise SettingsError(
-            f"pairs.{key}: no test row has label {label}; present: {np.unique(labels).tolist()}"
-        )
+        raise SettingsError(f"pairs.{key}: no test row has label {label}; present: {np.unique(labels).tolist()}")
     return rows
 
 

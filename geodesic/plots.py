@@ -46,7 +46,8 @@ def plot_latent(
         for k, label in enumerate(np.unique(labels)):
             points = encodings[labels == label]
             axes.scatter(
-                *points.T,
+                points[:, 0],
+                points[:, 1],
                 s=13,
                 alpha=0.6,
                 linewidths=0,
@@ -55,7 +56,7 @@ def plot_latent(
                 label=str(label),
             )
     elif encodings is not None:
-        axes.scatter(*encodings.T, s=9, alpha=0.4, linewidths=0, color="#999999", label="data")
+        axes.scatter(encodings[:, 0], encodings[:, 1], s=9, alpha=0.4, linewidths=0, color="#999999", label="data")
     for i, (a, b) in enumerate(zip(straight, geodesic, strict=True)):
         axes.plot(*a.T, color=_STRAIGHT, ls=(0, (3, 1.5)), lw=1.3, label="straight" if i == 0 else None)
         axes.plot(*b.T, color=_GEODESIC, lw=1.8, label="geodesic" if i == 0 else None)
@@ -87,7 +88,8 @@ def plot_strip(
     """Decoded outputs along the straight path and along the geodesic, at equal times.
 
     Args:
-        straight: Decoded means along the straight path, (T + 1, C, H, W), (T + 1, H, W) or vectors (T + 1, D).
+        straight: Decoded means along the straight path: images (T + 1, C, H, W) or (T + 1, H, W), or vectors
+            (T + 1, D).
         geodesic: The same along the geodesic.
         straight_length: Riemannian length of the straight path.
         geodesic_length: Riemannian length of the geodesic.
@@ -125,7 +127,7 @@ def plot_strip(
 
 
 def plot_energy(histories: Mapping[str, NDArray]) -> Figure:
-    """Relative energy above the lowest known of each pair against the step, one line a pair, one style a method.
+    """Energy above the lowest known of each pair, relative to it, against the step: a line for each pair.
 
     Args:
         histories: Method name to energies, (S + 1, P), from before the first step to after the last.
@@ -137,10 +139,18 @@ def plot_energy(histories: Mapping[str, NDArray]) -> Figure:
     best = np.min([np.nanmin(energy, axis=0) for energy in histories.values()], axis=0)
     for k, (name, energy) in enumerate(histories.items()):
         excess = energy / np.where(best > 0, best, 1) - 1
-        style = {"color": _LINE_COLOURS[k % len(_LINE_COLOURS)], "ls": _DASHES[k % len(_DASHES)], "lw": 1.1}
+        colour, dashes = _LINE_COLOURS[k % len(_LINE_COLOURS)], _DASHES[k % len(_DASHES)]
         for pair in range(energy.shape[1]):
             steps = np.arange(len(energy)) + 1  # so that the start is seen on a logarithmic axis
-            axes.plot(steps, excess[:, pair] + 1e-12, alpha=0.75, label=name if pair == 0 else None, **style)
+            axes.plot(
+                steps,
+                excess[:, pair] + 1e-12,
+                alpha=0.75,
+                label=name if pair == 0 else None,
+                color=colour,
+                ls=dashes,
+                lw=1.1,
+            )
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_ylim(bottom=1e-8)

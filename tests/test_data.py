@@ -90,9 +90,7 @@ def load_array(file: Path) -> Dataset:
     return load_data(ArrayData(kind="array", path=str(file), test_fraction=0.5))
 
 
-@pytest.mark.parametrize(
-    ("shape", "event"), [((6, 4), (4,)), ((6, 3, 5), (1, 3, 5)), ((6, 2, 3, 5), (2, 3, 5))]
-)
+@pytest.mark.parametrize(("shape", "event"), [((6, 4), (4,)), ((6, 3, 5), (1, 3, 5)), ((6, 2, 3, 5), (2, 3, 5))])
 def test_arrays_come_back_as_rows(tmp_path: Path, shape: tuple[int, ...], event: tuple[int, ...]) -> None:
     values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
     np.save(tmp_path / "a.npy", values)
@@ -113,19 +111,19 @@ def test_bytes_are_divided_by_255_and_labels_are_read(tmp_path: Path) -> None:
 
 VALUES = np.zeros((4, 3))
 BAD_ARRAYS = {
-    "wrong ndim": (dict(values=np.zeros((4, 1, 2, 2, 2))), "shape"),
-    "no axis": (dict(values=np.zeros(4)), "shape"),
-    "no rows": (dict(values=np.zeros((0, 3))), "shape"),
-    "one row": (dict(values=np.zeros((1, 3))), "at least 2"),
-    "objects": (dict(values=np.array([[1, "a"], [None, 2]], dtype=object)), "without objects"),
-    "complex": (dict(values=VALUES + 1j), "complex128"),
-    "text": (dict(values=np.array([["a"], ["b"]])), "dtype"),
-    "nan": (dict(values=np.where(np.arange(12).reshape(4, 3) == 7, np.nan, 0)), r"\(2, 1\)"),
-    "inf": (dict(values=VALUES + np.inf), "12 values"),
-    "too large": (dict(values=VALUES + 1e300), "float32"),
-    "other name": (dict(images=VALUES), "images"),
-    "few labels": (dict(values=VALUES, labels=np.zeros(3, int)), "4 integers"),
-    "float labels": (dict(values=VALUES, labels=np.zeros(4)), "float64"),
+    "wrong ndim": ({"values": np.zeros((4, 1, 2, 2, 2))}, "shape"),
+    "no axis": ({"values": np.zeros(4)}, "shape"),
+    "no rows": ({"values": np.zeros((0, 3))}, "shape"),
+    "one row": ({"values": np.zeros((1, 3))}, "at least 2"),
+    "objects": ({"values": np.array([[1, "a"], [None, 2]], dtype=object)}, "without objects"),
+    "complex": ({"values": VALUES + 1j}, "complex128"),
+    "text": ({"values": np.array([["a"], ["b"]])}, "dtype"),
+    "nan": ({"values": np.where(np.arange(12).reshape(4, 3) == 7, np.nan, 0)}, r"\(2, 1\)"),
+    "inf": ({"values": VALUES + np.inf}, "12 values"),
+    "too large": ({"values": VALUES + 1e300}, "float32"),
+    "other name": ({"images": VALUES}, "images"),
+    "few labels": ({"values": VALUES, "labels": np.zeros(3, int)}, "4 integers"),
+    "float labels": ({"values": VALUES, "labels": np.zeros(4)}, "float64"),
 }
 
 
@@ -151,7 +149,7 @@ def test_truncated_foreign_and_missing_arrays_are_refused(tmp_path: Path, suffix
     content = file.read_bytes()
     for length in (0, 3, 20, len(content) // 2, len(content) - 1):
         file.write_bytes(content[:length])
-        with pytest.raises(DataError, match=f"a.{suffix}: not a readable array"):
+        with pytest.raises(DataError, match=rf"a\.{suffix}: not a readable array"):
             load_array(file)
     file.write_text("values,labels\n1,2\n")
     with pytest.raises(DataError, match="not a readable array"):
@@ -227,7 +225,7 @@ def test_one_pair_is_cut_at_both_ends(tmp_path: Path, zipped: bool) -> None:
     assert labels(train=7) == (list(range(7)), [7, 8, 9])
     assert labels(test=4) == (list(range(6)), [6, 7, 8, 9])
     assert labels(train=3, test=2, limit=1) == ([0], [8, 9])
-    for settings in (dict(train=6, test=5), dict(train=10), dict(test=10)):
+    for settings in ({"train": 6, "test": 5}, {"train": 10}, {"test": 10}):
         with pytest.raises(DataError, match="overlap"):
             load_idx(tmp_path, **settings)
 
@@ -293,7 +291,7 @@ def test_mnist_is_read_from_its_own_files(mnist_folder: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["mnist", "fashion_mnist"])
 def test_absent_torchvision_data_name_the_remedy(tmp_path: Path, kind: str) -> None:
-    with pytest.raises(DataError, match="data.download=true") as caught:
+    with pytest.raises(DataError, match=r"data\.download=true") as caught:
         load_data(TorchvisionData.model_validate({"kind": kind, "path": str(tmp_path), "download": False}))
     assert str(tmp_path) in str(caught.value)
 

@@ -16,7 +16,7 @@ FLOAT64 = torch.float64
 def mlp(d: int, D: int = 12, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     net = nn.Sequential(nn.Linear(d, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, D))
-    return net.to(FLOAT64)
+    return net.to(FLOAT64).requires_grad_(False)
 
 
 def random_paths(*batch: int, T: int = 8, d: int = 3) -> torch.Tensor:

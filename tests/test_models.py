@@ -142,9 +142,7 @@ def test_kl_is_zero_at_the_prior_and_quadratic_near_it() -> None:
 
 def test_samples_have_the_moments_of_the_gaussian() -> None:
     rows = 40_000
-    q = DiagonalGaussian(
-        torch.tensor([[1.0, -2.0]]).expand(rows, 2), torch.tensor([[0.5, -1.0]]).expand(rows, 2)
-    )
+    q = DiagonalGaussian(torch.tensor([[1.0, -2.0]]).expand(rows, 2), torch.tensor([[0.5, -1.0]]).expand(rows, 2))
     z = q.sample(torch.Generator().manual_seed(0))
     assert_close(z.mean(0), q.mean[0], rtol=0, atol=5 * 1.7 / rows**0.5)
     assert_close(z.std(0), q.log_scale[0].exp(), rtol=0.02, atol=0)
@@ -252,9 +250,7 @@ def test_weights_of_other_names_are_listed_and_change_nothing(tmp_path: Path) ->
     assert torch.equal(module.weight, before)
 
 
-def test_a_file_that_cannot_be_written_leaves_the_old_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "a"
     write_file(file, b"old")
 

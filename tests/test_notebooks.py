@@ -51,7 +51,5 @@ def test_a_notebook_is_stored_with_clean_outputs_of_one_run(path):
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert all(output.output_type != "error" for output in outputs)
     assert all(output.get("name") != "stderr" for output in outputs)
-    found = [
-        match.group() for output in outputs for t in _texts(output) for match in ABSOLUTE_PATH.finditer(t)
-    ]
+    found = [match.group() for output in outputs for t in _texts(output) for match in ABSOLUTE_PATH.finditer(t)]
     assert not found

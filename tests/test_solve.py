@@ -189,9 +189,7 @@ def test_preconditioning_takes_away_the_growth_of_steps_with_the_segments() -> N
 
     def steps(preconditioned: bool, T: int) -> int:
         solver = GradientDescent(preconditioned=preconditioned)
-        solution = geodesic.solve(
-            manifold, points(start), points(end), solver=solver, segments=T, max_steps=20000
-        )
+        solution = geodesic.solve(manifold, points(start), points(end), solver=solver, segments=T, max_steps=20000)
         assert bool(solution.converged)
         return int(solution.steps)
 
@@ -202,9 +200,7 @@ def test_preconditioning_takes_away_the_growth_of_steps_with_the_segments() -> N
 def test_backtracking_never_raises_the_energy() -> None:
     energies = []
     start, end = torch.randn(5, 2, dtype=FLOAT64), torch.randn(5, 2, dtype=FLOAT64)
-    geodesic.solve(
-        geodesic.PullbackManifold(network()), start, end, callback=lambda p: energies.append(p.energy)
-    )
+    geodesic.solve(geodesic.PullbackManifold(network()), start, end, callback=lambda p: energies.append(p.energy))
     history = torch.stack(energies)
     assert len(history) > 5
     assert (history.diff(dim=0) <= 0).all()
@@ -262,9 +258,7 @@ def test_a_fixed_step_that_is_too_long_is_said_to_diverge_and_leaves_a_finite_pa
 
 def test_the_summary_names_a_remedy_for_each_way_of_not_converging() -> None:
     embed, start, end, *_ = surfaces.KNOWN["paraboloid"]
-    solution = geodesic.solve(
-        geodesic.PullbackManifold(embed), points(start), points(end), tol=1e-12, max_steps=1
-    )
+    solution = geodesic.solve(geodesic.PullbackManifold(embed), points(start), points(end), tol=1e-12, max_steps=1)
     assert "0 of 1 pairs converged" in solution.summary()
     assert "raise max_steps" in solution.summary()
 

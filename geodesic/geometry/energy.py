@@ -134,9 +134,7 @@ def encoder_direction(
     """
     _require_path(path, interior=True)
     if not isinstance(manifold, EmbeddedManifold):
-        raise InputError(
-            f"manifold: the encoder form needs points of an embedding, got {type(manifold).__name__}"
-        )
+        raise InputError(f"manifold: the encoder form needs points of an embedding, got {type(manifold).__name__}")
     T, d = path.shape[-2] - 1, path.shape[-1]
     nodes = path.dim() - 2
     with torch.no_grad():

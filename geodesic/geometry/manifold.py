@@ -33,9 +33,7 @@ class Manifold(ABC):
         """G(z), (*batch, d, d), symmetric, at points z, (*batch, d)."""
 
     @abstractmethod
-    def squared_norm(
-        self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]
-    ) -> Float[Tensor, "*batch"]:
+    def squared_norm(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
         """v^T G(z) v, (*batch,), for vectors v, (*batch, d), at points z, (*batch, d)."""
 
     @abstractmethod
@@ -59,9 +57,7 @@ class EmbeddedManifold(Manifold):
         return J.mT @ J
 
     @final
-    def squared_norm(
-        self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]
-    ) -> Float[Tensor, "*batch"]:
+    def squared_norm(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
         d = z.shape[-1]
         rows = jvp(self.embed, z.reshape(-1, d), v.reshape(-1, d))
         return rows.flatten(1).square().sum(-1).reshape(z.shape[:-1])
@@ -108,9 +104,7 @@ class PullbackManifold(EmbeddedManifold):
 
     def __init__(self, decoder: Callable[[Tensor], Tensor], outputs: OutputGeometry | None = None) -> None:
         if not callable(decoder):
-            raise DecoderError(
-                f"decoder: expected a function from (N, d) to (N, ...), got {type(decoder).__name__}"
-            )
+            raise DecoderError(f"decoder: expected a function from (N, d) to (N, ...), got {type(decoder).__name__}")
         _require_evaluation_mode(decoder)
         self.decoder = decoder
         self.outputs = Euclidean() if outputs is None else outputs

@@ -74,9 +74,7 @@ def path_length(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
         tensor(5.)
     """
     if path.dim() < 2 or path.shape[-2] < 3:
-        raise InputError(
-            f"path: expected nodes of shape (*batch, T + 1, d) with T >= 2, got {tuple(path.shape)}"
-        )
+        raise InputError(f"path: expected nodes of shape (*batch, T + 1, d) with T >= 2, got {tuple(path.shape)}")
     T = path.shape[-2] - 1
     position, velocity, weights = (
         torch.as_tensor(a, dtype=path.dtype, device=path.device) for a in _spline_quadrature(T)

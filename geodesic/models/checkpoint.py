@@ -103,8 +103,7 @@ def load_weights(module: nn.Module, file: str | Path) -> None:
     if wrong:
         more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise CheckpointError(
-            f"{file}: made for another model ({'; '.join(wrong[:3])}{more}); "
-            "use the settings that it was trained with"
+            f"{file}: made for another model ({'; '.join(wrong[:3])}{more}); use the settings that it was trained with"
         )
     floating = next((tensor.dtype for tensor in found.values() if tensor.is_floating_point()), None)
     module.to(floating)

@@ -27,9 +27,7 @@ class Likelihood(ABC):
         """Expected rows."""
 
     @abstractmethod
-    def sample(
-        self, parameters: Tensor, generator: torch.Generator | None = None
-    ) -> Float[Tensor, N * event]:
+    def sample(self, parameters: Tensor, generator: torch.Generator | None = None) -> Float[Tensor, N * event]:
         """Random rows."""
 
     @abstractmethod
@@ -75,9 +73,7 @@ class Bernoulli(Likelihood):
         """sigmoid(l), in the shape of the logits l."""
         return torch.sigmoid(parameters)
 
-    def sample(
-        self, parameters: Tensor, generator: torch.Generator | None = None
-    ) -> Float[Tensor, N * event]:
+    def sample(self, parameters: Tensor, generator: torch.Generator | None = None) -> Float[Tensor, N * event]:
         """Rows of zeros and ones, in the shape of the logits."""
         return torch.bernoulli(torch.sigmoid(parameters), generator=generator)
 

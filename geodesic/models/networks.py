@@ -45,9 +45,7 @@ class MLP(nn.Sequential):
         torch.Size([3, 5])
     """
 
-    def __init__(
-        self, in_size: int, hidden_sizes: Sequence[int], out_size: int, activation: str = "elu"
-    ) -> None:
+    def __init__(self, in_size: int, hidden_sizes: Sequence[int], out_size: int, activation: str = "elu") -> None:
         sizes = (in_size, *hidden_sizes, out_size)
         if not all(isinstance(size, int) and size > 0 for size in sizes):
             raise InputError(f"layer sizes: expected positive integers, got {sizes}")

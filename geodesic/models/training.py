@@ -144,9 +144,7 @@ def train_vae(
     )
 
 
-def evaluate_elbo(
-    vae: VAE, values: Tensor, *, samples: int = 1, seed: int = 0, batch_size: int = 1000
-) -> float:
+def evaluate_elbo(vae: VAE, values: Tensor, *, samples: int = 1, seed: int = 0, batch_size: int = 1000) -> float:
     """Mean ELBO of rows, in nats per row.
 
         mean over rows of E log p(x | z) - KL(q(z | x) || p(z)),   z ~ q(z | x)

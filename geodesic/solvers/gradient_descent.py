@@ -134,9 +134,7 @@ class GradientDescent(Solver[_State]):
         if self.direction == "decoder":
             return state.gradient
         if not isinstance(manifold, EmbeddedManifold) or self.encoder is None:
-            raise InputError(
-                f"manifold: the encoder form needs points of an embedding, got {type(manifold).__name__}"
-            )
+            raise InputError(f"manifold: the encoder form needs points of an embedding, got {type(manifold).__name__}")
         return encoder_direction(manifold, state.path, self.encoder, self.jvp_method)
 
     def _cauchy_step(self, manifold: Manifold, state: _State) -> Tensor:

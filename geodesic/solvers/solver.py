@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Generic, Protocol, TypeVar, runtime_checkable
+from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -41,7 +41,7 @@ class Solver(ABC, Generic[State]):
     """A method that improves paths. `geodesic.solve` runs it and alone decides what has converged."""
 
     #: The driver tests for convergence after so many steps.
-    check_every: int = 1
+    check_every: ClassVar[int] = 1
 
     @abstractmethod
     def begin(self, manifold: Manifold, path: Tensor) -> State:

@@ -179,9 +179,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--pairs", type=_positive, default=1, help="paths in one call")
     parser.add_argument("--repeats", type=_positive, default=15, help="timed calls of each method")
     parser.add_argument("--warmup", type=int, default=3, help="calls before that, not timed")
-    parser.add_argument(
-        "--dtype", choices=("float32", "float64"), default="float32", help="of the timed calls"
-    )
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="of the timed calls")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--seed", type=int, default=0, help="of weights and paths")
     options = parser.parse_args(arguments)
