@@ -1,7 +1,5 @@
 """From the settings of a data set to its rows: bundled digits, MNIST, arrays and IDX files."""
 
-from __future__ import annotations
-
 import gzip
 import math
 import os
@@ -42,7 +40,7 @@ class Split:
         3
     """
 
-    values: Float[Tensor, N * event]
+    values: Float[Tensor, "N *event"]
     labels: Tensor | None = None
 
     def __post_init__(self) -> None:

@@ -372,6 +372,7 @@ def _record(settings: Settings) -> dict[str, Any]:
 
 
 def to_numpy(x: Any) -> NDArray:
+    """A tensor or a number as an array on the CPU."""
     return x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
 
 

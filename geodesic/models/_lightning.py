@@ -1,7 +1,5 @@
 """The parts of training that need Lightning; imported only where training starts."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Callable, Iterator
@@ -44,7 +42,7 @@ class Batches:
 
     def __init__(
         self,
-        values: Float[Tensor, N * event],
+        values: Float[Tensor, "N *event"],
         batch_size: int,
         seed: int | None,
         epoch: Callable[[], int],
@@ -84,8 +82,8 @@ class VAETraining(lightning.LightningModule):
         self,
         vae: VAE,
         settings: TrainingSettings,
-        train: Float[Tensor, N * event],
-        validation: Float[Tensor, M * event],
+        train: Float[Tensor, "N *event"],
+        validation: Float[Tensor, "M *event"],
         seed: int,
         folder: Path,
         identity: dict[str, Any],

@@ -1,7 +1,5 @@
 """What a decoder's output means: the distribution of a row given its parameters."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from typing import final
 
@@ -23,11 +21,11 @@ class Likelihood(ABC):
         """Log-likelihood of each row of x, in nats, summed over its entries."""
 
     @abstractmethod
-    def mean(self, parameters: Tensor) -> Float[Tensor, N * event]:
+    def mean(self, parameters: Tensor) -> Float[Tensor, "N *event"]:
         """Expected rows."""
 
     @abstractmethod
-    def sample(self, parameters: Tensor, generator: torch.Generator | None = None) -> Float[Tensor, N * event]:
+    def sample(self, parameters: Tensor, generator: torch.Generator | None = None) -> Float[Tensor, "N *event"]:
         """Random rows."""
 
     @abstractmethod
@@ -69,11 +67,11 @@ class Bernoulli(Likelihood):
         # In logits: sigmoid first would give log(0) from logits of about 17 in float32.
         return -binary_cross_entropy_with_logits(parameters, x, reduction="none").flatten(1).sum(1)
 
-    def mean(self, parameters: Tensor) -> Float[Tensor, N * event]:
+    def mean(self, parameters: Tensor) -> Float[Tensor, "N *event"]:
         """sigmoid(l), in the shape of the logits l."""
         return torch.sigmoid(parameters)
 
-    def sample(self, parameters: Tensor, generator: torch.Generator | None = None) -> Float[Tensor, N * event]:
+    def sample(self, parameters: Tensor, generator: torch.Generator | None = None) -> Float[Tensor, "N *event"]:
         """Rows of zeros and ones, in the shape of the logits."""
         return torch.bernoulli(torch.sigmoid(parameters), generator=generator)
 

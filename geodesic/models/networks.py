@@ -1,7 +1,5 @@
 """Encoders and decoders: from rows to a latent Gaussian, and from latent points to parameters."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from collections.abc import Sequence
@@ -133,7 +131,7 @@ class MLPDecoder(nn.Module):
         self.latent_size = latent_size
         self.mlp = MLP(latent_size, hidden_sizes, math.prod(self.event_shape), activation)
 
-    def forward(self, z: Tensor) -> Float[Tensor, N * event]:
+    def forward(self, z: Tensor) -> Float[Tensor, "N *event"]:
         """Parameters, (N, *event), at latent points z, (N, d)."""
         if z.ndim != 2 or z.shape[1] != self.latent_size:
             raise InputError(f"z: expected latent points (N, {self.latent_size}), got {tuple(z.shape)}")

@@ -86,7 +86,7 @@ def train_vae(
         DataError: Values leave the range of the likelihood, or there are too few rows. Nothing is written.
         RunFolderError: The folder holds a trained model already, and `resume` is False.
         CheckpointError: The checkpoint is missing, truncated, or of a run with other settings or data.
-        TrainingInterrupted: Ctrl-C; the folder's last.ckpt can be resumed from.
+        TrainingInterrupted: Ctrl-C, or SIGTERM; the folder's last.ckpt can be resumed from.
 
     Example:
         >>> import tempfile, geodesic

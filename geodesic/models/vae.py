@@ -1,12 +1,11 @@
 """The variational autoencoder: an encoder h, a decoder g and the likelihood between them."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -113,7 +112,7 @@ class VAE(nn.Module):
         mean, log_scale = self.encoder(x)
         return DiagonalGaussian(mean, log_scale)
 
-    def decode(self, z: Tensor) -> Float[Tensor, N * event]:
+    def decode(self, z: Tensor) -> Float[Tensor, "N *event"]:
         """g(z), the parameters of the likelihood, at latent points z, (N, d)."""
         parameters: Tensor = self.decoder(z)
         return parameters
@@ -153,7 +152,7 @@ class VAE(nn.Module):
         save_model(self, folder, record)
 
     @classmethod
-    def load(cls, folder: str | Path) -> VAE:
+    def load(cls, folder: str | Path) -> Self:
         """Read a VAE that was saved into the folder, ready for use: on the CPU and in evaluation mode.
 
         Raises:

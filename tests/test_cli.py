@@ -1,0 +1,555 @@
+"""The command line: what it writes, what it refuses and with which exit status, and that it loses nothing."""
+
+import contextlib
+import io
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+import geodesic
+from geodesic import cli
+
+SETTINGS = {
+    "name": "small",
+    "device": "cpu",
+    "data": {"kind": "digits", "limit": 200},
+    "model": {"latent_size": 2, "hidden_sizes": [16]},
+    "training": {"epochs": 2, "batch_size": 50},
+    "pairs": {"kind": "random", "count": 2},
+    "geodesic": {"segments": 8, "max_steps": 20, "solvers": [{"name": "a"}, {"name": "b", "direction": "encoder"}]},
+}
+PICTURES = ["energy.png", "latent.png", "strip_000.png", "strip_001.png"]
+
+
+class Done(NamedTuple):
+    """What a command printed, and its exit status."""
+
+    status: int
+    out: str
+    err: str
+
+
+def run(*arguments: str | Path) -> Done:
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    argv, sys.argv = sys.argv, ["geodesic", *map(str, arguments)]
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            cli.main()
+    except SystemExit as exit_:
+        status = int(exit_.code or 0)
+    finally:
+        sys.argv = argv
+    return Done(status, out.getvalue(), err.getvalue())
+
+
+def process(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "geodesic", *map(str, arguments)]
+    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def refused(done: Done, status: int, *words: str) -> None:
+    """The command failed with one message for the user, and no traceback."""
+    assert done.status == status, done
+    assert done.err.startswith("geodesic: "), done
+    assert "Traceback" not in done.err
+    for word in words:
+        assert word in done.err
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with small.yaml and runs/small, trained; not to be changed."""
+    home = tmp_path_factory.mktemp("trained")
+    (home / "small.yaml").write_text(yaml.safe_dump(SETTINGS))
+    done = run("train", home / "small.yaml", "--runs", home / "runs")
+    assert done.status == 0, done
+    return home
+
+
+@pytest.fixture
+def home(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of the trained run's folder, which is the current one."""
+    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    path, modules = list(sys.path), set(sys.modules)
+    yield tmp_path
+    sys.path[:] = path
+    for module in set(sys.modules) - modules:
+        if module.startswith("own_"):
+            del sys.modules[module]
+
+
+# --- help and usage ------------------------------------------------------------------------------
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert run("--version") == (0, f"geodesic {geodesic.__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", ["train", "solve", "plot", "demo"])
+def test_help_shows_an_example(command: str) -> None:
+    done = run(command, "--help")
+    assert (done.status, done.err) == (0, "")
+    assert f"Example: geodesic {command}" in done.out
+
+
+def test_help_and_refused_settings_are_quick_since_they_load_no_torch(tmp_path: Path) -> None:
+    for arguments in (["train", "--help"], ["--version"], ["solve", "missing.yaml"]):
+        code = (
+            f"import sys; sys.argv = ['geodesic', *{arguments}]\n"
+            "from geodesic.cli import main\n"
+            "try: main()\n"
+            "except SystemExit: pass\n"
+            "sys.exit('torch' in sys.modules)"
+        )
+        began = time.monotonic()
+        assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True).returncode == 0
+        assert time.monotonic() - began < 3
+
+
+@pytest.mark.parametrize("arguments", [[], ["nope"], ["train"], ["train", "a.yaml", "--bogus"], ["plot"]])
+def test_bad_usage_has_exit_status_2(arguments: list[str]) -> None:
+    done = run(*arguments)
+    assert done.status == 2
+    assert "Usage" in done.out + done.err
+
+
+# --- settings --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "missing.yaml"], ["missing.yaml", "no such settings file"]),
+        (["train", "small.yaml", "training.epoch=3"], ["training.epoch", "'epochs'"]),
+        (["solve", "small.yaml", "geodesic.segments=one"], ["geodesic.segments", "'one'"]),
+        (["solve", "small.yaml", "segments"], ["key.path=value"]),
+        (["train", "small.yaml", "--resume", "--overwrite"], ["--resume and --overwrite"]),
+        (["train", "small.yaml", "data=null", "name=other"], ["training needs data"]),
+        (["train", "small.yaml", "model={import: 'a:b', latent_size: 2}"], ["geodesic solve"]),
+        (["demo", "training.epoch=3"], ["'epochs'"]),
+    ],
+)
+def test_refused_settings_have_exit_status_2_and_change_nothing(
+    home: Path, arguments: list[str], words: list[str]
+) -> None:
+    before = contents(home)
+    refused(run(*arguments), 2, *words)
+    assert contents(home) == before
+
+
+# --- train, solve, plot ------------------------------------------------------------------------------
+
+
+def test_train_solve_plot_fill_the_run_folder(home: Path) -> None:
+    folder = home / "runs" / "small"
+    assert {"config.yaml", "record.json", "model.safetensors", "model.json", "metrics.csv", "last.ckpt"} <= contents(
+        folder
+    ).keys()
+    solved = run("solve", "small.yaml")
+    assert (solved.status, solved.err) == (0, "")
+    assert (folder / "geodesics.npz").is_file()
+    assert (folder / "geodesics.yaml").read_text() == (folder / "config.yaml").read_text()
+    plotted = run("plot", "runs/small")
+    assert (plotted.status, plotted.err) == (0, "")
+    assert sorted(file.name for file in (folder / "figures" / "geodesics").iterdir()) == PICTURES
+
+
+def test_the_table_has_a_line_for_each_pair_and_method(home: Path) -> None:
+    out = run("solve", "small.yaml").out
+    with np.load("runs/small/geodesics.npz") as arrays:
+        lengths, rows, labels = arrays["a/length"], arrays["rows"], arrays["labels"]
+    for (i, j), length in zip(rows, lengths, strict=True):
+        (line,) = [
+            line for line in out.splitlines() if f"{i} to {j} ({labels[i]} to {labels[j]})" in line and " a " in line
+        ]
+        assert f"{length:.4f}" in line
+    assert "runs/small/geodesics.npz" in out
+
+
+def test_output_to_a_file_holds_no_bars_and_no_escape_codes(home: Path) -> None:
+    trained = run("train", "small.yaml", "name=again")
+    solved = run("solve", "small.yaml", "name=again")
+    plotted = run("plot", "runs/again")
+    for done in (trained, solved, plotted):
+        assert (done.status, done.err) == (0, "")
+        assert "\x1b" not in done.out
+        assert "\r" not in done.out
+    assert re.fullmatch(r"trained runs/again: 2 epochs, held-out ELBO -\d+\.\d\d nats per row\n", trained.out)
+    assert plotted.out == "wrote 4 pictures to runs/again/figures/geodesics\n"
+    assert "step" not in solved.out.replace("steps", "").replace("step along", "").replace("step limit", "")
+
+
+def test_results_of_another_name_stand_beside_the_first(home: Path) -> None:
+    assert run("solve", "small.yaml").status == 0
+    first = contents(home)
+    assert run("solve", "small.yaml", "pairs.count=1", "--name", "one").status == 0
+    assert run("plot", "runs/small", "--name", "one").status == 0
+    after = contents(home)
+    assert first.items() <= after.items()
+    new = {"runs/small/one.npz", "runs/small/one.yaml"}
+    assert {name for name in after.keys() - first.keys() if "figures" not in name} == new
+    assert sorted(file.name for file in (home / "runs/small/figures/one").iterdir()) == PICTURES[:3]
+
+
+@pytest.mark.parametrize("name", ["config", "../up", "a/b", ""])
+def test_results_cannot_take_the_name_of_the_training_or_leave_the_folder(home: Path, name: str) -> None:
+    before = contents(home)
+    refused(run("solve", "small.yaml", "--overwrite", "--name", name), 1, "--name")
+    assert contents(home) == before
+
+
+# --- what exists is kept -------------------------------------------------------------------------
+
+
+def test_an_existing_run_is_kept_unless_one_asks_otherwise(home: Path) -> None:
+    before = contents(home)
+    refused(run("train", "small.yaml"), 1, "runs/small", "--resume", "--overwrite")
+    assert contents(home) == before
+
+
+def test_existing_results_and_pictures_are_kept_unless_one_asks_otherwise(home: Path) -> None:
+    assert run("solve", "small.yaml").status == 0
+    assert run("plot", "runs/small").status == 0
+    before = contents(home)
+    refused(run("solve", "small.yaml", "pairs.seed=5"), 1, "--name", "--overwrite")
+    refused(run("plot", "runs/small"), 1, "--overwrite")
+    assert contents(home) == before
+    assert run("solve", "small.yaml", "pairs.count=1", "--overwrite").status == 0
+    assert run("plot", "runs/small", "--overwrite").status == 0
+    assert sorted(file.name for file in (home / "runs/small/figures/geodesics").iterdir()) == PICTURES[:3]
+
+
+def test_a_run_is_replaced_when_asked(home: Path) -> None:
+    assert run("solve", "small.yaml").status == 0
+    assert run("train", "small.yaml", "training.epochs=1", "--overwrite").status == 0
+    assert not (home / "runs/small/geodesics.npz").exists()
+    assert yaml.safe_load((home / "runs/small/config.yaml").read_text())["training"]["epochs"] == 1
+
+
+def test_a_folder_that_is_no_run_is_not_removed(home: Path) -> None:
+    (home / "small").mkdir()
+    (home / "small" / "thesis.tex").write_text("years of work")
+    before = contents(home)
+    refused(run("train", "small.yaml", "--runs", ".", "--overwrite"), 1, "no config.yaml")
+    assert contents(home) == before
+
+
+def test_data_that_cannot_be_loaded_leave_the_run_that_was_to_be_replaced(home: Path) -> None:
+    before = contents(home)
+    data = "data={kind: array, path: missing.npy}"
+    refused(run("train", "small.yaml", data, "--overwrite"), 1, "missing.npy")
+    refused(run("train", "small.yaml", data, "name=other"), 1, "missing.npy")
+    assert contents(home) == before
+    assert not (home / "runs" / "other").exists()
+
+
+# --- solving needs the right run -------------------------------------------------------------------
+
+
+def test_solving_before_training_says_what_to_do(home: Path) -> None:
+    refused(run("solve", "small.yaml", "name=other"), 1, "runs/other", "geodesic train")
+    assert not (home / "runs" / "other").exists()
+
+
+def test_plotting_before_solving_says_what_to_do(home: Path) -> None:
+    refused(run("plot", "runs/small"), 1, "geodesic solve")
+
+
+@pytest.mark.parametrize(
+    "change", ["model.latent_size=3", "seed=1", "data.limit=100", "training.epochs=3", "model.hidden_sizes=[8]"]
+)
+def test_a_run_trained_with_other_settings_is_refused(home: Path, change: str) -> None:
+    before = contents(home)
+    refused(run("solve", "small.yaml", change), 1, "runs/small", "geodesic train")
+    assert contents(home) == before
+
+
+def test_truncated_weights_are_refused(home: Path) -> None:
+    file = home / "runs/small/model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    refused(run("solve", "small.yaml"), 1, "model.safetensors", "truncated", "train again")
+    assert not (home / "runs/small/geodesics.npz").exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+@pytest.mark.parametrize("command", ["train", "solve"])
+def test_cuda_that_is_not_there_is_refused_with_a_remedy(home: Path, command: str) -> None:
+    before = contents(home)
+    name = "name=other" if command == "train" else "name=small"
+    refused(run(command, "small.yaml", "device=cuda", name), 1, "device=cpu", "device=auto")
+    assert contents(home) == before
+    assert not (home / "runs" / "other").exists()
+
+
+# --- pairs -----------------------------------------------------------------------------------------
+
+
+def test_pairs_by_label_connect_these_labels(home: Path) -> None:
+    assert run("solve", "small.yaml", "pairs={kind: label, from: 3, to: 8, count: 2}").status == 0
+    with np.load("runs/small/geodesics.npz") as arrays:
+        assert arrays["labels"][arrays["rows"]].tolist() == [[3, 8], [3, 8]]
+        np.testing.assert_array_equal(arrays["encodings"][arrays["rows"][:, 0]], arrays["start"])
+
+
+def test_pairs_by_index_connect_these_rows(home: Path) -> None:
+    done = run("solve", "small.yaml", "pairs={kind: index, indices: [[5, 6], [7, 5]]}")
+    assert "5 to 6 (" in done.out
+    with np.load("runs/small/geodesics.npz") as arrays:
+        assert arrays["rows"].tolist() == [[5, 6], [7, 5]]
+
+
+@pytest.mark.parametrize(
+    ("pairs", "words"),
+    [
+        ("{kind: index, indices: [[0, 1], [5, 9999]]}", ["pairs.indices.1", "[5, 9999]", "0 to 358"]),
+        ("{kind: label, from: 3, to: 12}", ["pairs.to", "12", "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]"]),
+    ],
+)
+def test_rows_and_labels_that_do_not_exist_are_refused(home: Path, pairs: str, words: list[str]) -> None:
+    refused(run("solve", "small.yaml", f"pairs={pairs}"), 2, *words)
+
+
+def write_points(kind: str) -> None:
+    points = np.zeros((3, 2))
+    match kind:
+        case "foreign":
+            np.savez("points.npz", begin=points, finish=points)
+        case "one array":
+            with Path("points.npz").open("wb") as stream:
+                np.save(stream, points)
+        case "objects":
+            np.savez("points.npz", start=np.array([{}]), end=points)
+        case "wide":
+            np.savez("points.npz", start=np.zeros((3, 5)), end=np.zeros((3, 5)))
+        case "integers":
+            np.savez("points.npz", start=points.astype(int), end=points)
+        case "uneven":
+            np.savez("points.npz", start=points, end=points[:2])
+        case "nan":
+            np.savez("points.npz", start=points, end=points * np.nan)
+        case "text":
+            Path("points.npz").write_text("0, 0\n1, 1\n")
+        case "truncated":
+            np.savez("points.npz", start=points, end=points)
+            Path("points.npz").write_bytes(Path("points.npz").read_bytes()[:100])
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("missing", ["no such file"]),
+        ("foreign", ["`start` and `end`", "'begin'"]),
+        ("one array", ["numpy.savez"]),
+        ("objects", ["plain arrays"]),
+        ("wide", ["`start` of shape (P, 2)", "(3, 5)"]),
+        ("integers", ["floating point", "int64"]),
+        ("uneven", ["3 and 2"]),
+        ("text", ["numpy.savez"]),
+        ("truncated", ["truncated"]),
+    ],
+)
+def test_a_file_of_points_that_cannot_be_used_is_refused(home: Path, kind: str, words: list[str]) -> None:
+    write_points(kind)
+    before = contents(home)
+    refused(run("solve", "small.yaml", "pairs={kind: file, path: points.npz}"), 1, "points.npz", *words)
+    assert contents(home) == before
+
+
+def test_points_that_are_not_finite_are_refused(home: Path) -> None:
+    write_points("nan")
+    refused(run("solve", "small.yaml", "pairs={kind: file, path: points.npz}"), 1, "end", "finite")
+
+
+def test_points_of_single_precision_are_solved_and_drawn_in_double(home: Path) -> None:
+    start, end = np.array([[0.1, 0.2]], dtype=np.float32), np.array([[-0.3, 0.4]], dtype=np.float32)
+    np.savez("points.npz", start=start, end=end)
+    assert run("solve", "small.yaml", "pairs={kind: file, path: points.npz}").status == 0
+    assert run("plot", "runs/small").status == 0
+    with np.load("runs/small/geodesics.npz") as arrays:
+        assert {arrays[key].dtype for key in ("start", "end", "a/path")} == {np.dtype(np.float64)}
+        np.testing.assert_array_equal(arrays["start"], start)
+
+
+# --- data and decoders of one's own ------------------------------------------------------------------
+
+
+def test_images_of_ones_own_can_be_trained_on_solved_and_drawn(home: Path) -> None:
+    np.save("images.npy", np.random.default_rng(0).integers(0, 256, (120, 6, 5), dtype=np.uint8))
+    settings = SETTINGS | {"name": "own", "data": {"kind": "array", "path": "images.npy", "test_fraction": 0.25}}
+    Path("own.yaml").write_text(yaml.safe_dump(settings))
+    for arguments in (("train", "own.yaml"), ("solve", "own.yaml"), ("plot", "runs/own")):
+        done = run(*arguments)
+        assert (done.status, done.err) == (0, ""), arguments
+    with np.load("runs/own/geodesics.npz") as arrays:
+        assert len(arrays["encodings"]) == 30
+        assert "labels" not in arrays
+    refused(run("solve", "own.yaml", "pairs={kind: label, from: 1, to: 2}", "--overwrite"), 2, "labels")
+
+
+DECODER = """
+import torch
+
+class Paraboloid(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.height = torch.nn.Parameter(torch.zeros(()))
+
+    def forward(self, z):
+        return torch.cat([z, self.height * z.square().sum(1, keepdim=True)], dim=1)
+
+def number():
+    return 3
+
+def encoder():
+    return torch.nn.Linear(64, 2)
+"""
+
+
+def own_decoder(**model: object) -> None:
+    Path("own_decoder.py").write_text(DECODER)
+    save_file({"height": torch.tensor(0.5)}, "own.safetensors")
+    np.savez("points.npz", start=np.array([[0.0, 0.0], [1.0, 0.0]]), end=np.array([[2.0, 0.0], [0.0, 1.0]]))
+    given = {"import": "own_decoder:Paraboloid", "weights": "own.safetensors", "latent_size": 2}
+    settings = {
+        "name": "own",
+        "device": "cpu",
+        "model": given | model,
+        "pairs": {"kind": "file", "path": "points.npz"},
+        "geodesic": {"segments": 64},
+    }
+    Path("own.yaml").write_text(yaml.safe_dump(settings))
+
+
+def test_a_decoder_of_ones_own_needs_no_data_and_no_training(home: Path) -> None:
+    own_decoder()
+    solved = run("solve", "own.yaml")
+    assert (solved.status, solved.err) == (0, "")
+    with np.load("runs/own/geodesics.npz") as arrays:
+        length, converged = arrays["decoder/length"], arrays["decoder/converged"]
+        assert not {"rows", "encodings", "labels"} & set(arrays)
+    assert converged.all()
+    # The meridian of z = r^2 / 2 from r = 0 to 2: the integral of sqrt(1 + r^2).
+    assert length[0] == pytest.approx(np.sqrt(5) + np.arcsinh(2) / 2, rel=1e-3)
+    plotted = run("plot", "runs/own")
+    assert (plotted.status, plotted.err) == (0, "")
+    assert sorted(file.name for file in (home / "runs/own/figures/geodesics").iterdir()) == PICTURES
+
+
+@pytest.mark.parametrize(
+    ("model", "status", "words"),
+    [
+        ({"import": "own_decoder:Missing"}, 2, ["model.import", "own_decoder:Missing"]),
+        ({"import": "own_nothing:decoder"}, 2, ["model.import", "own_nothing"]),
+        ({"import": "own_decoder:number"}, 2, ["model.import", "returned int"]),
+        ({"weights": "missing.safetensors"}, 1, ["missing.safetensors", "no such file"]),
+        ({"import": "own_decoder:encoder"}, 1, ["own.safetensors", "another model"]),
+        ({"latent_size": 3}, 1, ["points.npz", "(P, 3)"]),
+    ],
+)
+def test_a_decoder_of_ones_own_that_cannot_be_used_is_refused(
+    home: Path, model: dict[str, object], status: int, words: list[str]
+) -> None:
+    own_decoder(**model)
+    refused(run("solve", "own.yaml"), status, *words)
+    assert not (home / "runs" / "own").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ("pairs={kind: random}", "kind: file"),
+        ("geodesic.solvers=[{name: e, direction: encoder}]", "model.encoder"),
+    ],
+)
+def test_what_needs_an_encoder_is_refused_without_one(home: Path, change: str, word: str) -> None:
+    own_decoder()
+    refused(run("solve", "own.yaml", change), 2, word)
+
+
+# --- interruption and resumption ---------------------------------------------------------------------
+
+
+def test_an_interrupted_training_says_how_to_go_on_and_goes_on(home: Path) -> None:
+    long = ["train", "small.yaml", "name=long", "training.epochs=100000"]
+    folder = home / "runs" / "long"
+    running = process(*long, cwd=home)
+    try:
+        deadline = time.monotonic() + 60
+        while not (folder / "metrics.csv").exists() and running.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+    finally:
+        running.kill()
+    assert running.returncode == 1
+    assert out == ""
+    assert err.startswith("geodesic: training interrupted")
+    assert "--resume" in err
+    assert len(err.splitlines()) == 1
+    assert (folder / "last.ckpt").is_file()
+    refused(run("solve", *long[1:]), 1, "geodesic train", "--resume")
+
+    before = len((folder / "metrics.csv").read_text().splitlines()) - 1
+    epochs = before + 3
+    resumed = run(*long[:-1], f"training.epochs={epochs}", "--resume")
+    assert resumed.status == 0
+    assert f"{epochs} epochs" in resumed.out
+    assert len((folder / "metrics.csv").read_text().splitlines()) - 1 == epochs
+    assert run("solve", *long[1:-1], f"training.epochs={epochs}").status == 0
+
+
+def test_a_resumption_that_fails_leaves_weights_with_the_settings_that_made_them(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from geodesic.models import _lightning
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_lightning.VAETraining, "training_step", interrupted)
+        refused(run("train", "small.yaml", "training.epochs=9", "--resume"), 1, "--resume")
+    refused(run("solve", "small.yaml", "training.epochs=9"), 1, "geodesic train")
+    assert run("solve", "small.yaml").status == 0
+
+
+def test_nothing_to_resume_is_refused(home: Path) -> None:
+    refused(run("train", "small.yaml", "name=other", "--resume"), 1, "runs/other", "without --resume")
+    refused(run("train", "small.yaml", "model.latent_size=3", "--resume"), 1, "`model`", "--overwrite")
+    assert not (home / "runs" / "other").exists()
+
+
+# --- demo ------------------------------------------------------------------------------------------
+
+
+def test_the_demo_trains_once(home: Path) -> None:
+    demo = ["demo", "training.epochs=2", "data.limit=200", "model.hidden_sizes=[16]"]
+    demo += ["pairs.count=2", "geodesic.segments=8", "geodesic.max_steps=10"]
+    first = run(*demo)
+    assert (first.status, first.err) == (0, "")
+    assert first.out.startswith("trained runs/demo: 2 epochs")
+    weights = home / "runs/demo/model.safetensors"
+    written = weights.stat().st_mtime_ns
+    again = run(*demo, "pairs.count=1")
+    assert (again.status, again.err) == (0, "")
+    assert "not training again" in again.out
+    assert weights.stat().st_mtime_ns == written
+    assert sorted(file.name for file in (home / "runs/demo/figures/geodesics").iterdir()) == PICTURES[:3]
+    assert run(*demo, "training.epochs=1").out.startswith("trained runs/demo: 1 epochs")

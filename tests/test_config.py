@@ -1,0 +1,284 @@
+"""Settings: what is read comes back, and what is refused says where, what and instead of what."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from geodesic import Settings, SettingsError, load_settings
+from geodesic.config import ImportedModelSettings, VAESettings, settings_to_yaml
+
+CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "c.yaml"
+
+
+def load(file: Path, text: str, *overrides: str) -> Settings:
+    file.write_text("name: x\n" + text)
+    return load_settings(file, overrides)
+
+
+def refusal(file: Path, text: str, *overrides: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load(file, text, *overrides)
+    return str(caught.value)
+
+
+# --- what is accepted --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_the_shipped_configs_load_under_their_own_names(config: Path) -> None:
+    assert load_settings(config).name == config.stem
+
+
+def test_there_are_shipped_configs() -> None:
+    assert {"demo", "mnist"} <= {config.stem for config in CONFIGS}
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_yaml_written_from_the_shipped_configs_reads_back_the_same(config: Path, file: Path) -> None:
+    settings = load_settings(config)
+    file.write_text(settings_to_yaml(settings))
+    assert load_settings(file) == settings
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "training: {learning_rate: 1.0e-07, patience: 3, devices: 2}",
+        "data: {kind: array, path: a.npy, limit: 7}\npairs: {kind: index, indices: [[0, 1], [2, 3]]}",
+        "data: {kind: fashion_mnist, download: false}\npairs: {kind: label, from: 3, to: 8}",
+        "model: {import: 'own.models:decoder', latent_size: 3, output: sigmoid}\npairs: {kind: file, path: $A/p.npz}",
+        "model: {hidden_sizes: [7, 5]}\ngeodesic: {solvers: [{name: a, step_size: 0.1}, {name: b, epsilon: 1.0e-9}]}",
+    ],
+)
+def test_yaml_written_from_settings_reads_back_the_same(file: Path, text: str) -> None:
+    settings = load(file, text)
+    file.write_text(settings_to_yaml(settings))
+    assert load_settings(file) == settings
+
+
+def test_keys_that_are_not_given_take_their_defaults(file: Path) -> None:
+    settings = load(file, "training: {epochs: 3}")
+    assert (settings.training.epochs, settings.training.batch_size) == (3, 128)
+    assert settings.data is None
+    assert [solver.name for solver in settings.geodesic.solvers] == ["decoder"]
+
+
+def test_the_key_import_tells_a_model_of_ones_own_from_a_vae(file: Path) -> None:
+    own = load(file, "model: {import: 'a.b:c', weights: w.safetensors, latent_size: 5}").model
+    assert isinstance(own, ImportedModelSettings)
+    assert (own.import_, own.weights, own.latent_size, own.encoder, own.output) == (
+        "a.b:c",
+        "w.safetensors",
+        5,
+        None,
+        "identity",
+    )
+    assert isinstance(load(file, "model: {latent_size: 5}").model, VAESettings)
+
+
+def test_settings_are_frozen_and_hashable(file: Path) -> None:
+    settings = load(file, "data: {kind: digits}")
+    with pytest.raises(ValueError, match="frozen"):
+        settings.seed = 1  # type: ignore[misc]
+    assert hash(settings) == hash(load(file, "data: {kind: digits}"))
+
+
+# --- what is refused ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "value", "hint", "allowed"),
+    [
+        ("sed: 1", "sed", 1, "seed", "training"),
+        ("training: {epoch: 1}", "training.epoch", 1, "epochs", "batch_size"),
+        ("training: {random: 1}", "training.random", 1, None, "batch_size"),
+        (
+            "geodesic: {solvers: [{name: a}, {name: b, stepsize: x}]}",
+            "geodesic.solvers.1.stepsize",
+            "x",
+            "step_size",
+            "preconditioned",
+        ),
+        ("data: {kind: digits, test_fractio: 1}", "data.test_fractio", 1, "test_fraction", "limit"),
+        ("data: {kind: idx, path: a, test_fraction: 0.1}", "data.test_fraction", 0.1, None, "train"),
+        ("pairs: {kind: label, from: 1, to: 2, cont: 3}", "pairs.cont", 3, "count", "from"),
+        ("model: {latent: 1}", "model.latent", 1, "latent_size", "hidden_sizes"),
+        ("model: {import: 'a:b', latent_size: 2, weight: w}", "model.weight", "w", "weights", "import"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_path_value_hint_and_the_keys_allowed(
+    file: Path, text: str, key: str, value: object, hint: str | None, allowed: str
+) -> None:
+    message = refusal(file, text)
+    assert message.startswith(f"{file}: {key}: unknown key (value {value!r}); ")
+    assert (f"did you mean {hint!r}?" in message) if hint else ("did you mean" not in message)
+    assert allowed in message.partition("allowed: ")[2].split(", ")
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("training: {epochs: '3'}", "training.epochs: got '3'; expected an integer (without quotes)"),
+        ("training: {epochs: 3.0}", "training.epochs: got 3.0; expected an integer"),
+        ("training: {epochs: true}", "training.epochs: got True; expected an integer"),
+        ("training: {epochs: some}", "training.epochs: got 'some'; expected an integer"),
+        (
+            "training: {learning_rate: 1e-3}",
+            "training.learning_rate: got '1e-3'; expected a number (YAML reads 1e-3 as a string: write 1.0e-3)",
+        ),
+        ("training: {learning_rate: -1}", "training.learning_rate: got -1; expected a number greater than 0"),
+        ("training: {learning_rate: .nan}", "training.learning_rate: got nan; expected a finite number"),
+        ("training: {learning_rate: .inf}", "training.learning_rate: got inf; expected a finite number"),
+        ("training: {devices: some}", "training.devices: got 'some'; expected an integer, or 'auto'"),
+        ("training:", "training: got None; expected a mapping of settings"),
+        ("seed: -1", "seed: got -1; expected a number greater than or equal to 0"),
+        ("device: gpu", "device: got 'gpu'; expected auto, cpu, cuda or cuda:N"),
+        ("dtype: float16", "dtype: got 'float16'; expected 'float32' or 'float64'"),
+        ("model: 3", "model: got 3; expected a mapping of settings"),
+        ("model: {hidden_sizes: 16}", "model.hidden_sizes: got 16; expected a list"),
+        ("model: {hidden_sizes: [16, 0]}", "model.hidden_sizes.1: got 0; expected a number greater than 0"),
+        (
+            "model: {import: decoder, latent_size: 2}",
+            "model.import: got 'decoder'; expected package.module:function",
+        ),
+        ("model: {import: 'a:b'}", "model.latent_size: this key is required and was not given"),
+        ("data: digits", "data: got 'digits'; expected a mapping of settings"),
+        (
+            "data: {kind: digit}",
+            "data.kind: got 'digit'; expected one of 'digits', 'mnist', 'fashion_mnist', 'array', 'idx'",
+        ),
+        ("data: {kind: array}", "data.path: this key is required and was not given"),
+        (
+            "pairs: {count: 3}",
+            "pairs.kind: this key is required and was not given; expected one of 'file', 'index', 'label', 'random'",
+        ),
+        ("pairs: {kind: index, indices: [[1, -2]]}", "pairs.indices.0.1: got -2; expected a number greater than or"),
+        ("pairs: {kind: index, indices: [[1, 2, 3]]}", "pairs.indices.0: got [1, 2, 3]; expected a list of at most 2"),
+        ("geodesic: {segments: 1}", "geodesic.segments: got 1; expected a number greater than or equal to 2"),
+        ("geodesic: {solvers: []}", "geodesic.solvers: got []; expected a list of at least 1"),
+        ("geodesic: {solvers: [{}]}", "geodesic.solvers.0.name: this key is required and was not given"),
+        ("geodesic: {solvers: [{name: a}, {name: a}]}", "solver names must differ, got ['a', 'a']"),
+    ],
+)
+def test_a_refused_value_is_named_with_its_path_and_what_was_expected(file: Path, text: str, complaint: str) -> None:
+    message = refusal(file, text)
+    assert complaint in message
+    assert message.startswith(f"{file}: ")
+    assert len(message.splitlines()) == 1  # one complaint, no echoes of it
+
+
+@pytest.mark.parametrize("name", ["a/b", "../up", ".hidden", "''", "'a b'"])
+def test_a_name_that_leaves_the_folder_of_runs_is_refused(file: Path, name: str) -> None:
+    file.write_text(f"name: {name}")
+    with pytest.raises(SettingsError, match="name: got"):
+        load_settings(file)
+
+
+def test_several_refusals_are_told_at_once_each_on_its_line(file: Path) -> None:
+    lines = refusal(file, "sed: 1\ntraining: {epochs: 0}").splitlines()
+    assert lines[0] == f"{file}:"
+    assert sorted(line.split(":")[0] for line in lines[1:]) == ["  sed", "  training.epochs"]
+
+
+def test_a_file_without_a_name_is_refused(file: Path) -> None:
+    file.write_text("seed: 1\n")
+    with pytest.raises(SettingsError, match="name: this key is required"):
+        load_settings(file)
+
+
+def test_a_missing_file_is_named(file: Path) -> None:
+    with pytest.raises(SettingsError, match="no such settings file") as caught:
+        load_settings(file)
+    assert str(file) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b"a: [", "not valid YAML"),
+        (b"name: !!python/object:os.x {}", "not valid YAML"),
+        (b"\xff\xfe", "cannot read"),
+        (b"", "expected a YAML mapping of settings, got NoneType"),
+        (b"- name: x", "expected a YAML mapping of settings, got list"),
+        (b"name", "expected a YAML mapping of settings, got str"),
+        (b"name: &a [*a]", "no anchor inside itself"),
+    ],
+)
+def test_what_is_no_yaml_mapping_is_refused_with_the_file(file: Path, content: bytes, complaint: str) -> None:
+    file.write_bytes(content)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(file)
+    assert str(caught.value).startswith(f"{file}: ")
+    assert complaint in str(caught.value)
+
+
+# --- overrides ---------------------------------------------------------------------------------
+
+
+def test_overrides_change_what_they_name_and_nothing_else(file: Path) -> None:
+    text = "data: {kind: digits}\ngeodesic: {segments: 8}"
+    changed = load(file, text, "geodesic.tol=0.5", "data.limit=7")
+    before = load(file, text)
+    assert (changed.geodesic.tol, changed.geodesic.segments) == (0.5, 8)
+    assert changed.data is not None
+    assert changed.data.limit == 7
+    assert before.model_copy(update={"data": changed.data, "geodesic": changed.geodesic}) == changed
+
+
+def test_an_override_reads_a_number_without_a_point_as_a_number(file: Path) -> None:
+    assert load(file, "", "training.learning_rate=1e-3").training.learning_rate == 1e-3
+
+
+def test_an_override_reads_yaml(file: Path) -> None:
+    settings = load(file, "", "model.hidden_sizes=[3, 4]", "data={kind: digits}", "training.patience=null")
+    assert settings.model == VAESettings(hidden_sizes=(3, 4))
+    assert settings.data is not None
+    assert settings.training.patience is None
+
+
+def test_an_override_reaches_into_a_list(file: Path) -> None:
+    settings = load(file, "geodesic: {solvers: [{name: a}, {name: b}]}", "geodesic.solvers.1.step_size=0.1")
+    assert [solver.step_size for solver in settings.geodesic.solvers] == [None, 0.1]
+
+
+def test_the_last_of_two_overrides_wins(file: Path) -> None:
+    assert load(file, "", "seed=1", "seed=2").seed == 2
+
+
+@pytest.mark.parametrize("override", ["seed", "=3", "training..epochs=3", ".seed=3", ""])
+def test_an_override_that_is_no_key_and_value_is_refused_with_an_example(file: Path, override: str) -> None:
+    message = refusal(file, "", override)
+    assert message == f"override {override!r}: expected key.path=value, such as training.epochs=5"
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("seed=[", "not valid YAML"),
+        ("geodesic.solvers.3.name=b", "geodesic.solvers is a list of 1; expected an index below that, got '3'"),
+        ("geodesic.solvers.first.name=b", "got 'first'"),
+        ("training.epoch=3", "did you mean 'epochs'?"),
+        ("training.epochs=", "training.epochs: got None"),
+        ("model.hidden_sizes.0.a=1", "model.hidden_sizes.0 is a value, not a section"),
+    ],
+)
+def test_an_override_that_cannot_be_applied_is_refused(file: Path, override: str, complaint: str) -> None:
+    text = "geodesic: {solvers: [{name: a}]}\nmodel: {hidden_sizes: [4]}"
+    assert complaint in refusal(file, text, override)
+
+
+# --- imports -----------------------------------------------------------------------------------
+
+
+def test_settings_can_be_read_without_torch() -> None:
+    code = "import sys, geodesic.config; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

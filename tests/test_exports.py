@@ -1,0 +1,94 @@
+"""The public surface: every name resolves, says what it does, and shows it."""
+
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+
+import pytest
+
+import geodesic
+
+PUBLIC = [name for name in geodesic.__all__ if name != "__version__"]
+MODULES = sorted(
+    info.name
+    for info in pkgutil.walk_packages(geodesic.__path__, "geodesic.")
+    if not info.ispkg and not info.name.rpartition(".")[2].startswith("_")
+)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_resolves_to_what_its_module_exports(name: str) -> None:
+    module = importlib.import_module(geodesic._HOME[name])
+    assert getattr(geodesic, name) is getattr(module, name)
+    assert getattr(geodesic, name).__module__ == module.__name__
+    if module.__name__ != "geodesic.errors":  # where everything is public
+        assert name in module.__all__
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_says_what_it_does_and_shows_it(name: str) -> None:
+    thing = getattr(geodesic, name)
+    text = vars(thing).get("__doc__") if inspect.isclass(thing) else thing.__doc__
+    assert text, "no docstring of its own"
+    error = inspect.isclass(thing) and issubclass(thing, Exception) and thing is not geodesic.GeodesicError
+    # Nobody makes an abstract class or an answer by hand: what makes them has the example.
+    abstract, answer = inspect.isabstract(thing), "Attributes:" in text
+    if not (error or abstract or answer):
+        assert "Example:" in text
+        assert ">>> " in text.partition("Example:")[2]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_lists_what_it_defines_for_others(name: str) -> None:
+    module = importlib.import_module(name)
+    if name == "geodesic.errors":
+        return
+    assert len(set(module.__all__)) == len(module.__all__)
+    for exported in module.__all__:
+        thing = getattr(module, exported)
+        assert not exported.startswith("_")
+        if inspect.isclass(thing) or inspect.isfunction(thing):
+            assert thing.__module__ == name, f"{exported} is another module's"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_every_module_and_what_it_defines_for_others_has_a_docstring(name: str) -> None:
+    module = importlib.import_module(name)
+    assert module.__doc__
+    for exported in getattr(module, "__all__", ()):
+        thing = getattr(module, exported)
+        if inspect.isclass(thing) or inspect.isfunction(thing):
+            assert thing.__doc__, exported
+
+
+def test_all_public_names_come_with_a_star() -> None:
+    scope: dict[str, object] = {}
+    exec("from geodesic import *", scope)
+    assert set(geodesic.__all__) <= scope.keys()
+    assert dir(geodesic) == sorted(geodesic.__all__)
+
+
+def test_public_names_are_listed_once() -> None:
+    listed = [name for names in geodesic._MODULES.values() for name in names]
+    assert len(listed) == len(set(listed))
+    assert geodesic.__all__ == ["__version__", *sorted(listed)]
+
+
+def test_all_errors_share_a_root_and_are_public() -> None:
+    errors = importlib.import_module("geodesic.errors")
+    classes = {name: thing for name, thing in vars(errors).items() if inspect.isclass(thing)}
+    assert set(classes) == set(geodesic._MODULES["geodesic.errors"])
+    assert all(issubclass(thing, geodesic.GeodesicError) for thing in classes.values())
+
+
+def test_an_unknown_name_is_an_attribute_error_that_names_it() -> None:
+    with pytest.raises(AttributeError, match="'geodesic' has no attribute 'geodesics'"):
+        geodesic.geodesics  # noqa: B018
+    assert not hasattr(geodesic, "torch")
+
+
+def test_python_dash_m_is_the_command_line() -> None:
+    done = subprocess.run([sys.executable, "-m", "geodesic", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"geodesic {geodesic.__version__}\n"
