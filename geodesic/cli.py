@@ -41,10 +41,11 @@ Name = Annotated[str, typer.Option("--name", help="Name of the results inside th
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
 
 
-def _version(asked: bool) -> None:
+def _version(asked: bool) -> bool:
     if asked:
         console.print(f"geodesic {geodesic.__version__}", highlight=False)
         raise typer.Exit
+    return asked
 
 
 @app.callback()

@@ -44,11 +44,13 @@ def read_npz(file: Path) -> dict[str, NDArray]:
         DataError: The file is missing, truncated, no .npz, or holds objects that would need pickle.
     """
     try:
-        stored = np.load(file, allow_pickle=False)
-        if isinstance(stored, np.ndarray):
-            raise DataError(f"{file}: expected an .npz of named arrays, got a single array; save with numpy.savez")
-        with stored:
-            return {key: stored[key] for key in stored.files}
+        # Opened here, since numpy leaves a damaged .npz open.
+        with file.open("rb") as stream:
+            stored = np.load(stream, allow_pickle=False)
+            if isinstance(stored, np.ndarray):
+                raise DataError(f"{file}: expected an .npz of named arrays, got a single array; save with numpy.savez")
+            with stored:
+                return {key: stored[key] for key in stored.files}
     except FileNotFoundError:
         raise DataError(f"{file}: no such file; check the path") from None
     except DataError:

@@ -3,6 +3,7 @@
 import gzip
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ def test_digits_are_sixteenths_in_the_unit_interval() -> None:
     values = torch.cat([data.train.values, data.test.values])
     assert data.event_shape == (1, 8, 8)
     assert values.dtype == torch.float32
-    assert (values.min(), values.max()) == (0, 1)
+    assert (values.min().item(), values.max().item()) == (0, 1)
     assert torch.equal(values * 16, (values * 16).round())
 
 
@@ -110,7 +111,7 @@ def test_bytes_are_divided_by_255_and_labels_are_read(tmp_path: Path) -> None:
 
 
 VALUES = np.zeros((4, 3))
-BAD_ARRAYS = {
+BAD_ARRAYS: dict[str, tuple[dict[str, Any], str]] = {
     "wrong ndim": ({"values": np.zeros((4, 1, 2, 2, 2))}, "shape"),
     "no axis": ({"values": np.zeros(4)}, "shape"),
     "no rows": ({"values": np.zeros((0, 3))}, "shape"),

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -29,7 +30,7 @@ def small(activation: str = "elu", latent_size: int = 2) -> VAE:
 # --- likelihood ---------------------------------------------------------------------------------
 
 
-def test_bernoulli_log_prob_is_that_of_torch(tolerance: Callable[[torch.dtype], dict[str, float]]) -> None:
+def test_bernoulli_log_prob_is_that_of_torch(tolerance: Callable[[torch.dtype], dict[str, Any]]) -> None:
     logits, x = 5 * torch.randn(7, *SHAPE), torch.randint(0, 2, (7, *SHAPE)).double()
     expected = Independent(TorchBernoulli(logits=logits), 3).log_prob(x)
     assert_close(Bernoulli().log_prob(logits, x), expected, **tolerance(x.dtype))

@@ -5,6 +5,7 @@ import logging
 import math
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -39,7 +40,7 @@ def stripes(rows: int = 120, seed: int = 0) -> Dataset:
     return Dataset(Split(images[:cut], which[:cut]), Split(images[cut:], which[cut:]))
 
 
-def train(folder: Path, *, seed: int = 0, resume: bool = False, **settings: object) -> TrainingResult:
+def train(folder: Path, *, seed: int = 0, resume: bool = False, **settings: Any) -> TrainingResult:
     settings = {"epochs": 4, "batch_size": 16, "learning_rate": 0.01, "accelerator": "cpu", **settings}
     training = TrainingSettings.model_validate(settings)
     return train_vae(stripes(), MODEL, training, folder=folder, seed=seed, resume=resume, progress=False)
@@ -178,7 +179,7 @@ def test_patience_keeps_the_best_weights_and_stays_stopped(tmp_path: Path) -> No
 
 
 def test_an_early_stop_is_the_same_after_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings: dict[str, object] = {"epochs": 60, "learning_rate": 0.1, "patience": 3}
+    settings: dict[str, Any] = {"epochs": 60, "learning_rate": 0.1, "patience": 3}
     straight = train(tmp_path / "straight", **settings)
     with monkeypatch.context() as patch:
         interrupt_in_epoch(patch, straight.epochs - 2)
@@ -222,7 +223,8 @@ def test_a_checkpoint_that_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
         file.write_bytes(bad)
         with pytest.raises(CheckpointError, match="truncated, or not a checkpoint"):
             train(tmp_path, resume=True)
-    for foreign in ({"weights": torch.zeros(3)}, [1, 2], {"geodesic": {}}, {"geodesic": Path("x")}):
+    foreigns: list[Any] = [{"weights": torch.zeros(3)}, [1, 2], {"geodesic": {}}, {"geodesic": Path("x")}]
+    for foreign in foreigns:
         torch.save(foreign, file)
         with pytest.raises(CheckpointError, match="truncated, or not a checkpoint"):
             train(tmp_path, resume=True)

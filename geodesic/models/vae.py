@@ -5,7 +5,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -152,7 +151,7 @@ class VAE(nn.Module):
         save_model(self, folder, record)
 
     @classmethod
-    def load(cls, folder: str | Path) -> Self:
+    def load(cls, folder: str | Path) -> "VAE":
         """Read a VAE that was saved into the folder, ready for use: on the CPU and in evaluation mode.
 
         Raises:

@@ -1,0 +1,393 @@
+"""From settings to a run folder: the schema of the results, their laws, and that failures leave nothing."""
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.image import imread
+from torch.testing import assert_close
+
+from geodesic import GeodesicSolution, Progress, RunFolderError, Settings, SettingsError, Split, Status
+from geodesic.config import IndexPairs, LabelPairs, RandomPairs
+from geodesic.experiment import SolveResult, run_folder, solve_pairs, train, trained_with
+from geodesic.figures import plot_run
+from geodesic.files import read_npz, replacing, write_npz, write_text
+from geodesic.geometry.path import straight_path
+from geodesic.models.vae import VAE
+from geodesic.pairs import choose_rows
+
+METHODS = ("decoder", "plain", "encoder")
+FIELDS = [field.name for field in dataclasses.fields(GeodesicSolution)]
+P, T, D = 3, 8, 2
+
+Arrays = dict[str, np.ndarray]
+
+
+def settings(**changes: object) -> Settings:
+    tree = {
+        "name": "run",
+        "device": "cpu",
+        "data": {"kind": "digits", "limit": 200},
+        "model": {"latent_size": D, "hidden_sizes": (16,)},
+        "training": {"epochs": 2, "batch_size": 50, "learning_rate": 0.01},
+        "pairs": {"kind": "random", "count": P},
+        "geodesic": {
+            "segments": T,
+            "max_steps": 30,
+            "solvers": (
+                {"name": "decoder"},
+                {"name": "plain", "preconditioned": False},
+                {"name": "encoder", "direction": "encoder"},
+            ),
+        },
+    }
+    return Settings.model_validate(tree | changes)
+
+
+@pytest.fixture(scope="module")
+def solved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of runs with one, trained and solved; not to be changed."""
+    runs = tmp_path_factory.mktemp("runs")
+    train(settings(), runs, progress=False)
+    solve_pairs(settings(), runs)
+    return runs
+
+
+@pytest.fixture
+def runs(solved: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(solved, tmp_path / "runs"))
+
+
+@pytest.fixture(scope="module")
+def arrays(solved: Path) -> Arrays:
+    with np.load(solved / "run" / "geodesics.npz", allow_pickle=False) as stored:
+        return {key: stored[key] for key in stored.files}
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+# --- the results -----------------------------------------------------------------------------------
+
+
+def test_the_results_hold_the_documented_arrays_and_no_others(arrays: Arrays) -> None:
+    common = {"start", "end", "rows", "encodings", "labels"}
+    assert set(arrays) == common | {f"{method}/{key}" for method in METHODS for key in [*FIELDS, "energy_history"]}
+
+
+def test_the_shapes_and_types_of_the_results_agree(arrays: Arrays) -> None:
+    assert arrays["start"].shape == arrays["end"].shape == (P, D)
+    assert arrays["rows"].shape == (P, 2)
+    assert arrays["encodings"].shape == (len(arrays["labels"]), D)
+    for method in METHODS:
+        shapes = {key: arrays[f"{method}/{key}"].shape for key in FIELDS}
+        assert shapes.pop("path") == (P, T + 1, D)
+        assert shapes.pop("tol") == ()
+        assert set(shapes.values()) == {(P,)}
+        assert arrays[f"{method}/path"].dtype == np.float64
+        assert arrays[f"{method}/converged"].dtype == np.bool_
+        history = arrays[f"{method}/energy_history"]
+        assert history.shape == (arrays[f"{method}/steps"].max() + 1, P)
+
+
+def test_single_precision_is_kept_from_the_pairs_to_the_paths(runs: Path) -> None:
+    result = solve_pairs(settings(dtype="float32"), runs, name="single")
+    stored = read_npz(result.file)
+    assert {stored[key].dtype for key in ("start", "encodings", "decoder/path")} == {np.dtype(np.float32)}
+
+
+def test_each_path_starts_and_ends_exactly_at_its_pair(arrays: Arrays) -> None:
+    for method in METHODS:
+        path = arrays[f"{method}/path"]
+        np.testing.assert_array_equal(path[:, 0], arrays["start"])
+        np.testing.assert_array_equal(path[:, -1], arrays["end"])
+
+
+def test_the_pairs_are_the_encodings_of_their_rows(arrays: Arrays, solved: Path) -> None:
+    encodings, rows = arrays["encodings"], arrays["rows"]
+    np.testing.assert_array_equal(encodings[rows[:, 0]], arrays["start"])
+    np.testing.assert_array_equal(encodings[rows[:, 1]], arrays["end"])
+
+
+def test_the_energy_history_runs_from_the_straight_line_to_the_answer(arrays: Arrays) -> None:
+    for method in METHODS:
+        history, steps = arrays[f"{method}/energy_history"], arrays[f"{method}/steps"]
+        np.testing.assert_allclose(history[0], arrays[f"{method}/initial_energy"], rtol=1e-10)
+        np.testing.assert_allclose(history[-1], arrays[f"{method}/energy"], rtol=1e-10)
+        # Backtracking lowers the energy at each step, and an ended pair stays where it is.
+        assert (np.diff(history, axis=0) <= 1e-12 * history[0]).all()
+        for pair, last in enumerate(steps):
+            assert len(np.unique(history[last:, pair])) == 1
+
+
+def test_the_stored_energy_is_that_of_the_stored_path_under_the_stored_decoder(arrays: Arrays, solved: Path) -> None:
+    vae = VAE.load(solved / "run").double()
+    for method in METHODS:
+        path = torch.as_tensor(arrays[f"{method}/path"])
+        with torch.no_grad():
+            x = vae.decode(path.reshape(-1, D)).sigmoid().reshape(P, T + 1, -1)
+        energy = T / 2 * x.diff(dim=1).square().sum((1, 2))
+        assert_close(energy, torch.as_tensor(arrays[f"{method}/energy"]), rtol=1e-9, atol=0)
+
+
+def test_what_converged_did_so_by_its_own_measure(arrays: Arrays) -> None:
+    for method in METHODS:
+        converged = arrays[f"{method}/converged"]
+        np.testing.assert_array_equal(converged, arrays[f"{method}/status"] == Status.CONVERGED)
+        assert (arrays[f"{method}/relative_excess_energy"][converged] <= arrays[f"{method}/tol"]).all()
+    assert arrays["decoder/converged"].all()
+
+
+def test_the_same_settings_give_the_same_results_bit_for_bit(runs: Path, arrays: Arrays) -> None:
+    again = read_npz(solve_pairs(settings(), runs, name="again").file)
+    assert again.keys() == arrays.keys()
+    for key, value in again.items():
+        np.testing.assert_array_equal(value, arrays[key], err_msg=key)
+
+
+def test_the_callback_sees_every_step_of_every_method(runs: Path) -> None:
+    seen: dict[str, list[int]] = {}
+
+    def watch(method: str, progress: Progress) -> None:
+        seen.setdefault(method, []).append(progress.step)
+
+    result = solve_pairs(settings(), runs, name="watched", callback=watch)
+    assert isinstance(result, SolveResult)
+    assert seen == {m: list(range(int(s.steps.max()) + 1)) for m, s in result.solutions.items()}
+
+
+def test_names_of_pairs_tell_rows_and_labels(runs: Path, arrays: Arrays) -> None:
+    names = solve_pairs(settings(), runs, name="named").pair_names
+    labels = arrays["labels"]
+    assert names == [f"{i} to {j} ({labels[i]} to {labels[j]})" for i, j in arrays["rows"]]
+
+
+# --- pairs -------------------------------------------------------------------------------------------
+
+
+def rows_with_labels(labels: list[int] | None, count: int = 30) -> Split:
+    return Split(torch.zeros(count, 2, dtype=torch.float32), None if labels is None else torch.tensor(labels))
+
+
+def test_random_pairs_repeat_with_the_seed_and_share_no_row() -> None:
+    test = rows_with_labels(None)
+    one, same, other = (choose_rows(RandomPairs(kind="random", count=15, seed=seed), test) for seed in (4, 4, 5))
+    np.testing.assert_array_equal(one, same)
+    assert (one != other).any()
+    assert sorted(one.ravel()) == list(range(30))
+
+
+def test_more_random_pairs_than_disjoint_ones_still_connect_different_rows() -> None:
+    rows = choose_rows(RandomPairs(kind="random", count=100), rows_with_labels(None, count=3))
+    assert rows.shape == (100, 2)
+    assert (rows[:, 0] != rows[:, 1]).all()
+    assert set(rows.ravel()) == {0, 1, 2}
+
+
+def test_one_row_makes_no_pair() -> None:
+    with pytest.raises(SettingsError, match="only 1 row"):
+        choose_rows(RandomPairs(kind="random", count=2), rows_with_labels(None, count=1))
+
+
+@pytest.mark.parametrize(("from_", "to"), [(0, 1), (1, 1)])
+@pytest.mark.parametrize("count", [2, 40])
+def test_pairs_by_label_have_these_labels_and_different_ends(from_: int, to: int, count: int) -> None:
+    labels = np.array([0, 1] * 15)
+    pairs = LabelPairs.model_validate({"kind": "label", "from": from_, "to": to, "count": count})
+    rows = choose_rows(pairs, rows_with_labels(labels.tolist()))
+    assert labels[rows].tolist() == [[from_, to]] * count
+    assert (rows[:, 0] != rows[:, 1]).all()
+
+
+def test_pairs_by_index_are_taken_as_they_are() -> None:
+    indices = ((3, 4), (4, 3), (0, 29))
+    rows = choose_rows(IndexPairs(kind="index", indices=indices), rows_with_labels(None))
+    assert rows.tolist() == [list(pair) for pair in indices]
+    with pytest.raises(SettingsError, match=r"pairs\.indices\.1: got \[0, 30\]; the test set has rows 0 to 29"):
+        choose_rows(IndexPairs(kind="index", indices=((0, 1), (0, 30))), rows_with_labels(None))
+
+
+def test_pairs_by_label_need_labels() -> None:
+    pairs = LabelPairs.model_validate({"kind": "label", "from": 0, "to": 1})
+    with pytest.raises(SettingsError, match="needs data with labels"):
+        choose_rows(pairs, rows_with_labels(None))
+
+
+# --- pictures ------------------------------------------------------------------------------------------
+
+
+def test_the_pictures_are_pngs_and_not_blank(runs: Path) -> None:
+    written = plot_run(runs / "run")
+    names = ["energy.png", "latent.png", *(f"strip_{pair:03d}.png" for pair in range(P))]
+    assert sorted(file.name for file in written) == names
+    assert sorted((runs / "run" / "figures" / "geodesics").iterdir()) == sorted(written)
+    for file in written:
+        assert file.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+        pixels = imread(file)[..., :3]
+        assert pixels.var() > 1e-3, file.name
+        # Something in each third from left to right.
+        assert all(part.var() > 0 for part in np.array_split(pixels, 3, axis=1)), file.name
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_latent_spaces_that_are_no_plane_have_pictures_too(tmp_path: Path, size: int) -> None:
+    changed = settings(model={"latent_size": size, "hidden_sizes": (8,)}, pairs={"kind": "random", "count": 1})
+    train(changed, tmp_path, progress=False)
+    solve_pairs(changed, tmp_path)
+    names = {file.name for file in plot_run(tmp_path / "run")}
+    assert names == {"energy.png", "strip_000.png"} | ({"latent.png"} if size > 1 else set())
+
+
+def strips(monkeypatch: pytest.MonkeyPatch) -> list[tuple[np.ndarray, float]]:
+    """Outputs and length of each geodesic that `plot_run` draws."""
+    from geodesic import figures
+
+    drawn: list[tuple[np.ndarray, float]] = []
+    plot_strip: Callable[..., object] = figures.plot_strip
+
+    def spy(straight: np.ndarray, path: np.ndarray, straight_length: float, length: float) -> object:
+        drawn.append((path, length))
+        return plot_strip(straight, path, straight_length, length)
+
+    monkeypatch.setattr(figures, "plot_strip", spy)
+    return drawn
+
+
+def test_the_path_drawn_is_the_shortest_that_converged(
+    runs: Path, arrays: Arrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = straight_path(torch.as_tensor(arrays["start"]), torch.as_tensor(arrays["end"]), T).numpy()
+    lengths = {"decoder": [3.0, 1.0, 2.0], "plain": [2.0, 3.0, np.nan], "encoder": [1.0, 2.0, 3.0]}
+    converged = {"decoder": [1, 0, 0], "plain": [1, 0, 0], "encoder": [0, 1, 0]}
+    changed = arrays | {f"{m}/length": np.array(x) for m, x in lengths.items()}
+    changed |= {f"{m}/converged": np.array(x, dtype=bool) for m, x in converged.items()}
+    bent = {
+        method: straight + 0.1 * k * np.sin(np.linspace(0, np.pi, T + 1))[:, None] for k, method in enumerate(METHODS)
+    }
+    write_npz(runs / "run" / "geodesics.npz", changed | {f"{m}/path": path for m, path in bent.items()})
+
+    drawn = strips(monkeypatch)
+    plot_run(runs / "run")
+    # Shorter but not converged loses; where nothing converged the shortest finite one is drawn.
+    best = ["plain", "encoder", "decoder"]
+    assert [length for _, length in drawn] == [lengths[method][pair] for pair, method in enumerate(best)]
+    vae = VAE.load(runs / "run").double()
+    for pair, (method, (outputs, _)) in enumerate(zip(best, drawn, strict=True)):
+        with torch.no_grad():
+            expected = vae.decode(torch.as_tensor(bent[method][pair])).sigmoid()
+        np.testing.assert_allclose(outputs, expected.numpy(), rtol=1e-12)
+
+
+def test_results_that_lack_a_method_are_refused_before_drawing(runs: Path, arrays: Arrays) -> None:
+    kept = {key: value for key, value in arrays.items() if not key.startswith("plain/")}
+    write_npz(runs / "run" / "geodesics.npz", kept)
+    with pytest.raises(RunFolderError, match="plain/"):
+        plot_run(runs / "run")
+    assert not (runs / "run" / "figures").exists()
+
+
+# --- failures leave nothing behind ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    def fail(stream: object, **arrays: np.ndarray) -> None:
+        stream.write(b"half")  # type: ignore[attr-defined]
+        raise OSError("no space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez_compressed", fail)
+        yield
+
+
+@pytest.mark.usefixtures("full_disk")
+@pytest.mark.parametrize("name", ["geodesics", "other"])
+def test_results_that_cannot_be_written_leave_the_folder_as_it_was(runs: Path, name: str) -> None:
+    before = files(runs)
+    with pytest.raises(OSError, match="no space"):
+        solve_pairs(settings(pairs={"kind": "random", "count": 1}), runs, name=name, overwrite=True)
+    assert files(runs) == before
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_results_that_cannot_be_written_leave_no_new_folder(tmp_path: Path) -> None:
+    np.savez(tmp_path / "points.npz", start=np.zeros((1, 2)), end=np.ones((1, 2)))
+    own = settings(
+        data=None,
+        model={"import": "torch.nn:Identity", "latent_size": 2},
+        pairs={"kind": "file", "path": str(tmp_path / "points.npz")},
+        geodesic={"segments": 2},
+    )
+    with pytest.raises(OSError, match="no space"):
+        solve_pairs(own, tmp_path / "runs")
+    assert not (tmp_path / "runs" / "run").exists()
+
+
+def test_a_training_that_fails_at_once_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from geodesic import experiment
+
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("at once")
+
+    monkeypatch.setattr(experiment, "train_vae", fail)
+    with pytest.raises(ValueError, match="at once"):
+        train(settings(), tmp_path, progress=False)
+    assert not run_folder(settings(), tmp_path).exists()
+
+
+def test_a_file_takes_its_place_whole_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "text"
+    write_text(file, "first")
+
+    def interrupted() -> None:
+        with replacing(file) as temporary:
+            temporary.write_text("sec")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert files(tmp_path) == {"text": b"first"}
+    with replacing(file) as temporary:
+        temporary.write_text("second")
+        assert file.read_text() == "first"
+    assert files(tmp_path) == {"text": b"second"}
+
+
+def test_arrays_read_back_as_they_were_written(tmp_path: Path) -> None:
+    written = {"a/b": np.arange(6.0).reshape(2, 3), "c": np.array([True, False]), "d": np.float32(3)}
+    write_npz(tmp_path / "a.npz", {key: np.asarray(value) for key, value in written.items()})
+    read = read_npz(tmp_path / "a.npz")
+    assert read.keys() == written.keys()
+    for key, value in written.items():
+        np.testing.assert_array_equal(read[key], value)
+        assert read[key].dtype == np.asarray(value).dtype
+
+
+# --- which weights belong to which settings -------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"pairs": {"kind": "random", "count": 1}}, True),
+        ({"geodesic": {"segments": 3}}, True),
+        ({"dtype": "float32"}, True),
+        ({"seed": 1}, False),
+        ({"data": {"kind": "digits", "limit": 199}}, False),
+        ({"model": {"latent_size": 3, "hidden_sizes": (16,)}}, False),
+        ({"training": {"epochs": 3}}, False),
+    ],
+)
+def test_weights_belong_to_the_settings_that_change_them(solved: Path, change: dict[str, object], same: bool) -> None:
+    assert trained_with(settings(**change), solved / "run") is same
+
+
+def test_a_folder_without_weights_was_not_trained(runs: Path) -> None:
+    (runs / "run" / "model.safetensors").unlink()
+    assert not trained_with(settings(), runs / "run")
+    assert not trained_with(settings(), runs / "missing")
