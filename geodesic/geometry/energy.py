@@ -56,8 +56,8 @@ def energy_gradient(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch i
 
     dE/dz_i = -T J_i^T (x_{i+1} - 2 x_i + x_{i-1})
 
-    One backward call serves all nodes of all paths: the chords hand each output its own second difference as
-    cotangent, and because the embedding is row-wise nothing else arrives at z_i.
+    One backward call serves all nodes of all paths: each output has its own second difference as cotangent, and
+    because the embedding is row-wise nothing else arrives at z_i.
 
     Args:
         manifold: Gives the squared chords.
@@ -83,11 +83,9 @@ def energy_and_gradient(
 ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch interior d"]]:
     """`path_energy` and `energy_gradient` for the price of the latter."""
     _require_path(path, interior=True)
-    with torch.enable_grad():
-        nodes = path.detach().requires_grad_()
-        energy = path_energy(manifold, nodes)
-        (gradient,) = torch.autograd.grad(energy.sum(), nodes)
-    return energy.detach(), gradient[..., 1:-1, :]
+    T = path.shape[-2] - 1
+    squared_chords, gradient = manifold.chords_and_gradient(path)
+    return T / 2 * squared_chords.sum(-1), T * gradient
 
 
 def encoder_direction(

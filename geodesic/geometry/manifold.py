@@ -24,8 +24,9 @@ class Manifold(ABC):
     """Latent space with a Riemannian metric G(z).
 
     Two primitives suffice to find geodesics: the metric tensor, and the squared chords between the
-    neighbours of a path. The squared norm of a vector has its own method, because it is often far cheaper
-    than the whole tensor. Solvers, energies and lengths use nothing else.
+    neighbours of a path. The squared norm of a vector and the gradient of the chords have methods of their own
+    because they are often far cheaper than what the primitives would cost. Solvers, energies and lengths use
+    nothing else.
     """
 
     @abstractmethod
@@ -39,6 +40,12 @@ class Manifold(ABC):
     @abstractmethod
     def squared_chords(self, path: Float[Tensor, "*batch nodes d"]) -> Float[Tensor, "*batch nodes-1"]:
         """Squared distance between neighbours, (*batch, T), along paths, (*batch, T + 1, d)."""
+
+    @abstractmethod
+    def chords_and_gradient(
+        self, path: Float[Tensor, "*batch nodes d"]
+    ) -> tuple[Float[Tensor, "*batch nodes-1"], Float[Tensor, "*batch nodes-2 d"]]:
+        """The squared chords, and the gradient of half their sum in the interior nodes; both without history."""
 
 
 class EmbeddedManifold(Manifold):
@@ -66,6 +73,24 @@ class EmbeddedManifold(Manifold):
     def squared_chords(self, path: Float[Tensor, "*batch nodes d"]) -> Float[Tensor, "*batch nodes-1"]:
         x = self.embed(path).flatten(path.dim() - 1)
         return x.diff(dim=-2).square().sum(-1)
+
+    @final
+    def chords_and_gradient(
+        self, path: Float[Tensor, "*batch nodes d"]
+    ) -> tuple[Float[Tensor, "*batch nodes-1"], Float[Tensor, "*batch nodes-2 d"]]:
+        time = path.dim() - 2
+        with torch.enable_grad():
+            nodes = path.detach().requires_grad_()
+            x = self.embed(nodes)
+        step = x.detach().diff(dim=time)
+        # The cotangent of x_i is minus its second difference. The ends are fixed: nothing is asked of them.
+        cotangent = torch.zeros_like(x)
+        interior = step.shape[time] - 1
+        torch.sub(
+            step.narrow(time, 0, interior), step.narrow(time, 1, interior), out=cotangent.narrow(time, 1, interior)
+        )
+        (gradient,) = torch.autograd.grad(x, nodes, cotangent)
+        return step.flatten(time + 1).square().sum(-1), gradient[..., 1:-1, :]
 
     @final
     def jacobian(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch D d"]:
