@@ -56,13 +56,14 @@ def plot_run(folder: str | Path, *, name: str = "geodesics", overwrite: bool = F
     }
     flat, axis_names = _plane(arrays.get("encodings"), straight, best["path"])
     if flat is not None:
-        figures["latent.png"] = plot_latent(*flat[:1], arrays.get("labels"), *flat[1:], axis_names)
+        figures["latent.png"] = plot_latent(*flat[:1], arrays.get("labels"), *flat[1:], axis_names, best["converged"])
     for pair in range(len(straight)):
         figures[f"strip_{pair:03d}.png"] = plot_strip(
             outputs["straight"][pair],
             outputs["geodesic"][pair],
             float(arrays[f"{methods[0]}/straight_length"][pair]),
             float(best["length"][pair]),
+            converged=bool(best["converged"][pair]),
         )
     target.mkdir(parents=True, exist_ok=True)
     for stale in target.glob("*.png"):
@@ -70,7 +71,7 @@ def plot_run(folder: str | Path, *, name: str = "geodesics", overwrite: bool = F
     written = []
     for file_name, figure in figures.items():
         with replacing(target / file_name) as temporary:
-            figure.savefig(temporary, format="png")
+            figure.savefig(temporary, format="png", bbox_inches="tight", pad_inches=0.05)
         written.append(target / file_name)
     return written
 
@@ -86,7 +87,7 @@ def _best_paths(arrays: dict[str, NDArray], methods: list[str], file: Path) -> d
     penalised = np.where(np.isfinite(lengths) & (converged | ~converged.any(0)), lengths, np.inf)
     chosen = penalised.argmin(0)
     pair = np.arange(len(chosen))
-    return {"path": paths[chosen, pair], "length": lengths[chosen, pair]}
+    return {"path": paths[chosen, pair], "length": lengths[chosen, pair], "converged": converged[chosen, pair]}
 
 
 def _decode(model: Model, path: NDArray, device: torch.device) -> NDArray:

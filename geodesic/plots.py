@@ -27,6 +27,7 @@ def plot_latent(
     straight: NDArray,
     geodesic: NDArray,
     axis_names: Sequence[str] = ("$z_1$", "$z_2$"),
+    converged: NDArray | None = None,
 ) -> Figure:
     """Latent points coloured by label, with straight (dashed) and geodesic (solid) paths.
 
@@ -36,11 +37,12 @@ def plot_latent(
         straight: Nodes of straight paths, (P, T + 1, 2).
         geodesic: Nodes of geodesics, (P, T + 1, 2).
         axis_names: What the two coordinates are.
+        converged: Which paths have converged to geodesics, (P,); all of them by default.
 
     Returns:
         The figure.
     """
-    figure, (axes,) = _figure(1, width=5.0, height=4.4)
+    figure, (axes,) = _figure(1, width=5.2, height=4.4)
     if encodings is not None and labels is not None:
         colours = _label_colours()
         for k, label in enumerate(np.unique(labels)):
@@ -57,9 +59,12 @@ def plot_latent(
             )
     elif encodings is not None:
         axes.scatter(encodings[:, 0], encodings[:, 1], s=9, alpha=0.4, linewidths=0, color="#999999", label="data")
+    name = "geodesic"
+    if converged is not None and not converged.all():
+        name = f"best path\n({int(converged.sum())} of {len(converged)}\nconverged)"
     for i, (a, b) in enumerate(zip(straight, geodesic, strict=True)):
         axes.plot(*a.T, color=_STRAIGHT, ls=(0, (3, 1.5)), lw=1.3, label="straight" if i == 0 else None)
-        axes.plot(*b.T, color=_GEODESIC, lw=1.8, label="geodesic" if i == 0 else None)
+        axes.plot(*b.T, color=_GEODESIC, lw=1.8, label=name if i == 0 else None)
         axes.plot(*b[[0, -1]].T, "o", color="white", markeredgecolor=_GEODESIC, ms=5, zorder=4)
         offset = 5 if b[0, 1] >= b[-1, 1] else -11
         axes.annotate(
@@ -71,7 +76,7 @@ def plot_latent(
             fontweight="bold",
             bbox={"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.75},
         )
-    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_aspect("equal", adjustable="box")
     axes.set_xlabel(axis_names[0])
     axes.set_ylabel(axis_names[1])
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9, markerscale=1.5)
@@ -84,6 +89,7 @@ def plot_strip(
     straight_length: float,
     geodesic_length: float,
     columns: int = 11,
+    converged: bool = True,
 ) -> Figure:
     """Decoded outputs along the straight path and along the geodesic, at equal times.
 
@@ -94,12 +100,14 @@ def plot_strip(
         straight_length: Riemannian length of the straight path.
         geodesic_length: Riemannian length of the geodesic.
         columns: Number of outputs to show.
+        converged: Whether the second path has converged to a geodesic; its label says so if not.
 
     Returns:
         The figure.
     """
     chosen = np.linspace(0, len(straight) - 1, min(columns, len(straight))).round().astype(int)
-    names = [f"straight\nlength {straight_length:.3f}", f"geodesic\nlength {geodesic_length:.3f}"]
+    best = "geodesic" if converged else "not converged"
+    names = [f"straight\nlength {straight_length:.3f}", f"{best}\nlength {geodesic_length:.3f}"]
     images = straight.ndim in (3, 4)
     figure, axes = _figure(2, width=7.0, height=1.9 if images else 3.2, rows=2)
     for row, (name, outputs) in enumerate(zip(names, (straight, geodesic), strict=True)):
@@ -165,7 +173,7 @@ def _figure(count: int, width: float, height: float, rows: int = 1) -> tuple[Fig
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=200)
+    figure = Figure(figsize=(width, height), layout="compressed", dpi=200)
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, count // rows, squeeze=False)
     axes = list(grid.ravel())

@@ -246,6 +246,16 @@ def test_equal_endpoints_give_the_constant_path() -> None:
     assert float(solution.length[1]) > 0
 
 
+@pytest.mark.parametrize("direction", ["decoder", "encoder"])
+def test_a_single_pair_of_equal_endpoints_is_the_constant_path(direction: str) -> None:
+    a = torch.randn(2, dtype=FLOAT64)
+    solver = GradientDescent(direction, encoder=lambda x: x[:, :2])
+    solution = geodesic.solve(geodesic.PullbackManifold(network()), a, a, solver=solver)
+    assert bool(solution.converged)
+    assert float(solution.length) == float(solution.energy) == float(solution.decoder_residual) == 0
+    assert (solution.path == a).all()
+
+
 def test_a_fixed_step_that_is_too_long_is_said_to_diverge_and_leaves_a_finite_path() -> None:
     embed, start, end, *_ = surfaces.KNOWN["paraboloid"]
     solution = geodesic.solve(

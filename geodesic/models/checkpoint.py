@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from geodesic.errors import CheckpointError
+from geodesic.files import replacing
 
 __all__ = ["RECORD", "WEIGHTS", "load_weights", "read_record", "save_model", "write_file"]
 
@@ -111,10 +111,6 @@ def load_weights(module: nn.Module, file: str | Path) -> None:
 
 
 def write_file(file: Path, content: bytes) -> None:
-    """Write a file whole or not at all: beside it first, then renamed over it."""
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
+    """Write a file whole or not at all."""
+    with replacing(file) as beside:
         beside.write_bytes(content)
-        beside.replace(file)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -19,7 +19,6 @@ from geodesic.solvers.solver import Solver
 
 __all__ = ["solve"]
 
-_MEASURES = ("relative_excess_energy", "decoder_residual")
 _PROBES = 8  # points on which the decoder is examined before the work begins
 
 
@@ -97,9 +96,8 @@ def solve(
         "steps": steps,
     }
     # Between equal ends all of these are zero, where a decoder's rounding leaves traces.
-    moving = ~_constant(path)
-    for name in ("energy", "initial_energy", "length", "straight_length", *_MEASURES):
-        values[name] = values[name] * moving
+    for name in ("energy", "initial_energy", "length", "straight_length", "relative_excess_energy", "decoder_residual"):
+        values[name] = torch.where(_constant(path), 0, values[name])
     return GeodesicSolution(**{name: x.reshape(batch + x.shape[1:]) for name, x in values.items()}, tol=tol)
 
 
