@@ -243,16 +243,18 @@ def test_latent_spaces_that_are_no_plane_have_pictures_too(tmp_path: Path, size:
     assert names == {"energy.png", "strip_000.png"} | ({"latent.png"} if size > 1 else set())
 
 
-def strips(monkeypatch: pytest.MonkeyPatch) -> list[tuple[np.ndarray, float]]:
-    """Outputs and length of each geodesic that `plot_run` draws."""
+def strips(monkeypatch: pytest.MonkeyPatch) -> list[tuple[np.ndarray, float, bool]]:
+    """Outputs, length and convergence of each geodesic that `plot_run` draws."""
     from geodesic import figures
 
-    drawn: list[tuple[np.ndarray, float]] = []
+    drawn: list[tuple[np.ndarray, float, bool]] = []
     plot_strip: Callable[..., object] = figures.plot_strip
 
-    def spy(straight: np.ndarray, path: np.ndarray, straight_length: float, length: float) -> object:
-        drawn.append((path, length))
-        return plot_strip(straight, path, straight_length, length)
+    def spy(
+        straight: np.ndarray, path: np.ndarray, straight_length: float, length: float, *, converged: bool
+    ) -> object:
+        drawn.append((path, length, converged))
+        return plot_strip(straight, path, straight_length, length, converged=converged)
 
     monkeypatch.setattr(figures, "plot_strip", spy)
     return drawn
@@ -275,9 +277,10 @@ def test_the_path_drawn_is_the_shortest_that_converged(
     plot_run(runs / "run")
     # Shorter but not converged loses; where nothing converged the shortest finite one is drawn.
     best = ["plain", "encoder", "decoder"]
-    assert [length for _, length in drawn] == [lengths[method][pair] for pair, method in enumerate(best)]
+    assert [length for _, length, _ in drawn] == [lengths[method][pair] for pair, method in enumerate(best)]
+    assert [converged for *_, converged in drawn] == [True, True, False]
     vae = VAE.load(runs / "run").double()
-    for pair, (method, (outputs, _)) in enumerate(zip(best, drawn, strict=True)):
+    for pair, (method, (outputs, *_)) in enumerate(zip(best, drawn, strict=True)):
         with torch.no_grad():
             expected = vae.decode(torch.as_tensor(bent[method][pair])).sigmoid()
         np.testing.assert_allclose(outputs, expected.numpy(), rtol=1e-12)
