@@ -380,3 +380,72 @@ def test_a_decoder_that_is_nan_inside_the_path_only_is_refused_and_names_the_pai
 def test_a_decoder_that_is_no_function_is_refused() -> None:
     with pytest.raises(geodesic.DecoderError, match="got int"):
         inspect.unwrap(geodesic.PullbackManifold.__init__)(object.__new__(geodesic.PullbackManifold), 3)
+
+
+# --- what decoders do ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-8, 1e8, 1e12])
+@pytest.mark.parametrize("preconditioned", [True, False])
+def test_single_precision_converges_whatever_the_scale_of_the_outputs(scale: float, preconditioned: bool) -> None:
+    start, end = points(1.0, 0.0, dtype=torch.float32), points(-0.5, 1.0, dtype=torch.float32)
+    manifold = geodesic.PullbackManifold(lambda z: scale * surfaces.paraboloid(z))
+    # Plain descent needs steps whose gain is lost in the rounding of float32 before it comes nearer.
+    solver, tol = GradientDescent(preconditioned=preconditioned), 1e-5 if preconditioned else 1e-3
+    solution = geodesic.solve(manifold, start, end, solver=solver, tol=tol)
+    assert bool(solution.converged)
+    assert float(solution.length) / scale == pytest.approx(2.0993679, rel=tol)
+
+
+def test_a_decoder_that_jumps_between_nodes_is_not_certified() -> None:
+    manifold = geodesic.PullbackManifold(lambda z: (z > 0).to(z.dtype) + 0 * z)
+    solution = geodesic.solve(manifold, points(-1.0, -1.0), points(1.0, 1.0))
+    assert float(solution.energy) > 1
+    assert not bool(solution.converged)
+
+
+def test_a_decoder_that_begins_in_place_leaves_the_callers_tensors_alone() -> None:
+    decoder = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(2, 4)).to(FLOAT64).eval()
+    manifold, path = geodesic.PullbackManifold(decoder), torch.randn(9, 2, dtype=FLOAT64)
+    before = path.clone()
+    with torch.no_grad():
+        geodesic.path_energy(manifold, path)
+    manifold.metric_tensor(path)
+    geodesic.energy_gradient(manifold, path)
+    assert torch.equal(path, before)
+
+
+def test_inference_mode_changes_nothing() -> None:
+    embed, start, end, length, _ = surfaces.KNOWN["paraboloid"]
+    with torch.inference_mode():
+        solution = geodesic.solve(geodesic.PullbackManifold(embed), points(start), points(end))
+    assert float(solution.length) == pytest.approx(length, rel=1e-4)
+
+
+def test_a_decoder_may_return_one_number_a_row() -> None:
+    manifold = geodesic.PullbackManifold(lambda z: z[:, 0] ** 3)
+    solution = geodesic.solve(manifold, torch.ones(1), 2 * torch.ones(1), tol=1e-10)
+    assert bool(solution.converged)
+    assert float(solution.length) == pytest.approx(7, rel=1e-9)
+
+
+def test_a_first_point_that_decodes_to_zero_is_no_sign_of_coupled_rows() -> None:
+    net = nn.Linear(16, 16).to(FLOAT64).requires_grad_(False)
+    zero = torch.linalg.solve(net.weight, -net.bias)
+    end = torch.randn(3, 16, dtype=FLOAT64)
+    assert geodesic.solve(geodesic.PullbackManifold(net), zero.expand(3, 16), end).converged.all()
+
+
+@pytest.mark.parametrize(
+    ("decoder", "message"),
+    [
+        (lambda z: z.detach() * 2, "does not depend on z"),
+        (lambda z: (z, z), "got tuple"),
+        (lambda z: z.float(), "the same dtype"),
+        (lambda z: z[:, :0], "at least one number"),
+        (lambda z: {}["missing"], "missing"),
+    ],
+)
+def test_what_a_decoder_returns_is_checked(decoder, message: str) -> None:
+    with pytest.raises(geodesic.DecoderError, match=message):
+        geodesic.solve(geodesic.PullbackManifold(decoder), points(0.0, 0.0), points(1.0, 1.0))

@@ -162,7 +162,8 @@ def relative_excess_energy(manifold: Manifold, path: Tensor) -> Float[Tensor, "*
         path: Nodes, (*batch, T + 1, d), with T at least 2.
 
     Returns:
-        The ratios, (*batch,). Zero for a path without energy.
+        The ratios, (*batch,). Zero for a path without energy; NaN where the metric along the path accounts for
+        less than a tenth of the energy, because the decoder jumps between nodes.
 
     Raises:
         InputError: The path has no interior node.
@@ -180,6 +181,10 @@ def relative_excess_energy(manifold: Manifold, path: Tensor) -> Float[Tensor, "*
         diagonal, beside = T * (G[..., :-1, :, :] + G[..., 1:, :, :]), -T * G[..., 1:-1, :, :]
         step = _solve_block_tridiagonal(diagonal, beside, g)
         decrement = (g * step).sum((-2, -1))
+        change = path.diff(dim=-2)[..., None]
+        # A decoder that jumps between nodes where it is flat has no use for a metric: certify nothing.
+        seen = T / 2 * (change.mT @ G @ change).sum((-3, -2, -1)) > energy / 10
+        decrement = torch.where(seen, decrement, torch.nan)
     return torch.where(energy > 0, decrement / (2 * energy), torch.zeros_like(energy))
 
 

@@ -79,9 +79,14 @@ class EmbeddedManifold(Manifold):
         self, path: Float[Tensor, "*batch nodes d"]
     ) -> tuple[Float[Tensor, "*batch nodes-1"], Float[Tensor, "*batch nodes-2 d"]]:
         time = path.dim() - 2
-        with torch.enable_grad():
-            nodes = path.detach().requires_grad_()
+        with torch.inference_mode(False), torch.enable_grad():
+            nodes = path.detach().clone().requires_grad_()
             x = self.embed(nodes)
+        if not x.requires_grad:
+            raise DecoderError(
+                "decoder: its output does not depend on z as far as autograd can see; look for no_grad, detach, "
+                "rounding, or a constant"
+            )
         step = x.detach().diff(dim=time)
         # The cotangent of x_i is minus its second difference. The ends are fixed: nothing is asked of them.
         cotangent = torch.zeros_like(x)
@@ -131,18 +136,25 @@ class PullbackManifold(EmbeddedManifold):
         if not callable(decoder):
             raise DecoderError(f"decoder: expected a function from (N, d) to (N, ...), got {type(decoder).__name__}")
         _require_evaluation_mode(decoder)
+        if outputs is not None and not isinstance(outputs, OutputGeometry):
+            raise DecoderError(
+                f"outputs: expected an output geometry such as Euclidean(mean=...), got {type(outputs).__name__}"
+            )
         self.decoder = decoder
         self.outputs = Euclidean() if outputs is None else outputs
 
     def embed(self, z: Tensor) -> Tensor:
-        rows = z.reshape(-1, z.shape[-1])
-        x = self.outputs.embed(self.decoder(rows))
+        rows = z.reshape(-1, z.shape[-1]).clone()  # a decoder may begin with an operation in place
+        parameters = self.decoder(rows)
+        if not isinstance(parameters, Tensor):
+            raise DecoderError(f"decoder: expected a tensor of shape (N, ...), got {type(parameters).__name__}")
+        x = self.outputs.embed(parameters)
         if x.shape[:1] != rows.shape[:1]:
             raise DecoderError(
                 f"decoder: {len(rows)} points gave an output of shape {tuple(x.shape)}; it must map (N, d) to "
                 "(N, ...), one row for each"
             )
-        return x.reshape(*z.shape[:-1], *x.shape[1:])
+        return x.reshape(*z.shape[:-1], *(x.shape[1:] or (1,)))
 
     def __repr__(self) -> str:
         name = getattr(self.decoder, "__name__", type(self.decoder).__name__)
@@ -189,22 +201,29 @@ def check_manifold(manifold: Manifold, points: Tensor) -> None:
     try:
         with torch.no_grad():
             alone, together = probe(points[:1]), probe(batch)
+            if alone.dtype == points.dtype:
+                manifold.metric_tensor(points[:1])
     except DecoderError:
         raise
-    except (RuntimeError, ValueError, IndexError, TypeError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # whatever the user's decoder raises, said with what it was given
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DecoderError(
             f"decoder: it failed on {N} points of size {d}, {points.dtype} on {points.device} ({reason}); check "
             f"that it maps (N, d) to (N, ...), that its latent size is {d}, and that its dtype and device are "
             "those of the endpoints (decoder.to(start))"
         ) from error
+    if alone.dtype != points.dtype or alone.numel() == 0:
+        raise DecoderError(
+            f"decoder: for points of {points.dtype} its output has {alone.dtype} and shape {tuple(alone.shape)}; "
+            "expected the same dtype and at least one number a row"
+        )
     finite = together[:-1].isfinite().flatten(1).all(1)
     if not finite.all():
         raise DecoderError(
             f"decoder: its output is not finite at {points[~finite][0].tolist()}; check the weights, and whether "
             "the endpoints lie where the decoder was trained"
         )
-    scale = alone.abs().amax().clamp_min(torch.finfo(alone.dtype).tiny)
+    scale = together.abs().amax().clamp_min(torch.finfo(alone.dtype).tiny)
     change = float((together[:1] - alone).abs().amax() / scale)
     # Rounding differs between batch sizes; coupling and randomness are larger by orders of magnitude.
     if change > 1e4 * torch.finfo(alone.dtype).eps:

@@ -43,6 +43,10 @@ def straight_path(start: Tensor, end: Tensor, segments: int = 32) -> Float[Tenso
         raise InputError(f"segments: expected an integer of at least 1, got {segments!r}")
     if start.shape != end.shape:
         raise InputError(f"end: expected the shape of start, {tuple(start.shape)}, got {tuple(end.shape)}")
+    if start.dtype != end.dtype or not start.is_floating_point():
+        raise InputError(f"end: expected start and end of one floating dtype, got {start.dtype} and {end.dtype}")
+    if start.dim() == 0:
+        raise InputError("start: expected points of shape (*batch, d), got a single number")
     t = torch.linspace(0, 1, segments + 1, dtype=start.dtype, device=start.device)[:, None]
     # lerp gives both ends bit for bit, and a constant path between equal ends.
     return torch.lerp(start[..., None, :], end[..., None, :], t)

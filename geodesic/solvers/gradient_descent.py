@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
@@ -86,11 +87,16 @@ class GradientDescent(Solver[_State]):
             raise InputError(f"direction: expected 'decoder' or 'encoder', got {self.direction!r}")
         if self.direction == "encoder" and self.encoder is None:
             raise InputError("encoder: direction='encoder' needs the encoder h; pass encoder=vae.encode")
+        if self.encoder is not None and not callable(self.encoder):
+            raise InputError(f"encoder: expected a function, got {type(self.encoder).__name__}")
+        if not isinstance(self.preconditioned, bool):
+            raise InputError(f"preconditioned: expected True or False, got {self.preconditioned!r}")
         if self.jvp_method not in ("forward", "double_vjp"):
             raise InputError(f"jvp_method: expected 'forward' or 'double_vjp', got {self.jvp_method!r}")
         for name in ("step_size", "epsilon"):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if value is not None and not (number and 0 < value < math.inf):
                 raise InputError(f"{name}: expected a positive number or None, got {value!r}")
 
     def begin(self, manifold: Manifold, path: Tensor) -> _State:
@@ -141,25 +147,30 @@ class GradientDescent(Solver[_State]):
         """<g, p> / <p, S p>: the minimiser along p of the Gauss-Newton model, which has the right scale."""
         eta = self._direction(manifold, state)
         p = inverse_laplacian(eta) if self.preconditioned else eta
+        # p is of the order of the squared outputs: products with it would leave the range of float32.
+        size = p.abs().amax((1, 2)).clamp_min(torch.finfo(p.dtype).tiny)
+        p = p / size[:, None, None]
         T = state.path.shape[1] - 1
         middle = (state.path[:, 1:] + state.path[:, :-1]) / 2
         change = torch.nn.functional.pad(p, (0, 0, 1, 1)).diff(dim=1)
         with torch.no_grad():
             curvature = T * manifold.squared_norm(middle, change).sum(-1)
-        alpha = _inner(state.gradient, p) / curvature
+        alpha = _inner(state.gradient, p) / curvature / size
         # A direction of ascent or without effect gets a step too, for backtracking to refuse.
         return torch.where((alpha > 0) & alpha.isfinite(), alpha, torch.ones_like(alpha))
 
     def _backtrack(self, manifold: Manifold, state: _State, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Halve each pair's step until its energy falls enough; pairs that never do are marked as failed."""
-        slope = _inner(state.gradient, p) if self.direction == "decoder" else torch.zeros_like(state.energy)
         path, alpha = state.path.clone(), state.alpha.clone()
+        decrease = torch.zeros_like(alpha)  # that the slope at the first trial promises
+        if self.direction == "decoder":
+            decrease = _inner(state.gradient, alpha[:, None, None] * p)
         rows = torch.arange(len(path), device=path.device)
         for _ in range(_MAX_HALVINGS):
             trial = _moved(state.path[rows], alpha[rows], p[rows])
             with torch.no_grad():
                 energy = path_energy(manifold, trial)
-            bound = state.energy[rows] - _SUFFICIENT_DECREASE * alpha[rows] * slope[rows]
+            bound = state.energy[rows] - _SUFFICIENT_DECREASE * (alpha / state.alpha * decrease)[rows]
             good = energy < bound
             path[rows[good]] = trial[good]
             rows = rows[~good]
@@ -178,7 +189,8 @@ class GradientDescent(Solver[_State]):
             return 2 * alpha
         # Barzilai and Borwein's <s, M s> / <s, y> with s = -alpha p, M p = g and y the change of the gradient.
         y = new.gradient - old.gradient
-        proposal = -alpha * _inner(old.gradient, p) / _inner(y, p)
+        step = alpha[:, None, None] * p  # of the order of the path, whatever the scale of the outputs
+        proposal = -alpha * _inner(old.gradient, step) / _inner(y, step)
         proposal = torch.where(proposal > 0, proposal, 2 * alpha)
         return torch.minimum(torch.maximum(proposal, alpha / _MAX_GROWTH), alpha * _MAX_GROWTH)
 

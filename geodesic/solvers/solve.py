@@ -117,12 +117,14 @@ def _run(
     steps = torch.zeros_like(status)
     energy = torch.zeros_like(path[:, 0, 0])
     (active,) = (~constant).nonzero(as_tuple=True)
-    state: Any = solver.begin(manifold, path[active])
+    state: Any = solver.begin(manifold, path[active]) if len(active) else None
     for step in range(max_steps + 1):
-        energy[active] = state.energy
-        ended = state.status.clone()
+        if state is not None:
+            energy[active], ended = state.energy, state.status.clone()
         last = step == max_steps
-        if last or step % solver.check_every == 0 or bool((ended != Status.RUNNING).any()):
+        if state is None:
+            pass
+        elif last or step % solver.check_every == 0 or bool((ended != Status.RUNNING).any()):
             ended[relative_excess_energy(manifold, state.path) <= tol] = Status.CONVERGED
             if last:
                 ended[ended == Status.RUNNING] = Status.MAX_STEPS
@@ -165,8 +167,8 @@ def _check(manifold: Any, start: Any, end: Any, segments: Any, tol: Any, max_ste
     for name, z in (("start", start), ("end", end)):
         if not isinstance(z, Tensor):
             raise InputError(f"{name}: expected a tensor, got {type(z).__name__}; use torch.as_tensor({name})")
-        if not z.is_floating_point():
-            raise InputError(f"{name}: expected floating point coordinates, got {z.dtype}; use {name}.double()")
+        if z.dtype not in (torch.float32, torch.float64):
+            raise InputError(f"{name}: expected floating point, float32 or float64, got {z.dtype}; use {name}.double()")
         if z.dim() == 0 or z.numel() == 0:
             raise InputError(f"{name}: expected points of shape (*batch, d), got {tuple(z.shape)}")
     for what in ("shape", "dtype", "device"):
