@@ -80,7 +80,7 @@ class EmbeddedManifold(Manifold):
     ) -> tuple[Float[Tensor, "*batch nodes-1"], Float[Tensor, "*batch nodes-2 d"]]:
         time = path.dim() - 2
         with torch.inference_mode(False), torch.enable_grad():
-            nodes = path.detach().clone().requires_grad_()
+            nodes = (path.clone() if path.is_inference() else path.detach()).requires_grad_()
             x = self.embed(nodes)
         if not x.requires_grad:
             raise DecoderError(
