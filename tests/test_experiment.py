@@ -30,6 +30,7 @@ from geodesic.files import read_npz, replacing, write_npz, write_text
 from geodesic.geometry.path import straight_path
 from geodesic.models.vae import VAE
 from geodesic.pairs import choose_rows
+from geodesic.plots import plot_latent
 
 METHODS = ("decoder", "plain", "encoder")
 FIELDS = [field.name for field in dataclasses.fields(GeodesicSolution)]
@@ -243,6 +244,13 @@ def test_the_pictures_are_pngs_and_not_blank(runs: Path) -> None:
         assert pixels.var() > 1e-3, file.name
         # Something in each third from left to right.
         assert all(part.var() > 0 for part in np.array_split(pixels, 3, axis=1)), file.name
+
+
+def test_ten_labels_have_ten_colours() -> None:
+    path = np.zeros((1, 2, 2))
+    figure = plot_latent(np.random.default_rng(0).normal(size=(50, 2)), np.arange(50) % 10, path, path)
+    colours = [tuple(points.get_facecolor()[0]) for points in figure.axes[0].collections]
+    assert len(set(colours)) == len(colours) == 10
 
 
 @pytest.mark.parametrize("size", [1, 3])
