@@ -79,7 +79,7 @@ def jvp(f: RowWise, z: Tensor, u: Tensor, method: str = "forward") -> Tensor:
     _require_shape("u", u, z.shape, "z")
     if method == "forward":
         _prepare_forward_mode()
-        return torch.func.jvp(f, (z,), (u,))[1]
+        return _jvp(f, z, u)[1]
     if method == "double_vjp":
         y, pull = _vjp(f, z)
         # J^T v is linear in v: any v will do as the point at which to differentiate it.
@@ -102,7 +102,8 @@ def jacobian(f: RowWise, z: Tensor, method: str = "jvp") -> Tensor:
         The Jacobians, (N, ..., d).
 
     Raises:
-        InputError: z is not floating point or has not the shape (N, d), or the method is unknown.
+        InputError: z is not floating point or has not the shape (N, d), f does not return N rows, or the method
+            is unknown.
 
     Example:
         >>> import torch, geodesic
@@ -116,11 +117,14 @@ def jacobian(f: RowWise, z: Tensor, method: str = "jvp") -> Tensor:
         units = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
 
         def column(e: Tensor) -> Tensor:
-            return torch.func.jvp(f, (z,), (e.expand_as(z),))[1]
+            y, Je = _jvp(f, z, e.expand_as(z))
+            _require_row_wise(y, z)
+            return Je
 
         return torch.func.vmap(column, out_dims=-1)(units)
     if method == "vjp":
         y, pull = _vjp(f, z)
+        _require_row_wise(y, z)
         event = y.shape[1:]
         units = torch.eye(event.numel(), dtype=y.dtype, device=y.device).reshape(-1, *event)
         rows = torch.func.vmap(lambda e: pull(e.expand_as(y))[0], out_dims=1)(units)
@@ -182,7 +186,7 @@ def divergence(f: RowWise, z: Tensor) -> Float[Tensor, " N"]:
     units = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
 
     def entry(e: Tensor) -> Tensor:
-        return (torch.func.jvp(f, (z,), (e.expand_as(z),))[1] * e).sum(-1)
+        return (_jvp(f, z, e.expand_as(z))[1] * e).sum(-1)
 
     return torch.func.vmap(entry)(units).sum(0)
 
@@ -271,7 +275,17 @@ def derivative(f: RowWise, x: Tensor, order: int = 1) -> Tensor:
 
 def _vjp(f: RowWise, z: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor]]]:
     """f(z), and the function that takes cotangents of it to cotangents of z."""
-    return cast(tuple[Tensor, Callable[[Tensor], tuple[Tensor]]], torch.func.vjp(f, z))
+    return cast(tuple[Tensor, Callable[[Tensor], tuple[Tensor]]], torch.func.vjp(_on_a_copy(f), z))
+
+
+def _jvp(f: RowWise, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """f(z), and its product with the tangents u."""
+    return cast(tuple[Tensor, Tensor], torch.func.jvp(_on_a_copy(f), (z,), (u,)))
+
+
+def _on_a_copy(f: RowWise) -> RowWise:
+    """f, which may begin with an operation in place, without effect on the points that it is given."""
+    return lambda z: f(z.clone())
 
 
 @cache
@@ -298,9 +312,17 @@ def _require_shape(name: str, x: Tensor, shape: torch.Size, of: str) -> None:
         raise InputError(f"{name}: expected the shape of {of}, {tuple(shape)}, got {tuple(x.shape)}")
 
 
+def _require_row_wise(y: Tensor, z: Tensor) -> None:
+    if y.shape[:1] != z.shape[:1]:
+        raise InputError(
+            f"f: expected one row for each of the {len(z)} rows of z, (N, ...), got shape {tuple(y.shape)}; "
+            "let it map (N, d) to (N, ...), without a sum over the rows"
+        )
+
+
 def _require_field(f: RowWise, z: Tensor) -> None:
     _require_rows(z)
-    shape = f(z[:1]).shape  # one row tells, and costs next to nothing
+    shape = _on_a_copy(f)(z[:1]).shape  # one row tells, and costs next to nothing
     if shape != z[:1].shape:
         raise InputError(
             f"f: expected a vector field, one vector of size {z.shape[-1]} a row, got shape {tuple(shape)}"

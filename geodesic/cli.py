@@ -16,7 +16,6 @@ from geodesic.config import Settings, load_settings
 from geodesic.errors import GeodesicError, RunFolderError, SettingsError
 
 if TYPE_CHECKING:
-    from geodesic.experiment import SolveResult
     from geodesic.solvers.solution import Progress
 
 __all__ = ["main"]
@@ -120,17 +119,16 @@ def _train(settings: Settings, runs: Path, resume: bool, overwrite: bool) -> Non
     )
 
 
-def _solve(settings: Settings, runs: Path, name: str, overwrite: bool) -> SolveResult:
+def _solve(settings: Settings, runs: Path, name: str, overwrite: bool) -> None:
     from geodesic.experiment import solve_pairs
     from geodesic.report import geodesic_table
 
-    with _solve_progress(settings.geodesic.max_steps) as callback:
+    with _solve_progress() as callback:
         result = solve_pairs(settings, runs, name=name, overwrite=overwrite, callback=callback)
     # Not a terminal: wide enough for the whole table, whoever reads it.
     out = console if console.is_terminal else Console(width=140)
     out.print(geodesic_table(result.solutions, result.pair_names))
     _say(f"wrote {result.file}")
-    return result
 
 
 def _plot(folder: Path, name: str, overwrite: bool) -> None:
@@ -142,9 +140,9 @@ def _plot(folder: Path, name: str, overwrite: bool) -> None:
 
 
 @contextlib.contextmanager
-def _solve_progress(max_steps: int) -> Iterator[Callable[[str, Progress], None]]:
+def _solve_progress() -> Iterator[Callable[[str, Progress], None]]:
     """A bar for each method: steps done, pairs converged. Quiet when nobody watches."""
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
     columns = (
@@ -154,13 +152,13 @@ def _solve_progress(max_steps: int) -> Iterator[Callable[[str, Progress], None]]
         TimeElapsedColumn(),
     )
     with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        tasks: dict[str, int] = {}
+        tasks: dict[str, TaskID] = {}
 
         def callback(method: str, progress: Progress) -> None:
             if method not in tasks:
                 tasks[method] = bars.add_task(method, total=progress.active.numel(), step=0)
             ended = int((~progress.active).sum())
-            bars.update(tasks[method], completed=ended, step=progress.step)  # type: ignore[arg-type]
+            bars.update(tasks[method], completed=ended, step=progress.step)
 
         yield callback
 
@@ -183,9 +181,7 @@ def main() -> None:
         app()
     except SettingsError as error:
         _fail(str(error), 2)
-    except GeodesicError as error:
-        _fail(str(error), 1)
-    except OSError as error:
+    except (GeodesicError, OSError) as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
         _fail("interrupted", 1)

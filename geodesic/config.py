@@ -275,7 +275,7 @@ def load_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot read the settings file ({error}); check the path") from None
     try:
-        tree = yaml.safe_load(text)
+        tree = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise SettingsError(f"{path}: this is not valid YAML: {error}") from None
     if not isinstance(tree, dict):
@@ -298,17 +298,36 @@ def settings_to_yaml(settings: Settings) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json", by_alias=True), sort_keys=False)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML whose mappings have no key twice: of two values PyYAML drops the first without a word."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        # Before merge keys (`<<`) are resolved: what they bring in may be overridden.
+        node = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
+                continue
+            line = key.start_mark.line + 1
+            if key.value in lines:
+                raise yaml.YAMLError(
+                    f"the key {key.value!r} is given in line {lines[key.value]} and again in line {line}; remove one"
+                )
+            lines[key.value] = line
+        return node
+
+
 def _apply(tree: dict[str, Any], override: str) -> None:
     dotted, equals, text = override.partition("=")
     keys = dotted.strip().split(".")
     if not equals or not all(keys):
         raise SettingsError(f"override {override!r}: expected key.path=value, such as training.epochs=5")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         raise SettingsError(f"override {override!r}: the value is not valid YAML: {error}") from None
-    if isinstance(value, str) and _is_number(value):
-        value = float(value)  # YAML 1.1 reads 1e-3 as a string
+    if isinstance(value, str) and _is_number(text):
+        value = float(value)  # YAML 1.1 reads 1e-3 as a string; in quotes it is meant to be one
     node: Any = tree
     for position, key in enumerate(keys):
         last = position == len(keys) - 1
@@ -387,7 +406,7 @@ def _explain(error: ValidationError) -> list[str]:
             line = f"{key}: this key is required and was not given; expected one of {_tags(loc[0])}"
         else:
             expected = _expected(item["type"], item["msg"], item.get("ctx", {}))
-            line = f"{key}: got {value!r}; {expected}{_hint(item['type'], value)}"
+            line = f"{key}: got {value!r}; {expected}{_hint(item['type'], key, value)}"
         lines.setdefault(key, []).append(line)
     return [_merged(group) for group in lines.values()]
 
@@ -414,7 +433,10 @@ def _merged(lines: list[str]) -> str:
     return ", or ".join([first, *(other.rpartition("; expected ")[2] for other in others)])
 
 
-def _hint(kind: str, value: Any) -> str:
+def _hint(kind: str, key: str, value: Any) -> str:
+    if kind == "string_type" and isinstance(value, bool | int | float):
+        read = "true or false" if isinstance(value, bool) else "a number"
+        return f" (without quotes YAML reads this as {read}: quote it, on the command line as '{key}=\"...\"')"
     if not isinstance(value, str) or not _is_number(value):
         return ""
     if kind == "float_type" and "e" in value.lower():

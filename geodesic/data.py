@@ -5,7 +5,6 @@ import math
 import os
 import re
 import struct
-import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -226,9 +225,9 @@ def _read_array(file: Path) -> tuple[np.ndarray, np.ndarray | None]:
                 return found["values"], found["labels"] if "labels" in found.files else None
     except FileNotFoundError:
         raise DataError(f"{file}: no such file; check data.path") from None
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, KeyError) as error:
-        if isinstance(error, DataError):
-            raise
+    except DataError:
+        raise
+    except Exception as error:  # a foreign or damaged file can make numpy fail in any way
         raise DataError(
             f"{file}: not a readable array ({error}); save it again with numpy.save or numpy.savez, without objects"
         ) from None

@@ -109,7 +109,7 @@ def train(
         settings: The experiment.
         runs: Parent of all run folders.
         resume: Go on from the folder's last checkpoint.
-        overwrite: Remove the folder first.
+        overwrite: Replace the folder. What it held comes back if training fails before its first checkpoint.
         progress: Show a progress bar.
 
     Returns:
@@ -133,10 +133,8 @@ def train(
     elif folder.exists():
         _require_replaceable(folder, overwrite)
     dataset = load_data(settings.data)
-    if overwrite and folder.exists():
-        shutil.rmtree(folder)
     started = time.monotonic()
-    with _new_folder(folder):
+    with _set_aside(folder) if overwrite else contextlib.nullcontext(), _new_folder(folder):
         if not resume:
             write_text(folder / "config.yaml", settings_to_yaml(settings))
         result = train_vae(
@@ -149,15 +147,15 @@ def train(
             resume=resume,
             progress=progress,
         )
-    if resume:
-        # Not before: weights that are there while training goes on are those of the settings before.
-        write_text(folder / "config.yaml", settings_to_yaml(settings))
-    record = _record(settings) | {
-        "epochs": result.epochs,
-        "test_elbo": result.test_elbo,
-        "seconds": round(time.monotonic() - started, 1),
-    }
-    write_text(folder / "record.json", json.dumps(record, indent=2) + "\n")
+        if resume:
+            # Not before: weights that are there while training goes on are those of the settings before.
+            write_text(folder / "config.yaml", settings_to_yaml(settings))
+        record = _record(settings) | {
+            "epochs": result.epochs,
+            "test_elbo": result.test_elbo,
+            "seconds": round(time.monotonic() - started, 1),
+        }
+        write_text(folder / "record.json", json.dumps(record, indent=2) + "\n")
     return result
 
 
@@ -347,6 +345,8 @@ def _require_replaceable(folder: Path, overwrite: bool) -> None:
             f"{folder} has no config.yaml, so it may be something else than a run; remove it yourself, or "
             "choose another name"
         )
+    if folder.is_symlink():
+        raise RunFolderError(f"{folder} is a link, which --overwrite does not follow; remove it yourself")
 
 
 def _require_resumable(settings: Settings, folder: Path) -> None:
@@ -384,6 +384,36 @@ def _new_folder(folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException:
-        if not existed and not (folder / "last.ckpt").exists():
+        if not existed and not _holds_training(folder):
             shutil.rmtree(folder)
         raise
+
+
+@contextlib.contextmanager
+def _set_aside(folder: Path) -> Iterator[None]:
+    """Keep what the folder held until the block ends, and bring it back if there is no checkpoint by then."""
+    aside = folder.with_name(f".{folder.name}.replaced")
+    if aside.exists() and not _holds_training(folder):
+        # The process was killed in here before it had a checkpoint: the run aside is still the last good one.
+        _remove(folder)
+    elif folder.exists():
+        _remove(aside)
+        folder.rename(aside)
+    try:
+        yield
+    except BaseException:
+        if _holds_training(folder):
+            _remove(aside)
+        elif aside.exists():
+            aside.rename(folder)
+        raise
+    _remove(aside)
+
+
+def _holds_training(folder: Path) -> bool:
+    return (folder / "last.ckpt").exists() or (folder / "model.safetensors").exists()
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)

@@ -42,9 +42,11 @@ def plot_latent(
     Returns:
         The figure.
     """
+    from matplotlib import color_sequences
+
     figure, (axes,) = _figure(1, width=5.2, height=4.4)
     if encodings is not None and labels is not None:
-        colours = _label_colours()
+        colours = color_sequences["tab10"]
         for k, label in enumerate(np.unique(labels)):
             points = encodings[labels == label]
             axes.scatter(
@@ -180,12 +182,6 @@ def _figure(count: int, width: float, height: float, rows: int = 1) -> tuple[Fig
     for ax in axes:
         ax.tick_params(labelsize=9)
     return figure, axes
-
-
-def _label_colours() -> list[tuple[float, ...]]:
-    from matplotlib import colormaps
-
-    return list(colormaps["tab10"].colors)  # type: ignore[attr-defined]
 
 
 def _as_image(output: NDArray) -> NDArray:

@@ -222,6 +222,39 @@ def test_a_batch_equals_its_rows_and_keeps_the_dtype_and_leaves_the_input_alone(
     assert_close(batch, torch.cat([at(row[None]) for row in z]), **tolerance(dtype))
 
 
+# What f computes out of place, by the functions that take z alone.
+CALCULUS = {
+    "vjp": lambda f, z: geodesic.vjp(f, z, torch.ones_like(z)),
+    "jvp": lambda f, z: geodesic.jvp(f, z, torch.ones_like(z)),
+    "double_vjp": lambda f, z: geodesic.jvp(f, z, torch.ones_like(z), method="double_vjp"),
+    "jacobian by jvp": geodesic.jacobian,
+    "jacobian by vjp": lambda f, z: geodesic.jacobian(f, z, method="vjp"),
+    "gradient": lambda f, z: geodesic.gradient(lambda z: f(z).sum(-1), z),
+    "divergence": geodesic.divergence,
+    "curl": geodesic.curl,
+    "laplacian": lambda f, z: geodesic.laplacian(lambda z: f(z).sum(-1), z),
+    "derivative": geodesic.derivative,
+    "second derivative": lambda f, z: geodesic.derivative(f, z, order=2),
+}
+
+
+@pytest.mark.parametrize("calculus", CALCULUS)
+def test_a_function_that_works_in_place_gives_the_same_and_leaves_the_points_alone(calculus):
+    at, z = CALCULUS[calculus], torch.randn(5, 3)
+    before = z.clone()
+    result = at(lambda z: z.relu_().square(), z)
+    assert torch.equal(z, before)
+    assert torch.equal(result, at(lambda z: z.relu().square(), z))
+
+
+@pytest.mark.parametrize("method", PRODUCTS)
+def test_a_function_that_works_in_place_leaves_the_tangents_alone(method):
+    z, u = torch.randn(5, 3), torch.randn(5, 3)
+    before = u.clone()
+    geodesic.jvp(lambda z: z.mul_(2), z, u, method=method)
+    assert torch.equal(u, before)
+
+
 def test_the_curl_of_a_gradient_is_zero(tolerance):
     for d, zero in ((2, torch.zeros(5)), (3, torch.zeros(5, 3))):
         f, z = mlp(d), torch.randn(5, d)
@@ -335,6 +368,9 @@ def test_products_on_a_cuda_device_equal_those_on_the_cpu(dtype, tolerance):
         ("method", lambda z: geodesic.jacobian(linear, z, method="forward")),
         ("order", lambda z: geodesic.derivative(torch.sin, z, order=0)),
         ("order", lambda z: geodesic.derivative(torch.sin, z, order=True)),
+        ("f", lambda z: geodesic.jacobian(lambda z: linear(z).sum(0), z)),
+        ("f", lambda z: geodesic.jacobian(lambda z: linear(z).sum(), z, method="vjp")),
+        ("f", lambda z: geodesic.jacobian(lambda z: linear(z)[:2], z)),
         ("f", lambda z: geodesic.gradient(linear, z)),
         ("f", lambda z: geodesic.laplacian(linear, z)),
         ("f", lambda z: geodesic.divergence(linear, z)),

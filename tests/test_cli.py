@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from rich.console import Console
 from safetensors.torch import save_file
 
 import geodesic
-from geodesic import cli
+from geodesic import Progress, cli
 
 SETTINGS = {
     "name": "small",
@@ -194,6 +195,28 @@ def test_output_to_a_file_holds_no_bars_and_no_escape_codes(home: Path) -> None:
     assert re.fullmatch(r"trained runs/again: 2 epochs, held-out ELBO -\d+\.\d\d nats per row\n", trained.out)
     assert plotted.out == "wrote 4 pictures to runs/again/figures/geodesics\n"
     assert "step" not in solved.out.replace("steps", "").replace("step along", "").replace("step limit", "")
+
+
+def test_on_a_terminal_bars_count_the_steps_and_the_pairs_that_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
+    monkeypatch.setattr(cli, "console", terminal)
+    energy, converged = torch.zeros(3), torch.tensor([True, False, False])
+    beginning = Progress(step=0, energy=energy, active=torch.ones(3, dtype=torch.bool), converged=converged)
+    with cli._solve_progress() as callback:
+        for step in range(8):
+            callback("first", Progress(step=step, energy=energy, active=~converged, converged=converged))
+        callback("second", beginning)
+    drawn = [line for line in terminal.file.getvalue().splitlines() if " pairs ended" in line]
+    assert "first" in drawn[-2]
+    assert "step 7, 1 of 3 pairs ended" in drawn[-2]
+    assert "second" in drawn[-1]
+    assert "step 0, 0 of 3 pairs ended" in drawn[-1]
+
+
+def test_a_folder_that_cannot_be_made_has_exit_status_1(home: Path) -> None:
+    before = contents(home)
+    refused(run("train", "small.yaml", "--runs", "small.yaml"), 1, "small.yaml/small")
+    assert contents(home) == before
 
 
 def test_results_of_another_name_stand_beside_the_first(home: Path) -> None:

@@ -221,6 +221,40 @@ def test_what_is_no_yaml_mapping_is_refused_with_the_file(file: Path, content: b
     assert complaint in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "key", "lines"),
+    [
+        ("seed: 1\ndevice: cpu\nseed: 2", "seed", (2, 4)),
+        ("seed: 1\n'seed': 1", "seed", (2, 3)),
+        ("name: y", "name", (1, 2)),
+        ("training:\n  epochs: 3\n  patience: 2\n  epochs: 3", "epochs", (3, 5)),
+        ("geodesic: {solvers: [{name: a,\n name: b}]}", "name", (2, 3)),
+        ("training: {<<: {epochs: 3}, patience: 1,\n patience: 2}", "patience", (2, 3)),
+    ],
+)
+def test_a_key_given_twice_is_refused_with_both_lines(file: Path, text: str, key: str, lines: tuple[int, int]) -> None:
+    message = refusal(file, text)
+    assert message.startswith(f"{file}: ")
+    assert f"the key {key!r} is given in line {lines[0]} and again in line {lines[1]}; remove one" in message
+
+
+def test_the_same_key_in_different_mappings_is_no_repetition(file: Path) -> None:
+    assert load(file, "seed: 3\ndata: {kind: digits, seed: 4}\npairs: {kind: random, seed: 5}").seed == 3
+
+
+def test_what_a_merge_key_brings_in_can_be_overridden(file: Path) -> None:
+    settings = load(
+        file,
+        "geodesic:\n  solvers:\n"
+        "  - &first {name: a, step_size: 0.1, epsilon: 0.5}\n"
+        "  - &second {<<: *first, name: b, step_size: 0.2}\n"
+        "  - {<<: *second, name: c}\n"
+        "  - {<<: [*second, *first], name: d, epsilon: 0.3}\n",
+    )
+    found = [(solver.name, solver.step_size, solver.epsilon) for solver in settings.geodesic.solvers]
+    assert found == [("a", 0.1, 0.5), ("b", 0.2, 0.5), ("c", 0.2, 0.5), ("d", 0.2, 0.3)]
+
+
 # --- overrides ---------------------------------------------------------------------------------
 
 
@@ -236,6 +270,18 @@ def test_overrides_change_what_they_name_and_nothing_else(file: Path) -> None:
 
 def test_an_override_reads_a_number_without_a_point_as_a_number(file: Path) -> None:
     assert load(file, "", "training.learning_rate=1e-3").training.learning_rate == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("text", "read"), [("1e3", "a number"), ("2024", "a number"), ("1_0", "a number"), ("yes", "true or false")]
+)
+def test_a_name_that_yaml_reads_as_something_else_is_refused_with_the_quotes_that_help(
+    file: Path, text: str, read: str
+) -> None:
+    message = refusal(file, "", f"name={text}")
+    assert "name: got " in message
+    assert f"without quotes YAML reads this as {read}: quote it, on the command line as 'name=\"...\"'" in message
+    assert load(file, "", f'name="{text}"').name == text
 
 
 def test_an_override_reads_yaml(file: Path) -> None:
@@ -264,6 +310,7 @@ def test_an_override_that_is_no_key_and_value_is_refused_with_an_example(file: P
     ("override", "complaint"),
     [
         ("seed=[", "not valid YAML"),
+        ("data={kind: digits, limit: 3, kind: mnist}", "the key 'kind' is given in line 1 and again in line 1"),
         ("geodesic.solvers.3.name=b", "geodesic.solvers is a list of 1; expected an index below that, got '3'"),
         ("geodesic.solvers.first.name=b", "got 'first'"),
         ("training.epoch=3", "did you mean 'epochs'?"),

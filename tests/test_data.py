@@ -1,5 +1,6 @@
 """Data sets: what is read is what was written, and whatever cannot be used is named."""
 
+import gc
 import gzip
 import struct
 from pathlib import Path
@@ -165,6 +166,28 @@ def test_a_damaged_member_of_an_npz_is_refused(tmp_path: Path) -> None:
     file.write_bytes(content)
     with pytest.raises(DataError, match="not a readable array"):
         load_array(file)
+
+
+@pytest.mark.parametrize("suffix", ["npy", "npz"])
+def test_a_file_damaged_anywhere_is_refused_by_name_and_closed(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"a.{suffix}"
+    if suffix == "npy":
+        np.save(file, VALUES)
+    else:
+        np.savez(file, values=VALUES)
+    content = file.read_bytes()
+    # The header of the .npy, the directory of the .npz: there each byte counts.
+    places = range(128) if suffix == "npy" else range(content.index(b"PK\x01\x02"), len(content))
+    refusals: list[str] = []
+    for i in places:
+        file.write_bytes(content[:i] + bytes([content[i] ^ 0x0A]) + content[i + 1 :])
+        try:
+            load_array(file)
+        except DataError as error:
+            refusals.append(str(error))
+    assert len(refusals) > len(places) / 3
+    assert all(message.startswith(f"{file}: ") for message in refusals)
+    gc.collect()  # what is still open would warn now, and warnings are errors
 
 
 def test_an_unset_variable_in_a_path_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

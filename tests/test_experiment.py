@@ -11,7 +11,18 @@ import torch
 from matplotlib.image import imread
 from torch.testing import assert_close
 
-from geodesic import GeodesicSolution, Progress, RunFolderError, Settings, SettingsError, Split, Status
+from geodesic import (
+    DataError,
+    GeodesicSolution,
+    Progress,
+    RunFolderError,
+    Settings,
+    SettingsError,
+    Split,
+    Status,
+    TrainingInterrupted,
+    load_settings,
+)
 from geodesic.config import IndexPairs, LabelPairs, RandomPairs
 from geodesic.experiment import SolveResult, run_folder, solve_pairs, train, trained_with
 from geodesic.figures import plot_run
@@ -19,6 +30,7 @@ from geodesic.files import read_npz, replacing, write_npz, write_text
 from geodesic.geometry.path import straight_path
 from geodesic.models.vae import VAE
 from geodesic.pairs import choose_rows
+from geodesic.plots import plot_latent
 
 METHODS = ("decoder", "plain", "encoder")
 FIELDS = [field.name for field in dataclasses.fields(GeodesicSolution)]
@@ -234,6 +246,13 @@ def test_the_pictures_are_pngs_and_not_blank(runs: Path) -> None:
         assert all(part.var() > 0 for part in np.array_split(pixels, 3, axis=1)), file.name
 
 
+def test_ten_labels_have_ten_colours() -> None:
+    path = np.zeros((1, 2, 2))
+    figure = plot_latent(np.random.default_rng(0).normal(size=(50, 2)), np.arange(50) % 10, path, path)
+    colours = [tuple(points.get_facecolor()[0]) for points in figure.axes[0].collections]
+    assert len(set(colours)) == len(colours) == 10
+
+
 @pytest.mark.parametrize("size", [1, 3])
 def test_latent_spaces_that_are_no_plane_have_pictures_too(tmp_path: Path, size: int) -> None:
     changed = settings(model={"latent_size": size, "hidden_sizes": (8,)}, pairs={"kind": "random", "count": 1})
@@ -341,6 +360,104 @@ def test_a_training_that_fails_at_once_leaves_no_folder(tmp_path: Path, monkeypa
     with pytest.raises(ValueError, match="at once"):
         train(settings(), tmp_path, progress=False)
     assert not run_folder(settings(), tmp_path).exists()
+
+
+def everything(folder: Path) -> dict[str, bytes | None]:
+    """Files with their contents, and folders."""
+    return {str(file.relative_to(folder)): file.read_bytes() if file.is_file() else None for file in folder.rglob("*")}
+
+
+def failing(error: BaseException, checkpoint: bool) -> Callable[..., None]:
+    def train_vae(*_: object, folder: Path, **__: object) -> None:
+        (folder / "metrics.csv").write_text("epoch")
+        if checkpoint:
+            (folder / "last.ckpt").write_bytes(b"new")
+        raise error
+
+    return train_vae
+
+
+@pytest.mark.parametrize("error", [ValueError("refused"), KeyboardInterrupt()], ids=["refused", "interrupted"])
+def test_a_replacement_that_fails_before_a_checkpoint_brings_the_old_run_back(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    from geodesic import experiment
+
+    before = everything(runs)
+    monkeypatch.setattr(experiment, "train_vae", failing(error, checkpoint=False))
+    with pytest.raises(type(error)):
+        train(settings(seed=1), runs, overwrite=True, progress=False)
+    assert everything(runs) == before
+
+
+def test_data_that_the_model_refuses_leave_the_run_that_was_to_be_replaced(runs: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "grey.npy", np.full((20, 4), 1.5))
+    before = everything(runs)
+    changed = settings(data={"kind": "array", "path": str(tmp_path / "grey.npy")})
+    with pytest.raises(DataError, match=r"1\.5"):
+        train(changed, runs, overwrite=True, progress=False)
+    assert everything(runs) == before
+
+
+@pytest.mark.parametrize("error", [TrainingInterrupted("go on"), KeyboardInterrupt(), RuntimeError("memory")], ids=type)
+def test_a_replacement_that_ends_after_a_checkpoint_is_kept_to_be_resumed(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    from geodesic import experiment
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment, "train_vae", failing(error, checkpoint=True))
+        with pytest.raises(type(error)):
+            train(settings(seed=1), runs, overwrite=True, progress=False)
+    assert set(everything(runs)) == {"run", "run/config.yaml", "run/metrics.csv", "run/last.ckpt"}
+    assert load_settings(runs / "run" / "config.yaml").seed == 1
+
+
+def test_a_replacement_that_succeeds_leaves_nothing_of_the_old_run(runs: Path) -> None:
+    train(settings(seed=1), runs, overwrite=True, progress=False)
+    assert [folder.name for folder in runs.iterdir()] == ["run"]
+    assert not (runs / "run" / "geodesics.npz").exists()
+    assert trained_with(settings(seed=1), runs / "run")
+
+
+@pytest.mark.parametrize("folder", ["missing", "without a checkpoint"])
+def test_a_run_set_aside_by_a_killed_process_comes_back_as_if_that_had_failed(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    from geodesic import experiment
+
+    before = everything(runs)
+    (runs / "run").rename(runs / ".run.replaced")
+    if folder != "missing":
+        (runs / "run").mkdir()
+        (runs / "run" / "config.yaml").write_text("name: run")
+    monkeypatch.setattr(experiment, "train_vae", failing(ValueError("refused"), checkpoint=False))
+    with pytest.raises(ValueError, match="refused"):
+        train(settings(), runs, overwrite=True, progress=False)
+    assert everything(runs) == before
+
+
+def test_a_run_left_aside_gives_way_to_the_trained_one_in_its_place(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from geodesic import experiment
+
+    before = everything(runs)
+    shutil.copytree(runs / "run", runs / ".run.replaced")
+    (runs / ".run.replaced" / "older").touch()
+    monkeypatch.setattr(experiment, "train_vae", failing(ValueError("refused"), checkpoint=False))
+    with pytest.raises(ValueError, match="refused"):
+        train(settings(), runs, overwrite=True, progress=False)
+    assert everything(runs) == before
+
+
+def test_a_run_folder_that_is_a_link_is_not_replaced(runs: Path, tmp_path: Path) -> None:
+    (runs / "run").rename(tmp_path / "elsewhere")
+    (runs / "run").symlink_to(tmp_path / "elsewhere")
+    before = everything(tmp_path)
+    with pytest.raises(RunFolderError, match="is a link"):
+        train(settings(), runs, overwrite=True, progress=False)
+    assert everything(tmp_path) == before
 
 
 def test_a_file_takes_its_place_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -3,12 +3,16 @@
 import importlib
 import inspect
 import pkgutil
+import shutil
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
 import geodesic
+from geodesic import cli
 
 PUBLIC = [name for name in geodesic.__all__ if name != "__version__"]
 MODULES = sorted(
@@ -92,3 +96,23 @@ def test_an_unknown_name_is_an_attribute_error_that_names_it() -> None:
 def test_python_dash_m_is_the_command_line() -> None:
     done = subprocess.run([sys.executable, "-m", "geodesic", "--version"], capture_output=True, text=True, check=True)
     assert done.stdout == f"geodesic {geodesic.__version__}\n"
+
+
+def test_an_installation_has_the_settings_of_the_demo_and_the_types(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lay out the package as pyproject.toml tells hatchling to, without hatchling: no wheel is built here."""
+    root = Path(geodesic.__file__).parent.parent
+    wheel = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
+    for package in wheel["packages"]:
+        shutil.copytree(root / package, tmp_path / package)
+    for source, destination in wheel["force-include"].items():
+        (tmp_path / destination).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / source, tmp_path / destination)
+    assert (tmp_path / "geodesic" / "py.typed").is_file()
+
+    # Beside the package of an installation there is no folder of configs.
+    monkeypatch.setattr(geodesic, "__file__", str(tmp_path / "geodesic" / "__init__.py"))
+    file = cli._bundled_config("demo")
+    assert file == tmp_path / "geodesic" / "configs" / "demo.yaml"
+    assert file.read_bytes() == (root / "configs" / "demo.yaml").read_bytes()

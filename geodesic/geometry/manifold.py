@@ -168,7 +168,7 @@ _UNLIKE_IN_TRAINING = (
 )
 
 
-def _require_evaluation_mode(decoder: object) -> None:
+def _require_evaluation_mode(decoder: object, argument: str = "decoder") -> None:
     # A bound method, such as `vae.decode`, is as much in training mode as the module that it belongs to.
     owner = decoder if isinstance(decoder, nn.Module) else getattr(decoder, "__self__", None)
     if not isinstance(owner, nn.Module):
@@ -177,8 +177,8 @@ def _require_evaluation_mode(decoder: object) -> None:
         if module.training and isinstance(module, _UNLIKE_IN_TRAINING):
             kind = type(module).__name__
             raise DecoderError(
-                f"decoder: its layer {name or kind!r} ({kind}) is in training mode, where the rows of a batch "
-                "are coupled or random; call decoder.eval() first"
+                f"{argument}: its layer {name or kind!r} ({kind}) is in training mode, where the rows of a batch "
+                f"are coupled or random; call {argument}.eval() first"
             )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from geodesic.errors import InputError
 from geodesic.geometry.energy import encoder_direction, energy_and_gradient, path_energy
-from geodesic.geometry.manifold import EmbeddedManifold, Manifold
+from geodesic.geometry.manifold import EmbeddedManifold, Manifold, _require_evaluation_mode
 from geodesic.solvers.solution import Status
 from geodesic.solvers.solver import Solver
 
@@ -53,7 +53,7 @@ class GradientDescent(Solver[_State]):
     Args:
         direction: `decoder` for the gradient, `encoder` for Shao et al.'s encoder form.
         encoder: Row-wise function h from embedded outputs (N, ...) to latent points (N, d); required by
-            `direction="encoder"`.
+            `direction="encoder"`. A module should be in evaluation mode.
         step_size: A fixed alpha; by default backtracking for each path.
         preconditioned: Whether to precondition by the inverse 1-D Laplacian in time.
         epsilon: Shao et al.'s stopping rule: a pair ends when sum_i |eta_i|^2 <= epsilon, with eta the direction
@@ -63,6 +63,7 @@ class GradientDescent(Solver[_State]):
 
     Raises:
         InputError: A setting is out of range, or the encoder is missing.
+        DecoderError: The encoder is a module in training mode with layers that behave differently there.
 
     Example:
         >>> import torch, geodesic
@@ -89,6 +90,7 @@ class GradientDescent(Solver[_State]):
             raise InputError("encoder: direction='encoder' needs the encoder h; pass encoder=vae.encode")
         if self.encoder is not None and not callable(self.encoder):
             raise InputError(f"encoder: expected a function, got {type(self.encoder).__name__}")
+        _require_evaluation_mode(self.encoder, "encoder")
         if not isinstance(self.preconditioned, bool):
             raise InputError(f"preconditioned: expected True or False, got {self.preconditioned!r}")
         if self.jvp_method not in ("forward", "double_vjp"):
@@ -108,11 +110,10 @@ class GradientDescent(Solver[_State]):
         return state._replace(alpha=self._cauchy_step(manifold, state))
 
     def step(self, manifold: Manifold, state: _State) -> _State:
-        eta = self._direction(manifold, state)
+        eta, p = self._directions(manifold, state)
         obeyed = torch.zeros_like(state.status, dtype=torch.bool)
         if self.epsilon is not None:
             obeyed = eta.square().sum((-2, -1)) <= self.epsilon
-        p = inverse_laplacian(eta) if self.preconditioned else eta
 
         if self.step_size is not None:
             path = _moved(state.path, state.alpha, p)
@@ -136,17 +137,19 @@ class GradientDescent(Solver[_State]):
         )
         return moved._replace(alpha=self._next_step_size(state, moved, p))
 
-    def _direction(self, manifold: Manifold, state: _State) -> Tensor:
+    def _directions(self, manifold: Manifold, state: _State) -> tuple[Tensor, Tensor]:
+        """eta, and p: eta preconditioned, if asked for."""
         if self.direction == "decoder":
-            return state.gradient
-        if not isinstance(manifold, EmbeddedManifold) or self.encoder is None:
+            eta = state.gradient
+        elif not isinstance(manifold, EmbeddedManifold) or self.encoder is None:
             raise InputError(f"manifold: the encoder form needs points of an embedding, got {type(manifold).__name__}")
-        return encoder_direction(manifold, state.path, self.encoder, self.jvp_method)
+        else:
+            eta = encoder_direction(manifold, state.path, self.encoder, self.jvp_method)
+        return eta, inverse_laplacian(eta) if self.preconditioned else eta
 
     def _cauchy_step(self, manifold: Manifold, state: _State) -> Tensor:
         """<g, p> / <p, S p>: the minimiser along p of the Gauss-Newton model, which has the right scale."""
-        eta = self._direction(manifold, state)
-        p = inverse_laplacian(eta) if self.preconditioned else eta
+        _, p = self._directions(manifold, state)
         # p is of the order of the squared outputs: products with it would leave the range of float32.
         size = p.abs().amax((1, 2)).clamp_min(torch.finfo(p.dtype).tiny)
         p = p / size[:, None, None]
