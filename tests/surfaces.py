@@ -28,8 +28,8 @@ def _on_the_sphere(n: int, length: float, straight: float) -> Known:
 # the hyperbolic plane and the pseudosphere, the law of cosines on the cone, scipy.integrate.quad for the spiral.
 # Torus, catenoid, helicoid: scipy.integrate.solve_bvp, both ends fixed, 401 nodes to begin with, tol=1e-10, on the
 # geodesic equation t'' = (B_t / 2A) phi'^2 - (A_t / 2A) t'^2, phi'' = -(B_t / B) t' phi' of the metric
-# diag(A(t), B(t)); the length is the speed, constant to 2e-14. By the same script pseudosphere and cone came out equal to
-# their closed forms to 12 digits. Paraboloid and saddle: a boundary value solver at the same tolerance.
+# diag(A(t), B(t)); the length is the speed, constant to 2e-14. By the same script pseudosphere and cone came out equal
+# to their closed forms to 12 digits. Paraboloid and saddle: a boundary value solver at the same tolerance.
 # Straight lines: scipy.integrate.quad of the speed, epsabs=1e-13.
 # All agree with `solve` at segments=256, tol=1e-14 to 1e-10, the spiral (three quarters of a turn) to 1e-9.
 KNOWN = {

@@ -56,8 +56,8 @@ class MetricManifold(Manifold):
     Only `metric_tensor` is left to write; it must be differentiable in z by autograd and treat rows apart.
 
     The metric is taken at the midpoint of a segment, which is of second order in 1/T. With the metric at the left
-    node, the rule often seen, the energy is of first order and its minimiser jumps to where the metric is
-    small: lengths come out below the true distance.
+    node, a rule often seen, the energy is of first order only, its minimiser jumps where the metric is small, and
+    lengths read off it lie below the true distance.
 
     Warning:
         These chords are no distances between points of a Euclidean space: twice the energy may exceed the squared
@@ -86,7 +86,7 @@ class MetricManifold(Manifold):
                     "no_grad or detach"
                 )
             chords = _quadratic_form(G, nodes.diff(dim=-2))
-        (gradient,) = torch.autograd.grad(chords.sum() / 2, nodes)
+            (gradient,) = torch.autograd.grad(chords.sum() / 2, nodes)
         return chords.detach(), gradient[..., 1:-1, :]
 
 
