@@ -11,7 +11,6 @@ import torch
 
 import geodesic
 from tests.naive import naive_energy_gradient
-from tests.surfaces import paraboloid
 
 SCRIPTS = Path(__file__).parents[1] / "scripts" / "benchmarks"
 
@@ -49,6 +48,6 @@ def test_a_path_without_interior_is_refused(energy_gradient, capsys):
 
 
 def test_the_naive_loop_is_the_gradient_on_a_surface(tolerance):
-    path = torch.randn(7, 2)
-    expected = geodesic.energy_gradient(geodesic.PullbackManifold(paraboloid), path)
-    torch.testing.assert_close(naive_energy_gradient(paraboloid, path), expected, **tolerance(path.dtype))
+    surface, path = geodesic.Paraboloid(), torch.randn(7, 2)
+    expected = geodesic.energy_gradient(surface, path)
+    torch.testing.assert_close(naive_energy_gradient(surface.embed, path), expected, **tolerance(path.dtype))

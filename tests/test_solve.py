@@ -32,28 +32,29 @@ def network(dtype: torch.dtype = FLOAT64) -> nn.Module:
     return net.to(dtype).requires_grad_(False)
 
 
-@pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("name", surfaces.KNOWN)
+# Plain descent needs more steps than a test has time for where d is large or the scales of the directions differ, and
+# a fixed step that suits these surfaces is too long or too short for others.
+WITHIN_REACH_OF_ALL = ("paraboloid", "saddle", "sphere", "cylinder", "flat torus", "hyperbolic plane", "catenoid")
+
+
+@pytest.mark.parametrize(
+    ("name", "solver"),
+    [(name, "decoder") for name in surfaces.KNOWN]
+    + [(name, solver) for name in WITHIN_REACH_OF_ALL for solver in SOLVERS if solver != "decoder"],
+)
 def test_the_known_geodesic_is_found(name: str, solver: str) -> None:
-    embed, start, end, length, _ = surfaces.KNOWN[name]
+    manifold, start, end, length, _ = surfaces.KNOWN[name]
     method, max_steps = SOLVERS[solver]
-    solution = geodesic.solve(
-        geodesic.PullbackManifold(embed),
-        points(start),
-        points(end),
-        solver=method,
-        tol=1e-9,
-        max_steps=max_steps,
-    )
+    solution = geodesic.solve(manifold, points(start), points(end), solver=method, tol=1e-9, max_steps=max_steps)
     assert bool(solution.converged)
     assert float(solution.length) == pytest.approx(length, rel=2e-6)
-    # 2 E <= d^2 <= length^2 at a global minimum
-    assert float(2 * solution.energy) <= length**2 * (1 + 1e-7)
+    if name in surfaces.EMBEDDED:  # elsewhere a chord is an approximation, which may err upward
+        # 2 E <= d^2 <= length^2 at a global minimum
+        assert float(2 * solution.energy) <= length**2 * (1 + 1e-7)
 
 
 def test_the_error_of_the_energy_is_of_order_two_in_the_segments() -> None:
-    embed, start, end, length, _ = surfaces.KNOWN["paraboloid"]
-    manifold = geodesic.PullbackManifold(embed)
+    manifold, start, end, length, _ = surfaces.KNOWN["paraboloid"]
     gaps = []
     for T in (16, 32, 64):
         solution = geodesic.solve(manifold, points(start), points(end), segments=T, tol=1e-13)
@@ -71,8 +72,11 @@ def test_the_speed_of_a_geodesic_is_constant() -> None:
 
 def test_the_encoder_form_stops_on_the_straight_line_of_the_paraboloid_and_is_not_called_converged() -> None:
     """H = (x_1, x_2) inverts g exactly, yet its direction vanishes on every straight line."""
-    embed, start, end, length, straight = surfaces.KNOWN["paraboloid"]
-    manifold, encoder = geodesic.PullbackManifold(embed), lambda x: x[:, :2]
+    manifold, start, end, length, straight = surfaces.KNOWN["paraboloid"]
+
+    def encoder(x: torch.Tensor) -> torch.Tensor:
+        return x[:, :2]
+
     path = geodesic.straight_path(points(start), points(end))
     assert geodesic.encoder_direction(manifold, path, encoder).abs().max() < 1e-13
     for step_size, epsilon, status in (
@@ -109,10 +113,10 @@ def test_the_encoder_form_finds_geodesics_of_flat_space(jvp_method: str) -> None
 
 
 def test_shaos_rule_stops_a_pair_and_convergence_is_judged_apart_from_it() -> None:
-    embed, start, end, *_ = surfaces.KNOWN["paraboloid"]
+    manifold, start, end, *_ = surfaces.KNOWN["paraboloid"]
     loose, tight = (
         geodesic.solve(
-            geodesic.PullbackManifold(embed),
+            manifold,
             points(start),
             points(end),
             solver=GradientDescent(epsilon=epsilon),
@@ -184,8 +188,7 @@ def test_scaling_all_outputs_changes_no_answer(solver: str, scale: float) -> Non
 
 
 def test_preconditioning_takes_away_the_growth_of_steps_with_the_segments() -> None:
-    embed, start, end, *_ = surfaces.KNOWN["paraboloid"]
-    manifold = geodesic.PullbackManifold(embed)
+    manifold, start, end, *_ = surfaces.KNOWN["paraboloid"]
 
     def steps(preconditioned: bool, T: int) -> int:
         solver = GradientDescent(preconditioned=preconditioned)
@@ -257,18 +260,16 @@ def test_a_single_pair_of_equal_endpoints_is_the_constant_path(direction: str) -
 
 
 def test_a_fixed_step_that_is_too_long_is_said_to_diverge_and_leaves_a_finite_path() -> None:
-    embed, start, end, *_ = surfaces.KNOWN["paraboloid"]
-    solution = geodesic.solve(
-        geodesic.PullbackManifold(embed), points(start), points(end), solver=GradientDescent(step_size=1e3)
-    )
+    manifold, start, end, *_ = surfaces.KNOWN["paraboloid"]
+    solution = geodesic.solve(manifold, points(start), points(end), solver=GradientDescent(step_size=1e3))
     assert int(solution.status) == Status.DIVERGED
     assert solution.path.isfinite().all()
     assert "lower step_size" in solution.summary()
 
 
 def test_the_summary_names_a_remedy_for_each_way_of_not_converging() -> None:
-    embed, start, end, *_ = surfaces.KNOWN["paraboloid"]
-    solution = geodesic.solve(geodesic.PullbackManifold(embed), points(start), points(end), tol=1e-12, max_steps=1)
+    manifold, start, end, *_ = surfaces.KNOWN["paraboloid"]
+    solution = geodesic.solve(manifold, points(start), points(end), tol=1e-12, max_steps=1)
     assert "0 of 1 pairs converged" in solution.summary()
     assert "raise max_steps" in solution.summary()
 
@@ -389,7 +390,7 @@ def test_a_decoder_that_is_no_function_is_refused() -> None:
 @pytest.mark.parametrize("preconditioned", [True, False])
 def test_single_precision_converges_whatever_the_scale_of_the_outputs(scale: float, preconditioned: bool) -> None:
     start, end = points(1.0, 0.0, dtype=torch.float32), points(-0.5, 1.0, dtype=torch.float32)
-    manifold = geodesic.PullbackManifold(lambda z: scale * surfaces.paraboloid(z))
+    manifold = geodesic.PullbackManifold(lambda z: scale * geodesic.Paraboloid().embed(z))
     # Plain descent needs steps whose gain is lost in the rounding of float32 before it comes nearer.
     solver, tol = GradientDescent(preconditioned=preconditioned), 1e-5 if preconditioned else 1e-3
     solution = geodesic.solve(manifold, start, end, solver=solver, tol=tol)
@@ -415,10 +416,20 @@ def test_a_decoder_that_begins_in_place_leaves_the_callers_tensors_alone() -> No
     assert torch.equal(path, before)
 
 
-def test_inference_mode_changes_nothing() -> None:
-    embed, start, end, length, _ = surfaces.KNOWN["paraboloid"]
+@pytest.mark.parametrize("name", ["paraboloid", "hyperbolic plane"])
+def test_inference_mode_changes_nothing(name: str) -> None:
+    manifold, start, end, *_ = surfaces.KNOWN[name]
+    outside = geodesic.solve(manifold, points(start), points(end))
     with torch.inference_mode():
-        solution = geodesic.solve(geodesic.PullbackManifold(embed), points(start), points(end))
+        inside = geodesic.solve(manifold, points(start), points(end))
+    assert torch.equal(inside.path, outside.path)
+    assert torch.equal(inside.length, outside.length)
+
+
+def test_inference_mode_takes_a_decoder_as_well() -> None:
+    manifold, start, end, length, _ = surfaces.KNOWN["paraboloid"]
+    with torch.inference_mode():
+        solution = geodesic.solve(geodesic.PullbackManifold(manifold.embed), points(start), points(end))
     assert float(solution.length) == pytest.approx(length, rel=1e-4)
 
 

@@ -14,10 +14,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from geodesic.autodiff import jacobian, jvp
-from geodesic.errors import DecoderError
+from geodesic.errors import DecoderError, InputError
 from geodesic.geometry.outputs import Euclidean, OutputGeometry
 
-__all__ = ["EmbeddedManifold", "Manifold", "PullbackManifold"]
+__all__ = ["EmbeddedManifold", "Manifold", "MetricManifold", "PullbackManifold"]
 
 
 class Manifold(ABC):
@@ -46,6 +46,56 @@ class Manifold(ABC):
         self, path: Float[Tensor, "*batch nodes d"]
     ) -> tuple[Float[Tensor, "*batch nodes-1"], Float[Tensor, "*batch nodes-2 d"]]:
         """The squared chords, and the gradient of half their sum in the interior nodes; both without history."""
+
+
+class MetricManifold(Manifold):
+    """A manifold given by its metric tensor alone: what has no embedding at hand, or none at all.
+
+    squared chord = u^T G((z_i + z_{i+1}) / 2) u,   u = z_{i+1} - z_i
+
+    Only `metric_tensor` is left to write; it must be differentiable in z by autograd and treat rows apart.
+
+    The metric is taken at the midpoint of a segment, which is of second order in 1/T. With the metric at the left
+    node, a rule often seen, the energy is of first order only, its minimiser jumps where the metric is small, and
+    lengths read off it lie below the true distance.
+
+    Warning:
+        These chords are no distances between points of a Euclidean space: twice the energy may exceed the squared
+        distance, or fall short of it, by order 1/T^2.
+    """
+
+    @final
+    def squared_norm(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
+        return _quadratic_form(self.metric_tensor(z), v)
+
+    @final
+    def squared_chords(self, path: Float[Tensor, "*batch nodes d"]) -> Float[Tensor, "*batch nodes-1"]:
+        return _quadratic_form(self.metric_tensor(_midpoints(path)), path.diff(dim=-2))
+
+    @final
+    def chords_and_gradient(
+        self, path: Float[Tensor, "*batch nodes d"]
+    ) -> tuple[Float[Tensor, "*batch nodes-1"], Float[Tensor, "*batch nodes-2 d"]]:
+        with torch.inference_mode(False), torch.enable_grad():
+            nodes = (path.clone() if path.is_inference() else path.detach()).requires_grad_()
+            G = self.metric_tensor(_midpoints(nodes))
+            # A constant metric has no derivative; one that merely hides it would give a gradient without dG/dz.
+            if not G.requires_grad and not torch.equal(G, G[..., :1, :, :].expand_as(G)):
+                raise InputError(
+                    "manifold: its metric_tensor changes with z, but not as far as autograd can see; look for "
+                    "no_grad or detach"
+                )
+            chords = _quadratic_form(G, nodes.diff(dim=-2))
+            (gradient,) = torch.autograd.grad(chords.sum() / 2, nodes)
+        return chords.detach(), gradient[..., 1:-1, :]
+
+
+def _midpoints(path: Float[Tensor, "*batch nodes d"]) -> Float[Tensor, "*batch nodes-1 d"]:
+    return (path[..., 1:, :] + path[..., :-1, :]) / 2
+
+
+def _quadratic_form(G: Float[Tensor, "*batch d d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
+    return (v * (G @ v[..., None])[..., 0]).sum(-1)
 
 
 class EmbeddedManifold(Manifold):
