@@ -49,7 +49,7 @@ _MODULES = {
         "SymmetricSurface",
         "Torus",
     ),
-    "geodesic.geometry.path": ("path_length", "straight_path"),
+    "geodesic.geometry.path": ("constant_speed", "path_length", "refine_path", "straight_path"),
     "geodesic.geometry.energy": (
         "decoder_residual",
         "encoder_direction",

@@ -237,3 +237,33 @@ def test_bad_arguments_are_named(call, name: str) -> None:
     manifold = geodesic.Paraboloid()
     with pytest.raises(geodesic.InputError, match=f"^{name}"):
         call(manifold)
+
+
+def test_refining_a_path_keeps_a_cubic_and_its_ends() -> None:
+    t = torch.linspace(0, 1, 9, dtype=FLOAT64)[:, None]
+    cubic = torch.cat([t**3 - t, 2 * t**2], dim=1) + 1 / 3
+    fine = torch.linspace(0, 1, 33, dtype=FLOAT64)[:, None]
+    refined = geodesic.refine_path(cubic, 32)
+    torch.testing.assert_close(refined, torch.cat([fine**3 - fine, 2 * fine**2], dim=1) + 1 / 3, rtol=0, atol=1e-14)
+    assert torch.equal(refined[[0, -1]], cubic[[0, -1]])
+
+
+@pytest.mark.parametrize("segments", [None, 50])
+def test_constant_speed_keeps_the_curve_and_makes_the_chords_equal(segments: int | None) -> None:
+    manifold = geodesic.PullbackManifold(mlp(2))
+    start, end = torch.randn(4, 2, dtype=FLOAT64), torch.randn(4, 2, dtype=FLOAT64)
+    straight = geodesic.straight_path(start, end, 200)
+    moved = geodesic.constant_speed(manifold, straight, segments)
+    assert moved.shape == (4, (segments or 200) + 1, 2)
+    chords = manifold.squared_chords(moved).sqrt()
+    assert float((chords.amax(-1) / chords.amin(-1)).max()) < 1.02
+    # On the straight line still: no component across it.
+    along, across = end - start, (moved - start[:, None])
+    assert (along[:, None, 0] * across[..., 1] - along[:, None, 1] * across[..., 0]).abs().max() < 1e-14
+    assert torch.equal(moved[:, 0], start)
+    assert torch.equal(moved[:, -1], end)
+
+
+def test_a_path_without_length_keeps_its_parametrisation() -> None:
+    path = torch.full((2, 5, 3), 0.7, dtype=FLOAT64)
+    assert torch.equal(geodesic.constant_speed(geodesic.PullbackManifold(mlp(3)), path), path)
