@@ -62,6 +62,7 @@ _MODULES = {
     "geodesic.models.training": ("train_vae",),
     "geodesic.solvers.solver": ("Solver",),
     "geodesic.solvers.gradient_descent": ("GradientDescent",),
+    "geodesic.solvers.initial": ("GraphPaths", "graph_path"),
     "geodesic.solvers.solution": ("GeodesicSolution", "Progress", "Status"),
     "geodesic.solvers.solve": ("solve",),
 }
