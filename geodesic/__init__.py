@@ -71,6 +71,7 @@ _MODULES = {
     "geodesic.solvers.lbfgs": ("LBFGS",),
     "geodesic.solvers.newton": ("Newton",),
     "geodesic.solvers.newton_krylov": ("NewtonKrylov",),
+    "geodesic.solvers.initial": ("GraphPaths", "graph_path"),
     "geodesic.solvers.solution": ("GeodesicSolution", "Progress", "Status"),
     "geodesic.solvers.solve": ("choose_solver", "solve"),
 }

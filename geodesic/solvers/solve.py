@@ -128,19 +128,24 @@ def _solve(
 
     size = pairs_at_once(manifold, chosen, straight_path(a[:1], b[:1], segments), memory)
     watch = _Watch(callback, batch, a)
+    everywhere = torch.ones(len(a), dtype=torch.bool, device=a.device)
+    starts: list[tuple[Tensor, Tensor]] = []  # paths, and which pairs may begin from them
+    if given is not None:
+        starts.append((given, everywhere))
+    if given is None and init in ("straight", "best"):
+        straight = straight_path(a, b, segments)
+        groups = torch.arange(len(a), device=a.device).split(size)
+        starts.append((torch.cat([constant_speed(manifold, straight[rows]) for rows in groups]), everywhere))
+    if given is None and init in ("graph", "best"):
+        flat = None if points is None else points.flatten(1)
+        graph = graph_path(manifold, a, b, segments, points=flat)
+        # Beside the straight line itself, a second straight line would be solved for nothing.
+        starts.append((graph.path, graph.connected & ~(graph.straight & bool(starts))))
     parts = []
     for rows in torch.arange(len(a), device=a.device).split(size):
-        paths = {"straight": constant_speed(manifold, straight_path(a[rows], b[rows], segments))}
-        connected = torch.ones_like(rows, dtype=torch.bool)
-        if given is not None:
-            paths = {"given": given[rows]}
-        elif init in ("graph", "best"):
-            graph = graph_path(manifold, a[rows], b[rows], segments, points)
-            connected = graph.connected
-            paths = {"straight": paths["straight"], "graph": graph.path} if init == "best" else {"graph": graph.path}
         answers = [
-            _refined(manifold, chosen, path, connected | (name != "graph"), length_rtol, tol, max_steps, watch.of(rows))
-            for name, path in paths.items()
+            _refined(manifold, chosen, path[rows], usable[rows], length_rtol, tol, max_steps, watch.of(rows))
+            for path, usable in starts
         ]
         parts.append(_shorter(answers) | _of_the_straight_line(manifold, a[rows], b[rows], segments))
     return _assembled(parts, batch, event, tol, reason)
