@@ -23,9 +23,9 @@ __all__ = ["GraphPaths", "graph_path"]
 # Of the Gauss-Legendre rule along an edge. On MNIST VAEs at d = 2 one point gave starts of up to 2 % more energy, for
 # it cannot see a ridge between two nodes; a third point gained 0.4 %, for half as much work again.
 _EDGE_POINTS = 2
-_ROWS = 4096  # most points given to the manifold at once: the memory of a decoder's activations
-# Widths of the heat kernel that rounds a polygon's corners, in fractions of the path. None suits all: of 64 pairs each
-# was the best for at least one, and choosing by energy gained 1 % over the best fixed width.
+_ROWS = 2048  # most points given to the manifold at once: bounds memory, and larger chunks were slower on a CPU
+# Widths of the heat kernel that rounds a polygon's corners, in fractions of the path. None suits all: on MNIST VAEs at
+# d = 2, the best for each pair gave 0.5 to 1 % less energy than any one of them, and 3 % less than none.
 _WIDTHS = (0.0, 0.05, 0.1, 0.2)
 _SPREAD = 1.5  # of drawn points, for ends up to twice as far from the origin: N(0, 1) encodings, and room around them
 
@@ -67,10 +67,11 @@ def graph_path(
     constant speed and its corners are rounded, as much as lowers its energy.
 
     Warning:
-        This is no geodesic, and often of no less energy than the straight line: what it offers is another basin.
-        Hence `excess` above zero: on a ReLU VAE at d = 2, 1 pair in 30 lost its better basin when only starts below
-        the straight line were kept. In many dimensions no affordable number of points is dense, and straight lines
-        are returned (MNIST VAE at d = 16: for all of 64 pairs, where the graph's paths had twice the energy).
+        This is no geodesic, and sometimes of more energy than the straight line: what it offers is another basin.
+        Polish both and keep the shorter. Of 64 pairs of a ReLU VAE at d = 2, `GradientDescent` came within 0.5 % of the
+        best length known for 49 from the straight line, 56 from here, 60 by the better of both. In many dimensions
+        no affordable number of points is dense: on a VAE at d = 16 the graph's paths had 1.5 times the energy of the
+        straight lines, which were returned for 62 of 64 pairs.
 
     Args:
         manifold: Where to measure.
@@ -82,12 +83,14 @@ def graph_path(
             integer k such that both ends lie within 2 s sqrt(d) of the origin. That suits encodings under the
             prior N(0, I); for a latent space that is not centred, give points.
         neighbours: Nearest neighbours to which each point and each end is joined, by Euclidean latent distance;
-            all points if there are fewer. With 10 the polygons zigzag; 40 cost twice as much for 1 % less energy.
-        max_points: Most points to use: as many are drawn, and of more given ones a random choice is used. The
-            weights of the edges, about 0.6 * max_points * neighbours of them, are most of the cost for a few dozen
-            pairs. 2,000 points cost twice as much as 1,000 and found no better basins.
+            all points if there are fewer. On VAEs at d = 2, 10 gave 2 to 4 % more energy, for the polygons zigzag;
+            40 cost twice as much for about 1 % less.
+        max_points: Most points to use: as many are drawn, and of more given ones a random choice is used. The graph
+            costs two derivatives along each of about 0.6 * max_points * neighbours edges, however few the pairs
+            (1.3 s of one core for an MLP d-256-256-784, against 10 ms for each pair). 2,000 points
+            found no more of the shortest geodesics than 1,000.
         excess: A path of the graph is kept while its energy is at most 1 + excess times that of the straight line.
-            Zero: never worse than the straight line. Infinity: always the graph's.
+            Zero: never worse than the straight line; of the 60 pairs above, 59 remain. Infinity: always the graph's.
         seed: Of the drawn points and of the random choice.
 
     Returns:
