@@ -15,7 +15,7 @@ from geodesic.solvers.solver import moved
 __all__ = ["LineSearch", "backtrack"]
 
 _SUFFICIENT_DECREASE = 1e-4  # Armijo's constant; near 1 it would refuse every step
-_MAX_TRIALS = 30
+_SMALLEST = 1e-5  # part of a full step: where less is needed, the decoder has a kink and no step will do
 
 
 class LineSearch(NamedTuple):
@@ -56,9 +56,7 @@ def backtrack(
     noise = 8 * torch.finfo(energy.dtype).eps * energy
     found = LineSearch(path.clone(), energy.clone(), gradient.clone(), torch.ones_like(energy, dtype=torch.bool))
     (rows,) = (slope > 0).nonzero(as_tuple=True)
-    for _ in range(_MAX_TRIALS):
-        if not len(rows):
-            break
+    while len(rows):
         step = alpha[rows]
         trial = moved(path[rows], step[:, None, None] * direction[rows])
         if with_gradient:
@@ -77,4 +75,5 @@ def backtrack(
         parabola = step**2 * slope[rows] / (2 * (value - energy[rows] + step * slope[rows]))
         parabola = torch.where(parabola.isfinite(), parabola, step / 2)
         alpha[rows] = torch.minimum(torch.maximum(parabola, step / 10), step / 2)
+        rows = rows[alpha[rows] >= _SMALLEST]
     return found

@@ -47,8 +47,8 @@ _REMEDIES = {
     Status.CONVERGED: "converged: the relative excess energy is at most tol",
     Status.MAX_STEPS: "the step limit came first: raise max_steps, raise tol, or use Newton",
     Status.STALLED: (
-        "no step along the solver's direction lowers the energy: use the decoder direction if this was the "
-        "encoder's, float64 if this was float32"
+        "steps no longer lower the energy: use the decoder direction if this was the encoder's, float64 if this was "
+        "float32; a decoder with kinks (ReLU) can have its minimum on one, where no gradient vanishes"
     ),
     Status.OWN_RULE: (
         "the solver's own rule stopped it before the relative excess energy reached tol: lower epsilon, or "

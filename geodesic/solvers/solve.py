@@ -29,6 +29,7 @@ _PROBES = 8  # points on which the decoder is examined before the work begins
 _RESOLVED = 1e-3  # largest estimated relative error of a resolved length
 _HANDOVER = 1e-6  # relative excess energy, by its own estimate, at which a warm-up is over
 _WARM_UP_STEPS = 100
+_PATIENCE = 20  # steps in which a pair has to gain a thousandth of the tolerance, or has stalled
 _MOST_SEGMENTS = 1024  # that `length_rtol` goes to
 
 
@@ -255,10 +256,15 @@ class _Run:
             self._tell()
             return
         state = solver.begin(self.manifold, self.path[active])
+        before = torch.full_like(self.energy, torch.inf)
         for step in range(max_steps + 1):
             self.energy[active] = state.energy
             last = step == max_steps
             ended = state.status != Status.RUNNING
+            if step % _PATIENCE == 0:
+                idle = before[active] - state.energy <= tol / 1000 * state.energy
+                state = state._replace(status=torch.where(idle & ~ended, Status.STALLED, state.status))
+                ended, before = ended | idle, self.energy.clone()
             if certified:
                 due = ended | last
                 if step % solver.check_every == 0:
