@@ -35,7 +35,7 @@ def krylov_step(
     path: Float[Tensor, "P nodes d"],
     preconditioner: Preconditioner,
     accuracy: Float[Tensor, " P"],
-    max_products: int = 200,
+    max_products: int = 100,
 ) -> tuple[NewtonStep, Float[Tensor, " P"], Float[Tensor, "P interior d"]]:
     """Minimise the quadratic model of the energy by preconditioned conjugate gradients, to an accuracy.
 

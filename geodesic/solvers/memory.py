@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 from jaxtyping import Float
@@ -14,29 +15,42 @@ from geodesic.solvers.solver import Solver
 
 __all__ = ["pairs_at_once"]
 
-_SHARE = 2.0  # what a solver keeps and what the batch costs beside one step of one pair
+_SHARE = 2.0  # what a solver keeps, and what an allocator wastes, beside one step of one pair
 
 
-class _Allocated(TorchDispatchMode):
-    """Sums the bytes that operations allocate, as if nothing were freed."""
+class _Peak(TorchDispatchMode):
+    """Follows the bytes that operations hold at once."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.bytes = 0
+        self.now = self.peak = 0
+        self._alive: dict[int, Any] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        if not func.is_view and func.__name__.split(".")[0][-1] != "_":
-            outputs = result if isinstance(result, tuple | list) else (result,)
-            self.bytes += sum(x.numel() * x.element_size() for x in outputs if isinstance(x, Tensor))
+        for x in result if isinstance(result, tuple | list) else (result,):
+            if isinstance(x, Tensor):
+                self._follow(x.untyped_storage())
         return result
+
+    def _follow(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        if key in self._alive:
+            return  # a view, or an operation in place
+
+        def freed(_: object) -> None:
+            del self._alive[key]
+            self.now -= size
+
+        self._alive[key] = weakref.ref(storage, freed)
+        self.now += size
+        self.peak = max(self.peak, self.now)
 
 
 def pairs_at_once(manifold: Manifold, solver: Solver[Any], path: Float[Tensor, "1 nodes d"], memory: float) -> int:
     """How many pairs may be worked on together.
 
-    One step of the solver on one pair is watched, on a path of two segments, and scaled up. That what it
-    allocates is never freed is assumed, so the answer is on the safe side.
+    The solver's beginning and first step on a path of two segments are watched, and scaled up.
 
     Args:
         manifold: Where to measure.
@@ -49,9 +63,11 @@ def pairs_at_once(manifold: Manifold, solver: Solver[Any], path: Float[Tensor, "
     """
     nodes = path.shape[1]
     ends = path[:, [0, nodes // 2, -1]]
-    with _Allocated() as allocated:
-        solver.begin(manifold, ends)
-    needed = _SHARE * allocated.bytes * nodes / 3
+    with _Peak() as watched:
+        for part in (solver.warm_up, solver):
+            if part is not None:
+                part.step(manifold, part.begin(manifold, ends))
+    needed = _SHARE * watched.peak * nodes / 3
     if needed > memory:
         raise InputError(
             f"memory: one pair of {nodes - 1} segments takes about {needed / 2**20:.0f} MiB, got "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -57,6 +57,8 @@ class Newton(Solver[_State]):
     """
 
     warm_up: Solver[Any] | None = _WARM_UP
+
+    warm_up_share: ClassVar[float] = 0.1
 
     def begin(self, manifold: Manifold, path: Tensor) -> _State:
         status = torch.zeros(len(path), dtype=torch.int64, device=path.device)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -58,6 +58,10 @@ class NewtonKrylov(Solver[_State]):
 
     warm_up: Solver[Any] | None = _WARM_UP
     metric_samples: int = 4
+
+    # Where latent coordinates are many, most of them hardly matter to the decoder, and systems are so badly
+    # conditioned that a step of Newton's costs a hundred of the warm-up's.
+    warm_up_share: ClassVar[float] = 0.9
 
     def begin(self, manifold: Manifold, path: Tensor) -> _State:
         with torch.no_grad():

@@ -28,7 +28,6 @@ __all__ = ["choose_solver", "solve"]
 _PROBES = 8  # points on which the decoder is examined before the work begins
 _RESOLVED = 1e-3  # largest estimated relative error of a resolved length
 _HANDOVER = 1e-6  # relative excess energy, by its own estimate, at which a warm-up is over
-_WARM_UP_STEPS = 100
 _PATIENCE = 20  # steps in which a pair has to gain a thousandth of the tolerance, or has stalled
 _MOST_SEGMENTS = 1024  # that `length_rtol` goes to
 
@@ -44,7 +43,7 @@ def solve(
     segments: int = 32,
     length_rtol: float | None = None,
     tol: float = 1e-6,
-    max_steps: int = 500,
+    max_steps: int = 1000,
     memory: float = 1e9,
     callback: Callable[[Progress], None] | None = None,
 ) -> GeodesicSolution:
@@ -226,11 +225,11 @@ def _solved(
 ) -> Answer:
     """Run the solver, after its warm-up, and measure where the paths end."""
     run = _Run(manifold, path, torch.where(connected, Status.RUNNING, Status.NOT_CONNECTED), report)
-    limit = max_steps
+    first = 0
     if solver.warm_up is not None:
-        limit = max(1, max_steps - _WARM_UP_STEPS)
-        run.stage(solver.warm_up, max(tol, _HANDOVER), max_steps - limit, certified=False)
-    run.stage(solver, tol, limit, certified=True)
+        first = int(solver.warm_up_share * max_steps)
+        run.stage(solver.warm_up, max(tol, _HANDOVER), first, certified=False)
+    run.stage(solver, tol, max_steps - first, certified=True)
     return run.measured(tol)
 
 
@@ -371,13 +370,12 @@ def _of_the_straight_line(manifold: Manifold, start: Tensor, end: Tensor, segmen
 
 
 def _shorter(answers: list[Answer]) -> Answer:
-    """For each pair the answer of least length among those that converged, or among all where none has."""
+    """For each pair the answer of least length among those that had a path to begin from."""
     best = answers[0]
     for other in answers[1:]:
         T = max(best["path"].shape[1], other["path"].shape[1]) - 1
         best, other = _resampled(best, T), _resampled(other, T)
-        better = other["length"] < best["length"]
-        better = torch.where(best["converged"] == other["converged"], better, other["converged"])
+        better = (other["length"] < best["length"]) & (other["status"] != Status.NOT_CONNECTED)
         best = {
             name: torch.where(better.reshape(-1, *[1] * (value.dim() - 1)), other[name], value)
             for name, value in best.items()

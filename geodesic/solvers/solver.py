@@ -64,6 +64,9 @@ class Solver(ABC, Generic[State]):
     #: The solver that goes first and brings paths near enough for this one, where it has one.
     warm_up: Solver[Any] | None = None
 
+    #: Part of the steps that the warm-up may take.
+    warm_up_share: ClassVar[float] = 0.0
+
     @abstractmethod
     def begin(self, manifold: Manifold, path: Tensor) -> State:
         """The state before the first step, at initial paths, (P, T + 1, d)."""
