@@ -12,7 +12,7 @@ import geodesic
 from geodesic.data import load_data
 from geodesic.experiment import load_model, run_folder, train
 
-CONFIG = Path(__file__).parents[2] / "configs" / "mnist.yaml"
+CONFIG = Path(__file__).parents[3] / "configs" / "mnist.yaml"
 ACTIVATIONS, SIZES = ("elu", "relu", "softplus"), (2, 16, 64)
 DECODERS = tuple(f"{activation}-{d}" for d in SIZES for activation in ACTIVATIONS)
 STRETCHES = (1.0, 3.0)  # of the first weights of the second work
