@@ -30,7 +30,13 @@ _MODULES = {
     "geodesic.config": ("Settings", "load_settings"),
     "geodesic.data": ("Dataset", "Split", "load_data"),
     "geodesic.geometry.outputs": ("Euclidean", "OutputGeometry"),
-    "geodesic.geometry.manifold": ("EmbeddedManifold", "Manifold", "MetricManifold", "PullbackManifold"),
+    "geodesic.geometry.manifold": (
+        "ChordManifold",
+        "EmbeddedManifold",
+        "Manifold",
+        "MetricManifold",
+        "PullbackManifold",
+    ),
     "geodesic.geometry.surfaces": (
         "Catenoid",
         "Cone",
@@ -49,7 +55,7 @@ _MODULES = {
         "SymmetricSurface",
         "Torus",
     ),
-    "geodesic.geometry.path": ("path_length", "straight_path"),
+    "geodesic.geometry.path": ("constant_speed", "path_length", "refine_path", "straight_path"),
     "geodesic.geometry.energy": (
         "decoder_residual",
         "encoder_direction",
@@ -62,8 +68,12 @@ _MODULES = {
     "geodesic.models.training": ("train_vae",),
     "geodesic.solvers.solver": ("Solver",),
     "geodesic.solvers.gradient_descent": ("GradientDescent",),
+    "geodesic.solvers.lbfgs": ("LBFGS",),
+    "geodesic.solvers.newton": ("Newton",),
+    "geodesic.solvers.newton_krylov": ("NewtonKrylov",),
+    "geodesic.solvers.initial": ("GraphPaths", "graph_path"),
     "geodesic.solvers.solution": ("GeodesicSolution", "Progress", "Status"),
-    "geodesic.solvers.solve": ("solve",),
+    "geodesic.solvers.solve": ("choose_solver", "solve"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -273,6 +273,35 @@ def derivative(f: RowWise, x: Tensor, order: int = 1) -> Tensor:
     return pull(torch.ones_like(y))[0]
 
 
+def expand(f: RowWise, z: Tensor, cotangent: RowWise) -> tuple[Tensor, Tensor, Float[Tensor, "N d d"]]:
+    """f, its Jacobian, and the Hessian of <r, f(z)> with r = cotangent(f(z)) held fixed: second order in one go.
+
+    Forward mode over one backward pass. The evaluation of f and the backward pass are shared by all d directions:
+    2 + 2 d passes in all.
+
+    Args:
+        f: Row-wise function, (N, d) to (N, ...).
+        z: Points, (N, d).
+        cotangent: From f(z), (N, ...), to cotangents of the same shape; it may mix rows.
+
+    Returns:
+        f(z), (N, ...); its Jacobian, (N, ..., d); the Hessians, (N, d, d).
+    """
+    _prepare_forward_mode()
+    units = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
+
+    def value_and_pulled(z: Tensor) -> tuple[Tensor, Tensor]:
+        y, pull = _vjp(f, z)
+        return y, pull(cotangent(y.detach()))[0]
+
+    def along(e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        (y, _), (J, hessian) = torch.func.jvp(value_and_pulled, (z,), (e.expand_as(z),))[:2]
+        return y, J, hessian
+
+    out_dims = cast(tuple[int, ...], (None, -1, -1))  # y is the same for all directions
+    return torch.func.vmap(along, out_dims=out_dims)(units)
+
+
 def _vjp(f: RowWise, z: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor]]]:
     """f(z), and the function that takes cotangents of it to cotangents of z."""
     return cast(tuple[Tensor, Callable[[Tensor], tuple[Tensor]]], torch.func.vjp(_on_a_copy(f), z))

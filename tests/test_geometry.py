@@ -1,12 +1,15 @@
 """Laws of the energy, its gradient, the encoder direction, lengths and residuals."""
 
+import numpy as np
 import pytest
 import torch
+from scipy.interpolate import CubicSpline
 from torch import nn
 
 import geodesic
-from geodesic.geometry.energy import energy_and_gradient
-from geodesic.solvers.gradient_descent import inverse_laplacian
+from geodesic.geometry.energy import _inverse_norm, energy_and_gradient
+from geodesic.geometry.path import spline_at_midpoints
+from geodesic.solvers.preconditioner import inverse_laplacian
 from tests import surfaces
 from tests.naive import naive_energy_gradient
 
@@ -162,14 +165,37 @@ def test_ends_of_a_straight_path_are_exact_bit_for_bit() -> None:
     assert torch.equal(path[:, -1], end)
 
 
-def test_the_residual_is_the_tangential_acceleration_over_the_speed() -> None:
+def test_the_residual_is_the_tangential_acceleration_of_the_spline_over_its_speed() -> None:
     manifold, path = geodesic.PullbackManifold(mlp(2)), random_paths(T=6, d=2)
-    T, x, J = 6, manifold.embed(path).detach(), manifold.jacobian(path).detach()
-    a = T**2 * (x[2:] - 2 * x[1:-1] + x[:-2])
-    Q = torch.linalg.qr(J[1:-1]).Q
-    tangential = (Q.mT @ a[..., None]).norm(dim=(-2, -1)).max()
-    expected = tangential / (2 * geodesic.path_energy(manifold, path)).sqrt()
-    torch.testing.assert_close(geodesic.decoder_residual(manifold, path), expected, rtol=1e-8, atol=0)
+    spline = CubicSpline(np.linspace(0, 1, 7), path.numpy(), bc_type="not-a-knot")
+    t, h = (np.arange(6) + 0.5) / 6, 1e-4
+    before, x, after = (manifold.embed(torch.from_numpy(spline(t + s))) for s in (-h, 0, h))
+    Q = torch.linalg.qr(manifold.jacobian(torch.from_numpy(spline(t)))).Q
+    tangential = (Q.mT @ ((after - 2 * x + before) / h**2)[..., None]).norm(dim=(-2, -1))
+    expected = (tangential / ((after - before) / (2 * h)).norm(dim=-1)).max()
+    torch.testing.assert_close(geodesic.decoder_residual(manifold, path), expected, rtol=1e-5, atol=0)
+
+
+def test_the_residual_of_a_geodesic_falls_with_the_square_of_the_segments() -> None:
+    manifold = geodesic.PullbackManifold(mlp(2))
+    start, end = torch.tensor([-1.0, 0.5], dtype=FLOAT64), torch.tensor([1.0, -0.3], dtype=FLOAT64)
+    residuals = [
+        float(geodesic.solve(manifold, start, end, segments=T, tol=1e-14).decoder_residual) for T in (16, 32, 64, 128)
+    ]
+    slope = np.polyfit(np.log([16, 32, 64, 128]), np.log(residuals), 1)[0]
+    assert -2.3 < slope < -1.7
+
+
+def test_conjugate_gradients_find_the_residual_of_many_coordinates_from_below() -> None:
+    manifold, path = geodesic.PullbackManifold(mlp(6)), random_paths(3, T=6, d=6)
+    middle, velocity, acceleration = spline_at_midpoints(path)
+    u = manifold.lowered_acceleration(middle, velocity, acceleration)
+    G = manifold.metric_tensor(middle)
+    exact = (u * torch.linalg.solve(G, u[..., None])[..., 0]).sum(-1)
+    values = [_inverse_norm(manifold, middle, u, steps) for steps in (1, 3, 12)]
+    assert (values[0] <= values[1] * (1 + 1e-12)).all()
+    assert (values[1] <= exact * (1 + 1e-8)).all()
+    torch.testing.assert_close(values[2], exact, rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("measure", [geodesic.decoder_residual, geodesic.relative_excess_energy])
@@ -237,3 +263,33 @@ def test_bad_arguments_are_named(call, name: str) -> None:
     manifold = geodesic.Paraboloid()
     with pytest.raises(geodesic.InputError, match=f"^{name}"):
         call(manifold)
+
+
+def test_refining_a_path_keeps_a_cubic_and_its_ends() -> None:
+    t = torch.linspace(0, 1, 9, dtype=FLOAT64)[:, None]
+    cubic = torch.cat([t**3 - t, 2 * t**2], dim=1) + 1 / 3
+    fine = torch.linspace(0, 1, 33, dtype=FLOAT64)[:, None]
+    refined = geodesic.refine_path(cubic, 32)
+    torch.testing.assert_close(refined, torch.cat([fine**3 - fine, 2 * fine**2], dim=1) + 1 / 3, rtol=0, atol=1e-14)
+    assert torch.equal(refined[[0, -1]], cubic[[0, -1]])
+
+
+@pytest.mark.parametrize("segments", [None, 50])
+def test_constant_speed_keeps_the_curve_and_makes_the_chords_equal(segments: int | None) -> None:
+    manifold = geodesic.PullbackManifold(mlp(2))
+    start, end = torch.randn(4, 2, dtype=FLOAT64), torch.randn(4, 2, dtype=FLOAT64)
+    straight = geodesic.straight_path(start, end, 200)
+    moved = geodesic.constant_speed(manifold, straight, segments)
+    assert moved.shape == (4, (segments or 200) + 1, 2)
+    chords = manifold.squared_chords(moved).sqrt()
+    assert float((chords.amax(-1) / chords.amin(-1)).max()) < 1.02
+    # On the straight line still: no component across it.
+    along, across = end - start, (moved - start[:, None])
+    assert (along[:, None, 0] * across[..., 1] - along[:, None, 1] * across[..., 0]).abs().max() < 1e-14
+    assert torch.equal(moved[:, 0], start)
+    assert torch.equal(moved[:, -1], end)
+
+
+def test_a_path_without_length_keeps_its_parametrisation() -> None:
+    path = torch.full((2, 5, 3), 0.7, dtype=FLOAT64)
+    assert torch.equal(geodesic.constant_speed(geodesic.PullbackManifold(mlp(3)), path), path)

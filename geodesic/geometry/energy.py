@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from geodesic.autodiff import jvp
 from geodesic.errors import InputError
-from geodesic.geometry.manifold import EmbeddedManifold, Manifold
+from geodesic.geometry.block_tridiagonal import BlockTridiagonal
+from geodesic.geometry.manifold import EmbeddedManifold, Expansion, Manifold
+from geodesic.geometry.path import spline_at_midpoints
 
 __all__ = [
     "decoder_residual",
@@ -20,6 +23,8 @@ __all__ = [
     "path_energy",
     "relative_excess_energy",
 ]
+
+_EXPLICIT = 64  # latent coordinates up to which metric tensors are formed
 
 
 def path_energy(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
@@ -84,8 +89,8 @@ def energy_and_gradient(
     """`path_energy` and `energy_gradient` for the price of the latter."""
     _require_path(path, interior=True)
     T = path.shape[-2] - 1
-    squared_chords, gradient = manifold.chords_and_gradient(path)
-    return T / 2 * squared_chords.sum(-1), T * gradient
+    squared_chords, pull = manifold.chords_and_pullback(path)
+    return T / 2 * squared_chords.sum(-1), T * pull()
 
 
 def encoder_direction(
@@ -150,20 +155,25 @@ def encoder_direction(
 
 
 def relative_excess_energy(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
-    """How much of its energy a path could still lose, from a quadratic model: g^T S^{-1} g / (2 E).
+    """How much of its energy a path could still lose: the Newton decrement over the energy, g^T H^{-1} g / (2 E).
 
-    g is the energy gradient and S the stiffness matrix, block tridiagonal, with the metric at the midpoints of
-    the segments: T (G_{i-1/2} + G_{i+1/2}) on the diagonal and -T G_{i+1/2} beside it. S is positive
-    semidefinite and is the Gauss-Newton Hessian of the energy up to order 1/T^2. The ratio has no unit and does
-    not change when the outputs are scaled or the latent coordinates are transformed linearly.
+    g is the gradient of the energy and H its Hessian, block tridiagonal. The ratio has no unit and does not change
+    when the outputs are scaled or the latent coordinates are transformed linearly. Near a minimum it is the part of
+    E still to gain; near any stationary point it is small.
+
+    Where H is not positive definite no quadratic model has a minimum, and a positive semidefinite part of H takes
+    its place, see `newton_step`.
+
+    Warning:
+        Takes Jacobians, 2 + 2 d decoder passes. For large d see `NewtonKrylov`, which needs products alone.
 
     Args:
-        manifold: Gives the energy and the metric tensor; d metric products a node.
+        manifold: Gives the energy to second order.
         path: Nodes, (*batch, T + 1, d), with T at least 2.
 
     Returns:
-        The ratios, (*batch,). Zero for a path without energy; NaN where the metric along the path accounts for
-        less than a tenth of the energy, because the decoder jumps between nodes.
+        The ratios, (*batch,). Zero for a constant path. NaN where nothing can be said: the energy is too small for
+        the dtype, second derivatives are not finite, or the decoder jumps between nodes where it is flat.
 
     Raises:
         InputError: The path has no interior node.
@@ -174,33 +184,116 @@ def relative_excess_energy(manifold: Manifold, path: Tensor) -> Float[Tensor, "*
         >>> geodesic.relative_excess_energy(plane, torch.tensor([[0.0], [0.5], [2.0]]))
         tensor(0.2000)
     """
-    energy, g = energy_and_gradient(manifold, path)
-    T = path.shape[-2] - 1
+    _require_path(path, interior=True)
+    paths = path.detach().reshape(-1, *path.shape[-2:])
+    step = newton_step(manifold.expansion(paths))
+    excess = torch.where(jumps(manifold, paths), torch.nan, step.excess)
+    return torch.where(constant(paths), 0, excess).reshape(path.shape[:-2])
+
+
+@dataclass(frozen=True)
+class NewtonStep:
+    """What the quadratic model of the energy says about paths, (P, T + 1, d).
+
+    Attributes:
+        direction: H^{-1} g, (P, T - 1, d), to subtract from the interior nodes; NaN where H is not finite.
+        excess: The relative excess energy that the model predicts, (P,).
+        minimum: Whether the exact Hessian is positive definite, (P,).
+    """
+
+    direction: Float[Tensor, "P interior d"]
+    excess: Float[Tensor, " P"]
+    minimum: Bool[Tensor, " P"]
+
+
+def newton_step(expansion: Expansion) -> NewtonStep:
+    """Minimise the quadratic model of the energy, or a convex one where it has no minimum.
+
+    Where the exact Hessian fails to be positive definite, its sources of negative curvature are halved, then left
+    out, which makes it semidefinite, then it is damped.
+    """
+    g, hessian = expansion.gradient, expansion.hessian
+    eps = torch.finfo(g.dtype).eps
+    factors = hessian.damped(10 * eps).cholesky()
+    direction, minimum = factors.solve(g), factors.positive
+    finite = hessian.diagonal.isfinite().flatten(1).all(1) & hessian.upper.isfinite().flatten(1).all(1)
+    finite &= g.isfinite().flatten(1).all(1)
+    (rows,) = (finite & ~minimum).nonzero(as_tuple=True)
+    for share, damping in ((0.5, 10 * eps), (0.0, 100 * eps), (0.0, eps**0.5)):
+        if not len(rows):
+            break
+        factors = expansion.convexified(rows, share).damped(damping).cholesky()
+        direction[rows[factors.positive]] = factors.solve(g[rows])[factors.positive]
+        rows = rows[~factors.positive]
+    total = expansion.squared_chords.sum(-1)
+    # Below the range of the dtype squares underflow, and zero over zero would pass for converged.
+    seen = total > torch.finfo(g.dtype).tiny / eps
+    excess = torch.where(seen, (g * direction).sum((-2, -1)) / total, torch.nan)
+    return NewtonStep(direction, excess, minimum)
+
+
+def stiffness(
+    manifold: Manifold, path: Float[Tensor, "P nodes d"], samples: int, damping: float = 0.0
+) -> BlockTridiagonal:
+    """The stiffness matrix of half the squared chords: the metric at the midpoints of the segments.
+
+    G_{i-1/2} + G_{i+1/2} on the diagonal and -G_{i+1/2} beside it: the Gauss-Newton Hessian up to order 1/T^2. A few
+    samples of the metric along the path suffice for a preconditioner; between them it is interpolated.
+
+    Args:
+        manifold: Gives the metric tensor, at `samples` points a path.
+        path: Nodes, (P, T + 1, d).
+        samples: Number of points along the path.
+        damping: Share of the mean diagonal entry of G that is added to its diagonal.
+    """
+    T, d = path.shape[1] - 1, path.shape[2]
+    at = (torch.arange(samples, dtype=path.dtype, device=path.device) + 0.5) * T / samples
+    node = at.long().clamp(max=T - 1)
+    points = torch.lerp(path[:, node], path[:, node + 1], (at - node)[:, None])
     with torch.no_grad():
-        G = manifold.metric_tensor((path[..., 1:, :] + path[..., :-1, :]) / 2)
-        diagonal, beside = T * (G[..., :-1, :, :] + G[..., 1:, :, :]), -T * G[..., 1:-1, :, :]
-        step = _solve_block_tridiagonal(diagonal, beside, g)
-        decrement = (g * step).sum((-2, -1))
-        change = path.diff(dim=-2)[..., None]
-        # A decoder that jumps between nodes where it is flat has no use for a metric: certify nothing.
-        seen = T / 2 * (change.mT @ G @ change).sum((-3, -2, -1)) > energy / 10
-        decrement = torch.where(seen, decrement, torch.nan)
-    return torch.where(energy > 0, decrement / (2 * energy), torch.zeros_like(energy))
+        G = manifold.metric_tensor(points)
+    mean = G.diagonal(dim1=-2, dim2=-1).mean((-2, -1))[:, None, None, None]
+    G = G + damping * mean * torch.eye(d, dtype=path.dtype, device=path.device)
+    middle = torch.arange(T, dtype=path.dtype, device=path.device) + 0.5
+    position = (middle * samples / T - 0.5).clamp(0, samples - 1)
+    before = position.long().clamp(max=max(samples - 2, 0))
+    after = (before + 1).clamp(max=samples - 1)
+    G = torch.lerp(G[:, before], G[:, after], (position - before)[:, None, None])
+    return BlockTridiagonal(G[:, :-1] + G[:, 1:], -G[:, 1:-1])
+
+
+def constant(path: Float[Tensor, "*batch nodes d"]) -> Bool[Tensor, "*batch"]:
+    """Which paths stay where they are."""
+    return (path == path[..., :1, :]).flatten(-2).all(-1)
+
+
+def jumps(manifold: Manifold, path: Float[Tensor, "*batch nodes d"]) -> Bool[Tensor, "*batch"]:
+    """Which paths get most of their energy from jumps of the decoder, which no derivative sees.
+
+    There the metric at the midpoints accounts for less than a tenth of the energy, and nothing that is built on
+    derivatives can be certified.
+    """
+    with torch.no_grad():
+        seen = manifold.squared_norm((path[..., 1:, :] + path[..., :-1, :]) / 2, path.diff(dim=-2)).sum(-1)
+        return ~(seen >= manifold.squared_chords(path).sum(-1) / 10)
 
 
 def decoder_residual(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
-    """Largest tangential acceleration over the speed, at the interior nodes; zero on a discrete geodesic.
+    """Largest tangential acceleration of the spline through the nodes over its speed, halfway between the nodes.
 
-    max_i |P_i a_i| / L with a_i = T^2 (x_{i+1} - 2 x_i + x_{i-1}), P_i the projection onto the tangent space and
-    L = sqrt(2 E) the speed. Since J_i^T a_i = -T dE/dz_i this is T sqrt(g_i^T G_i^{-1} g_i) / L, and needs
-    the metric alone.
+    max_i |P a_i| / |x'_i|,   |P a|^2 = u^T G^{-1} u   with u = J^T a = G (c'' + Gamma(c', c'))
+
+    a is the acceleration of x(c(t)), c the not-a-knot spline, and P the projection onto the tangent space: zero along
+    a geodesic. At the nodes of a converged path it vanishes however coarse the path is; between them it is of order
+    1/T^2, and tells whether T was enough.
 
     Args:
-        manifold: Gives the energy and the metric tensor.
+        manifold: Gives the metric and the acceleration.
         path: Nodes, (*batch, T + 1, d), with T at least 2.
 
     Returns:
-        The residuals, (*batch,), per unit of the curve's time [0, 1]. Zero for a path without energy.
+        The residuals, (*batch,), per unit of the curve's time [0, 1]. Zero for a constant path. Above 64 latent
+        coordinates a lower bound, see `tangential_acceleration`.
 
     Raises:
         InputError: The path has no interior node.
@@ -208,39 +301,51 @@ def decoder_residual(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"
     Example:
         >>> import torch, geodesic
         >>> plane = geodesic.PullbackManifold(lambda z: z)
-        >>> geodesic.decoder_residual(plane, geodesic.straight_path(torch.zeros(2), torch.ones(2)))
-        tensor(0.)
+        >>> geodesic.decoder_residual(plane, geodesic.straight_path(torch.zeros(2), torch.ones(2))) < 1e-3
+        tensor(True)
     """
-    energy, g = energy_and_gradient(manifold, path)
-    T = path.shape[-2] - 1
+    _require_path(path, interior=True)
+    return tangential_acceleration(manifold, path.detach()).amax(-1)
+
+
+def tangential_acceleration(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch T"]:
+    """|P a| / |x'| halfway between the nodes, as in `decoder_residual`.
+
+    Up to 64 latent coordinates with the metric tensor; above, by at most 20 steps of conjugate gradients on G, whose
+    value only grows towards the true one.
+    """
+    middle, velocity, acceleration = spline_at_midpoints(path)
     with torch.no_grad():
-        G = manifold.metric_tensor(path[..., 1:-1, :])
-        acceleration = T * (g * torch.cholesky_solve(g[..., None], _cholesky(G))[..., 0]).sum(-1).sqrt()
-        residual = acceleration.amax(-1) / (2 * energy).sqrt()
-    return torch.where(energy > 0, residual, torch.zeros_like(energy))
+        speed = manifold.squared_norm(middle, velocity).sqrt()
+        u = manifold.lowered_acceleration(middle, velocity, acceleration)
+        if path.shape[-1] <= _EXPLICIT:
+            L = _cholesky(manifold.metric_tensor(middle))
+            square = (u * torch.cholesky_solve(u[..., None], L)[..., 0]).sum(-1)
+        else:
+            square = _inverse_norm(manifold, middle, u)
+        # A curve that stands still, and one whose parts are lost in rounding, has no acceleration to speak of.
+        residual = square.clamp_min(0).sqrt() / speed
+    return torch.where(constant(path)[..., None], 0, residual)
 
 
-def _solve_block_tridiagonal(
-    diagonal: Float[Tensor, "*batch n d d"],
-    upper: Float[Tensor, "*batch n-1 d d"],
-    right: Float[Tensor, "*batch n d"],
-) -> Float[Tensor, "*batch n d"]:
-    """Solve S y = right for symmetric positive definite S: blocks (*batch, n, d, d), (*batch, n - 1, d, d)."""
-    n = diagonal.shape[-3]
-    factors, partial = [], []
-    block, rest = diagonal[..., 0, :, :], right[..., 0, :, None]
-    for i in range(n):
-        factors.append(_cholesky(block))
-        partial.append(rest)
-        if i + 1 < n:
-            U = upper[..., i, :, :]
-            coupled = torch.cholesky_solve(torch.cat([U, rest], dim=-1), factors[i])
-            block = diagonal[..., i + 1, :, :] - U.mT @ coupled[..., :-1]
-            rest = right[..., i + 1, :, None] - U.mT @ coupled[..., -1:]
-    y = [torch.cholesky_solve(partial[-1], factors[-1])]
-    for i in reversed(range(n - 1)):
-        y.append(torch.cholesky_solve(partial[i] - upper[..., i, :, :] @ y[-1], factors[i]))
-    return torch.stack(y[::-1], dim=-3)[..., 0]
+def _inverse_norm(manifold: Manifold, z: Tensor, u: Tensor, steps: int = 20) -> Tensor:
+    """u^T G(z)^{-1} u from below, by conjugate gradients; G v is half the slope of v^T G v."""
+    r, p = u, u
+    rr = (r * r).sum(-1)
+    value = torch.zeros_like(rr)
+    for _ in range(steps):
+        with torch.enable_grad():
+            v = p.detach().requires_grad_()
+            (twice,) = torch.autograd.grad(manifold.squared_norm(z, v).sum(), v)
+        Gp = twice / 2
+        curvature = (p * Gp).sum(-1)
+        alpha = torch.where(curvature > 0, rr / curvature, 0)
+        value = value + alpha * rr
+        r = r - alpha[..., None] * Gp
+        new = (r * r).sum(-1)
+        p = r + torch.where(rr > 0, new / rr, 0)[..., None] * p
+        rr = new
+    return value
 
 
 def _cholesky(G: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch d d"]:

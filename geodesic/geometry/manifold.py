@@ -7,27 +7,51 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from geodesic.autodiff import jacobian, jvp
+from geodesic.autodiff import expand, jacobian, jvp, vjp
 from geodesic.errors import DecoderError, InputError
+from geodesic.geometry.block_tridiagonal import BlockTridiagonal
 from geodesic.geometry.outputs import Euclidean, OutputGeometry
 
-__all__ = ["EmbeddedManifold", "Manifold", "MetricManifold", "PullbackManifold"]
+__all__ = ["ChordManifold", "EmbeddedManifold", "Expansion", "Manifold", "MetricManifold", "PullbackManifold"]
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """Half the sum of squared chords of paths, (*batch, T + 1, d), to second order in the interior nodes.
+
+    Attributes:
+        squared_chords: (*batch, T).
+        gradient: (*batch, T - 1, d).
+        hessian: Exact, of T - 1 blocks.
+        convexified: The Hessian of some rows of a batch of one axis, with its sources of negative curvature
+            multiplied by a share in [0, 1]: exact at 1, positive semidefinite at 0.
+    """
+
+    squared_chords: Float[Tensor, "*batch T"]
+    gradient: Float[Tensor, "*batch interior d"]
+    hessian: BlockTridiagonal
+    convexified: Callable[[Tensor, float], BlockTridiagonal]
 
 
 class Manifold(ABC):
     """Latent space with a Riemannian metric G(z).
 
     Two primitives suffice to find geodesics: the metric tensor, and the squared chords between the
-    neighbours of a path. The squared norm of a vector and the gradient of the chords have methods of their own
-    because they are often far cheaper than what the primitives would cost. Solvers, energies and lengths use
-    nothing else.
+    neighbours of a path. The other quantities follow from them, see `ChordManifold`; they have methods of their own
+    because there are often far cheaper ways to them. Solvers, energies and lengths use nothing else.
+
+    Points are rows of d numbers here. `latent_shape`, where it is not None, is the shape in which a decoder wants
+    them and in which `solve` takes and returns them.
     """
+
+    latent_shape: tuple[int, ...] | None = None
 
     @abstractmethod
     def metric_tensor(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
@@ -42,13 +66,126 @@ class Manifold(ABC):
         """Squared distance between neighbours, (*batch, T), along paths, (*batch, T + 1, d)."""
 
     @abstractmethod
-    def chords_and_gradient(
+    def chords_and_pullback(
         self, path: Float[Tensor, "*batch nodes d"]
-    ) -> tuple[Float[Tensor, "*batch nodes-1"], Float[Tensor, "*batch nodes-2 d"]]:
-        """The squared chords, and the gradient of half their sum in the interior nodes; both without history."""
+    ) -> tuple[Float[Tensor, "*batch nodes-1"], Callable[[], Tensor]]:
+        """The squared chords, and a function that returns the gradient of half their sum in the interior nodes.
+
+        Both without history. The gradient costs one backward pass, when it is asked for and once at most.
+        """
+
+    @abstractmethod
+    def expansion(self, path: Float[Tensor, "paths nodes d"]) -> Expansion:
+        """Half the sum of squared chords of each path to second order, for paths (P, T + 1, d)."""
+
+    @abstractmethod
+    def lowered_acceleration(
+        self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"], w: Float[Tensor, "*batch d"]
+    ) -> Float[Tensor, "*batch d"]:
+        """G (w + Gamma(v, v)): the covariant acceleration of a curve, lowered; zero along a geodesic.
+
+        Args:
+            z: Points of the curve, (*batch, d).
+            v: Its velocities there, (*batch, d).
+            w: Its second derivatives in latent coordinates, (*batch, d).
+        """
+
+    @abstractmethod
+    def lower_bound(self, start: Float[Tensor, "*batch d"], end: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
+        """A number that the distance is never below, (*batch,)."""
+
+    @final
+    def gradient_and_product(
+        self, path: Float[Tensor, "*batch nodes d"]
+    ) -> tuple[Float[Tensor, "*batch nodes-1"], Tensor, Callable[[Tensor], Tensor]]:
+        """Squared chords; gradient of half their sum in the interior nodes; its derivative along a direction.
+
+        The last is the product of the Hessian with directions (*batch, T - 1, d), by differentiating the gradient
+        once more: two passes each, whatever d is.
+        """
+        with torch.inference_mode(False), torch.enable_grad():
+            nodes = (path.clone() if path.is_inference() else path.detach()).requires_grad_()
+            chords = self.squared_chords(nodes)
+            (gradient,) = torch.autograd.grad(chords.sum() / 2, nodes, create_graph=True)
+
+        def product(direction: Tensor) -> Tensor:
+            padded = torch.nn.functional.pad(direction, (0, 0, 1, 1))
+            (image,) = torch.autograd.grad(gradient, nodes, padded, retain_graph=True)
+            return image[..., 1:-1, :]
+
+        return chords.detach(), gradient.detach()[..., 1:-1, :], product
 
 
-class MetricManifold(Manifold):
+class ChordManifold(Manifold):
+    """A manifold given by its metric tensor and its squared chords, both differentiable by autograd.
+
+    Everything else follows from the two. They must treat rows and paths apart.
+    """
+
+    @final
+    def squared_norm(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
+        return _quadratic_form(self.metric_tensor(z), v)
+
+    @final
+    def chords_and_pullback(
+        self, path: Float[Tensor, "*batch nodes d"]
+    ) -> tuple[Float[Tensor, "*batch nodes-1"], Callable[[], Tensor]]:
+        with torch.inference_mode(False), torch.enable_grad():
+            nodes = (path.clone() if path.is_inference() else path.detach()).requires_grad_()
+            chords = self.squared_chords(nodes)
+        return chords.detach(), lambda: torch.autograd.grad(chords.sum() / 2, nodes)[0][..., 1:-1, :]
+
+    @final
+    def expansion(self, path: Float[Tensor, "paths nodes d"]) -> Expansion:
+        P, T, d = path.shape[0], path.shape[1] - 1, path.shape[2]
+        ends = torch.cat([path[:, :-1], path[:, 1:]], dim=-1).reshape(-1, 2 * d)
+
+        def half_chord(ends: Tensor) -> Tensor:
+            return self.squared_chords(ends.reshape(-1, 2, d)) / 2
+
+        with torch.no_grad():
+            half, slope, hessian = expand(half_chord, ends, torch.ones_like)
+        slope, hessian = slope.reshape(P, T, 2 * d), hessian.reshape(P, T, 2 * d, 2 * d)
+        hessian = (hessian + hessian.mT) / 2
+
+        def convexified(rows: Tensor, share: float) -> BlockTridiagonal:
+            return _assembled(_convex(hessian[rows], share))
+
+        gradient = slope[:, :-1, d:] + slope[:, 1:, :d]
+        return Expansion(2 * half.reshape(P, T), gradient, _assembled(hessian), convexified)
+
+    @final
+    def lowered_acceleration(
+        self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"], w: Float[Tensor, "*batch d"]
+    ) -> Float[Tensor, "*batch d"]:
+        # Euler and Lagrange's form: d/dt (G v) - 1/2 d/dz (v^T G v).
+        d, rows = z.shape[-1], z.reshape(-1, z.shape[-1])
+        v_rows = v.reshape(-1, d)
+        G = self.metric_tensor(rows)
+        change = jvp(self.metric_tensor, rows, v_rows)
+        slope = vjp(lambda z: _quadratic_form(self.metric_tensor(z), v_rows), rows, rows.new_ones(len(rows)))
+        lowered = (G @ w.reshape(-1, d, 1) + change @ v_rows[..., None])[..., 0] - slope / 2
+        return lowered.detach().reshape(z.shape)
+
+    @final
+    def lower_bound(self, start: Float[Tensor, "*batch d"], end: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
+        return start.new_zeros(start.shape[:-1])  # without an embedding there are no straight chords to compare with
+
+
+def _assembled(segments: Float[Tensor, "paths T pair pair"]) -> BlockTridiagonal:
+    """The Hessian in the interior nodes, from the Hessians of the segments in both of their ends."""
+    d = segments.shape[-1] // 2
+    diagonal = segments[:, :-1, d:, d:] + segments[:, 1:, :d, :d]
+    return BlockTridiagonal(diagonal, segments[:, 1:-1, :d, d:])
+
+
+def _convex(matrix: Float[Tensor, "*batch d d"], share: float) -> Float[Tensor, "*batch d d"]:
+    """Symmetric matrices with their negative eigenvalues multiplied by the share."""
+    values, vectors = torch.linalg.eigh(matrix)
+    return (vectors * torch.where(values < 0, share * values, values)[..., None, :]) @ vectors.mT
+
+
+class MetricManifold(ChordManifold):
     """A manifold given by its metric tensor alone: what has no embedding at hand, or none at all.
 
     squared chord = u^T G((z_i + z_{i+1}) / 2) u,   u = z_{i+1} - z_i
@@ -65,29 +202,15 @@ class MetricManifold(Manifold):
     """
 
     @final
-    def squared_norm(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
-        return _quadratic_form(self.metric_tensor(z), v)
-
-    @final
     def squared_chords(self, path: Float[Tensor, "*batch nodes d"]) -> Float[Tensor, "*batch nodes-1"]:
-        return _quadratic_form(self.metric_tensor(_midpoints(path)), path.diff(dim=-2))
-
-    @final
-    def chords_and_gradient(
-        self, path: Float[Tensor, "*batch nodes d"]
-    ) -> tuple[Float[Tensor, "*batch nodes-1"], Float[Tensor, "*batch nodes-2 d"]]:
-        with torch.inference_mode(False), torch.enable_grad():
-            nodes = (path.clone() if path.is_inference() else path.detach()).requires_grad_()
-            G = self.metric_tensor(_midpoints(nodes))
-            # A constant metric has no derivative; one that merely hides it would give a gradient without dG/dz.
-            if not G.requires_grad and not torch.equal(G, G[..., :1, :, :].expand_as(G)):
-                raise InputError(
-                    "manifold: its metric_tensor changes with z, but not as far as autograd can see; look for "
-                    "no_grad or detach"
-                )
-            chords = _quadratic_form(G, nodes.diff(dim=-2))
-            (gradient,) = torch.autograd.grad(chords.sum() / 2, nodes)
-        return chords.detach(), gradient[..., 1:-1, :]
+        G = self.metric_tensor(_midpoints(path))
+        # A constant metric has no derivative; one that merely hides it would give a gradient without dG/dz.
+        if path.requires_grad and not G.requires_grad and not torch.equal(G, G[..., :1, :, :].expand_as(G)):
+            raise InputError(
+                "manifold: its metric_tensor changes with z, but not as far as autograd can see; look for "
+                "no_grad or detach"
+            )
+        return _quadratic_form(G, path.diff(dim=-2))
 
 
 def _midpoints(path: Float[Tensor, "*batch nodes d"]) -> Float[Tensor, "*batch nodes-1 d"]:
@@ -125,9 +248,9 @@ class EmbeddedManifold(Manifold):
         return x.diff(dim=-2).square().sum(-1)
 
     @final
-    def chords_and_gradient(
+    def chords_and_pullback(
         self, path: Float[Tensor, "*batch nodes d"]
-    ) -> tuple[Float[Tensor, "*batch nodes-1"], Float[Tensor, "*batch nodes-2 d"]]:
+    ) -> tuple[Float[Tensor, "*batch nodes-1"], Callable[[], Tensor]]:
         time = path.dim() - 2
         with torch.inference_mode(False), torch.enable_grad():
             nodes = (path.clone() if path.is_inference() else path.detach()).requires_grad_()
@@ -138,14 +261,59 @@ class EmbeddedManifold(Manifold):
                 "rounding, or a constant"
             )
         step = x.detach().diff(dim=time)
-        # The cotangent of x_i is minus its second difference. The ends are fixed: nothing is asked of them.
-        cotangent = torch.zeros_like(x)
-        interior = step.shape[time] - 1
-        torch.sub(
-            step.narrow(time, 0, interior), step.narrow(time, 1, interior), out=cotangent.narrow(time, 1, interior)
+
+        def pull() -> Tensor:
+            # The cotangent of x_i is minus its second difference. The ends are fixed: nothing is asked of them.
+            cotangent = torch.zeros_like(x)
+            interior = step.shape[time] - 1
+            torch.sub(
+                step.narrow(time, 0, interior), step.narrow(time, 1, interior), out=cotangent.narrow(time, 1, interior)
+            )
+            return torch.autograd.grad(x, nodes, cotangent)[0][..., 1:-1, :]
+
+        return step.flatten(time + 1).square().sum(-1), pull
+
+    @final
+    def expansion(self, path: Float[Tensor, "paths nodes d"]) -> Expansion:
+        # The Hessian of 1/2 sum |x_{i+1} - x_i|^2 has blocks 2 J_i^T J_i + Hess <r_i, x(z_i)> on the diagonal, with
+        # r_i = 2 x_i - x_{i-1} - x_{i+1} held fixed, and -J_i^T J_{i+1} beside it.
+        P, n, d = path.shape
+
+        def second_difference(x: Tensor) -> Tensor:
+            step = x.reshape(P, n, -1).diff(dim=1)
+            return torch.nn.functional.pad(step[:, :-1] - step[:, 1:], (0, 0, 1, 1)).reshape(x.shape)
+
+        with torch.no_grad():
+            x, J, bending = expand(self.embed, path.reshape(-1, d), second_difference)
+        step = x.reshape(P, n, -1).diff(dim=1)
+        J = J.reshape(P, n, -1, d)[:, 1:-1]
+        bending = bending.reshape(P, n, d, d)[:, 1:-1]
+        bending = (bending + bending.mT) / 2
+        metric, upper = J.mT @ J, -J[:, :-1].mT @ J[:, 1:]
+        gradient = ((step[:, :-1] - step[:, 1:])[..., None, :] @ J)[..., 0, :]
+
+        def convexified(rows: Tensor, share: float) -> BlockTridiagonal:
+            return BlockTridiagonal(2 * metric[rows] + _convex(bending[rows], share), upper[rows])
+
+        hessian = BlockTridiagonal(2 * metric + bending, upper)
+        return Expansion(step.square().sum(-1), gradient, hessian, convexified)
+
+    @final
+    def lowered_acceleration(
+        self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"], w: Float[Tensor, "*batch d"]
+    ) -> Float[Tensor, "*batch d"]:
+        # J^T times the acceleration in the embedding space, x'' = J w + D^2 x (v, v).
+        d = z.shape[-1]
+        both = torch.cat([z, v], dim=-1).reshape(-1, 2 * d)
+        acceleration = jvp(
+            lambda both: jvp(self.embed, both[:, :d], both[:, d:]), both, torch.cat([v, w], -1).reshape(-1, 2 * d)
         )
-        (gradient,) = torch.autograd.grad(x, nodes, cotangent)
-        return step.flatten(time + 1).square().sum(-1), gradient[..., 1:-1, :]
+        return vjp(self.embed, z.reshape(-1, d), acceleration.detach()).detach().reshape(z.shape)
+
+    @final
+    def lower_bound(self, start: Float[Tensor, "*batch d"], end: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
+        """|x(start) - x(end)|: straight through the surrounding space."""
+        return self.squared_chords(torch.stack([start, end], dim=-2))[..., 0].sqrt()
 
     @final
     def jacobian(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch D d"]:
@@ -169,10 +337,14 @@ class PullbackManifold(EmbeddedManifold):
     Args:
         decoder: Row-wise function g, (N, d) to (N, ...). A module should be in evaluation mode.
         outputs: Geometry phi of the decoder's outputs; Euclidean distance by default.
+        latent_shape: The shape of a latent point, where the decoder wants (N, *latent_shape) instead of (N, d):
+            (C, H, W) for the latent images of a diffusion autoencoder, say. `solve` then takes and returns points
+            of this shape.
 
     Raises:
         DecoderError: The decoder cannot be called, or is a module in training mode with layers that behave
             differently there.
+        InputError: `latent_shape` is no shape.
 
     Example:
         >>> import torch, geodesic
@@ -182,7 +354,12 @@ class PullbackManifold(EmbeddedManifold):
                 [0., 1.]])
     """
 
-    def __init__(self, decoder: Callable[[Tensor], Tensor], outputs: OutputGeometry | None = None) -> None:
+    def __init__(
+        self,
+        decoder: Callable[[Tensor], Tensor],
+        outputs: OutputGeometry | None = None,
+        latent_shape: tuple[int, ...] | None = None,
+    ) -> None:
         if not callable(decoder):
             raise DecoderError(f"decoder: expected a function from (N, d) to (N, ...), got {type(decoder).__name__}")
         _require_evaluation_mode(decoder)
@@ -190,12 +367,15 @@ class PullbackManifold(EmbeddedManifold):
             raise DecoderError(
                 f"outputs: expected an output geometry such as Euclidean(mean=...), got {type(outputs).__name__}"
             )
+        if latent_shape is not None and not (latent_shape and all(type(n) is int and n > 0 for n in latent_shape)):
+            raise InputError(f"latent_shape: expected positive integers such as (4, 8, 8), got {latent_shape!r}")
         self.decoder = decoder
+        self.latent_shape = latent_shape
         self.outputs = Euclidean() if outputs is None else outputs
 
     def embed(self, z: Tensor) -> Tensor:
         rows = z.reshape(-1, z.shape[-1]).clone()  # a decoder may begin with an operation in place
-        parameters = self.decoder(rows)
+        parameters = self.decoder(rows if self.latent_shape is None else rows.reshape(-1, *self.latent_shape))
         if not isinstance(parameters, Tensor):
             raise DecoderError(f"decoder: expected a tensor of shape (N, ...), got {type(parameters).__name__}")
         x = self.outputs.embed(parameters)

@@ -13,9 +13,9 @@ from torch import Tensor
 from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
 
-__all__ = ["path_length", "straight_path"]
+__all__ = ["constant_speed", "path_length", "refine_path", "straight_path"]
 
-_GAUSS_POINTS = 4  # per segment: quadrature of order 8, well under the spline's own error
+_GAUSS_POINTS = 3  # per segment: quadrature of order 6, under the spline's own error of order 4
 
 
 def straight_path(start: Tensor, end: Tensor, segments: int = 32) -> Float[Tensor, "*batch nodes d"]:
@@ -52,6 +52,82 @@ def straight_path(start: Tensor, end: Tensor, segments: int = 32) -> Float[Tenso
     return torch.lerp(start[..., None, :], end[..., None, :], t)
 
 
+def refine_path(path: Tensor, segments: int) -> Float[Tensor, "*batch nodes d"]:
+    """The same curve with another number of segments: the not-a-knot cubic spline through the nodes, resampled.
+
+    Args:
+        path: Nodes, (*batch, T + 1, d), with T at least 2.
+        segments: The new number of segments, at least 1.
+
+    Returns:
+        The new nodes, (*batch, segments + 1, d); the ends are kept bit for bit.
+
+    Raises:
+        InputError: The path has fewer than 3 nodes, or `segments` is below 1.
+
+    Example:
+        >>> import torch, geodesic
+        >>> t = torch.linspace(0, 1, 5)[:, None]
+        >>> geodesic.refine_path(t**3, 2)
+        tensor([[0.0000],
+                [0.1250],
+                [1.0000]])
+    """
+    _require_spline(path)
+    if isinstance(segments, bool) or not isinstance(segments, int) or segments < 1:
+        raise InputError(f"segments: expected an integer of at least 1, got {segments!r}")
+    matrix = torch.as_tensor(spline_matrices(path.shape[-2] - 1, segments)[0], dtype=path.dtype, device=path.device)
+    refined = matrix @ path
+    return torch.cat([path[..., :1, :], refined[..., 1:-1, :], path[..., -1:, :]], dim=-2)
+
+
+def constant_speed(manifold: Manifold, path: Tensor, segments: int | None = None) -> Float[Tensor, "*batch nodes d"]:
+    """Nodes moved along the path's own polygon until its chords are about equally long.
+
+    The curve stays, its energy falls: of all parametrisations of a curve that of constant speed has the least.
+    Lengths between the nodes are interpolated linearly, so chords become equal only up to the change of the
+    speed within a segment.
+
+    Args:
+        manifold: Whose chords to make equal.
+        path: Nodes, (*batch, T + 1, d).
+        segments: The number of segments of the result; T by default.
+
+    Returns:
+        The new nodes, (*batch, segments + 1, d); the ends are kept bit for bit. A path without length keeps its
+        own parametrisation.
+
+    Raises:
+        InputError: The path has no segment.
+
+    Example:
+        >>> import torch, geodesic
+        >>> plane = geodesic.PullbackManifold(lambda z: z)
+        >>> geodesic.constant_speed(plane, torch.tensor([[0.0], [1.0], [4.0]]))
+        tensor([[0.],
+                [2.],
+                [4.]])
+    """
+    if path.dim() < 2 or path.shape[-2] < 2:
+        raise InputError(f"path: expected nodes of shape (*batch, T + 1, d) with T >= 1, got {tuple(path.shape)}")
+    d, T = path.shape[-1], path.shape[-2] - 1
+    with torch.no_grad():
+        chords = manifold.squared_chords(path).clamp_min(0).sqrt()
+    chords = torch.where(chords.sum(-1, keepdim=True) > 0, chords, torch.ones_like(chords))
+    arc = torch.nn.functional.pad(chords.cumsum(-1), (1, 0))
+    share = (arc / arc[..., -1:]).contiguous()
+    t = torch.linspace(0, 1, (segments or T) + 1, dtype=path.dtype, device=path.device)
+    right = torch.searchsorted(share, t.expand(*share.shape[:-1], -1).contiguous(), right=True).clamp(1, T)
+    before, after = share.gather(-1, right - 1), share.gather(-1, right)
+    weight = ((t - before) / (after - before).clamp_min(torch.finfo(path.dtype).tiny)).clamp(0, 1)
+
+    def nodes(i: Tensor) -> Tensor:
+        return path.gather(-2, i[..., None].expand(*i.shape, d))
+
+    moved = torch.lerp(nodes(right - 1), nodes(right), weight[..., None])
+    return torch.cat([path[..., :1, :], moved[..., 1:-1, :], path[..., -1:, :]], dim=-2)
+
+
 def path_length(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
     """Riemannian length of the cubic spline c through the nodes, by Gauss-Legendre quadrature.
 
@@ -74,23 +150,59 @@ def path_length(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
     Example:
         >>> import torch, geodesic
         >>> plane = geodesic.PullbackManifold(lambda z: z)
-        >>> geodesic.path_length(plane, geodesic.straight_path(torch.zeros(2), torch.tensor([3.0, 4.0])))
-        tensor(5.)
+        >>> path = geodesic.straight_path(torch.zeros(2), torch.tensor([3.0, 4.0]))
+        >>> print(f"{float(geodesic.path_length(plane, path)):.4f}")
+        5.0000
     """
-    if path.dim() < 2 or path.shape[-2] < 3:
-        raise InputError(f"path: expected nodes of shape (*batch, T + 1, d) with T >= 2, got {tuple(path.shape)}")
+    speed, weights = spline_speed(manifold, path)
+    return speed @ weights
+
+
+def spline_speed(manifold: Manifold, path: Tensor) -> tuple[Float[Tensor, "*batch Q"], Float[Tensor, " Q"]]:
+    """The speed |c'| of the spline through the nodes at Gauss-Legendre points, and the weights, which sum to 1."""
+    _require_spline(path)
     T = path.shape[-2] - 1
     position, velocity, weights = (
         torch.as_tensor(a, dtype=path.dtype, device=path.device) for a in _spline_quadrature(T)
     )
-    c, c_dot = position @ path, velocity @ path
-    return manifold.squared_norm(c, c_dot).sqrt() @ weights
+    return manifold.squared_norm(position @ path, velocity @ path).sqrt(), weights
+
+
+def spline_at_midpoints(path: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The spline through the nodes, its velocity and its second derivative halfway between them, (*batch, T, d)."""
+    _require_spline(path)
+    matrices = (torch.as_tensor(a, dtype=path.dtype, device=path.device) for a in _spline_middle(path.shape[-2] - 1))
+    c, velocity, acceleration = (matrix @ path for matrix in matrices)
+    return c, velocity, acceleration
+
+
+def _require_spline(path: Tensor) -> None:
+    if path.dim() < 2 or path.shape[-2] < 3:
+        raise InputError(f"path: expected nodes of shape (*batch, T + 1, d) with T >= 2, got {tuple(path.shape)}")
+
+
+def _spline(T: int) -> CubicSpline:
+    """The spline is linear in its nodes: the one through the unit vectors gives its matrices."""
+    return CubicSpline(np.linspace(0, 1, T + 1), np.eye(T + 1), bc_type="not-a-knot")
+
+
+@lru_cache(maxsize=64)
+def spline_matrices(T: int, segments: int) -> tuple[np.ndarray, np.ndarray]:
+    """Matrices (segments + 1, T + 1) from T + 1 nodes to the spline, and to its derivative, at equal steps."""
+    spline, t = _spline(T), np.linspace(0, 1, segments + 1)
+    return spline(t), spline(t, 1)
+
+
+@lru_cache(maxsize=64)
+def _spline_middle(T: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    spline, t = _spline(T), (np.arange(T) + 0.5) / T
+    return spline(t), spline(t, 1), spline(t, 2)
 
 
 @lru_cache(maxsize=64)
 def _spline_quadrature(T: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The spline is linear in its nodes: matrices (Q, T + 1) from nodes to c and c' at Q points; weights (Q,)."""
+    """Matrices (Q, T + 1) from nodes to c and c' at Q points, and the weights, (Q,)."""
     points, weights = np.polynomial.legendre.leggauss(_GAUSS_POINTS)
     t = ((np.arange(T)[:, None] + (points + 1) / 2) / T).ravel()
-    spline = CubicSpline(np.linspace(0, 1, T + 1), np.eye(T + 1), bc_type="not-a-knot")
+    spline = _spline(T)
     return spline(t), spline(t, 1), np.tile(weights / 2 / T, T)

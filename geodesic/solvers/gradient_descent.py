@@ -14,8 +14,10 @@ from torch import Tensor
 from geodesic.errors import InputError
 from geodesic.geometry.energy import encoder_direction, energy_and_gradient, path_energy
 from geodesic.geometry.manifold import EmbeddedManifold, Manifold, _require_evaluation_mode
+from geodesic.solvers.krylov import certify
+from geodesic.solvers.preconditioner import inverse_laplacian
 from geodesic.solvers.solution import Status
-from geodesic.solvers.solver import Solver
+from geodesic.solvers.solver import Certificate, Solver, inner, moved
 
 __all__ = ["GradientDescent"]
 
@@ -25,9 +27,10 @@ _MAX_GROWTH = 10.0
 
 
 class _State(NamedTuple):
-    path: Float[Tensor, "P T+1 d"]
+    path: Float[Tensor, "P nodes d"]
     energy: Float[Tensor, " P"]
-    gradient: Float[Tensor, "P T-1 d"]
+    excess: Float[Tensor, " P"]  # no estimate: zero
+    gradient: Float[Tensor, "P interior d"]
     alpha: Float[Tensor, " P"]  # the step to try next
     status: Int[Tensor, " P"]
 
@@ -81,7 +84,7 @@ class GradientDescent(Solver[_State]):
     epsilon: float | None = None
     jvp_method: str = "forward"
 
-    check_every: ClassVar[int] = 10  # the test costs d metric products a node, many times a step
+    check_every: ClassVar[int] = 10  # a certificate costs many times as much as a step
 
     def __post_init__(self) -> None:
         if self.direction not in ("decoder", "encoder"):
@@ -104,7 +107,7 @@ class GradientDescent(Solver[_State]):
     def begin(self, manifold: Manifold, path: Tensor) -> _State:
         energy, gradient = energy_and_gradient(manifold, path)
         status = torch.zeros(len(path), dtype=torch.int64, device=path.device)
-        state = _State(path, energy, gradient, torch.ones_like(energy), status)
+        state = _State(path, energy, torch.zeros_like(energy), gradient, torch.ones_like(energy), status)
         if self.step_size is not None:
             return state._replace(alpha=torch.full_like(energy, self.step_size))
         return state._replace(alpha=self._cauchy_step(manifold, state))
@@ -116,7 +119,7 @@ class GradientDescent(Solver[_State]):
             obeyed = eta.square().sum((-2, -1)) <= self.epsilon
 
         if self.step_size is not None:
-            path = _moved(state.path, state.alpha, p)
+            path = moved(state.path, state.alpha[:, None, None] * p)
             failed = torch.zeros_like(obeyed)
         else:
             path, alpha, failed = self._backtrack(manifold, state, p)
@@ -128,14 +131,18 @@ class GradientDescent(Solver[_State]):
         status = torch.where(failed, Status.STALLED, status)
         status = torch.where(obeyed, Status.OWN_RULE, status)
         kept = (status == Status.RUNNING)[:, None, None]  # a pair that ends keeps its last good path
-        moved = _State(
+        new = _State(
             torch.where(kept, path, state.path),
             torch.where(kept[:, 0, 0], energy, state.energy),
+            state.excess,
             torch.where(kept, gradient, state.gradient),
             state.alpha,
             status,
         )
-        return moved._replace(alpha=self._next_step_size(state, moved, p))
+        return new._replace(alpha=self._next_step_size(state, new, p))
+
+    def certify(self, manifold: Manifold, state: _State) -> Certificate:
+        return certify(manifold, state.path)
 
     def _directions(self, manifold: Manifold, state: _State) -> tuple[Tensor, Tensor]:
         """eta, and p: eta preconditioned, if asked for."""
@@ -158,7 +165,7 @@ class GradientDescent(Solver[_State]):
         change = torch.nn.functional.pad(p, (0, 0, 1, 1)).diff(dim=1)
         with torch.no_grad():
             curvature = T * manifold.squared_norm(middle, change).sum(-1)
-        alpha = _inner(state.gradient, p) / curvature / size
+        alpha = inner(state.gradient, p) / curvature / size
         # A direction of ascent or without effect gets a step too, for backtracking to refuse.
         return torch.where((alpha > 0) & alpha.isfinite(), alpha, torch.ones_like(alpha))
 
@@ -167,10 +174,10 @@ class GradientDescent(Solver[_State]):
         path, alpha = state.path.clone(), state.alpha.clone()
         decrease = torch.zeros_like(alpha)  # that the slope at the first trial promises
         if self.direction == "decoder":
-            decrease = _inner(state.gradient, alpha[:, None, None] * p)
+            decrease = inner(state.gradient, alpha[:, None, None] * p)
         rows = torch.arange(len(path), device=path.device)
         for _ in range(_MAX_HALVINGS):
-            trial = _moved(state.path[rows], alpha[rows], p[rows])
+            trial = moved(state.path[rows], alpha[rows, None, None] * p[rows])
             with torch.no_grad():
                 energy = path_energy(manifold, trial)
             bound = state.energy[rows] - _SUFFICIENT_DECREASE * (alpha / state.alpha * decrease)[rows]
@@ -193,34 +200,6 @@ class GradientDescent(Solver[_State]):
         # Barzilai and Borwein's <s, M s> / <s, y> with s = -alpha p, M p = g and y the change of the gradient.
         y = new.gradient - old.gradient
         step = alpha[:, None, None] * p  # of the order of the path, whatever the scale of the outputs
-        proposal = -alpha * _inner(old.gradient, step) / _inner(y, step)
+        proposal = -alpha * inner(old.gradient, step) / inner(y, step)
         proposal = torch.where(proposal > 0, proposal, 2 * alpha)
         return torch.minimum(torch.maximum(proposal, alpha / _MAX_GROWTH), alpha * _MAX_GROWTH)
-
-
-def inverse_laplacian(eta: Float[Tensor, "*batch interior d"]) -> Float[Tensor, "*batch interior d"]:
-    """Solve T K p = eta along the nodes, K = tridiag(-1, 2, -1), with p = 0 at both ends.
-
-    Second differences are undone by summing twice; the straight line that is left over is fixed by the ends.
-
-    Args:
-        eta: Right-hand side at the interior nodes, (*batch, T - 1, d).
-
-    Returns:
-        The solution, (*batch, T - 1, d).
-    """
-    T = eta.shape[-2] + 1
-    slope = torch.nn.functional.pad(-eta.cumsum(-2) / T, (0, 0, 1, 0))
-    p = slope.cumsum(-2)  # p_1 ... p_T up to i times the unknown first slope
-    i = torch.arange(1, T + 1, dtype=eta.dtype, device=eta.device)[:, None]
-    return (p - i / T * p[..., -1:, :])[..., :-1, :]
-
-
-def _moved(path: Tensor, alpha: Tensor, p: Tensor) -> Tensor:
-    moved = path.clone()
-    moved[:, 1:-1] -= alpha[:, None, None] * p
-    return moved
-
-
-def _inner(a: Float[Tensor, "P n d"], b: Float[Tensor, "P n d"]) -> Float[Tensor, " P"]:
-    return (a * b).sum((-2, -1))

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import IntEnum
+from pathlib import Path
 
+import numpy as np
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from geodesic.errors import DataError, InputError
+from geodesic.files import read_npz, write_npz
+from geodesic.geometry.path import spline_matrices
 
 __all__ = ["GeodesicSolution", "Progress", "Status"]
 
@@ -17,7 +24,7 @@ class Status(IntEnum):
     Example:
         >>> import geodesic
         >>> print(geodesic.Status.MAX_STEPS.remedy)
-        the step limit came first: raise max_steps, raise tol, or use a preconditioned solver
+        the step limit came first: raise max_steps, raise tol, or use Newton
     """
 
     RUNNING = 0
@@ -26,6 +33,8 @@ class Status(IntEnum):
     STALLED = 3
     OWN_RULE = 4
     DIVERGED = 5
+    NOT_FINITE = 6
+    NOT_CONNECTED = 7
 
     @property
     def remedy(self) -> str:
@@ -36,14 +45,21 @@ class Status(IntEnum):
 _REMEDIES = {
     Status.RUNNING: "still running",
     Status.CONVERGED: "converged: the relative excess energy is at most tol",
-    Status.MAX_STEPS: "the step limit came first: raise max_steps, raise tol, or use a preconditioned solver",
+    Status.MAX_STEPS: "the step limit came first: raise max_steps, raise tol, or use Newton",
     Status.STALLED: (
-        "no step along the solver's direction lowers the energy: use the decoder direction if this was the "
-        "encoder's, float64 if this was float32"
+        "steps no longer lower the energy: use the decoder direction if this was the encoder's, float64 if this was "
+        "float32; a decoder with kinks (ReLU) can have its minimum on one, where no gradient vanishes"
     ),
     Status.OWN_RULE: (
         "the solver's own rule stopped it before the relative excess energy reached tol: lower epsilon, or "
         "use the decoder direction if this was the encoder's"
+    ),
+    Status.NOT_FINITE: (
+        "second derivatives or the metric are not finite along the path: check the decoder's weights, use an "
+        "activation with two derivatives, or GradientDescent, which needs one"
+    ),
+    Status.NOT_CONNECTED: (
+        'the neighbour graph does not connect the ends: give more points, raise neighbours, or use init="best"'
     ),
     Status.DIVERGED: "the fixed step left the region where the energy is finite: lower step_size or drop it",
 }
@@ -53,9 +69,12 @@ _REMEDIES = {
 class Progress:
     """What `solve` tells its callback after each step, for all pairs, in the order given.
 
+    Where a warm-up hands over to its solver, the same number of steps is told twice: before and after. With
+    `init="best"`, with `length_rtol`, and where memory allows only groups of pairs, steps begin anew.
+
     Attributes:
         step: Number of steps done; 0 before the first.
-        energy: Energies, (*batch,).
+        energy: Energies, (*batch,); NaN for pairs whose turn has not come.
         active: Which pairs are still being improved, (*batch,), boolean.
         converged: Which pairs have converged, (*batch,), boolean.
     """
@@ -68,50 +87,181 @@ class Progress:
 
 @dataclass(frozen=True)
 class GeodesicSolution:
-    """Geodesics between pairs of points. Leading axes are those of the endpoints.
+    """Geodesics between pairs of points, with a certificate for each. Leading axes are those of the endpoints.
+
+    Two words have a threshold each. *Converged*: the discrete path is at a stationary point of the energy, its relative
+    excess energy is at most `tol`. *Resolved*: T segments were enough, the estimated relative error of the length is
+    at most 1e-3. Neither says that no other path is shorter.
 
     Attributes:
         path: Nodes, (*batch, T + 1, d), equally spaced in time.
         energy: E = (T/2) sum |x_{i+1} - x_i|^2, (*batch,).
-        initial_energy: E of the straight line, (*batch,).
+        initial_energy: E of the straight line at equal latent steps, (*batch,).
         length: Riemannian length of the spline through the nodes, (*batch,).
         straight_length: Riemannian length of the straight line, (*batch,).
-        relative_excess_energy: Estimate of the part of E still to gain, (*batch,).
-        decoder_residual: Largest tangential acceleration at the nodes over the speed, (*batch,).
+        lower_bound: Distance of the ends through the surrounding space, no path is shorter, (*batch,).
+        relative_excess_energy: The Newton decrement over the energy, an estimate of the part of E still to gain,
+            (*batch,).
+        gradient_norm: |dE/dz|, (*batch,).
         converged: Whether the relative excess energy is at most `tol`, (*batch,), boolean.
+        minimum: Whether the Hessian of the energy is positive definite: a strict local minimum, (*batch,), boolean.
+            From more than 32 latent coordinates on: whether no direction of negative curvature was met.
+        resolved: Whether `length_error` is at most 1e-3, (*batch,), boolean.
+        length_error: Estimated relative error of the length as that of a geodesic, (*batch,): what the spline loses,
+            from the lengths through all and through every second node, and what the nodes lose, from the
+            decoder residual.
+        decoder_residual: Largest tangential acceleration over the speed, on the spline between the nodes, (*batch,).
+        speed_variation: Largest minus smallest speed along the spline, over the mean, (*batch,).
+        speed_allowance: What of it the discretisation explains, (*batch,): of order 1/T^2, the square of the largest
+            angle between neighbouring chords.
         status: Why the pair ended, a `Status` as integer, (*batch,).
         steps: Steps taken, (*batch,).
+        segments: Segments that the pair was solved with, (*batch,); its nodes are resampled where others took more.
+        arc: Share of the length up to each node, (*batch, T + 1).
         tol: The tolerance that `converged` refers to.
+        solver: Which solver was used, and why.
     """
 
-    path: Float[Tensor, "*batch nodes d"]
+    path: Float[Tensor, "*path"]
     energy: Float[Tensor, "*batch"]
     initial_energy: Float[Tensor, "*batch"]
     length: Float[Tensor, "*batch"]
     straight_length: Float[Tensor, "*batch"]
+    lower_bound: Float[Tensor, "*batch"]
     relative_excess_energy: Float[Tensor, "*batch"]
-    decoder_residual: Float[Tensor, "*batch"]
+    gradient_norm: Float[Tensor, "*batch"]
     converged: Bool[Tensor, "*batch"]
+    minimum: Bool[Tensor, "*batch"]
+    resolved: Bool[Tensor, "*batch"]
+    length_error: Float[Tensor, "*batch"]
+    decoder_residual: Float[Tensor, "*batch"]
+    speed_variation: Float[Tensor, "*batch"]
+    speed_allowance: Float[Tensor, "*batch"]
     status: Int[Tensor, "*batch"]
     steps: Int[Tensor, "*batch"]
+    segments: Int[Tensor, "*batch"]
+    arc: Float[Tensor, "*batch nodes"]
     tol: float
+    solver: str
+
+    @property
+    def ratio(self) -> Float[Tensor, "*batch"]:
+        """Geodesic over straight length, (*batch,); 1 between equal ends."""
+        return torch.where(self.straight_length > 0, self.length / self.straight_length, 1)
+
+    def __call__(self, t: Tensor | float) -> Tensor:
+        """The geodesic at times t in [0, 1], run through at constant speed: points, (*batch, *times, d).
+
+        Example:
+            >>> import torch, geodesic
+            >>> plane = geodesic.PullbackManifold(lambda z: z)
+            >>> solution = geodesic.solve(plane, torch.zeros(2), torch.tensor([1.0, 2.0]))
+            >>> solution(0.25)
+            tensor([0.2500, 0.5000])
+        """
+        return self._at(t, derivative=False)
+
+    def velocity(self, t: Tensor | float) -> Tensor:
+        """The derivative of the constant-speed curve in t, (*batch, *times, d): of Riemannian norm `length`.
+
+        Of second order in 1/T, where positions are better.
+        """
+        return self._at(t, derivative=True)
+
+    def _at(self, t: Tensor | float, derivative: bool) -> Tensor:
+        batch = self.arc.shape[:-1]
+        time = torch.as_tensor(t, dtype=self.path.dtype, device=self.path.device)
+        if not bool(((time >= 0) & (time <= 1)).all()):
+            raise InputError("t: expected times between 0 and 1")
+        T = self.arc.shape[-1] - 1
+        arc = self.arc.reshape(-1, T + 1)
+        path = self.path.reshape(len(arc), T + 1, -1)
+        times = time.reshape(-1).expand(len(arc), -1).contiguous()
+        # Spline parameter s as a function of the share of the arc: cubic Hermite, with the slopes 1 / (d arc / d s).
+        slope = 1 / (torch.as_tensor(spline_matrices(T, T)[1], dtype=arc.dtype, device=arc.device) @ arc[..., None])
+        slope = slope[..., 0]
+        i = (torch.searchsorted(arc, times, right=True) - 1).clamp(0, T - 1)
+        left, right = arc.gather(1, i), arc.gather(1, i + 1)
+        width = (right - left).clamp_min(torch.finfo(arc.dtype).tiny)
+        u = ((times - left) / width).clamp(0, 1)
+        m0, m1 = slope.gather(1, i) * width, slope.gather(1, i + 1) * width
+        rise = 1 / T
+        s = i / T + rise * u**2 * (3 - 2 * u) + m0 * u * (1 - u) ** 2 - m1 * u**2 * (1 - u)
+        values, slopes = self._spline(path, s.clamp(0, 1))
+        if derivative:
+            pace = 6 * rise * u * (1 - u) + m0 * (1 - u) * (1 - 3 * u) + m1 * u * (3 * u - 2)
+            values = slopes * (pace / width)[..., None]
+        return values.reshape(*batch, *time.shape, *self.path.shape[len(batch) + 1 :])
+
+    def _spline(self, path: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
+        """The not-a-knot spline and its derivative at parameters s, (P, K), from its values and slopes at the nodes."""
+        T = path.shape[1] - 1
+        slope = torch.as_tensor(spline_matrices(T, T)[1], dtype=path.dtype, device=path.device) @ path / T
+        i = (s * T).long().clamp(0, T - 1)
+        u = (s * T - i)[..., None]
+
+        def nodes(values: Tensor, i: Tensor) -> Tensor:
+            return values.gather(1, i[..., None].expand(*i.shape, values.shape[-1]))
+
+        z0, z1, m0, m1 = nodes(path, i), nodes(path, i + 1), nodes(slope, i), nodes(slope, i + 1)
+        value = z0 * (1 - u) ** 2 * (1 + 2 * u) + z1 * u**2 * (3 - 2 * u) + m0 * u * (1 - u) ** 2 - m1 * u**2 * (1 - u)
+        rate = 6 * (z1 - z0) * u * (1 - u) + m0 * (1 - u) * (1 - 3 * u) + m1 * u * (3 * u - 2)
+        return value, T * rate
+
+    def save(self, path: str | Path) -> None:
+        """Write all fields to an .npz file, which needs nothing but NumPy to read.
+
+        Example:
+            >>> import pathlib, tempfile, torch, geodesic
+            >>> plane = geodesic.PullbackManifold(lambda z: z)
+            >>> solution = geodesic.solve(plane, torch.zeros(2), torch.ones(2))
+            >>> file = pathlib.Path(tempfile.mkdtemp()) / "solution.npz"
+            >>> solution.save(file)
+            >>> bool(geodesic.GeodesicSolution.load(file).converged)
+            True
+        """
+        write_npz(Path(path), self.arrays())
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All fields as NumPy arrays by name."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: x.cpu().numpy() if isinstance(x, Tensor) else np.array(x) for name, x in values.items()}
+
+    @classmethod
+    def load(cls, path: str | Path) -> GeodesicSolution:
+        """Read what `save` wrote, onto the CPU.
+
+        Raises:
+            DataError: The file cannot be read or lacks a field.
+        """
+        arrays = read_npz(Path(path))
+        missing = {field.name for field in fields(cls)} - set(arrays)
+        if missing:
+            raise DataError(f"{path}: expected a saved solution; it lacks {', '.join(sorted(missing))}")
+        values = {field.name: torch.from_numpy(arrays[field.name]) for field in fields(cls) if "Tensor" in field.type}
+        return cls(**values, tol=float(arrays["tol"]), solver=str(arrays["solver"]))
 
     def summary(self) -> str:
-        """How many pairs converged, how much shorter they became, and what to do about the others.
+        """How many pairs converged and were resolved, how much shorter they became, and what to do about the others.
 
         Example:
             >>> import torch, geodesic
             >>> plane = geodesic.PullbackManifold(lambda z: z)
             >>> print(geodesic.solve(plane, torch.zeros(3, 2), torch.ones(3, 2)).summary())
-            3 of 3 pairs converged (tol 1e-06); median length 1.0000 of the straight line's
+            3 of 3 pairs converged (tol 1e-06), 3 resolved; median length 1.0000 of the straight line's
         """
         converged = self.converged.reshape(-1)
-        ratio = (self.length / self.straight_length).reshape(-1)
-        lines = [f"{int(converged.sum())} of {converged.numel()} pairs converged (tol {self.tol:g})"]
-        if (ratio := ratio[ratio.isfinite()]).numel():
-            lines[0] += f"; median length {float(ratio.median()):.4f} of the straight line's"
+        lines = [
+            f"{int(converged.sum())} of {converged.numel()} pairs converged (tol {self.tol:g}), "
+            f"{int(self.resolved.sum())} resolved; median length {float(self.ratio.reshape(-1).nanmedian()):.4f} of "
+            "the straight line's"
+        ]
         for status in Status:
             count = int((self.status == status).sum())
             if count and status is not Status.CONVERGED:
                 lines.append(f"{count} {status.name.lower()}: {status.remedy}")
+        if coarse := int((self.converged & ~self.resolved).sum()):
+            lines.append(f"{coarse} converged but not resolved: raise segments, or set length_rtol")
+        if saddles := int((self.converged & ~self.minimum).sum()):
+            lines.append(f'{saddles} converged to no strict minimum: other starts may end lower, try init="best"')
         return "\n".join(lines)

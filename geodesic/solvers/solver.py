@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
-from jaxtyping import Float, Int
+import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geodesic.geometry.manifold import Manifold
 
-__all__ = ["Solver", "SolverState"]
+__all__ = ["Certificate", "Solver", "SolverState"]
 
 
 @runtime_checkable
 class SolverState(Protocol):
-    """What a solver carries from step to step: a named tuple of tensors whose first axis counts pairs.
+    """What a solver carries from step to step: a named tuple of things whose first axis counts pairs.
 
-    The driver drops finished pairs by indexing every tensor, so a pair's next step may depend on its own
-    rows only.
+    The driver drops finished pairs by indexing each of them with a boolean mask, so a pair's next step may depend on
+    its own rows only.
     """
 
     @property
-    def path(self) -> Float[Tensor, "P T+1 d"]:
+    def path(self) -> Float[Tensor, "P nodes d"]:
         """Nodes, (P, T + 1, d)."""
 
     @property
@@ -30,8 +31,25 @@ class SolverState(Protocol):
         """Energies of the paths, (P,)."""
 
     @property
+    def excess(self) -> Float[Tensor, " P"]:
+        """The solver's own estimate of the relative excess energy, (P,); zero where it has none."""
+
+    @property
     def status(self) -> Int[Tensor, " P"]:
         """`Status` of each pair, (P,), integer; `Status.RUNNING` until the solver itself ends a pair."""
+
+
+@runtime_checkable
+class Certificate(Protocol):
+    """What is certain about a path: anything with these two, such as a `NewtonStep`."""
+
+    @property
+    def excess(self) -> Float[Tensor, " P"]:
+        """The relative excess energy, from the Newton decrement, (P,)."""
+
+    @property
+    def minimum(self) -> Bool[Tensor, " P"]:
+        """Whether the Hessian of the energy is positive definite, (P,)."""
 
 
 State = TypeVar("State", bound=SolverState)
@@ -40,8 +58,11 @@ State = TypeVar("State", bound=SolverState)
 class Solver(ABC, Generic[State]):
     """A method that improves paths. `geodesic.solve` runs it and alone decides what has converged."""
 
-    #: The driver tests for convergence after so many steps.
+    #: The driver asks for certificates after so many steps.
     check_every: ClassVar[int] = 1
+
+    #: The solver that goes first and brings paths near enough for this one, where it has one.
+    warm_up: Solver[Any] | None = None
 
     @abstractmethod
     def begin(self, manifold: Manifold, path: Tensor) -> State:
@@ -50,3 +71,22 @@ class Solver(ABC, Generic[State]):
     @abstractmethod
     def step(self, manifold: Manifold, state: State) -> State:
         """The state after one more step."""
+
+    @abstractmethod
+    def certify(self, manifold: Manifold, state: State) -> Certificate:
+        """How far the paths of a state are from stationary points, and whether those are minima."""
+
+
+def select(state: State, rows: Tensor) -> State:
+    """The state of some pairs, by a boolean mask."""
+    return type(state)(*(part[rows] for part in state))  # type: ignore[attr-defined]
+
+
+def moved(path: Float[Tensor, "P nodes d"], step: Float[Tensor, "P interior d"]) -> Float[Tensor, "P nodes d"]:
+    """The paths with a step subtracted from their interior nodes; the ends stay bit for bit."""
+    return torch.cat([path[:, :1], path[:, 1:-1] - step, path[:, -1:]], dim=1)
+
+
+def inner(a: Float[Tensor, "P n d"], b: Float[Tensor, "P n d"]) -> Float[Tensor, " P"]:
+    """Inner products of directions, for each pair."""
+    return (a * b).sum((-2, -1))

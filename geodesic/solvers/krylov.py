@@ -1,0 +1,88 @@
+"""Newton steps without Jacobians: conjugate gradients on products with the Hessian."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geodesic.geometry.energy import NewtonStep, newton_step
+from geodesic.geometry.manifold import Manifold
+from geodesic.solvers.preconditioner import Preconditioner, precondition
+from geodesic.solvers.solver import Certificate, inner
+
+__all__ = ["LARGEST_EXPLICIT", "certify", "krylov_step"]
+
+LARGEST_EXPLICIT = 32
+"""Latent coordinates up to which Jacobians are formed: a system takes 2 + 2 d decoder passes."""
+
+_CERTIFICATE = 0.1  # of the gradient's norm may be left: the decrement is then right to a hundredth
+_SAMPLES = 4  # of the metric, for the preconditioner
+
+
+def certify(manifold: Manifold, path: Float[Tensor, "P nodes d"]) -> Certificate:
+    """The Newton decrement and the sign of the Hessian: by Jacobians for few latent coordinates, by products else."""
+    if path.shape[-1] <= LARGEST_EXPLICIT:
+        return newton_step(manifold.expansion(path))
+    with torch.no_grad():
+        chords = manifold.squared_chords(path)
+    accuracy = torch.full_like(chords[:, 0], _CERTIFICATE)
+    return krylov_step(manifold, path, precondition(manifold, path, chords, _SAMPLES), accuracy)[0]
+
+
+def krylov_step(
+    manifold: Manifold,
+    path: Float[Tensor, "P nodes d"],
+    preconditioner: Preconditioner,
+    accuracy: Float[Tensor, " P"],
+    max_products: int = 200,
+) -> tuple[NewtonStep, Float[Tensor, " P"], Float[Tensor, "P interior d"]]:
+    """Minimise the quadratic model of the energy by preconditioned conjugate gradients, to an accuracy.
+
+    A pair ends early where it meets negative curvature: with what it has, a direction of descent.
+
+    Reference:
+        T. Steihaug, The Conjugate Gradient Method and Trust Regions in Large Scale Optimization, 1983.
+
+    Args:
+        manifold: Where to measure.
+        path: Nodes, (P, T + 1, d).
+        preconditioner: For the Hessian of half the squared chords.
+        accuracy: Part of the gradient's (preconditioned) norm that may be left, for each pair.
+        max_products: Most products with the Hessian, two decoder passes each.
+
+    Returns:
+        The step; here `minimum` says that no direction of negative curvature was met, which for large d is evidence,
+        not proof. Then the energies, and the gradients of half the squared chords.
+    """
+    chords, g, product = manifold.gradient_and_product(path)
+    total = chords.sum(-1)
+    direction, residual = torch.zeros_like(g), g
+    minimum = torch.ones_like(total, dtype=torch.bool)
+    scaled = preconditioner.solve(residual)
+    search, norm = scaled, inner(residual, scaled)
+    target = accuracy**2 * norm
+    active = norm > 0
+    for k in range(max_products):
+        if not bool(active.any()):
+            break
+        image = product(search)
+        curvature = inner(search, image)
+        bent = active & ~(curvature > 0)
+        minimum &= ~bent
+        if k == 0:
+            direction = torch.where(bent[:, None, None], scaled, direction)
+        active = active & ~bent
+        alpha = torch.where(active, norm / curvature, 0)[:, None, None]
+        direction = direction + alpha * search
+        residual = residual - alpha * image
+        scaled = preconditioner.solve(residual)
+        new = inner(residual, scaled)
+        search = scaled + torch.where(norm > 0, new / norm, 0)[:, None, None] * search
+        norm = torch.where(active, new, norm)
+        active &= norm > target
+    tiny = torch.finfo(g.dtype).tiny / torch.finfo(g.dtype).eps
+    excess = torch.where(total > tiny, inner(g, direction) / total, torch.nan)
+    finite = g.isfinite().flatten(1).all(1) & preconditioner.positive
+    direction = torch.where(finite[:, None, None], direction, torch.nan)
+    return NewtonStep(direction, torch.where(finite, excess, torch.nan), minimum), (path.shape[1] - 1) / 2 * total, g

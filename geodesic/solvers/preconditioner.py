@@ -1,0 +1,81 @@
+"""Preconditioners for directions along a path: what makes steps independent of T, and of latent scales."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from geodesic.geometry.energy import stiffness
+from geodesic.geometry.manifold import Manifold
+
+__all__ = ["Laplacian", "Preconditioner", "inverse_laplacian", "precondition"]
+
+_DAMPING = 1e-3  # of the mean diagonal entry of the metric: latent coordinates that the decoder ignores stay put
+_LARGEST_METRIC = 128  # latent coordinates above which d x d blocks cost more than they save
+
+
+@runtime_checkable
+class Preconditioner(Protocol):
+    """An approximation S of the Hessian of half the squared chords that is easy to invert."""
+
+    positive: Bool[Tensor, " P"]
+    """Whether S is positive definite, for each pair."""
+
+    def __getitem__(self, rows: Tensor) -> Preconditioner:
+        """That of some pairs."""
+
+    def solve(self, right: Float[Tensor, "P interior d"]) -> Float[Tensor, "P interior d"]:
+        """S^{-1} right."""
+
+
+class Laplacian:
+    """S = c K with K = tridiag(-1, 2, -1) in time and a number c for each pair."""
+
+    def __init__(self, scale: Float[Tensor, " P"]) -> None:
+        self.scale = scale
+        self.positive = scale.isfinite() & (scale > 0)
+
+    def __getitem__(self, rows: Tensor) -> Laplacian:
+        return Laplacian(self.scale[rows])
+
+    def solve(self, right: Float[Tensor, "P interior d"]) -> Float[Tensor, "P interior d"]:
+        T = right.shape[1] + 1
+        return T / self.scale[:, None, None] * inverse_laplacian(right)
+
+
+def precondition(
+    manifold: Manifold, path: Float[Tensor, "P nodes d"], squared_chords: Float[Tensor, "P T"], samples: int
+) -> Preconditioner:
+    """The preconditioner for paths: the stiffness matrix of a few samples of the metric, or a Laplacian.
+
+    Args:
+        manifold: Where to measure.
+        path: Nodes, (P, T + 1, d).
+        squared_chords: Those of the paths, which scale the Laplacian.
+        samples: Points along a path at which to take the metric; 0 for the Laplacian.
+    """
+    T, d = squared_chords.shape[1], path.shape[2]
+    if samples and d <= _LARGEST_METRIC:
+        return stiffness(manifold, path, min(samples, T), _DAMPING).cholesky()
+    return Laplacian(squared_chords.sum(1) / path.diff(dim=1).square().sum((1, 2)))
+
+
+def inverse_laplacian(eta: Float[Tensor, "*batch interior d"]) -> Float[Tensor, "*batch interior d"]:
+    """Solve T K p = eta along the nodes, K = tridiag(-1, 2, -1), with p = 0 at both ends.
+
+    Second differences are undone by summing twice; the straight line that is left over is fixed by the ends.
+
+    Args:
+        eta: Right-hand side at the interior nodes, (*batch, T - 1, d).
+
+    Returns:
+        The solution, (*batch, T - 1, d).
+    """
+    T = eta.shape[-2] + 1
+    slope = torch.nn.functional.pad(-eta.cumsum(-2) / T, (0, 0, 1, 0))
+    p = slope.cumsum(-2)  # p_1 ... p_T up to i times the unknown first slope
+    i = torch.arange(1, T + 1, dtype=eta.dtype, device=eta.device)[:, None]
+    return (p - i / T * p[..., -1:, :])[..., :-1, :]
