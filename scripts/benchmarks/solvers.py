@@ -25,7 +25,7 @@ import json
 import math
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--tol", type=float, default=Budget.tol, help="of our solvers in mnist and global")
     parser.add_argument("--second-tol", type=float, nargs="+", default=[1e-3, 1e-4, 1e-6], help="of them in second")
     parser.add_argument("--max-steps", type=_positive, default=Budget.max_steps, help="of our solvers")
+    parser.add_argument("--memory", type=float, default=Budget.memory, help="bytes that our solvers may take")
     parser.add_argument("--adam-steps", type=_positive, default=Budget.adam_steps)
     parser.add_argument("--lbfgs-iterations", type=_positive, default=Budget.lbfgs_iterations, help="of torch's")
     parser.add_argument("--plain-steps", type=_positive, default=Budget.plain_steps, help="of the naive loop")
@@ -107,14 +108,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     if min(options.segments, *options.segment_counts) < 2:
         parser.error("--segments, --segment-counts: a path of 1 segment has no interior point; give at least 2")
     options.methods = [method for method in all_methods() if method.name in options.methods]
-    options.budget = Budget(
-        options.tol,
-        options.max_steps,
-        options.adam_steps,
-        options.lbfgs_iterations,
-        options.plain_steps,
-        options.peer_seconds,
-    )
+    options.budget = Budget(**{entry.name: getattr(options, entry.name) for entry in fields(Budget)})
     return options
 
 

@@ -22,6 +22,7 @@ def _ours(make: Callable[[], dict[str, Any]]) -> Run:
             segments=problem.segments,
             tol=budget.tol,
             max_steps=budget.max_steps,
+            memory=budget.memory,
             callback=lambda progress: recorder.energy(progress.energy),
             **make(),
         )

@@ -45,6 +45,51 @@ def first_below(excess: Tensor, level: float) -> int | None:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Pairs that were worked on at the same time: all of them, unless `memory` splits the batch.
+
+    A later group begins where the one before took its last note, so what that one still measured is charged to it.
+
+    Args:
+        begin: Seconds at which their turn came.
+        times: Seconds at each note.
+        mean_excess: Mean excess of the group at each note.
+    """
+
+    begin: float
+    times: list[float]
+    mean_excess: list[float]
+
+    def seconds_to(self, level: float) -> float | None:
+        """Seconds from the group's beginning until its mean excess is at most the level."""
+        k = first_below(torch.tensor(self.mean_excess), level)
+        return None if k is None else self.times[k] - self.begin
+
+
+def groups_of(seconds: Sequence[float], excess: Tensor) -> list[Group]:
+    """The groups of a run, told apart by the note at which a pair has its first energy.
+
+    Args:
+        seconds: At each note.
+        excess: (notes, P), NaN for a pair whose turn has not come. A pair that never gets a path is left out, and the
+            run's remark says how many there are.
+
+    Returns:
+        One group for each part of the batch; none where no pair has a path.
+    """
+    excess = excess[:, ~excess[-1].isnan()]
+    if not excess.numel():
+        return []
+    firsts = (~excess.isnan()).int().argmax(dim=0)
+    begins = sorted(set(firsts.tolist()))
+    groups = []
+    for begin, end in zip(begins, [*begins[1:], len(seconds)], strict=True):
+        mean_excess = excess[begin:end, firsts == begin].mean(dim=1)
+        groups.append(Group(seconds[begin - 1] if begin else 0.0, list(seconds[begin:end]), mean_excess.tolist()))
+    return groups
+
+
+@dataclass(frozen=True)
 class Curve:
     """What one method did on one decoder. Lists with an entry a pair hold None where the pair never got there.
 
@@ -61,8 +106,8 @@ class Curve:
         work: Target to forward passes per point, for each pair.
         seconds: Target to seconds a pair, until the mean excess of the batch is at most that.
         total: Seconds a pair of the whole run.
-        times: Seconds a pair at each note of the batch.
-        mean_excess: Mean excess at each note.
+        groups: The run's notes. Where memory splits the batch, each group is timed until its own mean excess is small
+            enough, as if it were the batch, and the times are added.
         work_levels: Levels of excess, and the median work of all pairs to each of them.
     """
 
@@ -78,8 +123,7 @@ class Curve:
     work: dict[float, list[float | None]] = field(default_factory=dict)
     seconds: dict[float, float | None] = field(default_factory=dict)
     total: float = math.nan
-    times: list[float] = field(default_factory=list)
-    mean_excess: list[float] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
     work_levels: list[tuple[float, float]] = field(default_factory=list)
 
     def reached(self, level: float) -> int:
@@ -96,8 +140,8 @@ class Curve:
 
     def seconds_to(self, level: float) -> float | None:
         """Seconds a pair until the mean excess is at most any level."""
-        k = first_below(torch.tensor(self.mean_excess), level)
-        return None if k is None else self.times[k]
+        seconds = [group.seconds_to(level) for group in self.groups]
+        return None if None in seconds or not seconds else sum(seconds) / self.pairs
 
 
 def measure(problem: Problem, methods: Sequence[Method], options: argparse.Namespace) -> list[Curve]:
@@ -143,10 +187,8 @@ def _curve(problem: Problem, method: Method, traces: list[Trace], options: argpa
     trace, pairs = traces[0], len(problem.start)
     reference, certified = polish(problem, trace.path)
     excess = excess_energy(trace.energies, reference)
-    # A pair without a path has no say in the mean; the remark tells how many there are.
-    mean_excess = excess.nanmean(dim=1)
     notes = min(len(t.seconds) for t in traces)
-    times = [statistics.median(t.seconds[k] for t in traces) / pairs for k in range(notes)]
+    seconds = [statistics.median(t.seconds[k] for t in traces) for k in range(notes)]
     curve = Curve(
         problem=problem.name,
         method=method.name,
@@ -157,8 +199,7 @@ def _curve(problem: Problem, method: Method, traces: list[Trace], options: argpa
         certified=int(certified.sum()),
         final=excess[-1].tolist(),
         total=statistics.median(t.total_seconds for t in traces) / pairs,
-        times=times,
-        mean_excess=mean_excess[:notes].tolist(),
+        groups=groups_of(seconds, excess[:notes]),
     )
     curve.seconds.update({level: curve.seconds_to(level) for level in TARGETS})
     counted = _counted(problem, method, trace, options)

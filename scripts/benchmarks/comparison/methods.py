@@ -20,6 +20,7 @@ class Budget:
     Args:
         tol: `tol` of our solvers.
         max_steps: Most steps of our solvers.
+        memory: `memory` of them, in bytes.
         adam_steps: Steps of Adam.
         lbfgs_iterations: Iterations of torch's L-BFGS.
         plain_steps: Steps of plain gradient descent, on which the naive loop is extrapolated.
@@ -28,6 +29,7 @@ class Budget:
 
     tol: float = 1e-8
     max_steps: int = 1000
+    memory: float = 1e9
     adam_steps: int = 1000
     lbfgs_iterations: int = 500
     plain_steps: int = 1000

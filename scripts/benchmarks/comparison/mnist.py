@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -58,10 +57,12 @@ def work_table(curves: Sequence[Curve]) -> Table:
 def time_table(curves: Sequence[Curve]) -> Table:
     """Milliseconds a pair until the mean excess of the batch is small enough."""
     title = f"{curves[0].problem}: milliseconds a pair until the mean excess is at most"
-    table = make_table(title, "method", *(f"{level:g}" for level in TARGETS), "whole run", "final excess")
+    table = make_table(title, "method", *(f"{level:g}" for level in TARGETS), "whole run", "final excess", "polished")
     for curve in (c for c in curves if not c.message):
         cells = ["-" if s is None else f"{1e3 * s:.2f}" for s in curve.seconds.values()]
-        table.add_row(curve.method, *cells, f"{1e3 * curve.total:.2f}", f"{curve.mean_final():.1e}")
+        table.add_row(
+            curve.method, *cells, f"{1e3 * curve.total:.2f}", f"{curve.mean_final():.1e}", f"{curve.certified}"
+        )
     return table
 
 
@@ -80,16 +81,17 @@ def draw(curves: Sequence[Curve], file: Path) -> None:
     methods = list(dict.fromkeys(curve.method for curve in curves))
     colours = dict(zip(methods, plt.colormaps["tab20"].colors, strict=False))
     figure, axes = plt.subplots(len(names), 2, figsize=(12, 4 * len(names)), squeeze=False)
-    lowest = LEVELS[-1]
     for row, name in zip(axes, names, strict=True):
         for curve in (c for c in curves if c.problem == name and not c.message):
             width = 2 if curve.method == FASTEST else 1
             style = {"color": colours[curve.method], "label": curve.method, "linewidth": width}
-            marker = "o" if len(curve.times) == 1 else None
-            row[0].plot([1e3 * t for t in curve.times], np.maximum(curve.mean_excess, lowest), marker=marker, **style)
-            if curve.work_levels:
-                levels, work = zip(*curve.work_levels, strict=True)
-                row[1].plot(work, levels, marker="o" if len(set(work)) == 1 else None, **style)
+            timed = [(level, s) for level in LEVELS if (s := curve.seconds_to(level)) is not None]
+            for axis, points, scale in ((row[0], timed, 1e3), (row[1], curve.work_levels, 1)):
+                levels, cost = [level for level, _ in points], [scale * c for _, c in points]
+                # A method with one note is a point, drawn where it ends.
+                if len(set(cost)) == 1:
+                    levels, cost = levels[-1:], cost[-1:]
+                axis.plot(cost, levels, marker="o" if len(cost) == 1 else None, **style)
         row[0].set(xlabel="milliseconds a pair", ylabel="mean relative excess energy", title=name)
         row[1].set(xlabel="forward passes per point (median pair)", ylabel="relative excess energy", title=name)
         for axis in row:

@@ -97,9 +97,10 @@ def stochman(max_iter: int) -> Run:
     """The cubic spline of stochman with its Adam: `manifold.connecting_geodesic`, which takes 150 steps."""
 
     def run(problem: Problem, recorder: Recorder, budget: Budget) -> Answer:
-        from stochman import CubicSpline
-        from stochman.geodesic import geodesic_minimizing_energy
-        from stochman.manifold import EmbeddedManifold
+        with recorder.aside():
+            from stochman import CubicSpline
+            from stochman.geodesic import geodesic_minimizing_energy
+            from stochman.manifold import EmbeddedManifold
 
         class Decoded(EmbeddedManifold):
             def embed(self, points: Tensor, jacobian: bool = False) -> Tensor:

@@ -66,9 +66,10 @@ def _one_by_one(problem: Problem, recorder: Recorder, budget: Budget, find: Call
 
 def latent_geometry(problem: Problem, recorder: Recorder, budget: Budget) -> Answer:
     """SciPy's boundary value solver on the geodesic equation."""
-    from latent_geometry.manifold import LatentManifold
-    from latent_geometry.mapping import TorchModelMapping
-    from latent_geometry.metric import EuclideanMetric
+    with recorder.aside():
+        from latent_geometry.manifold import LatentManifold
+        from latent_geometry.mapping import TorchModelMapping
+        from latent_geometry.metric import EuclideanMetric
 
     # It turns every input into float32, and fails on a decoder in float64.
     network = copy.deepcopy(problem.network).float()
@@ -90,10 +91,11 @@ def geomstats(solver: str) -> Run:
     def run(problem: Problem, recorder: Recorder, budget: Budget) -> Answer:
         os.environ.setdefault("GEOMSTATS_BACKEND", "pytorch")  # read at import; the others have no autodiff
         with _default_dtype(torch.float64):  # geomstats sets it at import, for everybody
-            import geomstats.backend  # noqa: F401
-            from geomstats.geometry.base import ImmersedSet
-            from geomstats.geometry.euclidean import Euclidean
-            from geomstats.numerics.geodesic import PathStraightening
+            with recorder.aside():
+                import geomstats.backend  # noqa: F401
+                from geomstats.geometry.base import ImmersedSet
+                from geomstats.geometry.euclidean import Euclidean
+                from geomstats.numerics.geodesic import PathStraightening
 
             outputs = problem.network(problem.start[:1]).shape[-1]
 
