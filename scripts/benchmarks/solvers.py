@@ -10,8 +10,9 @@ Sections:
 
 The excess of a path is its energy over that of the same path polished to convergence, minus 1: over the minimum in its
 own basin. Which basin is the better one is what the section `global` asks. Work is counted in decoder forward passes
-per path point, see work.py. Times come from runs in which nothing is counted, methods in turns, as medians; a method
-that takes longer than --repeat-seconds runs once. What a method cannot do is in its row, in its own words.
+per path point, see comparison/work.py. Times come from runs in which nothing is counted, methods in turns, as
+medians; a method that takes longer than --repeat-seconds runs once. What a method cannot do is in its row, in its own
+words.
 
 Writes a .json for each section, and work-precision.png, into the folder --out. VAEs that are not in --runs are trained
 first; configs/mnist.yaml says where their data are.
