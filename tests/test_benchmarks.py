@@ -1,13 +1,18 @@
 """The benchmark scripts run, and the methods that they compare compute the same thing."""
 
+import importlib
 import importlib.util
+import json
+import math
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
+from torch import nn
 
 import geodesic
 from tests.naive import naive_energy_gradient
@@ -51,3 +56,192 @@ def test_the_naive_loop_is_the_gradient_on_a_surface(tolerance):
     surface, path = geodesic.Paraboloid(), torch.randn(7, 2)
     expected = geodesic.energy_gradient(surface, path)
     torch.testing.assert_close(naive_energy_gradient(surface.embed, path), expected, **tolerance(path.dtype))
+
+
+# --- solvers.py -------------------------------------------------------------------------------
+
+TINY = [
+    *("--decoders", "tiny-2", "--segments", "8", "--pairs", "3", "--repeats", "1"),
+    *(
+        "--global-pairs",
+        "3",
+        "--grid",
+        "15",
+        "--memory-pairs",
+        "3",
+        "--segment-pairs",
+        "1",
+        "--segment-counts",
+        "4",
+        "8",
+    ),
+    *("--second-tol", "1e-3", "--adam-steps", "5", "--lbfgs-iterations", "5", "--plain-steps", "5"),
+]
+
+
+@pytest.fixture
+def comparison(monkeypatch) -> Iterator[ModuleType]:
+    """The modules of solvers.py, imported as the script itself imports them, and forgotten afterwards."""
+    monkeypatch.syspath_prepend(SCRIPTS)
+    before, threads = set(sys.modules), torch.get_num_threads()
+    for name in ("basins", "excess", "grid", "second", "singly", "work"):
+        importlib.import_module(f"comparison.{name}")
+    yield sys.modules["comparison"]
+    torch.set_num_threads(threads)
+    for name in set(sys.modules) - before:
+        if name in ("energy_gradient", "solvers") or name.partition(".")[0] == "comparison":
+            del sys.modules[name]
+
+
+@pytest.fixture
+def solvers(comparison) -> ModuleType:
+    return importlib.import_module("solvers")
+
+
+def hill(comparison: ModuleType) -> ModuleType:
+    """A plane with a hill beside the straight way: one valley on each side of it, of different lengths."""
+
+    class Hill(nn.Module):
+        def forward(self, z: torch.Tensor) -> torch.Tensor:
+            height = 3 * (-4 * (z - torch.tensor([0.0, 0.1])).square().sum(1, True)).exp()
+            return torch.cat([z, height], dim=1)
+
+    start, end = torch.tensor([[-1.0, 0.0]]), torch.tensor([[1.0, 0.0]])
+    manifold, points = geodesic.PullbackManifold(Hill()), torch.cat([start, end])
+    return comparison.problems.Problem("hill", manifold, Hill(), start, end, points, 32)
+
+
+def bent(problem, height: float) -> torch.Tensor:
+    path = problem.straight()
+    path[..., 1] += height * torch.linspace(0, torch.pi, path.shape[1]).sin()
+    path[:, -1] = problem.end
+    return path
+
+
+def test_work_is_counted_in_forward_passes_under_every_transform(comparison):
+    d, flops_of = 4, comparison.work.flops_of
+    decoder = nn.Sequential(nn.Linear(d, 32), nn.Tanh(), nn.Linear(32, 48)).requires_grad_(False)
+    z, vectors = torch.randn(33, d), torch.randn(d, 33, d)
+    forward = flops_of(lambda: decoder(z))
+    assert forward == 2 * 33 * (d * 32 + 32 * 48)
+
+    def vjp():
+        x, pull = torch.func.vjp(decoder, z)
+        return pull(x)
+
+    def tangents_beside_one_primal():
+        first, last = decoder[0].weight.T, decoder[2].weight.T
+        hidden = torch.tanh(z @ first)
+        return hidden @ last, torch.func.vmap(lambda v: ((1 - hidden.square()) * (v @ first)) @ last)(vectors)
+
+    def jvps():
+        return torch.func.vmap(lambda v: torch.func.jvp(decoder, (z,), (v,))[1])(vectors)
+
+    assert flops_of(vjp) == 2 * forward
+    assert flops_of(tangents_beside_one_primal) == (1 + d) * forward
+    # torch's forward mode also multiplies by the zero tangent of the weights, once for all vectors.
+    assert flops_of(jvps) in ((1 + d) * forward, (2 + d) * forward)
+
+
+def test_what_is_done_aside_costs_nothing(comparison):
+    work, plane = comparison.work, geodesic.PullbackManifold(nn.Linear(2, 3).requires_grad_(False))
+    with work.FlopCounter() as counter:
+        recorder = work.Recorder(plane, counter)
+        with recorder.aside():
+            time.sleep(0.2)
+            recorder.path(torch.randn(5, 9, 2))
+        plane.embed(torch.randn(1, 2))
+        recorder.path(torch.randn(5, 9, 2))
+        trace = recorder.trace(torch.randn(5, 9, 2), ["-"] * 5, "")
+    assert trace.flops == [0, 2 * 2 * 3]
+    assert trace.total_seconds < 0.1
+    assert trace.energies.shape == (2, 5)
+
+
+def test_excess_is_measured_in_the_own_basin(comparison):
+    problem, excess = hill(comparison), comparison.excess
+    above, below = (excess.polish(problem, bent(problem, height)) for height in (1.0, -1.0))
+    assert bool(above[1])
+    assert bool(below[1])
+    assert above[0] > 1.01 * below[0]
+    for height, (reference, _) in ((1.0, above), (-1.0, below)):
+        path = geodesic.solve(problem.manifold, problem.start, problem.end, init=bent(problem, height)).path
+        energy = geodesic.path_energy(problem.manifold, path)
+        assert excess.excess_energy(energy, reference) < 1e-6
+        raised = geodesic.path_energy(problem.manifold, bent(problem, height))
+        assert excess.excess_energy(raised, reference) > 0.01
+
+
+def test_groups_of_a_batch_are_timed_one_by_one(comparison):
+    nan = math.nan
+    excess = torch.tensor([[1.0, nan, nan], [0.1, nan, nan], [0.0, 2.0, nan], [0.0, 0.01, nan]])
+    first, second = comparison.excess.groups_of([1.0, 3.0, 4.0, 9.0], excess)  # the third pair never has a path
+    assert (first.seconds_to(0.5), second.seconds_to(0.5)) == (3.0, 9.0 - 3.0)
+    assert second.seconds_to(1e-3) is None
+    assert comparison.excess.groups_of([1.0], torch.tensor([[nan]])) == []
+
+
+def test_the_second_work_is_the_decoder_whose_figures_are_known(comparison):
+    one, three = (comparison.problems.second_problem(stretch, 64) for stretch in (1.0, 3.0))
+    torch.testing.assert_close(three.network[0].weight, 3 * one.network[0].weight, rtol=1e-7, atol=0)
+    torch.testing.assert_close(three.network[0].bias, one.network[0].bias)
+    assert one.start.dtype == one.network[2].weight.dtype == torch.float64
+    ratio = comparison.second.length_ratio(one, one.straight())
+    torch.testing.assert_close(ratio, torch.ones(64))
+
+
+def test_the_grid_finds_the_way_on_both_sides_of_a_hill(comparison):
+    problem = hill(comparison)
+    paths, lengths = comparison.grid.grid_paths(problem, 41)
+    assert torch.equal(paths[:, 0], problem.start)
+    assert torch.equal(paths[:, -1], problem.end)
+    solution = geodesic.solve(problem.manifold, problem.start, problem.end, init=bent(problem, -1.0))
+    assert 1 < lengths / solution.length < 1.03
+    polished = geodesic.solve(problem.manifold, problem.start, problem.end, init=paths)
+    torch.testing.assert_close(polished.length, solution.length, rtol=1e-5, atol=0)
+
+
+def test_a_peer_that_takes_too_long_is_stopped(comparison):
+    begin = time.perf_counter()
+    with pytest.raises(comparison.singly.OutOfTimeError), comparison.singly.time_limit(0.05):
+        time.sleep(5)
+    assert time.perf_counter() - begin < 1
+
+
+@pytest.mark.slow
+def test_all_sections_run_and_are_written_down(solvers, tmp_path, capsys):
+    methods = ["auto", "torch-lbfgs", "torch-adam", "latent-geometry", "naive"]
+    results = solvers.main([*TINY, "--methods", *methods, "--out", str(tmp_path), "--peer-seconds", "0.1"])
+    assert {file.name for file in tmp_path.iterdir()} == {f"{name}.json" for name in results} | {"work-precision.png"}
+    assert (
+        json.loads((tmp_path / "second.json").read_text())["versions"]["torch"] == torch.__version__.partition("+")[0]
+    )
+
+    curves = {row["method"]: row for row in results["mnist"]}
+    assert list(curves) == methods
+    ours = curves["auto"]
+    assert max(ours["final"]) <= 1e-6
+    assert ours["certified"] == 3
+    assert all(0 < work < 1000 for work in ours["work"][1e-4])
+    assert 0 < ours["seconds"][1e-4] <= ours["total"]
+    # A step of the naive loop: a forward pass, and 3 (T - 1) backward passes that cost as much each.
+    for work in curves["naive"]["work"][1e-2]:
+        assert work is None or work / (1 + 3 * 7) in range(6)
+    failed = curves["latent-geometry"]
+    assert "latent_geometry" in failed["message"] or "0 of 3" in failed["remark"]
+
+    assert all(0.9 < row["ratio"] < 1 for row in results["second"] if row["method"] == "auto")
+    assert {row["within"] for row in results["global"] if row["start"] in ("best", "grid, polished")} == {3}
+    (memory,) = results["memory"]
+    assert memory["message"] == ""
+    assert 0 < memory["peak_bytes"] < 1e9
+    assert [row["T"] for row in results["segments"] if row["method"] == "auto"] == [4, 8]
+    printed = capsys.readouterr().out
+    assert "Goals" in printed
+    assert "slope" in printed
+
+
+def test_a_decoder_that_does_not_exist_is_refused(solvers, capsys):
+    with pytest.raises(SystemExit):
+        solvers.main(["--decoders", "elu"])
+    assert "elu-2" in capsys.readouterr().err

@@ -1,0 +1,91 @@
+"""How many pairs reach the best length known, from each kind of start."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+import geodesic
+from comparison.grid import grid_paths
+from comparison.methods import Method, between, explain
+from comparison.problems import Problem, decoder_problem
+from comparison.tables import FASTEST, Goal, make_table
+
+WITHIN = 1.005  # of the best length known
+BENDS = (-0.5, -0.25, 0.25, 0.5)  # of straight lines, in parts of their length
+GRID = "grid, as it is"
+
+
+def section(options: argparse.Namespace, console: Console) -> tuple[list[dict], list[Goal]]:
+    """Share of the pairs that end within 0.5 % of the best length known, on the decoders of a plane."""
+    rows, goals = [], []
+    for name in [name for name in options.decoders if name.endswith("-2")]:
+        problem = decoder_problem(name, options.runs, options.global_pairs, options.segments, options.seed)
+        starts = _starts(problem, options)
+        lengths, messages, seconds = {}, {}, {}
+        for start, call in starts.items():
+            begin = time.perf_counter()
+            try:
+                lengths[start] = call().detach().nan_to_num(torch.inf)
+            except Exception as error:  # its message is the row
+                messages[start] = explain(error)
+            seconds[start] = time.perf_counter() - begin
+        best, pairs = torch.stack(list(lengths.values())).amin(0), len(problem.start)
+        title = f"{name}, {pairs} pairs: length over the best known"
+        table = make_table(title, "start", "within 0.5 %", "worst", "ms a pair", "ended")
+        for start in starts:
+            row = {"problem": name, "start": start, "pairs": pairs, "message": messages.get(start, "")}
+            if start in lengths:
+                ratio = lengths[start] / best
+                row |= {"within": int((ratio <= WITHIN).sum()), "ratios": ratio.tolist(), "seconds": seconds[start]}
+                shown = "" if start == GRID else f"{1e3 * seconds[start] / pairs:.1f}"
+                table.add_row(start, f"{100 * row['within'] / pairs:.1f} %", f"{ratio.max():.4f}", shown)
+            else:
+                table.add_row(start, "-", "-", "-", messages[start])
+            rows.append(row)
+            if start == "best":
+                share = f"{row['within']} of {pairs}" if "within" in row else row["message"]
+                met = "within" in row and row["within"] >= 0.99 * pairs
+                goals.append(Goal(f'{name}: within 0.5 % of the best length, init="best"', ">= 99 %", share, met))
+        console.print(table)
+    return rows, goals
+
+
+def _starts(problem: Problem, options: argparse.Namespace) -> dict[str, Callable[[], Tensor]]:
+    """Name of a start to what finds the lengths from there."""
+
+    def default(init: str | Tensor) -> Callable[[], Tensor]:
+        return lambda: _lengths(problem, options, init)
+
+    def straight(method: Method) -> Callable[[], Tensor]:
+        return lambda: geodesic.path_length(problem.manifold, method.trace(problem, options.budget).path)
+
+    paths, grid_lengths = grid_paths(problem, options.grid)
+    others = [method for method in options.methods if method.ours and method.name != FASTEST]
+    return (
+        {init: default(init) for init in ("straight", "graph", "best")}
+        | {f"arc {bend:+g}": default(_arc(problem, bend)) for bend in BENDS}
+        | {GRID: lambda: grid_lengths, "grid, polished": default(paths)}
+        | {f"{method.name}, straight": straight(method) for method in others}
+    )
+
+
+def _lengths(problem: Problem, options: argparse.Namespace, init: str | Tensor) -> Tensor:
+    """Lengths of what the default solver makes of a start."""
+    points = {} if isinstance(init, Tensor) else {"points": problem.encodings}
+    return geodesic.solve(
+        problem.manifold, problem.start, problem.end, init=init, segments=problem.segments, tol=options.tol, **points
+    ).length
+
+
+def _arc(problem: Problem, bend: float) -> Tensor:
+    """The straight lines, d = 2, bent to one side by a part of their length."""
+    line = problem.straight()
+    across = (problem.end - problem.start).flip(-1) * torch.tensor([-1.0, 1.0], dtype=line.dtype)
+    t = torch.linspace(0, 1, problem.segments + 1, dtype=line.dtype)[:, None]
+    return between(problem, line + bend * (torch.pi * t).sin() * across[:, None])

@@ -1,0 +1,87 @@
+"""Peak memory and pairs per second of one call with many pairs, in a process of its own."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+import geodesic
+from comparison.methods import statuses
+from comparison.problems import decoder_problem
+from comparison.tables import Goal, counts, make_table
+
+SCRIPT = Path(__file__).resolve().parents[1] / "solvers.py"
+
+
+def section(options: argparse.Namespace, console: Console) -> tuple[list[dict], list[Goal]]:
+    """One call with many pairs, in float32, in a process of its own."""
+    rows, goals = [], []
+    for name in options.decoders[:1]:
+        problem = decoder_problem(name, options.runs, options.memory_pairs, options.segments, options.seed)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "problem.pt"
+            torch.save({"decoder": problem.manifold.decoder, "start": problem.start, "end": problem.end}, file)
+            command = [sys.executable, str(SCRIPT), "--memory-child", str(file)]
+            command += ["--segments", str(options.segments)]
+            child = subprocess.run(command, capture_output=True, text=True, check=False)
+        row: dict[str, Any] = {"problem": name, "pairs": options.memory_pairs, "message": ""}
+        if child.returncode:
+            row["message"] = (child.stderr.strip().splitlines() or [f"exit status {child.returncode}"])[-1]
+        else:
+            row |= json.loads(child.stdout.splitlines()[-1])
+        rows.append(row)
+        table = make_table(
+            f"{name}, float32, 2 threads", "pairs", "peak above the imports", "pairs per second", "ended"
+        )
+        if row["message"]:
+            table.add_row(str(row["pairs"]), "-", "-", row["message"])
+        else:
+            gigabytes = row["peak_bytes"] / 1e9
+            table.add_row(str(row["pairs"]), f"{gigabytes:.3f} GB", f"{row['pairs_per_second']:.1f}", row["ended"])
+            what = f"{name}: peak memory of {row['pairs']} pairs above the imports"
+            shown = f"{gigabytes:.2f} GB, {row['pairs_per_second']:.0f} pairs per second"
+            goals.append(Goal(what, "< 2 GB", shown, gigabytes < 2))
+        console.print(table)
+    return rows, goals
+
+
+def child(file: Path, segments: int) -> None:
+    """Solve the pairs in the file and print what it took."""
+    torch.set_num_threads(2)
+    saved = torch.load(file, weights_only=False)  # written by the process that called this one
+    decoder, start, end = saved["decoder"].float(), saved["start"].float(), saved["end"].float()
+    manifold = geodesic.PullbackManifold(decoder, geodesic.Euclidean(mean=torch.sigmoid))
+    solve = geodesic.solve  # names are imported when they are asked for
+    before = _memory("VmRSS")
+    solve(manifold, start[:1], end[:1], segments=segments)  # the first call also pays for what torch imports on the way
+    begin = time.perf_counter()
+    solution = solve(manifold, start, end, segments=segments)
+    seconds = time.perf_counter() - begin
+    result = {
+        "peak_bytes": _memory("VmHWM") - before,
+        "seconds": seconds,
+        "pairs_per_second": len(start) / seconds,
+        "ended": counts(statuses(solution)),
+    }
+    print(json.dumps(result))
+
+
+def _memory(entry: str) -> int:
+    """An entry of /proc/self/status in bytes.
+
+    VmHWM is the peak that `ru_maxrss` also reports, but of this program alone: the latter begins at the size of the
+    process that started this one.
+    """
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{entry}:"):
+            return 1024 * int(line.split()[1])
+    raise OSError(f"/proc/self/status has no {entry}")

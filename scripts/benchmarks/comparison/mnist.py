@@ -1,0 +1,146 @@
+"""Work and time to a relative excess energy: tables, the work-precision diagram, and its goals."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from comparison.excess import LEVELS, TARGETS, Curve, mean, measure
+from comparison.problems import decoder_problem
+from comparison.tables import FASTEST, Goal, make_table
+
+LBFGS, STOCHMAN = "torch-lbfgs", "stochman"  # what ours is compared with
+SAME_BASIN = 1.01  # energies within 1 %, so lengths within 0.5 %
+
+
+def section(options: argparse.Namespace, console: Console) -> tuple[list[dict], list[Goal]]:
+    """Work and time to a relative excess energy."""
+    curves: list[Curve] = []
+    for name in options.decoders:
+        problem = decoder_problem(name, options.runs, options.pairs, options.segments, options.seed)
+        found = measure(problem, options.methods, options)
+        console.print(work_table(found), time_table(found), sep="\n")
+        curves += found
+    draw(curves, options.out / "work-precision.png")
+    goals = [goal for name in options.decoders for goal in goals_of(curves, name)]
+    return [asdict(curve) for curve in curves], goals
+
+
+def work_table(curves: Sequence[Curve]) -> Table:
+    """Forward passes per point to each excess."""
+    first = curves[0]
+    title = f"{first.problem}, {first.pairs} pairs: forward passes per point to an excess, mean / median (pairs)"
+    table = make_table(title, "method", *(f"to {level:g}" for level in TARGETS), "at 1e-6", "worse basin", "ended")
+    best = _best_reference(curves)
+    for curve in curves:
+        if curve.message:
+            table.add_row(curve.method, *("-" for _ in range(len(TARGETS) + 2)), curve.message)
+            continue
+        cells = []
+        for level in TARGETS:
+            work = [w for w in curve.work.get(level, []) if w is not None]
+            cells.append(f"{mean(work):.0f} / {statistics.median(work):.0f} ({len(work)})" if work else "-")
+        worse = sum(e > SAME_BASIN * b for e, b in zip(curve.reference, best, strict=True))
+        ended = ", ".join(f"{n} {status}" for status, n in Counter(curve.statuses).items() if status != "-")
+        table.add_row(curve.method, *cells, f"{curve.reached(1e-6)}", f"{worse}", curve.remark or ended)
+    return table
+
+
+def time_table(curves: Sequence[Curve]) -> Table:
+    """Milliseconds a pair until the mean excess of the batch is small enough."""
+    title = f"{curves[0].problem}: milliseconds a pair until the mean excess is at most"
+    table = make_table(title, "method", *(f"{level:g}" for level in TARGETS), "whole run", "final excess", "polished")
+    for curve in (c for c in curves if not c.message):
+        cells = ["-" if s is None else f"{1e3 * s:.2f}" for s in curve.seconds.values()]
+        table.add_row(
+            curve.method, *cells, f"{1e3 * curve.total:.2f}", f"{curve.mean_final():.1e}", f"{curve.certified}"
+        )
+    return table
+
+
+def _best_reference(curves: Sequence[Curve]) -> list[float]:
+    return [min(energies) for energies in zip(*(c.reference for c in curves if c.reference), strict=True)]
+
+
+def draw(curves: Sequence[Curve], file: Path) -> None:
+    """Excess against time and against work, a row for each decoder."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    names = list(dict.fromkeys(curve.problem for curve in curves))
+    methods = list(dict.fromkeys(curve.method for curve in curves))
+    colours = dict(zip(methods, plt.colormaps["tab20"].colors, strict=False))
+    figure, axes = plt.subplots(len(names), 2, figsize=(12, 4 * len(names)), squeeze=False)
+    for row, name in zip(axes, names, strict=True):
+        for curve in (c for c in curves if c.problem == name and not c.message):
+            width = 2 if curve.method == FASTEST else 1
+            style = {"color": colours[curve.method], "label": curve.method, "linewidth": width}
+            timed = [(level, s) for level in LEVELS if (s := curve.seconds_to(level)) is not None]
+            for axis, points, scale in ((row[0], timed, 1e3), (row[1], curve.work_levels, 1)):
+                levels, cost = [level for level, _ in points], [scale * c for _, c in points]
+                # A method with one note is a point, drawn where it ends.
+                if len(set(cost)) == 1:
+                    levels, cost = levels[-1:], cost[-1:]
+                axis.plot(cost, levels, marker="o" if len(cost) == 1 else None, **style)
+        row[0].set(xlabel="milliseconds a pair", ylabel="mean relative excess energy", title=name)
+        row[1].set(xlabel="forward passes per point (median pair)", ylabel="relative excess energy", title=name)
+        for axis in row:
+            axis.set(xscale="log", yscale="log")
+            axis.grid(alpha=0.3)
+    if any(not curve.message for curve in curves):
+        row[0].legend(fontsize="small")
+    figure.tight_layout()
+    figure.savefig(file, dpi=120)
+    plt.close(figure)
+
+
+def goals_of(curves: Sequence[Curve], name: str) -> list[Goal]:
+    """The goals of one decoder."""
+    found = {c.method: c for c in curves if c.problem == name and not c.message}
+    if FASTEST not in found:
+        return []
+    ours, d = found[FASTEST], name.rpartition("-")[2]
+    goals = []
+    if name in ("elu-2", "elu-16") or name.startswith("tiny"):
+        late = [status for excess, status in zip(ours.final, ours.statuses, strict=True) if not excess <= 1e-6]
+        reached = ours.reached(1e-6)
+        shown = f"{reached} of {ours.pairs}" + (f"; the others: {', '.join(late)}" if late else "")
+        least = math.ceil(63 / 64 * ours.pairs)
+        goals.append(Goal(f"{name}: pairs at excess 1e-6", f">= {least} of {ours.pairs}", shown, reached >= least))
+        most = 400 if d == "16" else 60
+        work, count = ours.mean_work(1e-4), sum(w is not None for w in ours.work[1e-4])
+        shown = f"{work:.1f} ({count} pairs)"
+        goals.append(Goal(f"{name}: work to excess 1e-4, mean", f"<= {most}", shown, work <= most))
+    if LBFGS in found:
+        times = 5 if d == "64" else 20
+        goals.append(_faster(f"{name}: excess 1e-3 against {LBFGS}", times, ours, found[LBFGS], 1e-3))
+    if STOCHMAN in found:
+        other = found[STOCHMAN]
+        level = other.mean_final()
+        goals.append(_faster(f"{name}: {STOCHMAN}'s final excess, {level:.1e}", 10, ours, other, level, whole=True))
+        ratio = level / ours.mean_final() if ours.mean_final() > 0 else math.inf
+        what = f"{name}: {STOCHMAN}'s final excess over ours"
+        goals.append(Goal(what, ">= 1000", f"{ratio:.2g}", ratio >= 1000))
+    return goals
+
+
+def _faster(what: str, times: float, ours: Curve, other: Curve, level: float, whole: bool = False) -> Goal:
+    """Time to the level against the other's, or against the other's whole run."""
+    mine, theirs = ours.seconds_to(level), other.total if whole else other.seconds_to(level)
+    goal = f">= {times:g} times faster"
+    if mine is None:
+        return Goal(what, goal, f"{ours.method} does not get there", False)
+    if theirs is None:  # what it took to fail is a lower bound
+        ratio = other.total / mine
+        return Goal(what, goal, f"> {ratio:.1f} ({other.method} does not get there)", ratio >= times or None)
+    return Goal(what, goal, f"{theirs / mine:.1f}", theirs / mine >= times)

@@ -1,0 +1,174 @@
+"""Peers that take all pairs at once: torch.optim, stochman, and the naive loop over points.
+
+Each is called as its own documentation says, with its own defaults. What it reports of itself is not used: its path, at
+T + 1 equally spaced times, is measured by our energy in float64.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from energy_gradient import naive_loop
+from torch import Tensor
+
+import geodesic
+from comparison.methods import Answer, Budget, Run, between, statuses
+from comparison.problems import Problem
+from comparison.work import Recorder, flops_of
+
+RATES = (1e-3, 1e-2, 1e-1)  # learning rates that Adam is given to choose from
+
+
+def _interior(problem: Problem) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """The interior nodes of the straight lines as parameters, and what makes paths of them."""
+    nodes = problem.straight()[:, 1:-1].clone().requires_grad_()
+    start, end = problem.start[:, None], problem.end[:, None]
+    return nodes, lambda nodes: torch.cat([start, nodes, end], dim=1)
+
+
+def torch_lbfgs(problem: Problem, recorder: Recorder, budget: Budget) -> Answer:
+    nodes, path = _interior(problem)
+    # Tolerances of zero: it is to use its iterations, and the evaluations that they need.
+    optimizer = torch.optim.LBFGS(
+        [nodes],
+        max_iter=budget.lbfgs_iterations,
+        max_eval=20 * budget.lbfgs_iterations,
+        tolerance_grad=0.0,
+        tolerance_change=0.0,
+        line_search_fn="strong_wolfe",
+    )
+    best = torch.inf
+
+    def closure() -> Tensor:
+        nonlocal best
+        optimizer.zero_grad()
+        energy = geodesic.path_energy(problem.manifold, path(nodes))
+        total = energy.sum()
+        total.backward()
+        # Trial points of the line search count as answers too, if they are the best so far.
+        if (value := float(total.detach())) < best:
+            best = value
+            recorder.energy(energy)
+        return total
+
+    optimizer.step(closure)
+    iterations = optimizer.state[nodes]["n_iter"]
+    return Answer(path(nodes.detach()), ["-"] * len(nodes), f"{iterations} iterations")
+
+
+def _adam_with(rate: float, problem: Problem, recorder: Recorder, steps: int) -> Tensor:
+    nodes, path = _interior(problem)
+    optimizer = torch.optim.Adam([nodes], lr=rate)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        energy = geodesic.path_energy(problem.manifold, path(nodes))
+        energy.sum().backward()
+        recorder.energy(energy)
+        optimizer.step()
+    recorder.path(path(nodes))
+    return path(nodes.detach())
+
+
+class Adam:
+    """Adam at the learning rate that ends lowest on this problem; what the choice costs is not charged to it."""
+
+    def __init__(self) -> None:
+        self.rates: dict[str, float] = {}
+
+    def __call__(self, problem: Problem, recorder: Recorder, budget: Budget) -> Answer:
+        if problem.name not in self.rates:
+            with recorder.aside():
+                self.rates[problem.name] = min(RATES, key=lambda rate: self._final_energy(rate, problem, budget))
+        rate = self.rates[problem.name]
+        path = _adam_with(rate, problem, recorder, budget.adam_steps)
+        return Answer(path, ["-"] * len(path), f"lr {rate:g}")
+
+    def _final_energy(self, rate: float, problem: Problem, budget: Budget) -> float:
+        path = _adam_with(rate, problem, Recorder(problem.manifold), budget.adam_steps)
+        with torch.no_grad():
+            return float(geodesic.path_energy(problem.manifold, path).nan_to_num(torch.inf).sum())
+
+
+def stochman(max_iter: int) -> Run:
+    """The cubic spline of stochman with its Adam: `manifold.connecting_geodesic`, which takes 150 steps."""
+
+    def run(problem: Problem, recorder: Recorder, budget: Budget) -> Answer:
+        with recorder.aside():
+            from stochman import CubicSpline
+            from stochman.geodesic import geodesic_minimizing_energy
+            from stochman.manifold import EmbeddedManifold
+
+        class Decoded(EmbeddedManifold):
+            def embed(self, points: Tensor, jacobian: bool = False) -> Tensor:
+                return problem.network(points.reshape(-1, points.shape[-1])).reshape(*points.shape[:-1], -1)
+
+        # Copies: stochman changes the shape of the caller's tensors.
+        curve = CubicSpline(problem.start.clone(), problem.end.clone())
+        t = torch.linspace(0, 1, problem.segments + 1, dtype=problem.start.dtype)
+
+        def path() -> Tensor:
+            return between(problem, curve(t).detach().reshape(*problem.straight().shape))
+
+        class Noting(torch.optim.Adam):
+            def step(self, closure: Any = None) -> Any:
+                loss = super().step(closure)
+                with recorder.aside():
+                    nodes = path()
+                recorder.path(nodes)
+                return loss
+
+        recorder.path(problem.straight())
+        # The body of connecting_geodesic, which takes neither an optimiser nor a number of steps.
+        success = geodesic_minimizing_energy(curve, Decoded(), optimizer=Noting, max_iter=max_iter)
+        return Answer(path(), ["-"] * len(problem.start), f"{max_iter} steps, its own verdict: {bool(success)}")
+
+    return run
+
+
+def naive(problem: Problem, recorder: Recorder, budget: Budget) -> Answer:
+    """Three backward calls a point: one step is timed, and plain gradient descent says how many are needed."""
+    one = problem.straight()[:1]
+    step_flops = flops_of(lambda: naive_loop(problem.network, one))
+    times = []
+    for _ in range(3):
+        begin = time.perf_counter()
+        naive_loop(problem.network, one)
+        times.append(time.perf_counter() - begin)
+    pairs, step_seconds = len(problem.start), statistics.median(times)
+    history: list[Tensor] = []
+
+    def descend(step_size: float, steps: int) -> geodesic.GeodesicSolution:
+        history.clear()
+        return geodesic.solve(
+            problem.manifold,
+            problem.start,
+            problem.end,
+            solver=geodesic.GradientDescent(preconditioned=False, step_size=step_size),
+            segments=problem.segments,
+            tol=budget.tol,
+            max_steps=steps,
+            callback=lambda progress: history.append(progress.energy),
+        )
+
+    alpha = _largest_step(problem, descend, history)
+    solution = descend(alpha, budget.plain_steps)
+    for k, energy in enumerate(history):
+        recorder.extrapolated(energy, k * pairs * step_seconds, k * pairs * step_flops)
+    remark = f"extrapolated: {1e3 * step_seconds:.1f} ms a step, {len(history) - 1} steps of {alpha:.1e}"
+    return Answer(solution.path, statuses(solution), remark)
+
+
+def _largest_step(problem: Problem, descend: Callable[[float, int], Any], history: list[Tensor]) -> float:
+    """The largest of 4, 2, 1, 1/2, ... times 1 / (4 T max G) by which all energies have fallen after 30 steps."""
+    G = problem.manifold.metric_tensor(problem.straight())
+    alpha = 4 / float(4 * problem.segments * torch.linalg.eigvalsh(G).max())
+    for _ in range(10):
+        descend(alpha, 30)
+        if bool((history[-1] <= history[0]).all()) and bool((history[-1] <= history[len(history) // 2]).all()):
+            break
+        alpha /= 2
+    return alpha

@@ -1,0 +1,84 @@
+"""The second work: an untrained decoder whose figures at other programs are known."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from rich.console import Console
+from scipy.interpolate import CubicSpline
+from torch import Tensor
+
+import geodesic
+from comparison.excess import warm_up
+from comparison.methods import between, explain
+from comparison.problems import STRETCHES, Problem, second_problem
+from comparison.tables import FASTEST, Goal, counts, make_table
+
+CHORDS = 400
+MOST, MILLISECONDS = (0.99360, 0.92665), 5  # the goals: ratios at each stretch, and time
+
+
+def section(options: argparse.Namespace, console: Console) -> tuple[list[dict], list[Goal]]:
+    """Length over the straight line's, against milliseconds of the whole call."""
+    rows, goals = [], []
+    for stretch, most in zip(STRETCHES, MOST, strict=True):
+        problem = second_problem(stretch, options.pairs)
+        found = _measure(problem, options)
+        title = f"{problem.name}, {len(problem.start)} pairs: length of the spline over the straight line's, mean"
+        table = make_table(title, "method", "tol", "ratio", "ms a pair", "ended")
+        for row in found:
+            tol = "" if row["tol"] is None else f"{row['tol']:g}"
+            cells = ["-", "-"] if row["message"] else [f"{row['ratio']:.6f}", f"{row['milliseconds']:.2f}"]
+            table.add_row(row["method"], tol, *cells, row["message"] or row["remark"])
+        console.print(table)
+        rows += found
+        goals += _goals(problem.name, most, [row for row in found if row["method"] == FASTEST and not row["message"]])
+    return rows, goals
+
+
+def _measure(problem: Problem, options: argparse.Namespace) -> list[dict]:
+    """A row for each method, and for each tol of ours; the runs take turns."""
+    cases = [(method, tol) for method in options.methods for tol in (options.second_tol if method.ours else [None])]
+    rows = [{"problem": problem.name, "method": method.name, "tol": tol, "message": ""} for method, tol in cases]
+    times: list[list[float]] = [[] for _ in cases]
+    warm_up(problem, options.methods, options)
+    for _ in range(options.repeats):
+        for (method, tol), row, seconds in zip(cases, rows, times, strict=True):
+            if row["message"] or (seconds and seconds[0] > options.repeat_seconds):
+                continue
+            try:
+                trace = method.trace(problem, options.budget if tol is None else replace(options.budget, tol=tol))
+            except Exception as error:  # its message is the row
+                row["message"] = explain(error)
+                continue
+            seconds.append(trace.total_seconds)
+            found = ~trace.energies[-1].isnan()
+            row["ratio"] = float(length_ratio(problem, trace.path)[found].mean())
+            row["milliseconds"] = 1e3 * statistics.median(seconds) / len(problem.start)
+            row["remark"] = trace.remark or counts(trace.statuses)
+    return rows
+
+
+def length_ratio(problem: Problem, path: Tensor) -> Tensor:
+    """Length of the not-a-knot spline through the nodes over that of the straight line, (P,), both by 400 chords."""
+    t = np.linspace(0, 1, path.shape[1])
+    spline = CubicSpline(t, np.eye(path.shape[1]), bc_type="not-a-knot")(np.linspace(0, 1, CHORDS + 1))
+    curve = torch.as_tensor(spline, dtype=path.dtype) @ between(problem, path)
+    line = geodesic.straight_path(problem.start, problem.end, CHORDS)
+    with torch.no_grad():
+        curve_length, line_length = (problem.manifold.squared_chords(p).sqrt().sum(-1) for p in (curve, line))
+    return curve_length / line_length
+
+
+def _goals(name: str, most: float, rows: Sequence[dict]) -> list[Goal]:
+    if not rows:
+        return []
+    good = [row for row in rows if row["ratio"] <= most and row["milliseconds"] < MILLISECONDS]
+    shown = "; ".join(f"{r['ratio']:.5f} at {r['milliseconds']:.1f} ms (tol {r['tol']:g})" for r in good or rows)
+    goal = f"<= {most:.5f} under {MILLISECONDS} ms a pair"
+    return [Goal(f"{name}: length ratio", goal, shown, bool(good))]
