@@ -427,12 +427,14 @@ def check_manifold(manifold: Manifold, points: Tensor) -> None:
         _require_evaluation_mode(manifold.decoder)  # it may have changed since the manifold was made
     d, N = points.shape[-1], len(points) + 1
     batch = torch.cat([points, points[:1] + 1])  # a second, different row, even where points has one only
+    if not isinstance(manifold, EmbeddedManifold):
+        _check_metric(manifold, batch)
     probe = manifold.embed if isinstance(manifold, EmbeddedManifold) else manifold.metric_tensor
     try:
         with torch.no_grad():
             alone, together = probe(points[:1]), probe(batch)
             if alone.dtype == points.dtype:
-                manifold.metric_tensor(points[:1])
+                manifold.squared_norm(points[:1], points[:1])
     except DecoderError:
         raise
     except Exception as error:  # whatever the user's decoder raises, said with what it was given
@@ -462,3 +464,28 @@ def check_manifold(manifold: Manifold, points: Tensor) -> None:
             "batch, so its rows are coupled or its output is random; put batch normalisation and dropout into "
             "evaluation mode (decoder.eval())"
         )
+
+
+def _check_metric(manifold: Manifold, points: Float[Tensor, "N d"]) -> None:
+    """Refuse a metric whose shape or derivatives cannot be used, with the reason."""
+    d = points.shape[-1]
+    try:
+        for z in (points, torch.stack([points, points])):
+            with torch.no_grad():
+                shape = manifold.metric_tensor(z).shape
+            if shape != (*z.shape, d):
+                raise InputError(
+                    f"manifold: for points of shape {tuple(z.shape)} its metric_tensor has shape {tuple(shape)}; "
+                    f"expected (*batch, d, d), here {(*z.shape, d)}"
+                )
+        step = torch.linspace(0, 0.01, 3, dtype=points.dtype, device=points.device)[:, None]
+        manifold.expansion((points[:1] + step)[None])
+    except InputError:
+        raise
+    except Exception as error:  # whatever the user's metric raises, said with what it was given
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"manifold: its metric_tensor failed ({reason}); it must take points (*batch, d) and have two derivatives "
+            "by torch.func (use torch.func.grad inside it, not torch.autograd.grad, and differences instead of "
+            "torch.cdist)"
+        ) from error

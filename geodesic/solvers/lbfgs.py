@@ -9,13 +9,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
 from geodesic.solvers.krylov import certify
 from geodesic.solvers.line_search import backtrack
 from geodesic.solvers.preconditioner import Preconditioner, precondition
 from geodesic.solvers.solution import Status
-from geodesic.solvers.solver import Certificate, Solver, inner
+from geodesic.solvers.solver import Certificate, Solver, inner, require_count
 
 __all__ = ["LBFGS"]
 
@@ -71,10 +70,8 @@ class LBFGS(Solver[_State]):
     check_every: ClassVar[int] = 5  # a certificate costs as much as several steps
 
     def __post_init__(self) -> None:
-        for name, least in (("history", 1), ("metric_samples", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise InputError(f"{name}: expected an integer of at least {least}, got {value!r}")
+        require_count("history", self.history, 1)
+        require_count("metric_samples", self.metric_samples, 0)
 
     def begin(self, manifold: Manifold, path: Tensor) -> _State:
         T = path.shape[1] - 1

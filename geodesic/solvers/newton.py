@@ -14,7 +14,7 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.solvers.lbfgs import LBFGS
 from geodesic.solvers.line_search import backtrack
 from geodesic.solvers.solution import Status
-from geodesic.solvers.solver import Certificate, Solver
+from geodesic.solvers.solver import Certificate, Solver, require_solver
 
 __all__ = ["Newton"]
 
@@ -59,6 +59,9 @@ class Newton(Solver[_State]):
     warm_up: Solver[Any] | None = _WARM_UP
 
     warm_up_share: ClassVar[float] = 0.1
+
+    def __post_init__(self) -> None:
+        require_solver("warm_up", self.warm_up)
 
     def begin(self, manifold: Manifold, path: Tensor) -> _State:
         status = torch.zeros(len(path), dtype=torch.int64, device=path.device)

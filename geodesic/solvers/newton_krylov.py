@@ -15,7 +15,7 @@ from geodesic.solvers.lbfgs import LBFGS
 from geodesic.solvers.line_search import backtrack
 from geodesic.solvers.preconditioner import Preconditioner, precondition
 from geodesic.solvers.solution import Status
-from geodesic.solvers.solver import Certificate, Solver
+from geodesic.solvers.solver import Certificate, Solver, require_count, require_solver
 
 __all__ = ["NewtonKrylov"]
 
@@ -62,6 +62,10 @@ class NewtonKrylov(Solver[_State]):
     # Where latent coordinates are many, most of them hardly matter to the decoder, and systems are so badly
     # conditioned that a step of Newton's costs a hundred of the warm-up's.
     warm_up_share: ClassVar[float] = 0.9
+
+    def __post_init__(self) -> None:
+        require_solver("warm_up", self.warm_up)
+        require_count("metric_samples", self.metric_samples, 0)
 
     def begin(self, manifold: Manifold, path: Tensor) -> _State:
         with torch.no_grad():

@@ -262,6 +262,8 @@ class GeodesicSolution:
                 lines.append(f"{count} {status.name.lower()}: {status.remedy}")
         if coarse := int((self.converged & ~self.resolved).sum()):
             lines.append(f"{coarse} converged but not resolved: raise segments, or set length_rtol")
+        if longer := int((self.length > self.straight_length * (1 + 1e-3)).sum()):
+            lines.append(f"{longer} longer than the straight line: T is too small for the metric, raise segments")
         if saddles := int((self.converged & ~self.minimum).sum()):
             lines.append(f'{saddles} converged to no strict minimum: other starts may end lower, try init="best"')
         return "\n".join(lines)

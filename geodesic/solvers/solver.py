@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
 
 __all__ = ["Certificate", "Solver", "SolverState"]
@@ -93,3 +94,15 @@ def moved(path: Float[Tensor, "P nodes d"], step: Float[Tensor, "P interior d"])
 def inner(a: Float[Tensor, "P n d"], b: Float[Tensor, "P n d"]) -> Float[Tensor, " P"]:
     """Inner products of directions, for each pair."""
     return (a * b).sum((-2, -1))
+
+
+def require_count(name: str, value: object, least: int) -> None:
+    """Refuse a setting that is no integer of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"{name}: expected an integer of at least {least}, got {value!r}")
+
+
+def require_solver(name: str, value: object) -> None:
+    """Refuse a setting that is neither a solver nor None."""
+    if value is not None and not isinstance(value, Solver):
+        raise InputError(f"{name}: expected a solver such as LBFGS() or None, got {value!r}")
