@@ -170,7 +170,7 @@ def plot_energy(histories: Mapping[str, NDArray], steps: Mapping[str, NDArray] |
     axes.set_ylim(bottom=1e-8)
     axes.set_xlabel("step + 1")
     axes.set_ylabel("energy above the pair's lowest (relative)")
-    axes.legend(frameon=False, fontsize=9, loc="lower left")
+    figure.legend(frameon=False, fontsize=9, loc="outside upper center", ncols=4)
     return figure
 
 
