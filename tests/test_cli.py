@@ -29,7 +29,14 @@ SETTINGS = {
     "model": {"latent_size": 2, "hidden_sizes": [16]},
     "training": {"epochs": 2, "batch_size": 50},
     "pairs": {"kind": "random", "count": 2},
-    "geodesic": {"segments": 8, "max_steps": 20, "solvers": [{"name": "a"}, {"name": "b", "direction": "encoder"}]},
+    "geodesic": {
+        "segments": 8,
+        "max_steps": 20,
+        "solvers": [
+            {"name": "a", "kind": "auto"},
+            {"name": "b", "kind": "gradient_descent", "direction": "encoder"},
+        ],
+    },
 }
 PICTURES = ["energy.png", "latent.png", "strip_000.png", "strip_001.png"]
 
@@ -141,6 +148,9 @@ def test_bad_usage_has_exit_status_2(arguments: list[str]) -> None:
         (["train", "small.yaml", "training.epoch=3"], ["training.epoch", "'epochs'"]),
         (["solve", "small.yaml", "geodesic.segments=one"], ["geodesic.segments", "'one'"]),
         (["solve", "small.yaml", "segments"], ["key.path=value"]),
+        (["solve", "small.yaml", "geodesic.init=curved"], ["geodesic.init", "'graph'"]),
+        (["solve", "small.yaml", "geodesic.solvers=[{name: a, kind: adam}]"], ["geodesic.solvers.0.kind", "'lbfgs'"]),
+        (["solve", "small.yaml", "geodesic.solvers.0.history=3"], ["geodesic.solvers.0.history", "unknown key"]),
         (["train", "small.yaml", "--resume", "--overwrite"], ["--resume and --overwrite"]),
         (["train", "small.yaml", "data=null", "name=other"], ["training needs data"]),
         (["train", "small.yaml", "model={import: 'a:b', latent_size: 2}"], ["geodesic solve"]),
@@ -182,6 +192,31 @@ def test_the_table_has_a_line_for_each_pair_and_method(home: Path) -> None:
         ]
         assert f"{length:.4f}" in line
     assert "runs/small/geodesics.npz" in out
+
+
+def test_the_table_says_converged_and_resolved_in_lines_of_at_most_140_characters(home: Path) -> None:
+    # Three segments are enough to converge, not to resolve.
+    out = run("solve", "small.yaml", "geodesic.segments=3", "pairs.count=20").out
+    table, *_ = out.partition("wrote ")
+    assert max(map(len, table.splitlines())) <= 140
+    assert re.search(r"converged +resolved", out)
+    lines = [line for line in out.splitlines() if re.search(r"\) +a ", line)]
+    with np.load("runs/small/geodesics.npz") as arrays:
+        converged, resolved = arrays["a/converged"], arrays["a/resolved"]
+    assert not resolved.all()
+    for line, words in zip(lines, zip(converged, resolved, strict=True), strict=True):
+        said = re.search(r"(yes|NO \([a-z ]+\)|NO) +(yes|NO) *$", line)
+        assert said is not None
+        assert tuple(word == "yes" for word in said.groups()) == words
+    assert f"{converged.sum()} of 20 pairs converged" in out
+    assert f"{resolved.sum()} resolved" in out
+    assert "a took Newton: d = 2 is at most 32" in out
+
+
+def test_memory_too_small_for_one_pair_is_refused_and_leaves_no_results(home: Path) -> None:
+    before = contents(home)
+    refused(run("solve", "small.yaml", "geodesic.memory=1 kB"), 1, "memory", "raise memory")
+    assert contents(home) == before
 
 
 def test_output_to_a_file_holds_no_bars_and_no_escape_codes(home: Path) -> None:
@@ -465,7 +500,7 @@ def test_a_decoder_of_ones_own_needs_no_data_and_no_training(home: Path) -> None
     solved = run("solve", "own.yaml")
     assert (solved.status, solved.err) == (0, "")
     with np.load("runs/own/geodesics.npz") as arrays:
-        length, converged = arrays["decoder/length"], arrays["decoder/converged"]
+        length, converged = arrays["auto/length"], arrays["auto/converged"]
         assert not {"rows", "encodings", "labels"} & set(arrays)
     assert converged.all()
     # The meridian of z = r^2 / 2 from r = 0 to 2: the integral of sqrt(1 + r^2).
@@ -498,7 +533,7 @@ def test_a_decoder_of_ones_own_that_cannot_be_used_is_refused(
     ("change", "word"),
     [
         ("pairs={kind: random}", "kind: file"),
-        ("geodesic.solvers=[{name: e, direction: encoder}]", "model.encoder"),
+        ("geodesic.solvers=[{name: e, kind: gradient_descent, direction: encoder}]", "model.encoder"),
     ],
 )
 def test_what_needs_an_encoder_is_refused_without_one(home: Path, change: str, word: str) -> None:
