@@ -1,6 +1,7 @@
 """From settings to a run folder: the schema of the results, their laws, and that failures leave nothing."""
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -97,6 +98,12 @@ def files(folder: Path) -> dict[str, bytes]:
 def test_the_results_hold_the_documented_arrays_and_no_others(arrays: Arrays) -> None:
     common = {"start", "end", "rows", "encodings", "labels"}
     assert set(arrays) == common | {f"{method}/{key}" for method in METHODS for key in [*FIELDS, *HISTORIES]}
+
+
+def test_every_array_of_the_results_is_explained_in_the_documentation(arrays: Arrays) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "run-folder.md").read_text(encoding="utf-8")
+    names = {re.sub(rf"^({'|'.join(METHODS)})/", "M/", key) for key in arrays}
+    assert {name for name in names if f"`{name}`" not in text} == set()
 
 
 def test_the_shapes_and_types_of_the_results_agree(arrays: Arrays) -> None:
