@@ -68,7 +68,12 @@ def train(
     _train(load_settings(config, overrides or ()), runs, resume, overwrite)
 
 
-@app.command(epilog="Example: `geodesic solve configs/mnist.yaml pairs.count=20 --name twenty`")
+@app.command(
+    epilog="Example: `geodesic solve configs/mnist.yaml pairs.count=20 --name twenty`\n\n"
+    "From two starts, with as many segments as the lengths need: "
+    "`geodesic solve configs/mnist.yaml geodesic.init=best geodesic.length_rtol=1e-3 --name fine`\n\n"
+    "With one solver: `geodesic solve configs/mnist.yaml geodesic.solvers='[{name: newton, kind: newton}]' --name one`"
+)
 def solve(
     config: Config,
     overrides: Overrides = None,

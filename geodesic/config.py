@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +13,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -28,15 +30,20 @@ from geodesic.errors import SettingsError
 
 __all__ = [
     "ArrayData",
+    "AutoSettings",
     "DataSettings",
     "DigitsData",
     "GeodesicSettings",
     "GradientDescentSettings",
     "IdxData",
     "ImportedModelSettings",
+    "LBFGSSettings",
     "ModelSettings",
+    "NewtonKrylovSettings",
+    "NewtonSettings",
     "PairSettings",
     "Settings",
+    "SolverSettings",
     "TorchvisionData",
     "TrainingSettings",
     "VAESettings",
@@ -195,11 +202,45 @@ PairSettings = Annotated[RandomPairs | IndexPairs | LabelPairs | FilePairs, Fiel
 # --- geodesics --------------------------------------------------------------------------------
 
 
-class GradientDescentSettings(_Section):
-    """One line of the table of geodesics: see `geodesic.GradientDescent`."""
+class _Solver(_Section):
+    """One line of the table of geodesics."""
 
     name: str = Field(pattern=_LABEL, description="label in tables, figures and file names")
-    method: Literal["gradient_descent"] = "gradient_descent"
+
+
+class AutoSettings(_Solver):
+    """The solver that suits the latent size and the outputs: see `geodesic.choose_solver`."""
+
+    kind: Literal["auto"]
+
+
+class NewtonSettings(_Solver):
+    """See `geodesic.Newton`."""
+
+    kind: Literal["newton"]
+    warm_up: bool = Field(True, description="whether L-BFGS goes first")
+
+
+class NewtonKrylovSettings(_Solver):
+    """See `geodesic.NewtonKrylov`."""
+
+    kind: Literal["newton_krylov"]
+    warm_up: bool = Field(True, description="whether L-BFGS goes first")
+    metric_samples: NonNegativeInt = Field(4, description="points at which the preconditioner takes the metric")
+
+
+class LBFGSSettings(_Solver):
+    """See `geodesic.LBFGS`."""
+
+    kind: Literal["lbfgs"]
+    history: PositiveInt = Field(20, description="number of corrections that are kept")
+    metric_samples: NonNegativeInt = Field(4, description="points at which the preconditioner takes the metric")
+
+
+class GradientDescentSettings(_Solver):
+    """See `geodesic.GradientDescent`."""
+
+    kind: Literal["gradient_descent"]
     direction: Literal["decoder", "encoder"] = "decoder"
     preconditioned: bool = True
     step_size: PositiveFloat | None = Field(None, description="fixed step; null: backtracking per path")
@@ -207,14 +248,41 @@ class GradientDescentSettings(_Section):
     jvp_method: Literal["forward", "double_vjp"] = "forward"
 
 
+SolverSettings = Annotated[
+    AutoSettings | NewtonSettings | NewtonKrylovSettings | LBFGSSettings | GradientDescentSettings,
+    Field(discriminator="kind"),
+]
+
+_UNITS = {"B": 1, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+def _bytes(value: Any) -> Any:
+    """2 GB to 2e9; anything but text as it is."""
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"\s*(.*?)\s*([KMGT]iB|[kMGT]?B|)\s*", value)
+    if found is None or not _is_number(found[1]):
+        raise ValueError("expected a number of bytes, or one with a unit such as 500 MB or 2 GiB")
+    return float(found[1]) * _UNITS.get(found[2], 1)
+
+
 class GeodesicSettings(_Section):
-    """Which geometry, which discretisation, which solvers."""
+    """Which geometry, which discretisation, which solvers: see `geodesic.solve`."""
 
     geometry: Literal["euclidean"] = "euclidean"
     segments: int = Field(32, ge=2)
+    length_rtol: PositiveFloat | None = Field(
+        None, description="double the segments until two lengths agree to this; null: `segments` as they are"
+    )
+    init: Literal["straight", "graph", "best"] = Field(
+        "straight", description="where to start; the graph is one over the encodings of the training rows"
+    )
     tol: PositiveFloat = 1e-6
-    max_steps: PositiveInt = 2000
-    solvers: tuple[GradientDescentSettings, ...] = Field((GradientDescentSettings(name="decoder"),), min_length=1)
+    max_steps: PositiveInt = 1000
+    memory: Annotated[PositiveFloat, BeforeValidator(_bytes)] = Field(
+        1e9, description="bytes that the work may take, or text with a unit, such as 2 GB"
+    )
+    solvers: tuple[SolverSettings, ...] = Field((AutoSettings(name="auto", kind="auto"),), min_length=1)
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> GeodesicSettings:
@@ -359,7 +427,7 @@ def _is_number(text: str) -> bool:
         return False
 
 
-_UNIONS = ("data", "model", "pairs")
+_UNIONS = (("data",), ("model",), ("pairs",), ("geodesic", "solvers", int))  # where settings have a `kind`
 _PATTERNS = {
     _NAME: "letters, digits, '.', '_' and '-', starting with a letter or digit",
     _LABEL: "letters, digits, '_' and '-'",
@@ -388,7 +456,7 @@ def _explain(error: ValidationError) -> list[str]:
         if item["type"] == "too_short" and any(r[: len(loc)] == loc != r for r in refused):
             continue  # Pydantic counts only the entries that passed; the others have a line of their own.
         # Pydantic puts the tag of a union into the location; the YAML has no such key.
-        location = [part for i, part in enumerate(loc) if not (i == 1 and loc[0] in _UNIONS)]
+        location = [part for i, part in enumerate(loc) if not _is_union(loc[:i])]
         if item["type"] in ("union_tag_not_found", "union_tag_invalid"):
             location.append("kind")
             value = value.get("kind") if isinstance(value, dict) else value
@@ -403,7 +471,7 @@ def _explain(error: ValidationError) -> list[str]:
         elif item["type"] == "missing":
             line = f"{key}: this key is required and was not given"
         elif item["type"] == "union_tag_not_found":
-            line = f"{key}: this key is required and was not given; expected one of {_tags(loc[0])}"
+            line = f"{key}: this key is required and was not given; expected one of {_tags(loc)}"
         else:
             expected = _expected(item["type"], item["msg"], item.get("ctx", {}))
             line = f"{key}: got {value!r}; {expected}{_hint(item['type'], key, value)}"
@@ -444,13 +512,29 @@ def _hint(kind: str, key: str, value: Any) -> str:
     return " (without quotes)" if kind in ("int_type", "float_type") else ""
 
 
-def _tags(section: int | str) -> str:
-    node: Any = Settings.model_json_schema()["properties"][section]
-    node = node.get("anyOf", [node])[0]
-    return ", ".join(repr(tag) for tag in node["discriminator"]["mapping"])
+def _is_union(location: tuple[int | str, ...]) -> bool:
+    def matches(union: tuple[Any, ...]) -> bool:
+        return len(location) == len(union) and all(
+            key == part or key is type(part) for key, part in zip(union, location, strict=True)
+        )
+
+    return any(map(matches, _UNIONS))
+
+
+def _tags(location: tuple[int | str, ...]) -> str:
+    _, node = _node(location)
+    choices = [node, *node.get("anyOf", [])]
+    (mapping,) = (choice["discriminator"]["mapping"] for choice in choices if "discriminator" in choice)
+    return ", ".join(repr(tag) for tag in mapping)
 
 
 def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
+    schema, node = _node(location)
+    return sorted(_resolve(schema, node).get("properties", {}))
+
+
+def _node(location: tuple[int | str, ...]) -> tuple[Any, Any]:
+    """The JSON schema of all settings, and in it that of one place."""
     schema: Any = Settings.model_json_schema()
     node = schema
     for part in location:
@@ -461,7 +545,7 @@ def _allowed_keys(location: tuple[int | str, ...]) -> list[str]:
             node = node["properties"][part]
         else:
             node = _variant(schema, node, part)
-    return sorted(_resolve(schema, node).get("properties", {}))
+    return schema, node
 
 
 def _resolve(schema: Any, node: Any) -> Any:

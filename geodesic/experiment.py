@@ -9,7 +9,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,14 @@ from torch import Tensor
 
 import geodesic
 from geodesic.config import (
+    AutoSettings,
     FilePairs,
-    GradientDescentSettings,
     ImportedModelSettings,
+    LBFGSSettings,
+    NewtonKrylovSettings,
+    NewtonSettings,
     Settings,
+    SolverSettings,
     VAESettings,
     load_settings,
     settings_to_yaml,
@@ -43,8 +47,12 @@ from geodesic.models.training import TrainingResult, train_vae
 from geodesic.models.vae import VAE
 from geodesic.pairs import choose_rows, read_points
 from geodesic.solvers.gradient_descent import GradientDescent
+from geodesic.solvers.lbfgs import LBFGS
+from geodesic.solvers.newton import Newton
+from geodesic.solvers.newton_krylov import NewtonKrylov
 from geodesic.solvers.solution import GeodesicSolution, Progress
 from geodesic.solvers.solve import solve
+from geodesic.solvers.solver import Solver
 
 __all__ = [
     "Model",
@@ -92,7 +100,7 @@ def trained_with(settings: Settings, folder: Path) -> bool:
     """Whether the folder holds weights trained with the same seed, data, model and training settings."""
     if not (folder / "model.safetensors").is_file() or not (folder / "config.yaml").is_file():
         return False
-    return _same_training(settings, load_settings(folder / "config.yaml"))
+    return _same_training(settings, _settings_of_training(folder))
 
 
 def train(
@@ -197,17 +205,21 @@ def solve_pairs(
         raise RunFolderError(f"{file} exists already; choose another --name, or replace it with --overwrite")
     device, dtype = resolve_device(settings.device), getattr(torch, settings.dtype)
     model = load_model(settings, folder, device, dtype)
-    solvers = {entry.name: _solver(entry, model) for entry in settings.geodesic.solvers}
+    search = settings.geodesic
+    solvers = {entry.name: _solver(entry, model) for entry in search.solvers}
     dataset = None if settings.data is None else load_data(settings.data)
     start, end, arrays, pair_names = _choose_pairs(settings, dataset, model, device, dtype)
     manifold = PullbackManifold(model.decoder, Euclidean(mean=model.mean))
+    points = None
+    if search.init != "straight" and dataset is not None and model.encoder is not None:
+        points = _encode(model, dataset.train, device, dtype)
 
     solutions: dict[str, GeodesicSolution] = {}
     for method, solver in solvers.items():
-        history: list[Tensor] = []
+        history: list[tuple[int, Tensor]] = []
 
-        def watch(p: Progress, name: str = method, history: list[Tensor] = history) -> None:
-            history.append(p.energy.cpu())
+        def watch(p: Progress, name: str = method, history: list[tuple[int, Tensor]] = history) -> None:
+            history.append((p.step, p.energy.cpu()))
             if callback is not None:
                 callback(name, p)
 
@@ -216,15 +228,20 @@ def solve_pairs(
             start,
             end,
             solver=solver,
-            segments=settings.geodesic.segments,
-            tol=settings.geodesic.tol,
-            max_steps=settings.geodesic.max_steps,
+            init=search.init,
+            points=points,
+            segments=search.segments,
+            length_rtol=search.length_rtol,
+            tol=search.tol,
+            max_steps=search.max_steps,
+            memory=search.memory,
             callback=watch,
         )
         solutions[method] = solution
-        arrays[f"{method}/energy_history"] = torch.stack(history).numpy()
-        for field in fields(solution):
-            arrays[f"{method}/{field.name}"] = to_numpy(getattr(solution, field.name))
+        steps, energies = zip(*history, strict=True)
+        arrays[f"{method}/step_history"] = np.array(steps)
+        arrays[f"{method}/energy_history"] = torch.stack(energies).numpy()
+        arrays |= {f"{method}/{field}": value for field, value in solution.arrays().items()}
     if dataset is not None and model.encoder is not None:
         arrays["encodings"] = to_numpy(_encode(model, dataset.test, device, dtype))
         if dataset.test.labels is not None:
@@ -253,7 +270,18 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def _solver(entry: GradientDescentSettings, model: Model) -> GradientDescent:
+def _solver(entry: SolverSettings, model: Model) -> Solver[Any] | str:
+    """What `solve` takes as its solver."""
+    match entry:
+        case AutoSettings():
+            return "auto"
+        case NewtonSettings():
+            return Newton() if entry.warm_up else Newton(warm_up=None)
+        case NewtonKrylovSettings():
+            samples = entry.metric_samples
+            return NewtonKrylov(metric_samples=samples) if entry.warm_up else NewtonKrylov(None, samples)
+        case LBFGSSettings():
+            return LBFGS(history=entry.history, metric_samples=entry.metric_samples)
     if entry.direction == "encoder" and model.encoder is None:
         raise SettingsError(f"geodesic.solvers ({entry.name}): direction encoder needs model.encoder")
     return GradientDescent(
@@ -333,6 +361,11 @@ def _choose_pairs(
 # --- files ------------------------------------------------------------------------------------
 
 
+def _settings_of_training(folder: Path) -> Settings:
+    # How it was trained, and no more: pairs and solvers that another version wrote spoil no weights.
+    return load_settings(folder / "config.yaml", ["pairs={kind: random}", "geodesic={}"])
+
+
 def _same_training(a: Settings, b: Settings) -> bool:
     return all(getattr(a, key) == getattr(b, key) for key in ("seed", "data", "model", "training"))
 
@@ -352,7 +385,7 @@ def _require_replaceable(folder: Path, overwrite: bool) -> None:
 def _require_resumable(settings: Settings, folder: Path) -> None:
     if not (folder / "config.yaml").is_file() or not (folder / "last.ckpt").is_file():
         raise RunFolderError(f"{folder}: nothing to resume; train without --resume")
-    before = load_settings(folder / "config.yaml")
+    before = _settings_of_training(folder)
     for key in ("seed", "data", "model"):
         if getattr(settings, key) != getattr(before, key):
             raise RunFolderError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,12 @@ from geodesic.experiment import Model, load_model, resolve_device, to_numpy
 from geodesic.files import read_npz, replacing
 from geodesic.geometry.path import straight_path
 from geodesic.plots import plot_energy, plot_latent, plot_strip
+from geodesic.solvers.solution import GeodesicSolution
 
 __all__ = ["plot_run"]
+
+_CURVE = 100  # segments of a drawn curve
+_FRAMES = 11  # of a strip: every tenth of a curve's length
 
 
 def plot_run(folder: str | Path, *, name: str = "geodesics", overwrite: bool = False) -> list[Path]:
@@ -42,19 +47,22 @@ def plot_run(folder: str | Path, *, name: str = "geodesics", overwrite: bool = F
     settings = load_settings(folder / f"{name}.yaml")
     arrays = read_npz(file)
     methods = [entry.name for entry in settings.geodesic.solvers]
-    best = _best_paths(arrays, methods, file)
-    straight = straight_path(
-        torch.as_tensor(arrays["start"]), torch.as_tensor(arrays["end"]), settings.geodesic.segments
-    ).numpy()
+    best = _best_curves(arrays, methods, file)
+    start, end = (torch.as_tensor(arrays[name]) for name in ("start", "end"))
+    straight = straight_path(start, end, _CURVE).numpy()
 
     device, dtype = resolve_device(settings.device), getattr(torch, settings.dtype)
     model = load_model(settings, folder, device, dtype)
-    outputs = {"straight": _decode(model, straight, device), "geodesic": _decode(model, best["path"], device)}
-
-    figures = {
-        "energy.png": plot_energy({method: arrays[f"{method}/energy_history"] for method in methods}),
+    frames = slice(None, None, _CURVE // (_FRAMES - 1))
+    outputs = {
+        name: _decode(model, curve[:, frames], device)
+        for name, curve in (("straight", straight), ("geodesic", best["curve"]))
     }
-    flat, axis_names = _plane(arrays.get("encodings"), straight, best["path"])
+
+    histories = {method: arrays[f"{method}/energy_history"] for method in methods}
+    steps = {method: arrays[f"{method}/step_history"] for method in methods}
+    figures = {"energy.png": plot_energy(histories, steps)}
+    flat, axis_names = _plane(arrays.get("encodings"), straight, best["curve"])
     if flat is not None:
         figures["latent.png"] = plot_latent(*flat[:1], arrays.get("labels"), *flat[1:], axis_names, best["converged"])
     for pair in range(len(straight)):
@@ -76,18 +84,26 @@ def plot_run(folder: str | Path, *, name: str = "geodesics", overwrite: bool = F
     return written
 
 
-def _best_paths(arrays: dict[str, NDArray], methods: list[str], file: Path) -> dict[str, NDArray]:
-    """For each pair the shortest converged path, or the shortest of all where none converged."""
+def _best_curves(arrays: dict[str, NDArray], methods: list[str], file: Path) -> dict[str, NDArray]:
+    """For each pair the shortest converged curve, or the shortest of all where none converged, at constant speed."""
     try:
-        lengths = np.stack([arrays[f"{m}/length"] for m in methods])
-        converged = np.stack([arrays[f"{m}/converged"] for m in methods])
-        paths = np.stack([arrays[f"{m}/path"] for m in methods])
+        solutions = [_solution(arrays, method) for method in methods]
     except KeyError as error:
         raise RunFolderError(f"{file}: lacks {error}; run `geodesic solve` again with --overwrite") from None
+    lengths = np.stack([solution.length.numpy() for solution in solutions])
+    converged = np.stack([solution.converged.numpy() for solution in solutions])
     penalised = np.where(np.isfinite(lengths) & (converged | ~converged.any(0)), lengths, np.inf)
     chosen = penalised.argmin(0)
     pair = np.arange(len(chosen))
-    return {"path": paths[chosen, pair], "length": lengths[chosen, pair], "converged": converged[chosen, pair]}
+    # Not the nodes: with `length_rtol` methods differ in how many they have.
+    curves = np.stack([solution(torch.linspace(0, 1, _CURVE + 1)).numpy() for solution in solutions])
+    return {"curve": curves[chosen, pair], "length": lengths[chosen, pair], "converged": converged[chosen, pair]}
+
+
+def _solution(arrays: dict[str, NDArray], method: str) -> GeodesicSolution:
+    values = {field.name: arrays[f"{method}/{field.name}"] for field in fields(GeodesicSolution)}
+    tol, solver = float(values.pop("tol")), str(values.pop("solver"))
+    return GeodesicSolution(**{name: torch.as_tensor(x) for name, x in values.items()}, tol=tol, solver=solver)
 
 
 def _decode(model: Model, path: NDArray, device: torch.device) -> NDArray:

@@ -136,25 +136,29 @@ def plot_strip(
     return figure
 
 
-def plot_energy(histories: Mapping[str, NDArray]) -> Figure:
+def plot_energy(histories: Mapping[str, NDArray], steps: Mapping[str, NDArray] | None = None) -> Figure:
     """Energy above the lowest known of each pair, relative to it, against the step: a line for each pair.
 
+    A line ends where its pair did, and begins anew where its steps do: with a second start, or more segments.
+
     Args:
-        histories: Method name to energies, (S + 1, P), from before the first step to after the last.
+        histories: Method name to energies, (R, P), from before the first step to after the last.
+        steps: Method name to the number of steps done at each of these, (R,); 0, 1, 2, ... by default.
 
     Returns:
         The figure.
     """
     figure, (axes,) = _figure(1, width=5.0, height=3.4)
-    best = np.min([np.nanmin(energy, axis=0) for energy in histories.values()], axis=0)
-    for k, (name, energy) in enumerate(histories.items()):
-        excess = energy / np.where(best > 0, best, 1) - 1
+    known = {name: np.where(energy > 0, energy, np.nan) for name, energy in histories.items()}
+    best = np.min([np.nan_to_num(energy, nan=np.inf).min(axis=0) for energy in known.values()], axis=0)
+    for k, (name, energy) in enumerate(known.items()):
+        done = np.arange(len(energy)) if steps is None else steps[name]
         colour, dashes = _LINE_COLOURS[k % len(_LINE_COLOURS)], _DASHES[k % len(_DASHES)]
         for pair in range(energy.shape[1]):
-            steps = np.arange(len(energy)) + 1  # so that the start is seen on a logarithmic axis
+            step, excess = _line(done, energy[:, pair] / best[pair] - 1)
             axes.plot(
-                steps,
-                excess[:, pair] + 1e-12,
+                step + 1,  # so that the start is seen on a logarithmic axis
+                excess + 1e-12,
                 alpha=0.75,
                 label=name if pair == 0 else None,
                 color=colour,
@@ -166,8 +170,17 @@ def plot_energy(histories: Mapping[str, NDArray]) -> Figure:
     axes.set_ylim(bottom=1e-8)
     axes.set_xlabel("step + 1")
     axes.set_ylabel("energy above the pair's lowest (relative)")
-    axes.legend(frameon=False, fontsize=9, loc="lower left")
+    figure.legend(frameon=False, fontsize=9, loc="outside upper center", ncols=4)
     return figure
+
+
+def _line(steps: NDArray, values: NDArray) -> tuple[NDArray, NDArray]:
+    """Steps and values of one pair until it stands still, with a gap wherever the steps begin anew."""
+    moves = np.diff(values) != 0  # and wherever there is no value
+    kept = np.isfinite(values) & (np.append(True, moves) | np.append(moves, False))
+    steps, values = steps[kept].astype(float), values[kept]
+    anew = np.flatnonzero(np.diff(steps) < 0) + 1
+    return np.insert(steps, anew, np.nan), np.insert(values, anew, np.nan)
 
 
 def _figure(count: int, width: float, height: float, rows: int = 1) -> tuple[Figure, list[Axes]]:

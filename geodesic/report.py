@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from rich.box import HORIZONTALS
 from rich.table import Table
 
 from geodesic.solvers.solution import GeodesicSolution, Status
@@ -12,7 +13,7 @@ __all__ = ["geodesic_table"]
 
 
 def geodesic_table(solutions: Mapping[str, GeodesicSolution], pair_names: list[str]) -> Table:
-    """One line for each pair and method: lengths, energies, steps, decoder residual, converged.
+    """One line for each pair and method: lengths, energies, steps, and how good it is: converged, resolved.
 
     Args:
         solutions: Method name to solution, all for the same P pairs, batch shape (P,).
@@ -29,13 +30,16 @@ def geodesic_table(solutions: Mapping[str, GeodesicSolution], pair_names: list[s
         >>> geodesic_table({"decoder": solution}, ["3 to 8"]).row_count
         1
     """
-    table = Table(title="Geodesics", caption=_caption(solutions), caption_justify="left")
+    # Lines between the columns and more space would make it wider than 140 characters.
+    table = Table(title="Geodesics", box=HORIZONTALS, padding=(0, 1, 0, 0))
+    table.caption, table.caption_justify = _caption(solutions), "left"
     table.add_column("pair")
     table.add_column("method")
-    for name in ("straight\nlength", "geodesic\nlength", "energy\nbefore", "energy\nafter", "steps"):
+    numbers = ("straight\nlength", "geodesic\nlength", "energy\nbefore", "energy\nafter", "steps")
+    for name in (*numbers, "decoder\nresidual", "length\nerror"):
         table.add_column(name, justify="right")
-    table.add_column("decoder\nresidual", justify="right")
     table.add_column("converged")
+    table.add_column("resolved")
     for pair, pair_name in enumerate(pair_names):
         for name, solution in solutions.items():
             status = Status(int(solution.status[pair]))
@@ -48,12 +52,18 @@ def geodesic_table(solutions: Mapping[str, GeodesicSolution], pair_names: list[s
                 f"{float(solution.energy[pair]):.4f}",
                 f"{int(solution.steps[pair])}",
                 f"{float(solution.decoder_residual[pair]):.1e}",
+                f"{float(solution.length_error[pair]):.1e}",
                 "yes" if bool(solution.converged[pair]) else f"NO ({status.name.lower().replace('_', ' ')})",
+                "yes" if bool(solution.resolved[pair]) else "NO",
                 end_section=name == list(solutions)[-1],
             )
     return table
 
 
 def _caption(solutions: Mapping[str, GeodesicSolution]) -> str:
-    lines = [f"{name}: {solution.summary()}" for name, solution in solutions.items()]
+    lines = ["converged: the path is stationary to tol; resolved: it is, and its segments are enough for its length, to 1e-3"]
+    for name, solution in solutions.items():
+        lines.append(f"{name}: {solution.summary()}")
+        if solution.solver.partition(":")[0].isalpha():  # not the settings of one that was named: a reason
+            lines.append(f"{name} took {solution.solver}")
     return "\n".join(lines)

@@ -20,7 +20,7 @@ from rich.console import Console
 from safetensors.torch import save_file
 
 import geodesic
-from geodesic import Progress, cli
+from geodesic import Progress, Status, cli
 
 SETTINGS = {
     "name": "small",
@@ -29,7 +29,14 @@ SETTINGS = {
     "model": {"latent_size": 2, "hidden_sizes": [16]},
     "training": {"epochs": 2, "batch_size": 50},
     "pairs": {"kind": "random", "count": 2},
-    "geodesic": {"segments": 8, "max_steps": 20, "solvers": [{"name": "a"}, {"name": "b", "direction": "encoder"}]},
+    "geodesic": {
+        "segments": 8,
+        "max_steps": 20,
+        "solvers": [
+            {"name": "a", "kind": "auto"},
+            {"name": "b", "kind": "gradient_descent", "direction": "encoder"},
+        ],
+    },
 }
 PICTURES = ["energy.png", "latent.png", "strip_000.png", "strip_001.png"]
 
@@ -141,6 +148,9 @@ def test_bad_usage_has_exit_status_2(arguments: list[str]) -> None:
         (["train", "small.yaml", "training.epoch=3"], ["training.epoch", "'epochs'"]),
         (["solve", "small.yaml", "geodesic.segments=one"], ["geodesic.segments", "'one'"]),
         (["solve", "small.yaml", "segments"], ["key.path=value"]),
+        (["solve", "small.yaml", "geodesic.init=curved"], ["geodesic.init", "'graph'"]),
+        (["solve", "small.yaml", "geodesic.solvers=[{name: a, kind: adam}]"], ["geodesic.solvers.0.kind", "'lbfgs'"]),
+        (["solve", "small.yaml", "geodesic.solvers.0.history=3"], ["geodesic.solvers.0.history", "unknown key"]),
         (["train", "small.yaml", "--resume", "--overwrite"], ["--resume and --overwrite"]),
         (["train", "small.yaml", "data=null", "name=other"], ["training needs data"]),
         (["train", "small.yaml", "model={import: 'a:b', latent_size: 2}"], ["geodesic solve"]),
@@ -182,6 +192,37 @@ def test_the_table_has_a_line_for_each_pair_and_method(home: Path) -> None:
         ]
         assert f"{length:.4f}" in line
     assert "runs/small/geodesics.npz" in out
+
+
+def test_the_table_says_converged_and_resolved_in_lines_of_at_most_140_characters(home: Path) -> None:
+    own_decoder()
+    np.savez("points.npz", start=np.array([[0.1, 0.0], [3.0, 0.0]]), end=np.array([[0.0, 0.1], [0.0, 3.0]]))
+    solvers = "[{name: a, kind: auto}, {name: b, kind: gradient_descent, step_size: 1.0e-9}]"
+    out = run("solve", "own.yaml", "geodesic.segments=3", f"geodesic.solvers={solvers}", "geodesic.max_steps=50").out
+    table, *_ = out.partition("wrote ")
+    assert max(map(len, table.splitlines())) <= 140
+    assert re.search(r"converged +resolved", table)
+    said = {
+        method: re.findall(rf"^ *\d +{method} .* (yes|NO|NO \([a-z ]+\)) +(yes|NO) *$", table, flags=re.M)
+        for method in "ab"
+    }
+    # Three segments are enough for a short way, not for a long one, whatever the solver.
+    with np.load("runs/own/geodesics.npz") as arrays:
+        assert arrays["a/resolved"].tolist() == [True, False]
+        ended = [Status(status).name.lower().replace("_", " ") for status in arrays["b/status"]]
+    assert "converged" not in ended
+    assert said["a"] == [("yes", "yes"), ("yes", "NO")]
+    assert said["b"] == [(f"NO ({ended[0]})", "yes"), (f"NO ({ended[1]})", "NO")]
+    assert "a: 2 of 2 pairs converged (tol 1e-06), 1 resolved" in table
+    assert "1 converged but not resolved: raise segments, or set length_rtol" in table
+    assert "a took Newton: d = 2 is at most 32" in table
+    assert "b took" not in table
+
+
+def test_memory_too_small_for_one_pair_is_refused_and_leaves_no_results(home: Path) -> None:
+    before = contents(home)
+    refused(run("solve", "small.yaml", "geodesic.memory=1 kB"), 1, "memory", "raise memory")
+    assert contents(home) == before
 
 
 def test_output_to_a_file_holds_no_bars_and_no_escape_codes(home: Path) -> None:
@@ -465,7 +506,7 @@ def test_a_decoder_of_ones_own_needs_no_data_and_no_training(home: Path) -> None
     solved = run("solve", "own.yaml")
     assert (solved.status, solved.err) == (0, "")
     with np.load("runs/own/geodesics.npz") as arrays:
-        length, converged = arrays["decoder/length"], arrays["decoder/converged"]
+        length, converged = arrays["auto/length"], arrays["auto/converged"]
         assert not {"rows", "encodings", "labels"} & set(arrays)
     assert converged.all()
     # The meridian of z = r^2 / 2 from r = 0 to 2: the integral of sqrt(1 + r^2).
@@ -498,7 +539,7 @@ def test_a_decoder_of_ones_own_that_cannot_be_used_is_refused(
     ("change", "word"),
     [
         ("pairs={kind: random}", "kind: file"),
-        ("geodesic.solvers=[{name: e, direction: encoder}]", "model.encoder"),
+        ("geodesic.solvers=[{name: e, kind: gradient_descent, direction: encoder}]", "model.encoder"),
     ],
 )
 def test_what_needs_an_encoder_is_refused_without_one(home: Path, change: str, word: str) -> None:

@@ -1,12 +1,14 @@
 """Settings: what is read comes back, and what is refused says where, what and instead of what."""
 
+import dataclasses
+import inspect
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from geodesic import Settings, SettingsError, load_settings
+from geodesic import LBFGS, GradientDescent, NewtonKrylov, Settings, SettingsError, load_settings, solve
 from geodesic.config import ImportedModelSettings, VAESettings, settings_to_yaml
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
@@ -55,7 +57,9 @@ def test_yaml_written_from_the_shipped_configs_reads_back_the_same(config: Path,
         "data: {kind: array, path: a.npy, limit: 7}\npairs: {kind: index, indices: [[0, 1], [2, 3]]}",
         "data: {kind: fashion_mnist, download: false}\npairs: {kind: label, from: 3, to: 8}",
         "model: {import: 'own.models:decoder', latent_size: 3, output: sigmoid}\npairs: {kind: file, path: $A/p.npz}",
-        "model: {hidden_sizes: [7, 5]}\ngeodesic: {solvers: [{name: a, step_size: 0.1}, {name: b, epsilon: 1.0e-9}]}",
+        "model: {hidden_sizes: [7, 5]}\ngeodesic: {init: best, length_rtol: 1.0e-4, memory: 2 GiB}",
+        "geodesic: {solvers: [{name: a, kind: newton}, {name: b, kind: newton_krylov, warm_up: false}]}",
+        "geodesic: {solvers: [{name: a, kind: lbfgs, history: 5}, {name: b, kind: gradient_descent, epsilon: 1.0e-9}]}",
     ],
 )
 def test_yaml_written_from_settings_reads_back_the_same(file: Path, text: str) -> None:
@@ -68,7 +72,34 @@ def test_keys_that_are_not_given_take_their_defaults(file: Path) -> None:
     settings = load(file, "training: {epochs: 3}")
     assert (settings.training.epochs, settings.training.batch_size) == (3, 128)
     assert settings.data is None
-    assert [solver.name for solver in settings.geodesic.solvers] == ["decoder"]
+    assert [(solver.name, solver.kind) for solver in settings.geodesic.solvers] == [("auto", "auto")]
+
+
+def test_the_defaults_of_a_search_are_those_of_solve(file: Path) -> None:
+    search = load(file, "").geodesic
+    parameters = inspect.signature(solve).parameters
+    for name in ("segments", "init", "length_rtol", "tol", "max_steps", "memory"):
+        assert getattr(search, name) == parameters[name].default, name
+
+
+@pytest.mark.parametrize(
+    ("kind", "solver"),
+    [("lbfgs", LBFGS), ("newton_krylov", NewtonKrylov), ("gradient_descent", GradientDescent)],
+)
+def test_the_defaults_of_an_entry_are_those_of_its_solver(file: Path, kind: str, solver: type) -> None:
+    (entry,) = load(file, f"geodesic: {{solvers: [{{name: a, kind: {kind}}}]}}").geodesic.solvers
+    fields = {field.name: field.default for field in dataclasses.fields(solver)}
+    own = {name: value for name, value in entry.model_dump().items() if name not in ("name", "kind")}
+    assert own == {name: True if name == "warm_up" else fields[name] for name in own}
+    assert own.keys() == fields.keys() - {"encoder"}  # an encoder is the model's, not the settings'
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("1.0e8", 1e8), ("300", 300), ("1e8", 1e8), ("2 GB", 2e9), ("500MB", 5e8), ("1.5 GiB", 1.5 * 2**30)],
+)
+def test_memory_is_bytes_or_has_a_unit(file: Path, text: str, expected: float) -> None:
+    assert load(file, f"geodesic: {{memory: {text}}}").geodesic.memory == expected
 
 
 def test_the_key_import_tells_a_model_of_ones_own_from_a_vae(file: Path) -> None:
@@ -101,12 +132,22 @@ def test_settings_are_frozen_and_hashable(file: Path) -> None:
         ("training: {epoch: 1}", "training.epoch", 1, "epochs", "batch_size"),
         ("training: {random: 1}", "training.random", 1, None, "batch_size"),
         (
-            "geodesic: {solvers: [{name: a}, {name: b, stepsize: x}]}",
+            "geodesic: {solvers: [{name: a, kind: auto}, {name: b, kind: gradient_descent, stepsize: x}]}",
             "geodesic.solvers.1.stepsize",
             "x",
             "step_size",
             "preconditioned",
         ),
+        ("geodesic: {solvers: [{name: a, kind: lbfgs, histry: 3}]}", "geodesic.solvers.0.histry", 3, "history", "kind"),
+        (
+            "geodesic: {solvers: [{name: a, kind: newton, history: 3}]}",
+            "geodesic.solvers.0.history",
+            3,
+            None,
+            "warm_up",
+        ),
+        ("geodesic: {solvers: [{name: a, kind: auto, tol: 3}]}", "geodesic.solvers.0.tol", 3, None, "kind"),
+        ("geodesic: {intt: best}", "geodesic.intt", "best", "init", "length_rtol"),
         ("data: {kind: digits, test_fractio: 1}", "data.test_fractio", 1, "test_fraction", "limit"),
         ("data: {kind: idx, path: a, test_fraction: 0.1}", "data.test_fraction", 0.1, None, "train"),
         ("pairs: {kind: label, from: 1, to: 2, cont: 3}", "pairs.cont", 3, "count", "from"),
@@ -165,8 +206,33 @@ def test_an_unknown_key_is_refused_with_path_value_hint_and_the_keys_allowed(
         ("pairs: {kind: index, indices: [[1, 2, 3]]}", "pairs.indices.0: got [1, 2, 3]; expected a list of at most 2"),
         ("geodesic: {segments: 1}", "geodesic.segments: got 1; expected a number greater than or equal to 2"),
         ("geodesic: {solvers: []}", "geodesic.solvers: got []; expected a list of at least 1"),
-        ("geodesic: {solvers: [{}]}", "geodesic.solvers.0.name: this key is required and was not given"),
-        ("geodesic: {solvers: [{name: a}, {name: a}]}", "solver names must differ, got ['a', 'a']"),
+        ("geodesic: {solvers: [{kind: auto}]}", "geodesic.solvers.0.name: this key is required and was not given"),
+        (
+            "geodesic: {solvers: [{name: a}]}",
+            "geodesic.solvers.0.kind: this key is required and was not given; expected one of 'auto', "
+            "'gradient_descent', 'lbfgs', 'newton', 'newton_krylov'",
+        ),
+        ("geodesic: {solvers: [{name: a, kind: adam}]}", "geodesic.solvers.0.kind: got 'adam'; expected one of 'auto'"),
+        ("geodesic: {solvers: [auto]}", "geodesic.solvers.0: got 'auto'; expected a mapping of settings"),
+        (
+            "geodesic: {solvers: [{name: a, kind: lbfgs, history: 0}]}",
+            "geodesic.solvers.0.history: got 0; expected a number greater than 0",
+        ),
+        (
+            "geodesic: {solvers: [{name: a, kind: newton, warm_up: lbfgs}]}",
+            "geodesic.solvers.0.warm_up: got 'lbfgs'; expected true or false",
+        ),
+        (
+            "geodesic: {solvers: [{name: a, kind: auto}, {name: a, kind: auto}]}",
+            "solver names must differ, got ['a', 'a']",
+        ),
+        ("geodesic: {init: random}", "geodesic.init: got 'random'; expected 'straight', 'graph' or 'best'"),
+        ("geodesic: {length_rtol: 0}", "geodesic.length_rtol: got 0; expected a number greater than 0"),
+        ("geodesic: {memory: 0}", "geodesic.memory: got 0; expected a number greater than 0"),
+        (
+            "geodesic: {memory: 2 gigabytes}",
+            "geodesic.memory: got '2 gigabytes'; expected a number of bytes, or one with a unit such as 500 MB or",
+        ),
     ],
 )
 def test_a_refused_value_is_named_with_its_path_and_what_was_expected(file: Path, text: str, complaint: str) -> None:
@@ -228,7 +294,7 @@ def test_what_is_no_yaml_mapping_is_refused_with_the_file(file: Path, content: b
         ("seed: 1\n'seed': 1", "seed", (2, 3)),
         ("name: y", "name", (1, 2)),
         ("training:\n  epochs: 3\n  patience: 2\n  epochs: 3", "epochs", (3, 5)),
-        ("geodesic: {solvers: [{name: a,\n name: b}]}", "name", (2, 3)),
+        ("geodesic: {solvers: [{name: a, kind: auto,\n name: b}]}", "name", (2, 3)),
         ("training: {<<: {epochs: 3}, patience: 1,\n patience: 2}", "patience", (2, 3)),
     ],
 )
@@ -246,7 +312,7 @@ def test_what_a_merge_key_brings_in_can_be_overridden(file: Path) -> None:
     settings = load(
         file,
         "geodesic:\n  solvers:\n"
-        "  - &first {name: a, step_size: 0.1, epsilon: 0.5}\n"
+        "  - &first {name: a, kind: gradient_descent, step_size: 0.1, epsilon: 0.5}\n"
         "  - &second {<<: *first, name: b, step_size: 0.2}\n"
         "  - {<<: *second, name: c}\n"
         "  - {<<: [*second, *first], name: d, epsilon: 0.3}\n",
@@ -292,8 +358,9 @@ def test_an_override_reads_yaml(file: Path) -> None:
 
 
 def test_an_override_reaches_into_a_list(file: Path) -> None:
-    settings = load(file, "geodesic: {solvers: [{name: a}, {name: b}]}", "geodesic.solvers.1.step_size=0.1")
-    assert [solver.step_size for solver in settings.geodesic.solvers] == [None, 0.1]
+    text = "geodesic: {solvers: [{name: a, kind: lbfgs}, {name: b, kind: lbfgs}]}"
+    settings = load(file, text, "geodesic.solvers.1.history=3")
+    assert [solver.history for solver in settings.geodesic.solvers] == [20, 3]
 
 
 def test_the_last_of_two_overrides_wins(file: Path) -> None:
@@ -319,7 +386,7 @@ def test_an_override_that_is_no_key_and_value_is_refused_with_an_example(file: P
     ],
 )
 def test_an_override_that_cannot_be_applied_is_refused(file: Path, override: str, complaint: str) -> None:
-    text = "geodesic: {solvers: [{name: a}]}\nmodel: {hidden_sizes: [4]}"
+    text = "geodesic: {solvers: [{name: a, kind: auto}]}\nmodel: {hidden_sizes: [4]}"
     assert complaint in refusal(file, text, override)
 
 

@@ -1,6 +1,7 @@
 """From settings to a run folder: the schema of the results, their laws, and that failures leave nothing."""
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,17 +12,23 @@ import torch
 from matplotlib.image import imread
 from torch.testing import assert_close
 
+import geodesic
 from geodesic import (
     DataError,
+    Euclidean,
     GeodesicSolution,
     Progress,
+    PullbackManifold,
     RunFolderError,
     Settings,
     SettingsError,
     Split,
     Status,
     TrainingInterrupted,
+    constant_speed,
+    load_data,
     load_settings,
+    path_energy,
 )
 from geodesic.config import IndexPairs, LabelPairs, RandomPairs
 from geodesic.experiment import SolveResult, run_folder, solve_pairs, train, trained_with
@@ -30,9 +37,10 @@ from geodesic.files import read_npz, replacing, write_npz, write_text
 from geodesic.geometry.path import straight_path
 from geodesic.models.vae import VAE
 from geodesic.pairs import choose_rows
-from geodesic.plots import plot_latent
+from geodesic.plots import plot_energy, plot_latent
 
-METHODS = ("decoder", "plain", "encoder")
+METHODS = ("auto", "plain", "encoder")
+HISTORIES = ("energy_history", "step_history")
 FIELDS = [field.name for field in dataclasses.fields(GeodesicSolution)]
 P, T, D = 3, 8, 2
 
@@ -51,9 +59,9 @@ def settings(**changes: object) -> Settings:
             "segments": T,
             "max_steps": 30,
             "solvers": (
-                {"name": "decoder"},
-                {"name": "plain", "preconditioned": False},
-                {"name": "encoder", "direction": "encoder"},
+                {"name": "auto", "kind": "auto"},
+                {"name": "plain", "kind": "gradient_descent", "preconditioned": False},
+                {"name": "encoder", "kind": "gradient_descent", "direction": "encoder"},
             ),
         },
     }
@@ -89,7 +97,13 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_the_results_hold_the_documented_arrays_and_no_others(arrays: Arrays) -> None:
     common = {"start", "end", "rows", "encodings", "labels"}
-    assert set(arrays) == common | {f"{method}/{key}" for method in METHODS for key in [*FIELDS, "energy_history"]}
+    assert set(arrays) == common | {f"{method}/{key}" for method in METHODS for key in [*FIELDS, *HISTORIES]}
+
+
+def test_every_array_of_the_results_is_explained_in_the_documentation(arrays: Arrays) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "run-folder.md").read_text(encoding="utf-8")
+    names = {re.sub(rf"^({'|'.join(METHODS)})/", "M/", key) for key in arrays}
+    assert {name for name in names if f"`{name}`" not in text} == set()
 
 
 def test_the_shapes_and_types_of_the_results_agree(arrays: Arrays) -> None:
@@ -99,18 +113,20 @@ def test_the_shapes_and_types_of_the_results_agree(arrays: Arrays) -> None:
     for method in METHODS:
         shapes = {key: arrays[f"{method}/{key}"].shape for key in FIELDS}
         assert shapes.pop("path") == (P, T + 1, D)
-        assert shapes.pop("tol") == ()
+        assert shapes.pop("arc") == (P, T + 1)
+        assert shapes.pop("tol") == shapes.pop("solver") == ()
         assert set(shapes.values()) == {(P,)}
         assert arrays[f"{method}/path"].dtype == np.float64
         assert arrays[f"{method}/converged"].dtype == np.bool_
-        history = arrays[f"{method}/energy_history"]
-        assert history.shape == (arrays[f"{method}/steps"].max() + 1, P)
+        steps = arrays[f"{method}/step_history"]
+        assert steps.max() >= arrays[f"{method}/steps"].max()
+        assert arrays[f"{method}/energy_history"].shape == (len(steps), P)
 
 
 def test_single_precision_is_kept_from_the_pairs_to_the_paths(runs: Path) -> None:
     result = solve_pairs(settings(dtype="float32"), runs, name="single")
     stored = read_npz(result.file)
-    assert {stored[key].dtype for key in ("start", "encodings", "decoder/path")} == {np.dtype(np.float32)}
+    assert {stored[key].dtype for key in ("start", "encodings", "auto/path")} == {np.dtype(np.float32)}
 
 
 def test_each_path_starts_and_ends_exactly_at_its_pair(arrays: Arrays) -> None:
@@ -126,15 +142,26 @@ def test_the_pairs_are_the_encodings_of_their_rows(arrays: Arrays, solved: Path)
     np.testing.assert_array_equal(encodings[rows[:, 1]], arrays["end"])
 
 
-def test_the_energy_history_runs_from_the_straight_line_to_the_answer(arrays: Arrays) -> None:
+def test_the_energy_history_runs_down_from_the_straight_line_to_the_answer(arrays: Arrays, solved: Path) -> None:
+    vae = VAE.load(solved / "run").double()
+    manifold = PullbackManifold(vae.decode, Euclidean(mean=torch.sigmoid))
+    line = straight_path(torch.as_tensor(arrays["start"]), torch.as_tensor(arrays["end"]), T)
+    begin = path_energy(manifold, constant_speed(manifold, line)).detach().numpy()
     for method in METHODS:
-        history, steps = arrays[f"{method}/energy_history"], arrays[f"{method}/steps"]
-        np.testing.assert_allclose(history[0], arrays[f"{method}/initial_energy"], rtol=1e-10)
+        history = arrays[f"{method}/energy_history"]
+        np.testing.assert_allclose(history[0], begin, rtol=1e-10)
         np.testing.assert_allclose(history[-1], arrays[f"{method}/energy"], rtol=1e-10)
         # Backtracking lowers the energy at each step, and an ended pair stays where it is.
         assert (np.diff(history, axis=0) <= 1e-12 * history[0]).all()
-        for pair, last in enumerate(steps):
-            assert len(np.unique(history[last:, pair])) == 1
+
+
+def test_the_steps_of_the_history_go_up_one_by_one_and_repeat_where_a_warm_up_ends(arrays: Arrays) -> None:
+    repeats = {method: int((np.diff(arrays[f"{method}/step_history"]) == 0).sum()) for method in METHODS}
+    assert repeats == {"auto": 1, "plain": 0, "encoder": 0}
+    for method in METHODS:
+        steps = arrays[f"{method}/step_history"]
+        np.testing.assert_array_equal(np.unique(steps), np.arange(steps[-1] + 1))
+        assert (np.diff(steps) >= 0).all()
 
 
 def test_the_stored_energy_is_that_of_the_stored_path_under_the_stored_decoder(arrays: Arrays, solved: Path) -> None:
@@ -152,7 +179,8 @@ def test_what_converged_did_so_by_its_own_measure(arrays: Arrays) -> None:
         converged = arrays[f"{method}/converged"]
         np.testing.assert_array_equal(converged, arrays[f"{method}/status"] == Status.CONVERGED)
         assert (arrays[f"{method}/relative_excess_energy"][converged] <= arrays[f"{method}/tol"]).all()
-    assert arrays["decoder/converged"].all()
+        np.testing.assert_array_equal(arrays[f"{method}/resolved"], arrays[f"{method}/length_error"] <= 1e-3)
+    assert arrays["auto/converged"].all()
 
 
 def test_the_same_settings_give_the_same_results_bit_for_bit(runs: Path, arrays: Arrays) -> None:
@@ -170,7 +198,61 @@ def test_the_callback_sees_every_step_of_every_method(runs: Path) -> None:
 
     result = solve_pairs(settings(), runs, name="watched", callback=watch)
     assert isinstance(result, SolveResult)
-    assert seen == {m: list(range(int(s.steps.max()) + 1)) for m, s in result.solutions.items()}
+    stored = read_npz(result.file)
+    assert seen == {method: stored[f"{method}/step_history"].tolist() for method in METHODS}
+
+
+SOLVERS = {
+    "auto": ({}, "Newton: d = 2"),
+    "newton": ({"warm_up": False}, "Newton(warm_up=None)"),
+    "newton_krylov": ({"warm_up": False, "metric_samples": 2}, "NewtonKrylov(warm_up=None, metric_samples=2)"),
+    "lbfgs": ({"history": 3}, "LBFGS(history=3, metric_samples=4)"),
+    "gradient_descent": ({"step_size": 0.25}, "GradientDescent(direction='decoder', encoder=None, step_size=0.25"),
+}
+
+
+@pytest.mark.parametrize("kind", SOLVERS)
+def test_each_kind_of_solver_is_made_with_its_options(runs: Path, kind: str) -> None:
+    options, made = SOLVERS[kind]
+    search = {"segments": T, "max_steps": 30, "solvers": ({"name": "one", "kind": kind} | options,)}
+    stored = read_npz(solve_pairs(settings(geodesic=search), runs, name="one").file)
+    assert str(stored["one/solver"]).startswith(made)
+    assert stored["one/converged"].all() or kind == "gradient_descent"
+
+
+def test_what_a_search_asks_for_reaches_solve_and_the_graph_gets_the_encodings_of_the_training_rows(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from geodesic import experiment
+
+    asked: list[dict[str, object]] = []
+
+    def spy(*arguments: object, **keywords: object) -> GeodesicSolution:
+        asked.append(keywords)
+        return geodesic.solve(*arguments, **keywords)
+
+    monkeypatch.setattr(experiment, "solve", spy)
+    search = {"segments": 4, "init": "best", "length_rtol": 0.5, "memory": 1e8, "tol": 1e-3, "max_steps": 7}
+    solve_pairs(settings(geodesic=search), runs, name="best")
+    (keywords,) = asked
+    assert {name: keywords[name] for name in search} == search
+    vae = VAE.load(runs / "run").double()
+    rows = load_data(settings().data).train.values.double()
+    with torch.no_grad():
+        assert_close(keywords["points"], vae.encode(rows))
+
+
+def test_a_graph_without_data_is_one_over_points_that_are_drawn(tmp_path: Path) -> None:
+    np.savez(tmp_path / "points.npz", start=np.zeros((1, 2)), end=np.ones((1, 2)))
+    own = settings(
+        data=None,
+        model={"import": "torch.nn:Identity", "latent_size": 2},
+        pairs={"kind": "file", "path": str(tmp_path / "points.npz")},
+        geodesic={"segments": 4, "init": "graph"},
+    )
+    (solution,) = solve_pairs(own, tmp_path / "runs").solutions.values()
+    assert solution.converged.all()
+    np.testing.assert_allclose(solution.length, 2**0.5)
 
 
 def test_names_of_pairs_tell_rows_and_labels(runs: Path, arrays: Arrays) -> None:
@@ -283,8 +365,8 @@ def test_the_path_drawn_is_the_shortest_that_converged(
     runs: Path, arrays: Arrays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     straight = straight_path(torch.as_tensor(arrays["start"]), torch.as_tensor(arrays["end"]), T).numpy()
-    lengths = {"decoder": [3.0, 1.0, 2.0], "plain": [2.0, 3.0, np.nan], "encoder": [1.0, 2.0, 3.0]}
-    converged = {"decoder": [1, 0, 0], "plain": [1, 0, 0], "encoder": [0, 1, 0]}
+    lengths = {"auto": [3.0, 1.0, 2.0], "plain": [2.0, 3.0, np.nan], "encoder": [1.0, 2.0, 3.0]}
+    converged = {"auto": [1, 0, 0], "plain": [1, 0, 0], "encoder": [0, 1, 0]}
     changed = arrays | {f"{m}/length": np.array(x) for m, x in lengths.items()}
     changed |= {f"{m}/converged": np.array(x, dtype=bool) for m, x in converged.items()}
     bent = {
@@ -295,14 +377,58 @@ def test_the_path_drawn_is_the_shortest_that_converged(
     drawn = strips(monkeypatch)
     plot_run(runs / "run")
     # Shorter but not converged loses; where nothing converged the shortest finite one is drawn.
-    best = ["plain", "encoder", "decoder"]
+    best = ["plain", "encoder", "auto"]
     assert [length for _, length, _ in drawn] == [lengths[method][pair] for pair, method in enumerate(best)]
     assert [converged for *_, converged in drawn] == [True, True, False]
     vae = VAE.load(runs / "run").double()
     for pair, (method, (outputs, *_)) in enumerate(zip(best, drawn, strict=True)):
+        ends = torch.as_tensor(bent[method][pair][[0, -1]])
         with torch.no_grad():
-            expected = vae.decode(torch.as_tensor(bent[method][pair])).sigmoid()
-        np.testing.assert_allclose(outputs, expected.numpy(), rtol=1e-12)
+            np.testing.assert_allclose(outputs[[0, -1]], vae.decode(ends).sigmoid().numpy(), rtol=1e-12)
+        # In the middle of a bent path its nodes are, and so are the frames, those of that method.
+        others = [vae.decode(torch.as_tensor(bent[m][pair][T // 2 : T // 2 + 1])).sigmoid().detach() for m in METHODS]
+        nearest = np.argmin([np.linalg.norm(outputs[5] - other.numpy()) for other in others])
+        assert METHODS[nearest] == method
+
+
+def test_the_frames_of_a_strip_are_evenly_spaced_along_the_geodesic(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = {"segments": T, "solvers": ({"name": "auto", "kind": "auto"},)}
+    solution = solve_pairs(settings(geodesic=search), runs, name="one").solutions["auto"]
+    drawn = strips(monkeypatch)
+    plot_run(runs / "run", name="one")
+    vae = VAE.load(runs / "run").double()
+    with torch.no_grad():
+        expected = vae.decode(solution(torch.linspace(0, 1, 11)).reshape(-1, D)).sigmoid().reshape(P, 11, 1, 8, 8)
+    np.testing.assert_allclose(np.stack([outputs for outputs, *_ in drawn]), expected.numpy(), rtol=1e-12)
+
+
+def test_methods_that_took_different_numbers_of_segments_are_drawn_together(runs: Path) -> None:
+    solvers = tuple({"name": kind, "kind": kind} for kind in ("auto", "lbfgs"))
+    changed = settings(geodesic={"segments": 4, "solvers": solvers, "length_rtol": 1e-2})
+    file = solve_pairs(changed, runs, name="refined").file
+    stored = read_npz(file)
+    start, end = (torch.as_tensor(stored[key]) for key in ("start", "end"))
+    other = geodesic.solve(PullbackManifold(lambda z: z), start, end, segments=16).arrays()
+    write_npz(file, stored | {f"lbfgs/{key}": value for key, value in other.items()})
+    assert len(plot_run(runs / "run", name="refined")) == P + 2
+
+
+def test_a_line_of_energies_ends_where_its_pair_does_and_has_a_gap_where_steps_begin_anew() -> None:
+    nan = np.nan
+    # Pair 0: a warm-up to step 1, a wait, a step, then a second start; pair 1: in the second group; pair 2: equal ends.
+    steps = np.array([0, 1, 1, 2, 0, 1, 2])
+    energy = np.array(
+        [[9.0, nan, 0.0], [5, nan, 0], [5, nan, 0], [4, nan, 0], [8, 6, 0], [2, 3, 0], [2, 3, 0]],
+    )
+    lines = plot_energy({"a": energy}, {"a": steps}).axes[0].lines
+    assert len(lines) == 3
+    np.testing.assert_array_equal(lines[0].get_xdata(), [1, 2, 2, 3, nan, 1, 2])
+    np.testing.assert_allclose(lines[0].get_ydata(), [3.5, 1.5, 1.5, 1, nan, 3, 0], atol=1e-11)
+    np.testing.assert_array_equal(lines[1].get_xdata(), [1, 2])
+    np.testing.assert_allclose(lines[1].get_ydata(), [1, 0], atol=1e-11)
+    assert len(lines[2].get_xdata()) == 0
 
 
 def test_results_that_lack_a_method_are_refused_before_drawing(runs: Path, arrays: Arrays) -> None:
@@ -505,6 +631,15 @@ def test_arrays_read_back_as_they_were_written(tmp_path: Path) -> None:
 )
 def test_weights_belong_to_the_settings_that_change_them(solved: Path, change: dict[str, object], same: bool) -> None:
     assert trained_with(settings(**change), solved / "run") is same
+
+
+@pytest.mark.parametrize("key", ["geodesic", "pairs"])
+def test_weights_are_used_again_though_another_version_wrote_the_other_settings(runs: Path, key: str) -> None:
+    file = runs / "run" / "config.yaml"
+    file.write_text(file.read_text().replace(f"{key}:", f"{key}:\n  of_another_version: true"))
+    with pytest.raises(SettingsError, match="of_another_version"):
+        load_settings(file)
+    assert trained_with(settings(), runs / "run")
 
 
 def test_a_folder_without_weights_was_not_trained(runs: Path) -> None:

@@ -517,7 +517,7 @@ def test_auto_says_which_solver_and_why(d: int, name: str) -> None:
 
 
 def test_second_derivatives_that_are_not_finite_end_their_pair_alone() -> None:
-    # The second pair runs along z_2 = 0, where the second derivative of |z_2|^{3/2} is infinite.
+    # The second pair begins beside z_2 = 0, where the second derivative of z_2^{3/2} is infinite.
     manifold = geodesic.PullbackManifold(lambda z: torch.cat([z, z[:, 1:].clamp_min(0).pow(1.5)], dim=1))
     start, end = torch.tensor([[0.0, 1.0], [0.0, 0.0]]), torch.tensor([[1.0, 2.0], [1.0, 0.0]])
     solution = geodesic.solve(manifold, start, end, solver=Newton(warm_up=None))

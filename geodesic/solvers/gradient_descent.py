@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -78,7 +78,7 @@ class GradientDescent(Solver[_State]):
     """
 
     direction: str = "decoder"
-    encoder: Callable[[Tensor], Tensor] | None = None
+    encoder: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
     step_size: float | None = None
     preconditioned: bool = True
     epsilon: float | None = None

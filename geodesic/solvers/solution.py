@@ -90,8 +90,8 @@ class GeodesicSolution:
     """Geodesics between pairs of points, with a certificate for each. Leading axes are those of the endpoints.
 
     Two words have a threshold each. *Converged*: the discrete path is at a stationary point of the energy, its relative
-    excess energy is at most `tol`. *Resolved*: T segments were enough, the estimated relative error of the length is
-    at most 1e-3. Neither says that no other path is shorter.
+    excess energy is at most `tol`. *Resolved*: it is, and T segments were enough, the estimated relative error of the
+    length is at most 1e-3. Neither says that no other path is shorter.
 
     Attributes:
         path: Nodes, (*batch, T + 1, d), equally spaced in time.
@@ -106,11 +106,12 @@ class GeodesicSolution:
         converged: Whether the relative excess energy is at most `tol`, (*batch,), boolean.
         minimum: Whether the Hessian of the energy is positive definite: a strict local minimum, (*batch,), boolean.
             From more than 32 latent coordinates on: whether no direction of negative curvature was met.
-        resolved: Whether `length_error` is at most 1e-3, (*batch,), boolean.
+        resolved: Whether the pair has converged and `length_error` is at most 1e-3, (*batch,), boolean.
         length_error: Estimated relative error of the length as that of a geodesic, (*batch,): what the spline loses,
             from the lengths through all and through every second node, and what the nodes lose, from the
             decoder residual.
         decoder_residual: Largest tangential acceleration over the speed, on the spline between the nodes, (*batch,).
+            It falls with 1/T^2 only where the decoder has three derivatives: ELU's second one jumps.
         speed_variation: Largest minus smallest speed along the spline, over the mean, (*batch,).
         speed_allowance: What of it the discretisation explains, (*batch,): of order 1/T^2, the square of the largest
             angle between neighbouring chords.

@@ -144,7 +144,7 @@ def _solve(
     parts = []
     for rows in torch.arange(len(a), device=a.device).split(size):
         answers = [
-            _refined(manifold, chosen, path[rows], usable[rows], length_rtol, tol, max_steps, watch.of(rows))
+            _refined(manifold, chosen, path[rows], usable[rows], length_rtol, tol, max_steps, size, watch.of(rows))
             for path, usable in starts
         ]
         parts.append(_shorter(answers) | _of_the_straight_line(manifold, a[rows], b[rows], segments))
@@ -193,24 +193,31 @@ def _refined(
     length_rtol: float | None,
     tol: float,
     max_steps: int,
+    size: int,
     report: Report,
 ) -> Answer:
-    """Solve and measure; then, if asked for, with twice the segments for the pairs whose length still changes."""
+    """Solve and measure; then, if asked for, with twice the segments for the pairs whose length still changes.
+
+    Pairs that did not converge stay as they are: more segments would not help them. `size` is the number of pairs
+    that memory allows at the first number of segments.
+    """
     answer = _solved(manifold, solver, path, connected, tol, max_steps, report)
-    open_rows = torch.arange(len(path), device=path.device)[connected]
+    (open_rows,) = answer["converged"].nonzero(as_tuple=True)
+    first = path.shape[1] - 1
     while length_rtol is not None and len(open_rows) and answer["path"].shape[1] - 1 < _MOST_SEGMENTS:
         T = 2 * (answer["path"].shape[1] - 1)
         old = answer["length"][open_rows]
-        finer = refine_path(answer["path"], T)
-        new = _solved(manifold, solver, finer[open_rows], connected[open_rows], tol, max_steps, report)
-        answer["path"] = finer
-        arc = torch.as_tensor(refine_path(answer["arc"][..., None], T)[..., 0])
-        answer["arc"] = arc
+        answer = _resampled(answer, T)
+        groups = [
+            _solved(manifold, solver, answer["path"][rows], connected[rows], tol, max_steps, report)
+            for rows in open_rows.split(max(1, size * first // T))
+        ]
+        new = {name: torch.cat([group[name] for group in groups]) for name in groups[0]}
         new["steps"] = new["steps"] + answer["steps"][open_rows]
         for name, value in new.items():
             answer[name] = answer[name].index_put((open_rows,), value)
         agreed = (new["length"] - old).abs() <= length_rtol * new["length"]
-        open_rows = open_rows[~agreed]
+        open_rows = open_rows[~agreed & new["converged"]]
     return answer
 
 
@@ -243,8 +250,8 @@ class _Run:
         self.path[still] = path[still, :1]
         self.status = torch.where(still, Status.CONVERGED, status)
         self.steps = torch.zeros_like(self.status)
-        self.energy = torch.zeros_like(path[:, 0, 0])
-        self.excess = torch.where(still, 0, torch.full_like(self.energy, torch.nan))
+        self.energy = torch.where(still, 0, torch.full_like(path[:, 0, 0], torch.nan))
+        self.excess = self.energy.clone()
         self.minimum = still
         self.step = 0
 
@@ -345,7 +352,7 @@ class _Run:
             "status": torch.where(lost & ~still, Status.STALLED, self.status),
             "converged": (self.status == Status.CONVERGED) & (~lost | still),
             "minimum": self.minimum,
-            "resolved": values["length_error"] <= _RESOLVED,
+            "resolved": (self.status == Status.CONVERGED) & (~lost | still) & (values["length_error"] <= _RESOLVED),
             "steps": self.steps,
             "segments": torch.full_like(self.steps, T),
             "arc": torch.where(still[:, None], even, share / share[:, -1:]),
