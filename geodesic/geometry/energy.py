@@ -308,13 +308,13 @@ def decoder_residual(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"
     return tangential_acceleration(manifold, path.detach()).amax(-1)
 
 
-def tangential_acceleration(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch T"]:
-    """|P a| / |x'| halfway between the nodes, as in `decoder_residual`.
+def tangential_acceleration(manifold: Manifold, path: Tensor, every: int = 1) -> Float[Tensor, "*batch middles"]:
+    """|P a| / |x'| halfway between the nodes of every segment, or of some, as in `decoder_residual`.
 
     Up to 64 latent coordinates with the metric tensor; above, by at most 20 steps of conjugate gradients on G, whose
     value only grows towards the true one.
     """
-    middle, velocity, acceleration = spline_at_midpoints(path)
+    middle, velocity, acceleration = (x[..., every // 2 :: every, :] for x in spline_at_midpoints(path))
     with torch.no_grad():
         speed = manifold.squared_norm(middle, velocity).sqrt()
         u = manifold.lowered_acceleration(middle, velocity, acceleration)

@@ -110,7 +110,8 @@ class GeodesicSolution:
         length_error: Estimated relative error of the length as that of a geodesic, (*batch,): what the spline loses,
             from the lengths through all and through every second node, and what the nodes lose, from the
             decoder residual.
-        decoder_residual: Largest tangential acceleration over the speed, on the spline between the nodes, (*batch,).
+        decoder_residual: Largest tangential acceleration over the speed, on the spline between the nodes, (*batch,):
+            from 16 segments on, in every second one.
             It falls with 1/T^2 only where the decoder has three derivatives: ELU's second one jumps.
         speed_variation: Largest minus smallest speed along the spline, over the mean, (*batch,).
         speed_allowance: What of it the discretisation explains, (*batch,): of order 1/T^2, the square of the largest
