@@ -51,7 +51,7 @@ class _Peak(TorchDispatchMode):
 def pairs_at_once(manifold: Manifold, solver: Solver[Any], path: Float[Tensor, "1 nodes d"], memory: float) -> int:
     """How many pairs may be worked on together.
 
-    The solver's beginning and first step on a path of two segments are watched, and scaled up.
+    The solver's beginning on paths of two segments is watched, and scaled up.
 
     Args:
         manifold: Where to measure.
@@ -69,7 +69,7 @@ def pairs_at_once(manifold: Manifold, solver: Solver[Any], path: Float[Tensor, "
         with _Peak() as watched:
             for part in (solver.warm_up, solver):
                 if part is not None:
-                    part.step(manifold, part.begin(manifold, ends.repeat(pairs, 1, 1)))
+                    part.begin(manifold, ends.repeat(pairs, 1, 1))
         peaks.append(watched.peak)
     needed = _SHARE * max(peaks[1] - peaks[0], 1) * nodes / 3
     if needed > memory:

@@ -265,7 +265,7 @@ class GeodesicSolution:
         if coarse := int((self.converged & ~self.resolved).sum()):
             lines.append(f"{coarse} converged but not resolved: raise segments, or set length_rtol")
         if longer := int((self.length > self.straight_length * (1 + 1e-3)).sum()):
-            lines.append(f"{longer} longer than the straight line: T is too small for the metric, raise segments")
+            lines.append(f"{longer} longer than the straight line: the paths are too coarse, raise segments")
         if saddles := int((self.converged & ~self.minimum).sum()):
             lines.append(f'{saddles} converged to no strict minimum: other starts may end lower, try init="best"')
         return "\n".join(lines)

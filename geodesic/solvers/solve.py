@@ -373,7 +373,7 @@ def _of_the_straight_line(manifold: Manifold, start: Tensor, end: Tensor, segmen
             f"{rows[0]}, from {start[rows[0]].tolist()}); remove these pairs, check the weights there, or use float64"
         )
     with torch.no_grad():
-        speed, weights = spline_speed(manifold, straight_path(start, end, max(segments // 2, 2)))
+        speed, weights = spline_speed(manifold, path)
     values = {"initial_energy": energy, "straight_length": speed @ weights}
     return {name: torch.where(constant(path), 0, value) for name, value in values.items()}
 
