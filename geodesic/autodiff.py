@@ -299,7 +299,25 @@ def expand(f: RowWise, z: Tensor, cotangent: RowWise) -> tuple[Tensor, Tensor, F
         return y, J, hessian
 
     out_dims = cast(tuple[int, ...], (None, -1, -1))  # y is the same for all directions
-    return torch.func.vmap(along, out_dims=out_dims)(units)
+    try:
+        return torch.func.vmap(along, out_dims=out_dims)(units)
+    except NotImplementedError:  # a backward pass without forward-mode rules: SiLU's, group normalisation's
+        return _expand_in_reverse(f, z, cotangent)
+
+
+def _expand_in_reverse(f: RowWise, z: Tensor, cotangent: RowWise) -> tuple[Tensor, Tensor, Tensor]:
+    """`expand` by differentiating the backward pass backward, for each direction by itself: 3 + 3 d passes."""
+    with torch.enable_grad():
+        points = z.detach().clone().requires_grad_()
+        y = _on_a_copy(f)(points)
+        (pulled,) = torch.autograd.grad(y, points, cotangent(y.detach()), create_graph=True)
+        columns = [
+            torch.autograd.grad(pulled[:, j].sum(), points, retain_graph=True)[0]
+            if pulled.requires_grad
+            else torch.zeros_like(points)
+            for j in range(z.shape[-1])
+        ]
+    return y.detach(), jacobian(f, z).detach(), torch.stack(columns, dim=-1)
 
 
 def _vjp(f: RowWise, z: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor]]]:

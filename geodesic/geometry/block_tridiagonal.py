@@ -31,10 +31,12 @@ class BlockTridiagonal:
         return BlockTridiagonal(self.diagonal[rows], self.upper[rows])
 
     def damped(self, share: float) -> BlockTridiagonal:
-        """With `share` of the mean diagonal entry of each matrix added to its diagonal."""
-        mean = self.diagonal.diagonal(dim1=-2, dim2=-1).mean((-2, -1))
-        eye = torch.eye(self.diagonal.shape[-1], dtype=mean.dtype, device=mean.device)
-        return BlockTridiagonal(self.diagonal + share * mean[..., None, None, None] * eye, self.upper)
+        """With a share of itself added to the diagonal: for each of the d coordinates, of its mean over the blocks.
+
+        Coordinates of very different scales are thus treated alike.
+        """
+        mean = self.diagonal.diagonal(dim1=-2, dim2=-1).abs().mean(-2)
+        return BlockTridiagonal(self.diagonal + share * torch.diag_embed(mean)[..., None, :, :], self.upper)
 
     def cholesky(self) -> BlockCholesky:
         """Factorise, also where it is not positive definite: see `BlockCholesky.positive`."""

@@ -215,10 +215,12 @@ def newton_step(expansion: Expansion) -> NewtonStep:
     g, hessian = expansion.gradient, expansion.hessian
     eps = torch.finfo(g.dtype).eps
     factors = hessian.damped(10 * eps).cholesky()
-    direction, minimum = factors.solve(g), factors.positive
+    direction, definite = factors.solve(g), factors.positive
+    # Strictly positive: also with a little taken away, which a singular matrix does not survive.
+    minimum = hessian.damped(-100 * eps).cholesky().positive
     finite = hessian.diagonal.isfinite().flatten(1).all(1) & hessian.upper.isfinite().flatten(1).all(1)
     finite &= g.isfinite().flatten(1).all(1)
-    (rows,) = (finite & ~minimum).nonzero(as_tuple=True)
+    (rows,) = (finite & ~definite).nonzero(as_tuple=True)
     for share, damping in ((0.5, 10 * eps), (0.0, 100 * eps), (0.0, eps**0.5)):
         if not len(rows):
             break

@@ -305,9 +305,15 @@ class EmbeddedManifold(Manifold):
         # J^T times the acceleration in the embedding space, x'' = J w + D^2 x (v, v).
         d = z.shape[-1]
         both = torch.cat([z, v], dim=-1).reshape(-1, 2 * d)
-        acceleration = jvp(
-            lambda both: jvp(self.embed, both[:, :d], both[:, d:]), both, torch.cat([v, w], -1).reshape(-1, 2 * d)
-        )
+        change = torch.cat([v, w], dim=-1).reshape(-1, 2 * d)
+
+        def second_derivative(method: str) -> Tensor:
+            return jvp(lambda both: jvp(self.embed, both[:, :d], both[:, d:], method), both, change, method)
+
+        try:
+            acceleration = second_derivative("forward")
+        except NotImplementedError:  # forward mode knows no second derivative of SiLU, for one
+            acceleration = second_derivative("double_vjp")
         return vjp(self.embed, z.reshape(-1, d), acceleration.detach()).detach().reshape(z.shape)
 
     @final
@@ -367,6 +373,9 @@ class PullbackManifold(EmbeddedManifold):
             raise DecoderError(
                 f"outputs: expected an output geometry such as Euclidean(mean=...), got {type(outputs).__name__}"
             )
+        latent_shape = tuple(latent_shape) if isinstance(latent_shape, list | torch.Size) else latent_shape
+        if latent_shape is not None and not isinstance(latent_shape, tuple):
+            raise InputError(f"latent_shape: expected positive integers such as (4, 8, 8), got {latent_shape!r}")
         if latent_shape is not None and not (latent_shape and all(type(n) is int and n > 0 for n in latent_shape)):
             raise InputError(f"latent_shape: expected positive integers such as (4, 8, 8), got {latent_shape!r}")
         self.decoder = decoder

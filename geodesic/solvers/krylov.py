@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from geodesic.geometry.energy import NewtonStep, newton_step
@@ -11,7 +13,7 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.solvers.preconditioner import Preconditioner, precondition
 from geodesic.solvers.solver import Certificate, inner
 
-__all__ = ["LARGEST_EXPLICIT", "certify", "krylov_step"]
+__all__ = ["LARGEST_EXPLICIT", "certify", "krylov_step", "seems_minimum"]
 
 LARGEST_EXPLICIT = 32
 """Latent coordinates up to which Jacobians are formed: a system takes 2 + 2 d decoder passes."""
@@ -27,7 +29,36 @@ def certify(manifold: Manifold, path: Float[Tensor, "P nodes d"]) -> Certificate
     with torch.no_grad():
         chords = manifold.squared_chords(path)
     accuracy = torch.full_like(chords[:, 0], _CERTIFICATE)
-    return krylov_step(manifold, path, precondition(manifold, path, chords, _SAMPLES), accuracy)[0]
+    preconditioner = precondition(manifold, path, chords, _SAMPLES)
+    step = krylov_step(manifold, path, preconditioner, accuracy)[0]
+    return replace(step, minimum=step.minimum & seems_minimum(manifold, path, preconditioner))
+
+
+def seems_minimum(
+    manifold: Manifold, path: Float[Tensor, "P nodes d"], preconditioner: Preconditioner, products: int = 20
+) -> Bool[Tensor, " P"]:
+    """Whether no negative curvature is met along conjugate directions from a random one.
+
+    The gradient of a stationary point, or of a symmetric start, tells nothing about directions across.
+    """
+    _, g, product = manifold.gradient_and_product(path)
+    generator = torch.Generator().manual_seed(0)
+    residual = torch.randn(g.shape[1:], generator=generator, dtype=g.dtype).to(g.device).expand_as(g)
+    minimum = preconditioner.positive.clone()
+    search = scaled = preconditioner.solve(residual)
+    norm = inner(residual, scaled)
+    for _ in range(products):
+        image = product(search)
+        curvature = inner(search, image)
+        minimum &= curvature > 0
+        residual = residual - torch.where(minimum, norm / curvature, 0)[:, None, None] * image
+        scaled = preconditioner.solve(residual)
+        new = inner(residual, scaled)
+        search = scaled + torch.where(norm > 0, new / norm, 0)[:, None, None] * search
+        norm = new
+        if not bool((minimum & (norm > 0)).any()):
+            break
+    return minimum
 
 
 def krylov_step(

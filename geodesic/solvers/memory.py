@@ -77,4 +77,4 @@ def pairs_at_once(manifold: Manifold, solver: Solver[Any], path: Float[Tensor, "
             f"memory: one pair of {nodes - 1} segments takes about {needed / 2**20:.0f} MiB, got "
             f"{memory / 2**20:.0f} MiB; raise memory or use fewer segments"
         )
-    return int(memory / needed)
+    return int(min(memory / needed, 2**31))

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geodesic.geometry.manifold import Manifold
-from geodesic.solvers.krylov import krylov_step
+from geodesic.solvers.krylov import krylov_step, seems_minimum
 from geodesic.solvers.lbfgs import LBFGS
 from geodesic.solvers.line_search import backtrack
 from geodesic.solvers.preconditioner import Preconditioner, precondition
@@ -83,7 +83,7 @@ class NewtonKrylov(Solver[_State]):
         return _evaluated(manifold, found.path, status, state.preconditioner, accuracy)
 
     def certify(self, manifold: Manifold, state: _State) -> Certificate:
-        return state
+        return state._replace(minimum=state.minimum & seems_minimum(manifold, state.path, state.preconditioner))
 
 
 def _evaluated(

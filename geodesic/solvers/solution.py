@@ -45,7 +45,7 @@ class Status(IntEnum):
 _REMEDIES = {
     Status.RUNNING: "still running",
     Status.CONVERGED: "converged: the relative excess energy is at most tol",
-    Status.MAX_STEPS: "the step limit came first: raise max_steps, raise tol, or use Newton",
+    Status.MAX_STEPS: "the step limit came first: raise max_steps, raise tol, or another solver",
     Status.STALLED: (
         "steps no longer lower the energy: use the decoder direction if this was the encoder's, float64 if this was "
         "float32; a decoder with kinks (ReLU) can have its minimum on one, where no gradient vanishes"

@@ -90,7 +90,7 @@ def solve(
         >>> print(f"{float(solution.length):.4f}", bool(solution.converged), bool(solution.resolved))
         1.2746 True True
     """
-    _check(manifold, start, end, segments, length_rtol, tol, max_steps, memory)
+    _check(manifold, start, end, points, segments, length_rtol, tol, max_steps, memory)
     with torch.inference_mode(False):  # tensors made there have no derivatives, and these are needed
         return _solve(
             manifold, start, end, solver, init, points, segments, length_rtol, tol, max_steps, memory, callback
@@ -201,6 +201,8 @@ def _refined(
     Pairs that did not converge stay as they are: more segments would not help them. `size` is the number of pairs
     that memory allows at the first number of segments.
     """
+    if length_rtol is not None:
+        tol = min(tol, length_rtol / 10)  # or two lengths of one and the same curve would agree
     answer = _solved(manifold, solver, path, connected, tol, max_steps, report)
     (open_rows,) = answer["converged"].nonzero(as_tuple=True)
     first = path.shape[1] - 1
@@ -232,11 +234,9 @@ def _solved(
 ) -> Answer:
     """Run the solver, after its warm-up, and measure where the paths end."""
     run = _Run(manifold, path, torch.where(connected, Status.RUNNING, Status.NOT_CONNECTED), report)
-    first = 0
     if solver.warm_up is not None:
-        first = int(solver.warm_up_share * max_steps)
-        run.stage(solver.warm_up, max(tol, _HANDOVER), first, certified=False)
-    run.stage(solver, tol, max_steps - first, certified=True)
+        run.stage(solver.warm_up, max(tol, _HANDOVER), int(solver.warm_up_share * max_steps), certified=False)
+    run.stage(solver, tol, max_steps, certified=True)
     return run.measured(tol)
 
 
@@ -256,16 +256,20 @@ class _Run:
         self.step = 0
 
     def stage(self, solver: Solver[Any], tol: float, max_steps: int, certified: bool) -> None:
-        """Run one solver on the pairs that are not finished, until its limit; uncertified ends finish nothing."""
+        """Run one solver on the pairs that are not finished, until all their steps are `max_steps`.
+
+        Uncertified ends finish nothing.
+        """
         (active,) = (self.status == Status.RUNNING).nonzero(as_tuple=True)
         if not len(active):
             self._tell()
             return
+        limit = max_steps - self.steps
         state = solver.begin(self.manifold, self.path[active])
         before = torch.full_like(self.energy, torch.inf)
         for step in range(max_steps + 1):
             self.energy[active] = state.energy
-            last = step == max_steps
+            last = step >= limit[active]
             ended = state.status != Status.RUNNING
             if step % _PATIENCE == 0:
                 idle = before[active] - state.energy <= tol / 1000 * state.energy
@@ -330,6 +334,8 @@ class _Run:
         # the nodes lose: a tangential acceleration of period 1/T bends the path by a factor (pi T)^2 less.
         error = (length - coarse_speed @ coarse_weights).abs() / 3 / length
         error = error + residual.square().mean(-1) / (2 * math.pi**2 * T**2)
+        if T < 4:  # too few nodes to leave out every second one: nothing is known of the spline's error
+            error = torch.full_like(error, torch.inf)
         # A decoder that jumps where it is flat has chords that no derivative sees: certify nothing.
         excess = torch.where(length >= chords.sqrt().sum(-1) / 3, self.excess, torch.nan)
         lost = (self.status == Status.CONVERGED) & ~(excess <= tol)
@@ -343,7 +349,8 @@ class _Run:
             "decoder_residual": residual.amax(-1),
             "speed_variation": (speed.amax(-1) - speed.amin(-1)) / length,
             "speed_allowance": (bend.clamp_min(0) / (chords[:, 1:] * chords[:, :-1]).sqrt()).amax(-1),
-            "lower_bound": torch.minimum(lower_bound, length),
+            # Equal up to rounding on a straight line of a flat manifold.
+            "lower_bound": torch.where(lower_bound < (1 + 1e-6) * length, lower_bound.minimum(length), lower_bound),
         }
         # Between equal ends all of these are zero, where a decoder's rounding leaves traces.
         still = constant(path)
@@ -468,7 +475,15 @@ def _given_path(init: Any, start: Tensor, end: Tensor, event: int) -> Tensor | N
 
 
 def _check(
-    manifold: Any, start: Any, end: Any, segments: Any, length_rtol: Any, tol: Any, max_steps: Any, memory: Any
+    manifold: Any,
+    start: Any,
+    end: Any,
+    points: Any,
+    segments: Any,
+    length_rtol: Any,
+    tol: Any,
+    max_steps: Any,
+    memory: Any,
 ) -> None:
     if not isinstance(manifold, Manifold):
         raise InputError(
@@ -487,6 +502,9 @@ def _check(
                 f"{name}: expected points of the manifold's latent_shape, (*batch, {', '.join(map(str, event))}), "
                 f"got {tuple(z.shape)}"
             )
+    if points is not None and not (isinstance(points, Tensor) and points.dim() == 1 + len(event or (0,))):
+        got = tuple(points.shape) if isinstance(points, Tensor) else type(points).__name__
+        raise InputError(f"points: expected a tensor of latent points, (N, d) or (N, *latent_shape), got {got}")
     for what in ("shape", "dtype", "device"):
         a, b = getattr(start, what), getattr(end, what)
         if a != b:
