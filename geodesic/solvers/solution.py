@@ -24,7 +24,7 @@ class Status(IntEnum):
     Example:
         >>> import geodesic
         >>> print(geodesic.Status.MAX_STEPS.remedy)
-        the step limit came first: raise max_steps, raise tol, or use Newton
+        the step limit came first: raise max_steps, raise tol, or try another solver
     """
 
     RUNNING = 0
@@ -45,7 +45,7 @@ class Status(IntEnum):
 _REMEDIES = {
     Status.RUNNING: "still running",
     Status.CONVERGED: "converged: the relative excess energy is at most tol",
-    Status.MAX_STEPS: "the step limit came first: raise max_steps, raise tol, or another solver",
+    Status.MAX_STEPS: "the step limit came first: raise max_steps, raise tol, or try another solver",
     Status.STALLED: (
         "steps no longer lower the energy: use the decoder direction if this was the encoder's, float64 if this was "
         "float32; a decoder with kinks (ReLU) can have its minimum on one, where no gradient vanishes"
@@ -55,8 +55,8 @@ _REMEDIES = {
         "use the decoder direction if this was the encoder's"
     ),
     Status.NOT_FINITE: (
-        "second derivatives or the metric are not finite along the path: check the decoder's weights, use an "
-        "activation with two derivatives, or GradientDescent, which needs one"
+        "the decoder or its derivatives are not finite along the path, or their squares leave the range of the dtype: "
+        "check the weights there, give a path around, use float64, or an activation with two derivatives"
     ),
     Status.NOT_CONNECTED: (
         'the neighbour graph does not connect the ends: give more points, raise neighbours, or use init="best"'

@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geodesic.errors import DecoderError, InputError
-from geodesic.geometry.energy import constant, energy_and_gradient, tangential_acceleration
+from geodesic.errors import InputError
+from geodesic.geometry.energy import constant, energy_and_gradient, path_energy, tangential_acceleration
 from geodesic.geometry.manifold import EmbeddedManifold, Manifold, check_manifold
 from geodesic.geometry.path import constant_speed, refine_path, spline_speed, straight_path
 from geodesic.solvers.initial import graph_path
@@ -80,8 +80,7 @@ def solve(
 
     Raises:
         InputError: Endpoints or settings cannot be used, or not one pair fits into `memory`.
-        DecoderError: The decoder does not take the endpoints, has coupled rows, or is not finite on the
-            straight line.
+        DecoderError: The decoder does not take the endpoints, has coupled rows, or is not finite there.
 
     Example:
         >>> import torch, geodesic
@@ -248,6 +247,10 @@ class _Run:
         self.path = path.clone()
         still = (path[:, 0] == path[:, -1]).all(-1)
         self.path[still] = path[still, :1]
+        # One pair where the decoder is not finite must not spoil the others.
+        energy, gradient = energy_and_gradient(manifold, path)
+        finite = energy.isfinite() & gradient.isfinite().flatten(1).all(1)
+        status = torch.where(finite | (status != Status.RUNNING), status, Status.NOT_FINITE)
         self.status = torch.where(still, Status.CONVERGED, status)
         self.steps = torch.zeros_like(self.status)
         self.energy = torch.where(still, 0, torch.full_like(path[:, 0, 0], torch.nan))
@@ -370,16 +373,8 @@ class _Run:
 
 def _of_the_straight_line(manifold: Manifold, start: Tensor, end: Tensor, segments: int) -> Answer:
     path = straight_path(start, end, segments)
-    energy, gradient = energy_and_gradient(manifold, path)
-    finite = energy.isfinite() & gradient.isfinite().flatten(1).all(1)
-    if not finite.all():
-        rows = (~finite).nonzero()[:, 0].tolist()
-        raise DecoderError(
-            f"decoder: its output or gradient is not finite on the straight line of {len(rows)} of "
-            f"{len(energy)} pairs, or the squares of its outputs leave the range of {energy.dtype} (the first is pair "
-            f"{rows[0]}, from {start[rows[0]].tolist()}); remove these pairs, check the weights there, or use float64"
-        )
     with torch.no_grad():
+        energy = path_energy(manifold, path)
         speed, weights = spline_speed(manifold, path)
     values = {"initial_energy": energy, "straight_length": speed @ weights}
     return {name: torch.where(constant(path), 0, value) for name, value in values.items()}
