@@ -471,7 +471,7 @@ def test_memory_bounds_the_rows_that_the_decoder_sees_and_changes_no_answer() ->
 
 
 def test_memory_for_less_than_one_pair_is_refused_with_what_it_takes() -> None:
-    with pytest.raises(geodesic.InputError, match=r"memory: one pair of 32 segments takes about \d+ MiB"):
+    with pytest.raises(geodesic.InputError, match=r"one pair of 32 segments takes about [\d.]+ MB, got 0.01 MB"):
         geodesic.solve(geodesic.PullbackManifold(network(outputs=500)), *pairs(2), memory=1e4)
 
 
@@ -686,3 +686,16 @@ def test_steps_that_the_warm_up_leaves_are_the_solvers() -> None:
 def test_points_that_are_no_latent_points_are_refused(points: object) -> None:
     with pytest.raises(geodesic.InputError, match="points: expected a tensor of latent points"):
         inspect.unwrap(geodesic.solve)(geodesic.PullbackManifold(hill), *pairs(1), init="graph", points=points)
+
+
+def test_lengths_that_never_agree_are_not_called_resolved() -> None:
+    start, end = (z.float() for z in pairs(1))
+    manifold = geodesic.PullbackManifold(network().float())
+    solution = geodesic.solve(manifold, start, end, segments=512, length_rtol=1e-12)
+    assert not solution.resolved.any()
+
+
+@pytest.mark.parametrize("tol", [1.0, 1e6])
+def test_a_tolerance_that_nothing_fails_is_refused(tol: float) -> None:
+    with pytest.raises(geodesic.InputError, match="tol: expected a part of the energy, below 1"):
+        geodesic.solve(geodesic.PullbackManifold(network()), *pairs(1), tol=tol)

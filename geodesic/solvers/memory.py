@@ -74,7 +74,7 @@ def pairs_at_once(manifold: Manifold, solver: Solver[Any], path: Float[Tensor, "
     needed = _SHARE * max(peaks[1] - peaks[0], 1) * nodes / 3
     if needed > memory:
         raise InputError(
-            f"memory: one pair of {nodes - 1} segments takes about {needed / 2**20:.0f} MiB, got "
-            f"{memory / 2**20:.0f} MiB; raise memory or use fewer segments"
+            f"memory: one pair of {nodes - 1} segments takes about {needed / 1e6:.3g} MB, got "
+            f"{memory / 1e6:.3g} MB; raise memory or use fewer segments"
         )
     return int(min(memory / needed, 2**31))

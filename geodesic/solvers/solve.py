@@ -67,7 +67,8 @@ def solve(
         points: Latent points for the graph, (N, d), such as the encodings of the training data; drawn if None.
         segments: Number T of segments of each path, at least 2. Paths of your own have their T.
         length_rtol: Double T, from `segments` on, until two successive lengths of a pair agree to this relative
-            difference; at most 1,024 segments. The paths of all pairs are resampled to the largest T.
+            difference; a pair that does not agree at 1,024 segments is not resolved. The paths of all pairs are
+            resampled to the largest T.
         tol: Largest relative excess energy of a pair that counts as converged.
         max_steps: Most steps for any pair and number of segments.
         memory: Bytes that the work may take besides its answer, about: pairs are worked on in as large
@@ -219,6 +220,8 @@ def _refined(
             answer[name] = answer[name].index_put((open_rows,), value)
         agreed = (new["length"] - old).abs() <= length_rtol * new["length"]
         open_rows = open_rows[~agreed & new["converged"]]
+    if length_rtol is not None:
+        answer["resolved"][open_rows] = False  # the most segments, and the lengths do not agree yet
     return answer
 
 
@@ -512,6 +515,8 @@ def _check(
     for name, value, least in (("segments", segments, 2), ("max_steps", max_steps, 1)):
         if isinstance(value, bool) or not isinstance(value, int) or value < least:
             raise InputError(f"{name}: expected an integer of at least {least}, got {value!r}")
+    if isinstance(tol, int | float) and tol >= 1:
+        raise InputError(f"tol: expected a part of the energy, below 1, got {tol!r}")
     for name, value in (("tol", tol), ("memory", memory), ("length_rtol", 1.0 if length_rtol is None else length_rtol)):
         if isinstance(value, bool) or not isinstance(value, int | float) or not (0 < value < math.inf):
             raise InputError(f"{name}: expected a positive number, got {value!r}")
