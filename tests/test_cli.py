@@ -198,7 +198,7 @@ def test_the_table_says_converged_and_resolved_in_lines_of_at_most_140_character
     own_decoder()
     np.savez("points.npz", start=np.array([[0.1, 0.0], [3.0, 0.0]]), end=np.array([[0.0, 0.1], [0.0, 3.0]]))
     solvers = "[{name: a, kind: auto}, {name: b, kind: gradient_descent, step_size: 1.0e-9}]"
-    out = run("solve", "own.yaml", "geodesic.segments=3", f"geodesic.solvers={solvers}", "geodesic.max_steps=50").out
+    out = run("solve", "own.yaml", "geodesic.segments=4", f"geodesic.solvers={solvers}", "geodesic.max_steps=50").out
     table, *_ = out.partition("wrote ")
     assert max(map(len, table.splitlines())) <= 140
     assert re.search(r"converged +resolved", table)
@@ -206,7 +206,7 @@ def test_the_table_says_converged_and_resolved_in_lines_of_at_most_140_character
         method: re.findall(rf"^ *\d +{method} .* (yes|NO|NO \([a-z ]+\)) +(yes|NO) *$", table, flags=re.M)
         for method in "ab"
     }
-    # Three segments are enough for a short way, not for a long one, whatever the solver.
+    # Four segments are enough for a short way, not for a long one, whatever the solver.
     with np.load("runs/own/geodesics.npz") as arrays:
         assert arrays["a/resolved"].tolist() == [True, False]
         ended = [Status(status).name.lower().replace("_", " ") for status in arrays["b/status"]]
