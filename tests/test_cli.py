@@ -196,7 +196,7 @@ def test_the_table_has_a_line_for_each_pair_and_method(home: Path) -> None:
 
 def test_the_table_says_converged_and_resolved_in_lines_of_at_most_140_characters(home: Path) -> None:
     own_decoder()
-    np.savez("points.npz", start=np.array([[0.1, 0.0], [3.0, 0.0]]), end=np.array([[0.0, 0.1], [0.0, 3.0]]))
+    np.savez("points.npz", start=np.array([[0.1, 0.0], [6.0, 0.0]]), end=np.array([[0.0, 0.1], [0.0, 6.0]]))
     solvers = "[{name: a, kind: auto}, {name: b, kind: gradient_descent, step_size: 1.0e-9}]"
     out = run("solve", "own.yaml", "geodesic.segments=4", f"geodesic.solvers={solvers}", "geodesic.max_steps=50").out
     table, *_ = out.partition("wrote ")
