@@ -490,20 +490,18 @@ def test_points_may_have_the_shape_that_the_decoder_wants() -> None:
         geodesic.PullbackManifold(decoder, latent_shape=(2, 0))
 
 
-def test_thousands_of_latent_coordinates_form_no_jacobian() -> None:
+def test_thousands_of_latent_coordinates_form_no_jacobian(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> None:
+        raise AssertionError("a Jacobian was formed")
+
+    for name in ("jacobian", "metric_tensor", "expansion"):
+        monkeypatch.setattr(geodesic.EmbeddedManifold, name, forbidden)
     torch.manual_seed(0)
     decoder = nn.Sequential(nn.Linear(2048, 16), nn.Tanh(), nn.Linear(16, 8)).double().requires_grad_(False)
-    seen: list[int] = []
-
-    def watched(z: torch.Tensor) -> torch.Tensor:
-        seen.append(z.numel())
-        return torch.cat([decoder(z), z / 10], dim=1)
-
-    start, end = pairs(2, 2048)
-    solution = geodesic.solve(geodesic.PullbackManifold(watched), start, end, segments=16)
+    manifold = geodesic.PullbackManifold(lambda z: torch.cat([decoder(z), z / 10], dim=1))
+    solution = geodesic.solve(manifold, *pairs(2, 2048), segments=16)
     assert solution.converged.all()
     assert solution.solver.startswith("NewtonKrylov: d = 2048 is above 32")
-    assert max(seen) <= 2 * 2048 * 16 * 3 * 8  # a few points for each node at once, never d of them
 
 
 @pytest.mark.parametrize(("d", "name"), [(2, "Newton: d = 2"), (40, "NewtonKrylov: d = 40")])

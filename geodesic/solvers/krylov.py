@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
@@ -43,22 +44,9 @@ def seems_minimum(
     """
     _, g, product = manifold.gradient_and_product(path)
     generator = torch.Generator().manual_seed(0)
-    residual = torch.randn(g.shape[1:], generator=generator, dtype=g.dtype).to(g.device).expand_as(g)
-    minimum = preconditioner.positive.clone()
-    search = scaled = preconditioner.solve(residual)
-    norm = inner(residual, scaled)
-    for _ in range(products):
-        image = product(search)
-        curvature = inner(search, image)
-        minimum &= curvature > 0
-        residual = residual - torch.where(minimum, norm / curvature, 0)[:, None, None] * image
-        scaled = preconditioner.solve(residual)
-        new = inner(residual, scaled)
-        search = scaled + torch.where(norm > 0, new / norm, 0)[:, None, None] * search
-        norm = new
-        if not bool((minimum & (norm > 0)).any()):
-            break
-    return minimum
+    right = torch.randn(g.shape[1:], generator=generator, dtype=g.dtype).to(g.device).expand_as(g)
+    accuracy = torch.zeros_like(g[:, 0, 0])
+    return preconditioner.positive & _conjugate_gradients(product, right, preconditioner, accuracy, products)[1]
 
 
 def krylov_step(
@@ -88,8 +76,24 @@ def krylov_step(
     """
     chords, g, product = manifold.gradient_and_product(path)
     total = chords.sum(-1)
-    direction, residual = torch.zeros_like(g), g
-    minimum = torch.ones_like(total, dtype=torch.bool)
+    direction, minimum = _conjugate_gradients(product, g, preconditioner, accuracy, max_products)
+    tiny = torch.finfo(g.dtype).tiny / torch.finfo(g.dtype).eps
+    excess = torch.where(total > tiny, inner(g, direction) / total, torch.nan)
+    finite = g.isfinite().flatten(1).all(1) & preconditioner.positive
+    direction = torch.where(finite[:, None, None], direction, torch.nan)
+    return NewtonStep(direction, torch.where(finite, excess, torch.nan), minimum), (path.shape[1] - 1) / 2 * total, g
+
+
+def _conjugate_gradients(
+    product: Callable[[Tensor], Tensor],
+    right: Float[Tensor, "P interior d"],
+    preconditioner: Preconditioner,
+    accuracy: Float[Tensor, " P"],
+    max_products: int,
+) -> tuple[Float[Tensor, "P interior d"], Bool[Tensor, " P"]]:
+    """The solution of H x = right for each pair, as far as it got, and whether it met no negative curvature."""
+    direction, residual = torch.zeros_like(right), right
+    minimum = torch.ones_like(accuracy, dtype=torch.bool)
     scaled = preconditioner.solve(residual)
     search, norm = scaled, inner(residual, scaled)
     target = accuracy**2 * norm
@@ -112,8 +116,4 @@ def krylov_step(
         search = scaled + torch.where(norm > 0, new / norm, 0)[:, None, None] * search
         norm = torch.where(active, new, norm)
         active &= norm > target
-    tiny = torch.finfo(g.dtype).tiny / torch.finfo(g.dtype).eps
-    excess = torch.where(total > tiny, inner(g, direction) / total, torch.nan)
-    finite = g.isfinite().flatten(1).all(1) & preconditioner.positive
-    direction = torch.where(finite[:, None, None], direction, torch.nan)
-    return NewtonStep(direction, torch.where(finite, excess, torch.nan), minimum), (path.shape[1] - 1) / 2 * total, g
+    return direction, minimum

@@ -361,13 +361,14 @@ class _Run:
         # Between equal ends all of these are zero, where a decoder's rounding leaves traces.
         still = constant(path)
         values = {name: torch.where(still, 0, value) for name, value in values.items()}
+        converged = (self.status == Status.CONVERGED) & (~lost | still)
         even = torch.linspace(0, 1, T + 1, dtype=path.dtype, device=path.device)
         return values | {
             "path": path,
             "status": torch.where(lost & ~still, Status.STALLED, self.status),
-            "converged": (self.status == Status.CONVERGED) & (~lost | still),
+            "converged": converged,
             "minimum": self.minimum,
-            "resolved": (self.status == Status.CONVERGED) & (~lost | still) & (values["length_error"] <= _RESOLVED),
+            "resolved": converged & (values["length_error"] <= _RESOLVED),
             "steps": self.steps,
             "segments": torch.full_like(self.steps, T),
             "arc": torch.where(still[:, None], even, share / share[:, -1:]),
@@ -384,12 +385,17 @@ def _of_the_straight_line(manifold: Manifold, start: Tensor, end: Tensor, segmen
 
 
 def _shorter(answers: list[Answer]) -> Answer:
-    """For each pair the answer of least length among those that had a path to begin from."""
+    """For each pair the answer of least length among those whose start could be used."""
+
+    def usable_length(answer: Answer) -> Tensor:
+        unusable = (answer["status"] == Status.NOT_CONNECTED) | (answer["status"] == Status.NOT_FINITE)
+        return torch.where(unusable | answer["length"].isnan(), torch.inf, answer["length"])
+
     best = answers[0]
     for other in answers[1:]:
         T = max(best["path"].shape[1], other["path"].shape[1]) - 1
         best, other = _resampled(best, T), _resampled(other, T)
-        better = (other["length"] < best["length"]) & (other["status"] != Status.NOT_CONNECTED)
+        better = usable_length(other) < usable_length(best)
         best = {
             name: torch.where(better.reshape(-1, *[1] * (value.dim() - 1)), other[name], value)
             for name, value in best.items()
