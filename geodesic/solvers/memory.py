@@ -55,7 +55,7 @@ def pairs_at_once(manifold: Manifold, solver: Solver[Any], path: Float[Tensor, "
 
     Args:
         manifold: Where to measure.
-        solver: The solver.
+        solver: The solver, without its warm-up.
         path: A path of the size that all have.
         memory: Bytes to stay within.
 
@@ -67,9 +67,7 @@ def pairs_at_once(manifold: Manifold, solver: Solver[Any], path: Float[Tensor, "
     peaks = []
     for pairs in (1, 2):  # their difference is what a pair takes: the decoder's weights are there in any case
         with _Peak() as watched:
-            for part in (solver.warm_up, solver):
-                if part is not None:
-                    part.begin(manifold, ends.repeat(pairs, 1, 1))
+            solver.begin(manifold, ends.repeat(pairs, 1, 1))
         peaks.append(watched.peak)
     needed = _SHARE * max(peaks[1] - peaks[0], 1) * nodes / 3
     if needed > memory:

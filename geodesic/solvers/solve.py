@@ -8,27 +8,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from geodesic.errors import InputError
-from geodesic.geometry.energy import constant, energy_and_gradient, path_energy, tangential_acceleration
 from geodesic.geometry.manifold import EmbeddedManifold, Manifold, check_manifold
-from geodesic.geometry.path import constant_speed, refine_path, spline_speed, straight_path
+from geodesic.geometry.path import constant_speed, refine_path, straight_path
 from geodesic.solvers.initial import graph_path
 from geodesic.solvers.krylov import LARGEST_EXPLICIT
+from geodesic.solvers.measure import Answer, measured, of_the_straight_line
 from geodesic.solvers.memory import pairs_at_once
 from geodesic.solvers.newton import Newton
 from geodesic.solvers.newton_krylov import NewtonKrylov
+from geodesic.solvers.run import Report, Run
 from geodesic.solvers.solution import GeodesicSolution, Progress, Status
-from geodesic.solvers.solver import Solver, select
+from geodesic.solvers.solver import Solver
 
 __all__ = ["choose_solver", "solve"]
 
 _PROBES = 8  # points on which the decoder is examined before the work begins
-_RESOLVED = 1e-3  # largest estimated relative error of a resolved length
 _HANDOVER = 1e-6  # relative excess energy, by its own estimate, at which a warm-up is over
-_PATIENCE = 20  # steps in which a pair has to gain a thousandth of the tolerance, or has stalled
 _MOST_SEGMENTS = 1024  # that `length_rtol` goes to
 
 
@@ -126,29 +125,27 @@ def _solve(
     else:
         raise InputError(f"solver: expected 'auto' or a solver such as Newton(), got {solver!r}")
 
-    size = pairs_at_once(manifold, chosen, straight_path(a[:1], b[:1], segments), memory)
-    watch = _Watch(callback, batch, a)
+    room = _Room.of(manifold, chosen, straight_path(a[:1], b[:1], segments), memory)
+    method = _Method(manifold, chosen, tol, max_steps, length_rtol, room)
     everywhere = torch.ones(len(a), dtype=torch.bool, device=a.device)
     starts: list[tuple[Tensor, Tensor]] = []  # paths, and which pairs may begin from them
     if given is not None:
         starts.append((given, everywhere))
     if given is None and init in ("straight", "best"):
-        straight = straight_path(a, b, segments)
-        groups = torch.arange(len(a), device=a.device).split(size)
-        starts.append((torch.cat([constant_speed(manifold, straight[rows]) for rows in groups]), everywhere))
+        groups = straight_path(a, b, segments).split(room.solver)
+        starts.append((torch.cat([constant_speed(manifold, group) for group in groups]), everywhere))
     if given is None and init in ("graph", "best"):
         flat = None if points is None else points.flatten(1)
         graph = graph_path(manifold, a, b, segments, points=flat)
         # Beside the straight line itself, a second straight line would be solved for nothing.
         starts.append((graph.path, graph.connected & ~(graph.straight & bool(starts))))
-    parts = []
-    for rows in torch.arange(len(a), device=a.device).split(size):
-        answers = [
-            _refined(manifold, chosen, path[rows], usable[rows], length_rtol, tol, max_steps, size, watch.of(rows))
-            for path, usable in starts
-        ]
-        parts.append(_shorter(answers) | _of_the_straight_line(manifold, a[rows], b[rows], segments))
-    return _assembled(parts, batch, event, tol, reason)
+    watch = _Watch(callback, batch, a)
+    answer = _shorter([method.refined(path, usable, watch) for path, usable in starts])
+    lines = [
+        of_the_straight_line(manifold, *ends, segments)
+        for ends in zip(a.split(room.solver), b.split(room.solver), strict=True)
+    ]
+    return _assembled(answer | _joined(lines), batch, event, tol, reason)
 
 
 def choose_solver(manifold: Manifold, point: Float[Tensor, "1 d"]) -> tuple[Solver[Any], str]:
@@ -179,209 +176,82 @@ def choose_solver(manifold: Manifold, point: Float[Tensor, "1 d"]) -> tuple[Solv
 _LARGEST_JACOBIAN = 4_000_000  # numbers a node: a path of 32 segments would take a gigabyte in float64
 
 
-# --- one group of pairs -----------------------------------------------------------------------
-
-Answer = dict[str, Tensor]
-Report = Callable[[int, Tensor, Tensor, Tensor], None]
+# --- what is done with paths ------------------------------------------------------------------
 
 
-def _refined(
-    manifold: Manifold,
-    solver: Solver[Any],
-    path: Float[Tensor, "P nodes d"],
-    connected: Bool[Tensor, " P"],
-    length_rtol: float | None,
-    tol: float,
-    max_steps: int,
-    size: int,
-    report: Report,
-) -> Answer:
-    """Solve and measure; then, if asked for, with twice the segments for the pairs whose length still changes.
+@dataclass(frozen=True)
+class _Room:
+    """How many paths of a number of segments fit into memory: under the warm-up, and under the solver."""
 
-    Pairs that did not converge stay as they are: more segments would not help them. `size` is the number of pairs
-    that memory allows at the first number of segments.
-    """
-    if length_rtol is not None:
-        tol = min(tol, length_rtol / 10)  # or two lengths of one and the same curve would agree
-    answer = _solved(manifold, solver, path, connected, tol, max_steps, report)
-    (open_rows,) = answer["converged"].nonzero(as_tuple=True)
-    first = path.shape[1] - 1
-    while length_rtol is not None and len(open_rows) and answer["path"].shape[1] - 1 < _MOST_SEGMENTS:
-        T = 2 * (answer["path"].shape[1] - 1)
-        old = answer["length"][open_rows]
-        answer = _resampled(answer, T)
-        groups = [
-            _solved(manifold, solver, answer["path"][rows], connected[rows], tol, max_steps, report)
-            for rows in open_rows.split(max(1, size * first // T))
-        ]
-        new = {name: torch.cat([group[name] for group in groups]) for name in groups[0]}
-        new["steps"] = new["steps"] + answer["steps"][open_rows]
-        for name, value in new.items():
-            answer[name] = answer[name].index_put((open_rows,), value)
-        agreed = (new["length"] - old).abs() <= length_rtol * new["length"]
-        open_rows = open_rows[~agreed & new["converged"]]
-    if length_rtol is not None:
-        answer["resolved"][open_rows] = False  # the most segments, and the lengths do not agree yet
-    return answer
+    warm_up: int
+    solver: int
+    segments: int
+
+    @classmethod
+    def of(cls, manifold: Manifold, solver: Solver[Any], path: Float[Tensor, "1 nodes d"], memory: float) -> _Room:
+        size = pairs_at_once(manifold, solver, path, memory)
+        warm_up = size if solver.warm_up is None else pairs_at_once(manifold, solver.warm_up, path, memory)
+        return cls(warm_up, size, path.shape[1] - 1)
+
+    def at(self, segments: int) -> _Room:
+        """The same memory, with another number of segments."""
+        warm_up, solver = (max(1, n * self.segments // segments) for n in (self.warm_up, self.solver))
+        return _Room(warm_up, solver, segments)
 
 
-def _solved(
-    manifold: Manifold,
-    solver: Solver[Any],
-    path: Float[Tensor, "P nodes d"],
-    connected: Bool[Tensor, " P"],
-    tol: float,
-    max_steps: int,
-    report: Report,
-) -> Answer:
-    """Run the solver, after its warm-up, and measure where the paths end."""
-    run = _Run(manifold, path, torch.where(connected, Status.RUNNING, Status.NOT_CONNECTED), report)
-    if solver.warm_up is not None:
-        run.stage(solver.warm_up, max(tol, _HANDOVER), int(solver.warm_up_share * max_steps), certified=False)
-    run.stage(solver, tol, max_steps, certified=True)
-    return run.measured(tol)
+@dataclass(frozen=True)
+class _Method:
+    """What is done with any paths."""
 
+    manifold: Manifold
+    solver: Solver[Any]
+    tol: float
+    max_steps: int
+    length_rtol: float | None
+    room: _Room
 
-class _Run:
-    """The loop over steps. Rows of a state are the active pairs; finished ones are written back and leave."""
+    def refined(self, path: Float[Tensor, "P nodes d"], usable: Bool[Tensor, " P"], watch: _Watch) -> Answer:
+        """Solve and measure; then, if asked for, with twice the segments for the pairs whose length still changes.
 
-    def __init__(self, manifold: Manifold, path: Tensor, status: Int[Tensor, " P"], report: Report) -> None:
-        self.manifold, self.report = manifold, report
-        self.path = path.clone()
-        still = (path[:, 0] == path[:, -1]).all(-1)
-        self.path[still] = path[still, :1]
-        # One pair where the decoder is not finite must not spoil the others.
-        energy, gradient = energy_and_gradient(manifold, path)
-        finite = energy.isfinite() & gradient.isfinite().flatten(1).all(1)
-        status = torch.where(finite | (status != Status.RUNNING), status, Status.NOT_FINITE)
-        self.status = torch.where(still, Status.CONVERGED, status)
-        self.steps = torch.zeros_like(self.status)
-        self.energy = torch.where(still, 0, torch.full_like(path[:, 0, 0], torch.nan))
-        self.excess = self.energy.clone()
-        self.minimum = still
-        self.step = 0
-
-    def stage(self, solver: Solver[Any], tol: float, max_steps: int, certified: bool) -> None:
-        """Run one solver on the pairs that are not finished, until all their steps are `max_steps`.
-
-        Uncertified ends finish nothing.
+        Pairs that did not converge stay as they are: more segments would not help them.
         """
-        (active,) = (self.status == Status.RUNNING).nonzero(as_tuple=True)
-        if not len(active):
-            self._tell()
-            return
-        limit = max_steps - self.steps
-        state = solver.begin(self.manifold, self.path[active])
-        before = torch.full_like(self.energy, torch.inf)
-        for step in range(max_steps + 1):
-            self.energy[active] = state.energy
-            last = step >= limit[active]
-            ended = state.status != Status.RUNNING
-            if step % _PATIENCE == 0:
-                idle = before[active] - state.energy <= tol / 1000 * state.energy
-                state = state._replace(status=torch.where(idle & ~ended, Status.STALLED, state.status))
-                ended, before = ended | idle, self.energy.clone()
-            if certified:
-                due = ended | last
-                if step % solver.check_every == 0:
-                    due |= state.excess <= tol
-                ended = self._certified(solver, state, active, due, ended | last, tol)
-            else:
-                ended |= (state.excess <= tol) | last
-            rows = active[ended]
-            self.path[rows], self.steps[rows] = state.path[ended], self.steps[rows] + step
-            if bool(ended.any()):
-                active = active[~ended]
-                state = select(state, ~ended)
-            self._tell()
-            if not len(active):
-                break
-            state = solver.step(self.manifold, state)
-            self.step += 1
+        everything = torch.arange(len(path), device=path.device)
+        if self.length_rtol is None:
+            return self.solved(path, usable, self.tol, watch.of(everything))
+        tol = min(self.tol, self.length_rtol / 10)  # or two lengths of one and the same curve would agree
+        answer = self.solved(path, usable, tol, watch.of(everything))
+        (open_rows,) = answer["converged"].nonzero(as_tuple=True)
+        while len(open_rows) and answer["path"].shape[1] - 1 < _MOST_SEGMENTS:
+            answer = _resampled(answer, 2 * (answer["path"].shape[1] - 1))
+            old = {name: value[open_rows] for name, value in answer.items()}
+            new = self.solved(old["path"], usable[open_rows], tol, watch.of(open_rows))
+            new["steps"] = new["steps"] + old["steps"]
+            for name, value in new.items():
+                answer[name] = answer[name].index_put((open_rows,), value)
+            agreed = (new["length"] - old["length"]).abs() <= self.length_rtol * new["length"]
+            open_rows = open_rows[~agreed & new["converged"]]
+        answer["resolved"][open_rows] = False  # the most segments, and the lengths do not agree yet
+        return answer
 
-    def _certified(
-        self, solver: Solver[Any], state: Any, active: Tensor, due: Tensor, final: Tensor, tol: float
-    ) -> Bool[Tensor, " P"]:
-        """Certify the pairs that are due; which of all have ended, because they converged or must."""
-        ended = torch.zeros_like(due)
-        if not bool(due.any()):
-            return ended
-        certificate = solver.certify(self.manifold, select(state, due))
-        rows = active[due]
-        self.excess[rows], self.minimum[rows] = certificate.excess, certificate.minimum
-        converged = certificate.excess <= tol
-        own = state.status[due]
-        status = torch.where(own == Status.RUNNING, Status.MAX_STEPS, own)
-        status = torch.where(final[due], status, Status.RUNNING)
-        self.status[rows] = torch.where(converged, Status.CONVERGED, status)
-        ended[due] = converged | final[due]
-        return ended
-
-    def _tell(self) -> None:
-        self.report(self.step, self.energy, self.status == Status.RUNNING, self.status == Status.CONVERGED)
-
-    def measured(self, tol: float) -> Answer:
-        """Everything that the solution says about these paths."""
-        manifold, path = self.manifold, self.path
-        T = path.shape[1] - 1
-        with torch.no_grad():
-            speed, weights = spline_speed(manifold, path)
-            length = speed @ weights
-            coarse_speed, coarse_weights = spline_speed(manifold, refine_path(path, max(T // 2, 2)))
-            # As dear as a step: half of the segments will do, unless there are few.
-            residual = tangential_acceleration(manifold, path, every=2 if T >= 16 else 1)
-            chords = manifold.squared_chords(path)
-            # |x_{i+1} - 2 x_i + x_{i-1}|^2 from the chords between next neighbours.
-            wide = torch.stack([path[:, :-2], path[:, 2:]], dim=2)
-            bend = 2 * (chords[:, 1:] + chords[:, :-1]) - manifold.squared_chords(wide)[..., 0]
-            lower_bound = manifold.lower_bound(path[:, 0], path[:, -1])
-        energy, gradient = energy_and_gradient(manifold, path)
-        # What the spline loses, as if its order were 2, which is what a decoder with kinks leaves of its 4; and what
-        # the nodes lose: a tangential acceleration of period 1/T bends the path by a factor (pi T)^2 less.
-        error = (length - coarse_speed @ coarse_weights).abs() / 3 / length
-        error = error + residual.square().mean(-1) / (2 * math.pi**2 * T**2)
-        if T < 4:  # too few nodes to leave out every second one: nothing is known of the spline's error
-            error = torch.full_like(error, torch.inf)
-        # A decoder that jumps where it is flat has chords that no derivative sees: certify nothing.
-        excess = torch.where(length >= chords.sqrt().sum(-1) / 3, self.excess, torch.nan)
-        lost = (self.status == Status.CONVERGED) & ~(excess <= tol)
-        share = torch.nn.functional.pad((speed * weights).unflatten(-1, (T, -1)).sum(-1).cumsum(-1), (1, 0))
-        values = {
-            "energy": energy,
-            "length": length,
-            "relative_excess_energy": excess,
-            "gradient_norm": gradient.square().sum((1, 2)).sqrt(),
-            "length_error": error,
-            "decoder_residual": residual.amax(-1),
-            "speed_variation": (speed.amax(-1) - speed.amin(-1)) / length,
-            "speed_allowance": (bend.clamp_min(0) / (chords[:, 1:] * chords[:, :-1]).sqrt()).amax(-1),
-            # Equal up to rounding on a straight line of a flat manifold.
-            "lower_bound": torch.where(lower_bound < (1 + 1e-6) * length, lower_bound.minimum(length), lower_bound),
-        }
-        # Between equal ends all of these are zero, where a decoder's rounding leaves traces.
-        still = constant(path)
-        values = {name: torch.where(still, 0, value) for name, value in values.items()}
-        converged = (self.status == Status.CONVERGED) & (~lost | still)
-        even = torch.linspace(0, 1, T + 1, dtype=path.dtype, device=path.device)
-        return values | {
-            "path": path,
-            "status": torch.where(lost & ~still, Status.STALLED, self.status),
-            "converged": converged,
-            "minimum": self.minimum,
-            "resolved": converged & (values["length_error"] <= _RESOLVED),
-            "steps": self.steps,
-            "segments": torch.full_like(self.steps, T),
-            "arc": torch.where(still[:, None], even, share / share[:, -1:]),
-        }
+    def solved(
+        self, path: Float[Tensor, "P nodes d"], usable: Bool[Tensor, " P"], tol: float, report: Report
+    ) -> Answer:
+        """Run the solver, after its warm-up, and measure where the paths end."""
+        room = self.room.at(path.shape[1] - 1)
+        status = torch.where(usable, Status.RUNNING, Status.NOT_CONNECTED)
+        run = Run(self.manifold, path, status, room.warm_up, report)
+        warm_up = self.solver.warm_up
+        if warm_up is not None:
+            steps = int(self.solver.warm_up_share * self.max_steps)
+            run.stage(warm_up, max(tol, _HANDOVER), steps, room.warm_up, certified=False)
+        run.stage(self.solver, tol, self.max_steps, room.solver, certified=True)
+        rows = torch.arange(len(path), device=path.device).split(room.solver)
+        groups = [measured(self.manifold, run.path[i], run.status[i], run.excess[i], tol) for i in rows]
+        return _joined(groups) | {"minimum": run.minimum, "steps": run.steps}
 
 
-def _of_the_straight_line(manifold: Manifold, start: Tensor, end: Tensor, segments: int) -> Answer:
-    path = straight_path(start, end, segments)
-    with torch.no_grad():
-        energy = path_energy(manifold, path)
-        speed, weights = spline_speed(manifold, path)
-    values = {"initial_energy": energy, "straight_length": speed @ weights}
-    return {name: torch.where(constant(path), 0, value) for name, value in values.items()}
+def _joined(groups: list[Answer]) -> Answer:
+    return {name: torch.cat([group[name] for group in groups]) for name in groups[0]}
 
 
 def _shorter(answers: list[Answer]) -> Answer:
@@ -410,20 +280,16 @@ def _resampled(answer: Answer, segments: int) -> Answer:
     return answer | {"path": refine_path(answer["path"], segments), "arc": arc}
 
 
-def _assembled(
-    parts: list[Answer], batch: torch.Size, event: tuple[int, ...], tol: float, solver: str
-) -> GeodesicSolution:
-    T = max(part["path"].shape[1] for part in parts) - 1
-    parts = [_resampled(part, T) for part in parts]
-    values = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    path = values.pop("path").reshape(*batch, T + 1, *event)
-    values = {name: x.reshape(batch + x.shape[1:]) for name, x in values.items()}
+def _assembled(answer: Answer, batch: torch.Size, event: tuple[int, ...], tol: float, solver: str) -> GeodesicSolution:
+    path = answer.pop("path")
+    path = path.reshape(*batch, path.shape[1], *event)
+    values = {name: x.reshape(batch + x.shape[1:]) for name, x in answer.items()}
     return GeodesicSolution(path=path, **values, tol=tol, solver=solver)
 
 
 @dataclass
 class _Watch:
-    """Turns what a group of pairs reports into a `Progress` of all pairs."""
+    """Turns what a run on some pairs reports into a `Progress` of all pairs."""
 
     callback: Callable[[Progress], None] | None
     batch: torch.Size
@@ -436,10 +302,10 @@ class _Watch:
         self.converged = torch.zeros_like(self.active)
 
     def of(self, rows: Tensor) -> Report:
-        """The report of a group: its rows among all."""
+        """The report of a run on these rows."""
 
         def report(step: int, energy: Tensor, active: Tensor, converged: Tensor) -> None:
-            if self.callback is None or len(energy) != len(rows):
+            if self.callback is None:
                 return
             self.energy[rows], self.active[rows], self.converged[rows] = energy, active, converged
             now = (self.energy, self.active, self.converged)

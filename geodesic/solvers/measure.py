@@ -1,0 +1,98 @@
+"""What is measured on the paths of a solution: lengths, and how much of them is certain."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from geodesic.geometry.energy import constant, energy_and_gradient, path_energy, tangential_acceleration
+from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.path import refine_path, spline_speed, straight_path
+from geodesic.solvers.solution import Status
+
+__all__ = ["Answer", "measured", "of_the_straight_line"]
+
+_RESOLVED = 1e-3  # largest estimated relative error of a resolved length
+
+Answer = dict[str, Tensor]
+
+
+def measured(
+    manifold: Manifold,
+    path: Float[Tensor, "P nodes d"],
+    status: Int[Tensor, " P"],
+    excess: Float[Tensor, " P"],
+    tol: float,
+) -> Answer:
+    """What the solution says about these paths, but for what their run counted.
+
+    Args:
+        manifold: Where the paths lie.
+        path: Where a run ended, (P, T + 1, d).
+        status: As the run has it, (P,).
+        excess: Relative excess energies from the run's certificates, (P,).
+        tol: Largest of them that counts as converged.
+    """
+    T = path.shape[1] - 1
+    with torch.no_grad():
+        speed, weights = spline_speed(manifold, path)
+        length = speed @ weights
+        coarse_speed, coarse_weights = spline_speed(manifold, refine_path(path, max(T // 2, 2)))
+        # As dear as a step: half of the segments will do, unless there are few.
+        residual = tangential_acceleration(manifold, path, every=2 if T >= 16 else 1)
+        chords = manifold.squared_chords(path)
+        # |x_{i+1} - 2 x_i + x_{i-1}|^2 from the chords between next neighbours.
+        wide = torch.stack([path[:, :-2], path[:, 2:]], dim=2)
+        bend = 2 * (chords[:, 1:] + chords[:, :-1]) - manifold.squared_chords(wide)[..., 0]
+        lower_bound = manifold.lower_bound(path[:, 0], path[:, -1])
+    energy, gradient = energy_and_gradient(manifold, path)
+    # What the spline loses, as if its order were 2, which is what a decoder with kinks leaves of its 4; and what
+    # the nodes lose: a tangential acceleration of period 1/T bends the path by a factor (pi T)^2 less.
+    error = (length - coarse_speed @ coarse_weights).abs() / 3 / length
+    error = error + residual.square().mean(-1) / (2 * math.pi**2 * T**2)
+    if T < 4:  # too few nodes to leave out every second one: nothing is known of the spline's error
+        error = torch.full_like(error, torch.inf)
+    # A decoder that jumps where it is flat has chords that no derivative sees: certify nothing.
+    excess = torch.where(length >= chords.sqrt().sum(-1) / 3, excess, torch.nan)
+    lost = (status == Status.CONVERGED) & ~(excess <= tol)
+    share = torch.nn.functional.pad((speed * weights).unflatten(-1, (T, -1)).sum(-1).cumsum(-1), (1, 0))
+    values = {
+        "energy": energy,
+        "length": length,
+        "relative_excess_energy": excess,
+        "gradient_norm": gradient.square().sum((1, 2)).sqrt(),
+        "length_error": error,
+        "decoder_residual": residual.amax(-1),
+        "speed_variation": (speed.amax(-1) - speed.amin(-1)) / length,
+        "speed_allowance": (bend.clamp_min(0) / (chords[:, 1:] * chords[:, :-1]).sqrt()).amax(-1),
+        # Equal up to rounding on a straight line of a flat manifold.
+        "lower_bound": torch.where(lower_bound < (1 + 1e-6) * length, lower_bound.minimum(length), lower_bound),
+    }
+    # Between equal ends all of these are zero, where a decoder's rounding leaves traces.
+    still = constant(path)
+    values = {name: torch.where(still, 0, value) for name, value in values.items()}
+    converged = (status == Status.CONVERGED) & (~lost | still)
+    even = torch.linspace(0, 1, T + 1, dtype=path.dtype, device=path.device)
+    return values | {
+        "path": path,
+        "status": torch.where(lost & ~still, Status.STALLED, status),
+        "converged": converged,
+        "resolved": converged & (values["length_error"] <= _RESOLVED),
+        "segments": torch.full_like(status, T),
+        "arc": torch.where(still[:, None], even, share / share[:, -1:]),
+    }
+
+
+def of_the_straight_line(
+    manifold: Manifold, start: Float[Tensor, "P d"], end: Float[Tensor, "P d"], segments: int
+) -> Answer:
+    """What the solution says about the straight lines between the endpoints."""
+    path = straight_path(start, end, segments)
+    with torch.no_grad():
+        energy = path_energy(manifold, path)
+        speed, weights = spline_speed(manifold, path)
+    values = {"initial_energy": energy, "straight_length": speed @ weights}
+    return {name: torch.where(constant(path), 0, value) for name, value in values.items()}

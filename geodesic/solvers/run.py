@@ -1,0 +1,131 @@
+"""The loop over steps: what a solver does to a batch of paths, in groups that fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from geodesic.geometry.energy import energy_and_gradient
+from geodesic.geometry.manifold import Manifold
+from geodesic.solvers.solution import Status
+from geodesic.solvers.solver import Solver, select
+
+__all__ = ["Report", "Run"]
+
+_PATIENCE = 20  # steps in which a pair has to gain a thousandth of the tolerance, or has stalled
+
+Report = Callable[[int, Tensor, Tensor, Tensor], None]
+
+
+class Run:
+    """Paths, and what has become of them.
+
+    Rows of a solver's state are the active pairs of one group; finished ones are written back and leave.
+
+    Args:
+        manifold: Where the paths lie.
+        path: Where they begin, (P, T + 1, d).
+        status: `Status` of each pair; those that do not start as `Status.RUNNING` stay as they are.
+        size: Most pairs whose energy and gradient are computed at once.
+        report: Called with the step, and energies, active and converged pairs, (P,).
+
+    Attributes:
+        path: Where the paths end, (P, T + 1, d).
+        status: `Status` of each pair, (P,).
+        steps: Taken by each pair, (P,).
+        excess: Relative excess energies by the certificates, (P,); NaN where there is none.
+        minimum: Whether the certificate says that the path is a strict local minimum, (P,).
+    """
+
+    def __init__(
+        self,
+        manifold: Manifold,
+        path: Float[Tensor, "P nodes d"],
+        status: Int[Tensor, " P"],
+        size: int,
+        report: Report,
+    ) -> None:
+        self.manifold, self._report = manifold, report
+        self.path = path.clone()
+        still = (path[:, 0] == path[:, -1]).all(-1)
+        self.path[still] = path[still, :1]
+        # One pair where the decoder is not finite must not spoil the others.
+        finite = torch.cat([_finite(manifold, group) for group in path.split(size)])
+        status = torch.where(finite | (status != Status.RUNNING), status, Status.NOT_FINITE)
+        self.status = torch.where(still, Status.CONVERGED, status)
+        self.steps = torch.zeros_like(self.status)
+        self.excess = torch.where(still, 0, torch.full_like(path[:, 0, 0], torch.nan))
+        self.minimum = still
+        self._energy = self.excess.clone()
+
+    def stage(self, solver: Solver[Any], tol: float, max_steps: int, size: int, certified: bool) -> None:
+        """Run one solver on the pairs that are not finished, until all their steps are `max_steps`.
+
+        Uncertified ends finish nothing. `size` is the number of pairs that memory allows at once.
+        """
+        (active,) = (self.status == Status.RUNNING).nonzero(as_tuple=True)
+        if not len(active):
+            self._tell(int(self.steps.max()))
+            return
+        for group in active.split(size):
+            self._group(solver, group, tol, max_steps, certified)
+
+    def _group(self, solver: Solver[Any], active: Tensor, tol: float, max_steps: int, certified: bool) -> None:
+        limit = max_steps - self.steps
+        done = int(self.steps[active].max())
+        state = solver.begin(self.manifold, self.path[active])
+        before = torch.full_like(self._energy, torch.inf)
+        for step in range(max_steps + 1):
+            self._energy[active] = state.energy
+            last = step >= limit[active]
+            ended = state.status != Status.RUNNING
+            if step % _PATIENCE == 0:
+                idle = before[active] - state.energy <= tol / 1000 * state.energy
+                state = state._replace(status=torch.where(idle & ~ended, Status.STALLED, state.status))
+                ended, before = ended | idle, self._energy.clone()
+            if certified:
+                due = ended | last
+                if step % solver.check_every == 0:
+                    due |= state.excess <= tol
+                ended = self._certified(solver, state, active, due, ended | last, tol)
+            else:
+                ended |= (state.excess <= tol) | last
+            rows = active[ended]
+            self.path[rows], self.steps[rows] = state.path[ended], self.steps[rows] + step
+            if bool(ended.any()):
+                active = active[~ended]
+                state = select(state, ~ended)
+            self._tell(done + step)
+            if not len(active):
+                break
+            state = solver.step(self.manifold, state)
+
+    def _certified(
+        self, solver: Solver[Any], state: Any, active: Tensor, due: Tensor, final: Tensor, tol: float
+    ) -> Bool[Tensor, " P"]:
+        """Certify the pairs that are due; which of all have ended, because they converged or must."""
+        ended = torch.zeros_like(due)
+        if not bool(due.any()):
+            return ended
+        certificate = solver.certify(self.manifold, select(state, due))
+        rows = active[due]
+        self.excess[rows], self.minimum[rows] = certificate.excess, certificate.minimum
+        converged = certificate.excess <= tol
+        own = state.status[due]
+        status = torch.where(own == Status.RUNNING, Status.MAX_STEPS, own)
+        status = torch.where(final[due], status, Status.RUNNING)
+        self.status[rows] = torch.where(converged, Status.CONVERGED, status)
+        ended[due] = converged | final[due]
+        return ended
+
+    def _tell(self, step: int) -> None:
+        self._report(step, self._energy, self.status == Status.RUNNING, self.status == Status.CONVERGED)
+
+
+def _finite(manifold: Manifold, path: Tensor) -> Bool[Tensor, " P"]:
+    energy, gradient = energy_and_gradient(manifold, path)
+    return energy.isfinite() & gradient.isfinite().flatten(1).all(1)
