@@ -40,8 +40,8 @@ from geodesic.errors import (
     SettingsError,
 )
 from geodesic.files import replacing, write_npz, write_text
-from geodesic.geometry.manifold import PullbackManifold
 from geodesic.geometry.outputs import Euclidean
+from geodesic.geometry.pullback import PullbackManifold
 from geodesic.models.imported import import_network
 from geodesic.models.training import TrainingResult, train_vae
 from geodesic.models.vae import VAE

@@ -8,18 +8,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from geodesic.autodiff import expand, jacobian, jvp, vjp
 from geodesic.errors import DecoderError, InputError
 from geodesic.geometry.block_tridiagonal import BlockTridiagonal
-from geodesic.geometry.outputs import Euclidean, OutputGeometry
 
-__all__ = ["ChordManifold", "EmbeddedManifold", "Expansion", "Manifold", "MetricManifold", "PullbackManifold"]
+__all__ = ["ChordManifold", "EmbeddedManifold", "Expansion", "Manifold", "MetricManifold"]
 
 
 @dataclass(frozen=True)
@@ -52,6 +51,10 @@ class Manifold(ABC):
     """
 
     latent_shape: tuple[int, ...] | None = None
+
+    #: Whether squared chords shrink with the square of the step, so that a curve has a length. Where they do not, the
+    #: number of segments is part of the model: lengths are sums of chords, and nothing is refined or resolved.
+    has_length: ClassVar[bool] = True
 
     @abstractmethod
     def metric_tensor(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
@@ -94,6 +97,13 @@ class Manifold(ABC):
     def lower_bound(self, start: Float[Tensor, "*batch d"], end: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
         """A number that the distance is never below, (*batch,)."""
 
+    def observe(self, z: Float[Tensor, "*batch d"]) -> Tensor:
+        """What the geometry is made from at points z, (*batch, ...): outputs of a decoder, or the metric tensor."""
+        return self.metric_tensor(z)
+
+    def require_usable(self) -> None:  # noqa: B027  # most manifolds have nothing that could change
+        """Raise `DecoderError` where a decoder is in training mode: it may have changed since this was made."""
+
     @final
     def gradient_and_product(
         self, path: Float[Tensor, "*batch nodes d"]
@@ -122,7 +132,6 @@ class ChordManifold(Manifold):
     Everything else follows from the two. They must treat rows and paths apart.
     """
 
-    @final
     def squared_norm(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
         return _quadratic_form(self.metric_tensor(z), v)
 
@@ -167,7 +176,6 @@ class ChordManifold(Manifold):
         lowered = (G @ w.reshape(-1, d, 1) + change @ v_rows[..., None])[..., 0] - slope / 2
         return lowered.detach().reshape(z.shape)
 
-    @final
     def lower_bound(self, start: Float[Tensor, "*batch d"], end: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
         return start.new_zeros(start.shape[:-1])  # without an embedding there are no straight chords to compare with
 
@@ -230,6 +238,10 @@ class EmbeddedManifold(Manifold):
     @abstractmethod
     def embed(self, z: Tensor) -> Tensor:
         """x(z), (*batch, ...): points of Euclidean space of any event shape, for points z, (*batch, d)."""
+
+    @final
+    def observe(self, z: Float[Tensor, "*batch d"]) -> Tensor:
+        return self.embed(z)
 
     @final
     def metric_tensor(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
@@ -327,174 +339,3 @@ class EmbeddedManifold(Manifold):
         d = z.shape[-1]
         J = jacobian(self.embed, z.reshape(-1, d)).flatten(1, -2)
         return J.reshape(*z.shape[:-1], *J.shape[1:])
-
-
-@final
-class PullbackManifold(EmbeddedManifold):
-    """Latent space with the geometry that a decoder g pulls back: x(z) = phi(g(z)), G = J^T J.
-
-    Warning:
-        A decoder in training mode is refused: batch normalisation couples the rows of a batch, which falsifies
-        every product with the Jacobian, and dropout makes the metric random.
-
-    Reference:
-        H. Shao, A. Kumar, P. T. Fletcher, The Riemannian Geometry of Deep Generative Models, 2017.
-
-    Args:
-        decoder: Row-wise function g, (N, d) to (N, ...). A module should be in evaluation mode.
-        outputs: Geometry phi of the decoder's outputs; Euclidean distance by default.
-        latent_shape: The shape of a latent point, where the decoder wants (N, *latent_shape) instead of (N, d):
-            (C, H, W) for the latent images of a diffusion autoencoder, say. `solve` then takes and returns points
-            of this shape.
-
-    Raises:
-        DecoderError: The decoder cannot be called, or is a module in training mode with layers that behave
-            differently there.
-        InputError: `latent_shape` is no shape.
-
-    Example:
-        >>> import torch, geodesic
-        >>> paraboloid = lambda z: torch.cat([z, (z * z).sum(1, keepdim=True)], dim=1)
-        >>> geodesic.PullbackManifold(paraboloid).metric_tensor(torch.tensor([1.0, 0.0]))
-        tensor([[5., 0.],
-                [0., 1.]])
-    """
-
-    def __init__(
-        self,
-        decoder: Callable[[Tensor], Tensor],
-        outputs: OutputGeometry | None = None,
-        latent_shape: tuple[int, ...] | None = None,
-    ) -> None:
-        if not callable(decoder):
-            raise DecoderError(f"decoder: expected a function from (N, d) to (N, ...), got {type(decoder).__name__}")
-        _require_evaluation_mode(decoder)
-        if outputs is not None and not isinstance(outputs, OutputGeometry):
-            raise DecoderError(
-                f"outputs: expected an output geometry such as Euclidean(mean=...), got {type(outputs).__name__}"
-            )
-        latent_shape = tuple(latent_shape) if isinstance(latent_shape, list | torch.Size) else latent_shape
-        if latent_shape is not None and not isinstance(latent_shape, tuple):
-            raise InputError(f"latent_shape: expected positive integers such as (4, 8, 8), got {latent_shape!r}")
-        if latent_shape is not None and not (latent_shape and all(type(n) is int and n > 0 for n in latent_shape)):
-            raise InputError(f"latent_shape: expected positive integers such as (4, 8, 8), got {latent_shape!r}")
-        self.decoder = decoder
-        self.latent_shape = latent_shape
-        self.outputs = Euclidean() if outputs is None else outputs
-
-    def embed(self, z: Tensor) -> Tensor:
-        rows = z.reshape(-1, z.shape[-1]).clone()  # a decoder may begin with an operation in place
-        parameters = self.decoder(rows if self.latent_shape is None else rows.reshape(-1, *self.latent_shape))
-        if not isinstance(parameters, Tensor):
-            raise DecoderError(f"decoder: expected a tensor of shape (N, ...), got {type(parameters).__name__}")
-        x = self.outputs.embed(parameters)
-        if x.shape[:1] != rows.shape[:1]:
-            raise DecoderError(
-                f"decoder: {len(rows)} points gave an output of shape {tuple(x.shape)}; it must map (N, d) to "
-                "(N, ...), one row for each"
-            )
-        return x.reshape(*z.shape[:-1], *(x.shape[1:] or (1,)))
-
-    def __repr__(self) -> str:
-        name = getattr(self.decoder, "__name__", type(self.decoder).__name__)
-        return f"PullbackManifold({name}, {self.outputs})"
-
-
-_UNLIKE_IN_TRAINING = (
-    nn.modules.batchnorm._BatchNorm,
-    nn.modules.dropout._DropoutNd,
-    nn.modules.instancenorm._InstanceNorm,
-)
-
-
-def _require_evaluation_mode(decoder: object, argument: str = "decoder") -> None:
-    # A bound method, such as `vae.decode`, is as much in training mode as the module that it belongs to.
-    owner = decoder if isinstance(decoder, nn.Module) else getattr(decoder, "__self__", None)
-    if not isinstance(owner, nn.Module):
-        return
-    for name, module in owner.named_modules():
-        if module.training and isinstance(module, _UNLIKE_IN_TRAINING):
-            kind = type(module).__name__
-            raise DecoderError(
-                f"{argument}: its layer {name or kind!r} ({kind}) is in training mode, where the rows of a batch "
-                f"are coupled or random; call {argument}.eval() first"
-            )
-
-
-def check_manifold(manifold: Manifold, points: Tensor) -> None:
-    """Refuse a manifold that cannot be used at these points: a decoder of another size, coupled rows.
-
-    Args:
-        manifold: The manifold.
-        points: Points that it should take, (N, d), with N at least 1.
-
-    Raises:
-        DecoderError: The decoder fails on the points, returns values that are not finite, has a random
-            output, or lets the rows of a batch influence each other.
-    """
-    if isinstance(manifold, PullbackManifold):
-        _require_evaluation_mode(manifold.decoder)  # it may have changed since the manifold was made
-    d, N = points.shape[-1], len(points) + 1
-    batch = torch.cat([points, points[:1] + 1])  # a second, different row, even where points has one only
-    if not isinstance(manifold, EmbeddedManifold):
-        _check_metric(manifold, batch)
-    probe = manifold.embed if isinstance(manifold, EmbeddedManifold) else manifold.metric_tensor
-    try:
-        with torch.no_grad():
-            alone, together = probe(points[:1]), probe(batch)
-            if alone.dtype == points.dtype:
-                manifold.squared_norm(points[:1], points[:1])
-    except DecoderError:
-        raise
-    except Exception as error:  # whatever the user's decoder raises, said with what it was given
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DecoderError(
-            f"decoder: it failed on {N} points of size {d}, {points.dtype} on {points.device} ({reason}); check "
-            f"that it maps (N, d) to (N, ...), that its latent size is {d}, and that its dtype and device are "
-            "those of the endpoints (decoder.to(start))"
-        ) from error
-    if alone.dtype != points.dtype or alone.numel() == 0:
-        raise DecoderError(
-            f"decoder: for points of {points.dtype} its output has {alone.dtype} and shape {tuple(alone.shape)}; "
-            "expected the same dtype and at least one number a row"
-        )
-    finite = together[:-1].isfinite().flatten(1).all(1)
-    if not finite.all():
-        raise DecoderError(
-            f"decoder: its output is not finite at {points[~finite][0].tolist()}; check the weights, and whether "
-            "the endpoints lie where the decoder was trained"
-        )
-    scale = together.abs().amax().clamp_min(torch.finfo(alone.dtype).tiny)
-    change = float((together[:1] - alone).abs().amax() / scale)
-    # Rounding differs between batch sizes; coupling and randomness are larger by orders of magnitude.
-    if change > 1e4 * torch.finfo(alone.dtype).eps:
-        raise DecoderError(
-            f"decoder: the first row's output changes by {change:.1e} (relative) when other rows join the "
-            "batch, so its rows are coupled or its output is random; put batch normalisation and dropout into "
-            "evaluation mode (decoder.eval())"
-        )
-
-
-def _check_metric(manifold: Manifold, points: Float[Tensor, "N d"]) -> None:
-    """Refuse a metric whose shape or derivatives cannot be used, with the reason."""
-    d = points.shape[-1]
-    try:
-        for z in (points, torch.stack([points, points])):
-            with torch.no_grad():
-                shape = manifold.metric_tensor(z).shape
-            if shape != (*z.shape, d):
-                raise InputError(
-                    f"manifold: for points of shape {tuple(z.shape)} its metric_tensor has shape {tuple(shape)}; "
-                    f"expected (*batch, d, d), here {(*z.shape, d)}"
-                )
-        step = torch.linspace(0, 0.01, 3, dtype=points.dtype, device=points.device)[:, None]
-        manifold.expansion((points[:1] + step)[None])
-    except InputError:
-        raise
-    except Exception as error:  # whatever the user's metric raises, said with what it was given
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"manifold: its metric_tensor failed ({reason}); it must take points (*batch, d) and have two derivatives "
-            "by torch.func (use torch.func.grad inside it, not torch.autograd.grad, and differences instead of "
-            "torch.cdist)"
-        ) from error

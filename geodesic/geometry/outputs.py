@@ -1,14 +1,30 @@
-"""Output geometries: how far apart two decoder outputs are, as embeddings phi into Euclidean space."""
+"""Output geometries: how far apart two decoder outputs are."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["Euclidean", "OutputGeometry"]
+from geodesic.errors import DecoderError, InputError
+
+__all__ = [
+    "DistanceGeometry",
+    "Euclidean",
+    "ExpectedGaussian",
+    "Features",
+    "FisherRaoBernoulli",
+    "FisherRaoCategorical",
+    "FisherRaoGaussian",
+    "FisherRaoNegativeBinomial",
+    "FisherRaoPoisson",
+    "OutputGeometry",
+]
 
 
 class OutputGeometry(ABC):
@@ -27,6 +43,18 @@ class OutputGeometry(ABC):
         Returns:
             Points of Euclidean space, (N, ...), of any event shape.
         """
+
+
+class DistanceGeometry(ABC):
+    """A geometry of decoder outputs that has no embedding at hand, but a distance in closed form."""
+
+    @abstractmethod
+    def in_orthonormal_frame(self, parameters: Tensor, tangent: Tensor) -> Tensor:
+        """Coordinates of tangent vectors in a frame that is orthonormal at the parameters, both (N, ...)."""
+
+    @abstractmethod
+    def squared_distance(self, a: Tensor, b: Tensor) -> Float[Tensor, " N"]:
+        """Squared distances between parameters, both (N, ...), differentiable twice, where they are equal too."""
 
 
 def _identity(parameters: Tensor) -> Tensor:
@@ -54,3 +82,225 @@ class Euclidean(OutputGeometry):
 
     def embed(self, parameters: Tensor) -> Tensor:
         return self.mean(parameters)
+
+
+@dataclass(frozen=True)
+class ExpectedGaussian(OutputGeometry):
+    """The expected metric of a random output mu + sigma epsilon: phi = (mu, sigma).
+
+    E[J_x^T J_x] = J_mu^T J_mu + J_sigma^T J_sigma,   x(z) = mu(z) + sigma(z) epsilon,   epsilon ~ N(0, 1)
+
+    Where sigma grows away from the data, paths through there are long.
+
+    Reference:
+        G. Arvanitidis, L. K. Hansen, S. Hauberg, Latent Space Oddity: on the Curvature of Deep Generative Models, 2018.
+
+    Raises:
+        DecoderError: When called: the parameters are not (N, 2, *event), means and log scales.
+
+    Example:
+        >>> import torch, geodesic
+        >>> geodesic.ExpectedGaussian().embed(torch.tensor([[[3.0], [0.0]]]))
+        tensor([[[3.],
+                 [1.]]])
+    """
+
+    def embed(self, parameters: Tensor) -> Tensor:
+        mean, log_scale = _mean_and_log_scale(parameters, "ExpectedGaussian")
+        return torch.stack([mean, log_scale.exp()], dim=1)
+
+
+@dataclass(frozen=True)
+class FisherRaoBernoulli(OutputGeometry):
+    """Fisher-Rao distance between Bernoulli distributions: phi(l) = 2 arcsin sqrt p, from logits l.
+
+    2 arcsin sqrt p = pi / 2 + 2 arctan tanh(l / 4),   p = sigmoid(l)
+
+    Reference:
+        G. Arvanitidis, M. González-Duque, A. Pouplin, D. Kalatzis, S. Hauberg, Pulling back information geometry, 2022.
+
+    Example:
+        >>> import torch, geodesic
+        >>> geodesic.FisherRaoBernoulli().embed(torch.tensor([[-1e4, 0.0, 1e4]]))
+        tensor([[0.0000, 1.5708, 3.1416]])
+    """
+
+    def embed(self, parameters: Tensor) -> Tensor:
+        return math.pi / 2 + 2 * torch.atan(torch.tanh(parameters / 4))
+
+
+@dataclass(frozen=True)
+class FisherRaoCategorical(OutputGeometry):
+    """Fisher-Rao distance between categorical distributions: phi = 2 sqrt p, on a sphere of radius 2.
+
+    p = softmax(l) over the second axis of logits l, (N, K, *event). The chords of a path are those of the sphere.
+
+    Reference:
+        G. Arvanitidis, M. González-Duque, A. Pouplin, D. Kalatzis, S. Hauberg, Pulling back information geometry, 2022.
+
+    Raises:
+        DecoderError: When called: the parameters have no axis of classes.
+
+    Example:
+        >>> import torch, geodesic
+        >>> geodesic.FisherRaoCategorical().embed(torch.zeros(1, 4))
+        tensor([[1., 1., 1., 1.]])
+    """
+
+    def embed(self, parameters: Tensor) -> Tensor:
+        if parameters.dim() < 2 or parameters.shape[1] < 2:
+            raise DecoderError(
+                "FisherRaoCategorical: expected logits (N, K, *event) of at least 2 classes from the decoder, got "
+                f"{tuple(parameters.shape)}"
+            )
+        return 2 * (parameters.log_softmax(dim=1) / 2).exp()
+
+
+@dataclass(frozen=True)
+class FisherRaoPoisson(OutputGeometry):
+    """Fisher-Rao distance between Poisson distributions: phi = 2 sqrt(rate) = 2 exp(l / 2), from log rates l.
+
+    Reference:
+        F. J. Anscombe, The Transformation of Poisson, Binomial and Negative-Binomial Data, 1948.
+
+    Example:
+        >>> import torch, geodesic
+        >>> geodesic.FisherRaoPoisson().embed(torch.tensor([[9.0]]).log())
+        tensor([[6.0000]])
+    """
+
+    def embed(self, parameters: Tensor) -> Tensor:
+        return 2 * (parameters / 2).exp()
+
+
+@dataclass(frozen=True)
+class FisherRaoNegativeBinomial(OutputGeometry):
+    """Fisher-Rao distance between negative binomial distributions of one r: phi = 2 sqrt r arcsinh sqrt(mean / r).
+
+    From logits l = log(mean / r). As r grows this becomes the Poisson's 2 sqrt(mean).
+
+    Reference:
+        F. J. Anscombe, The Transformation of Poisson, Binomial and Negative-Binomial Data, 1948.
+
+    Args:
+        total_count: r > 0, the same for all entries.
+
+    Raises:
+        InputError: `total_count` is not a positive number.
+
+    Example:
+        >>> import torch, geodesic
+        >>> geodesic.FisherRaoNegativeBinomial(total_count=1.0).embed(torch.tensor([[0.0]]))
+        tensor([[1.7627]])
+    """
+
+    total_count: float
+
+    def __post_init__(self) -> None:
+        r = self.total_count
+        if isinstance(r, bool) or not isinstance(r, int | float) or not 0 < r < math.inf:
+            raise InputError(f"total_count: expected a positive number, got {r!r}")
+
+    def embed(self, parameters: Tensor) -> Tensor:
+        # Either form where it neither overflows nor cancels. The clamps keep the other's derivatives finite.
+        low, high = parameters.clamp(max=0), parameters.clamp(min=0)
+        small = 2 * torch.asinh((low / 2).exp())
+        large = high + 2 * torch.log1p((1 + (-high).exp()).sqrt())
+        return math.sqrt(self.total_count) * torch.where(parameters < 0, small, large)
+
+
+@dataclass(frozen=True)
+class FisherRaoGaussian(DistanceGeometry):
+    """Fisher-Rao distance between Gaussians with mean and scale: a hyperbolic plane of curvature -1/2 for each entry.
+
+    d^2 = 8 arcsinh^2 sqrt((dmu^2 / 2 + dsigma^2) / (4 sigma_1 sigma_2)),   metric diag(1, 2) / sigma^2 in (mu, sigma)
+
+    There is no embedding, so chords are distances along geodesics of the plane instead of straight lines.
+
+    Reference:
+        C. Atkinson, A. F. S. Mitchell, Rao's Distance Measure, 1981.
+
+    Raises:
+        DecoderError: When called: the parameters are not (N, 2, *event), means and log scales.
+
+    Example:
+        >>> import torch, geodesic
+        >>> narrow, wide = torch.tensor([[[0.0], [0.0]]]), torch.tensor([[[0.0], [1.0]]])
+        >>> geodesic.FisherRaoGaussian().squared_distance(narrow, wide)
+        tensor([2.0000])
+    """
+
+    def in_orthonormal_frame(self, parameters: Tensor, tangent: Tensor) -> Tensor:
+        _, log_scale = _mean_and_log_scale(parameters, "FisherRaoGaussian")
+        return torch.stack([tangent[:, 0] * (-log_scale).exp(), math.sqrt(2) * tangent[:, 1]], dim=1)
+
+    def squared_distance(self, a: Tensor, b: Tensor) -> Float[Tensor, " N"]:
+        (mean_a, s_a), (mean_b, s_b) = (_mean_and_log_scale(p, "FisherRaoGaussian") for p in (a, b))
+        # With log scales: the squares are taken last, so that narrow scales do not overflow before they must.
+        between_means = ((mean_a - mean_b) * (-(s_a + s_b) / 2).exp()).square() / 8
+        between_scales = torch.sinh((s_a - s_b) / 2).square()
+        return 8 * _squared_arcsinh_of_root(between_means + between_scales).flatten(1).sum(1)
+
+
+# arcsinh^2(sqrt q) = 1/2 sum over k of (-1)^(k + 1) (4 q)^k / (k^2 binomial(2 k, k)): smooth at 0, as the root is not.
+_NEAR = 0.02
+_SERIES = [0.5 * (-1) ** (k + 1) * 4**k / (k**2 * math.comb(2 * k, k)) for k in range(1, 10)]
+
+
+def _squared_arcsinh_of_root(q: Tensor) -> Tensor:
+    near, far = q.clamp(max=_NEAR), q.clamp(min=_NEAR)
+    series = torch.zeros_like(near)
+    for coefficient in reversed(_SERIES):
+        series = (series + coefficient) * near
+    return torch.where(q < _NEAR, series, torch.asinh(far.sqrt()).square())
+
+
+@dataclass(frozen=True, eq=False)
+class Features(OutputGeometry):
+    """Distance between features of the mean: phi = network(mean(parameters)), a perceptual distance.
+
+    Reference:
+        S. Laine, Feature-Based Metrics for Exploring the Latent Space of Generative Models, 2018.
+
+    Args:
+        network: Row-wise function from means, (N, *event), to features, (N, ...): layers of a classifier, say. A
+            module should be in evaluation mode.
+        mean: How the decoder's output becomes a mean, as in `Euclidean`.
+
+    Raises:
+        DecoderError: The network cannot be called; when called, it does not return one row for each.
+
+    Example:
+        >>> import torch, geodesic
+        >>> edges = torch.nn.Conv2d(1, 4, 3)
+        >>> geodesic.Features(edges, mean=torch.sigmoid).embed(torch.zeros(5, 1, 8, 8)).shape
+        torch.Size([5, 4, 6, 6])
+    """
+
+    network: Callable[[Tensor], Tensor]
+    mean: Callable[[Tensor], Tensor] = _identity
+
+    def __post_init__(self) -> None:
+        if not callable(self.network):
+            raise DecoderError(
+                f"network: expected a function from (N, *event) to (N, ...), got {type(self.network).__name__}"
+            )
+
+    def embed(self, parameters: Tensor) -> Tensor:
+        features = self.network(self.mean(parameters))
+        if not isinstance(features, Tensor) or features.shape[:1] != parameters.shape[:1]:
+            got = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+            raise DecoderError(f"network: expected features (N, ...), one row for each output, got {got}")
+        return features
+
+    def __repr__(self) -> str:
+        return f"Features({getattr(self.network, '__name__', type(self.network).__name__)})"
+
+
+def _mean_and_log_scale(parameters: Tensor, geometry: str) -> tuple[Tensor, Tensor]:
+    if parameters.dim() < 3 or parameters.shape[1] != 2:
+        raise DecoderError(
+            f"{geometry}: expected (N, 2, *event), means and log scales, from the decoder, got "
+            f"{tuple(parameters.shape)}; this geometry needs a Gaussian likelihood with a scale"
+        )
+    return parameters[:, 0], parameters[:, 1]

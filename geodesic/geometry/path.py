@@ -159,9 +159,15 @@ def path_length(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
 
 
 def spline_speed(manifold: Manifold, path: Tensor) -> tuple[Float[Tensor, "*batch Q"], Float[Tensor, " Q"]]:
-    """The speed |c'| of the spline through the nodes at Gauss-Legendre points, and the weights, which sum to 1."""
+    """The speed |c'| of the spline through the nodes at Gauss-Legendre points, and the weights, which sum to 1.
+
+    Where a curve has no length beside its segments, the chords over the time of a segment.
+    """
     _require_spline(path)
     T = path.shape[-2] - 1
+    if not manifold.has_length:
+        chords = manifold.squared_chords(path).sqrt()
+        return T * chords, torch.full_like(path[(0,) * (path.dim() - 2)][1:, 0], 1 / T)
     position, velocity, weights = (
         torch.as_tensor(a, dtype=path.dtype, device=path.device) for a in _spline_quadrature(T)
     )

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from geodesic.errors import InputError
 from geodesic.geometry.energy import encoder_direction, energy_and_gradient, path_energy
-from geodesic.geometry.manifold import EmbeddedManifold, Manifold, _require_evaluation_mode
+from geodesic.geometry.manifold import EmbeddedManifold, Manifold
+from geodesic.geometry.pullback import require_evaluation_mode
 from geodesic.solvers.krylov import certify
 from geodesic.solvers.preconditioner import inverse_laplacian
 from geodesic.solvers.solution import Status
@@ -93,7 +94,7 @@ class GradientDescent(Solver[_State]):
             raise InputError("encoder: direction='encoder' needs the encoder h; pass encoder=vae.encode")
         if self.encoder is not None and not callable(self.encoder):
             raise InputError(f"encoder: expected a function, got {type(self.encoder).__name__}")
-        _require_evaluation_mode(self.encoder, "encoder")
+        require_evaluation_mode(self.encoder, "encoder")
         if not isinstance(self.preconditioned, bool):
             raise InputError(f"preconditioned: expected True or False, got {self.preconditioned!r}")
         if self.jvp_method not in ("forward", "double_vjp"):

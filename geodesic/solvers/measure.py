@@ -53,7 +53,8 @@ def measured(
     # the nodes lose: a tangential acceleration of period 1/T bends the path by a factor (pi T)^2 less.
     error = (length - coarse_speed @ coarse_weights).abs() / 3 / length
     error = error + residual.square().mean(-1) / (2 * math.pi**2 * T**2)
-    if T < 4:  # too few nodes to leave out every second one: nothing is known of the spline's error
+    # Too few nodes to leave out every second one: nothing is known of the spline's error. Or there is no limit.
+    if T < 4 or not manifold.has_length:
         error = torch.full_like(error, torch.inf)
     # A decoder that jumps where it is flat has chords that no derivative sees: certify nothing.
     excess = torch.where(length >= chords.sqrt().sum(-1) / 3, excess, torch.nan)

@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from geodesic.errors import InputError
-from geodesic.geometry.manifold import EmbeddedManifold, Manifold, check_manifold
+from geodesic.geometry.checks import check_manifold
+from geodesic.geometry.manifold import EmbeddedManifold, Manifold
 from geodesic.geometry.path import constant_speed, refine_path, straight_path
 from geodesic.solvers.initial import graph_path
 from geodesic.solvers.krylov import LARGEST_EXPLICIT
@@ -358,6 +359,11 @@ def _check(
     if not isinstance(manifold, Manifold):
         raise InputError(
             f"manifold: expected a Manifold such as PullbackManifold(decoder), got {type(manifold).__name__}"
+        )
+    if length_rtol is not None and not manifold.has_length:
+        raise InputError(
+            f"length_rtol: chords of {manifold} do not vanish with the step, so its lengths have no limit to refine "
+            "to; choose `segments` as a part of the model"
         )
     event = manifold.latent_shape
     for name, z in (("start", start), ("end", end)):

@@ -1,0 +1,113 @@
+"""Whether a manifold can be used, before any work begins."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geodesic.errors import DecoderError, InputError
+from geodesic.geometry.manifold import Manifold
+
+__all__ = ["check_manifold"]
+
+
+def check_manifold(manifold: Manifold, points: Tensor) -> None:
+    """Refuse a manifold that cannot be used at these points: a decoder of another size, coupled rows.
+
+    Args:
+        manifold: The manifold.
+        points: Points that it should take, (N, d), with N at least 1.
+
+    Raises:
+        DecoderError: The decoder fails on the points, returns values that are not finite, has a random
+            output, or lets the rows of a batch influence each other.
+    """
+    manifold.require_usable()
+    d, N = points.shape[-1], len(points) + 1
+    batch = torch.cat([points, points[:1] + 1])  # a second, different row, even where points has one only
+    if type(manifold).observe is Manifold.observe:  # there is nothing but the metric tensor
+        _check_metric(manifold, batch)
+    try:
+        with torch.no_grad():
+            alone, together = manifold.observe(points[:1]), manifold.observe(batch)
+            if alone.dtype == points.dtype:
+                manifold.squared_norm(points[:1], points[:1])
+    except DecoderError:
+        raise
+    except Exception as error:  # whatever the user's decoder raises, said with what it was given
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DecoderError(
+            f"decoder: it failed on {N} points of size {d}, {points.dtype} on {points.device} ({reason}); check "
+            f"that it maps (N, d) to (N, ...), that its latent size is {d}, and that its dtype and device are "
+            "those of the endpoints (decoder.to(start))"
+        ) from error
+    if alone.dtype != points.dtype or alone.numel() == 0:
+        raise DecoderError(
+            f"decoder: for points of {points.dtype} its output has {alone.dtype} and shape {tuple(alone.shape)}; "
+            "expected the same dtype and at least one number a row"
+        )
+    finite = together[:-1].isfinite().flatten(1).all(1)
+    if not finite.all():
+        raise DecoderError(
+            f"decoder: its output is not finite at {points[~finite][0].tolist()}; check the weights, and whether "
+            "the endpoints lie where the decoder was trained"
+        )
+    scale = together.abs().amax().clamp_min(torch.finfo(alone.dtype).tiny)
+    change = float((together[:1] - alone).abs().amax() / scale)
+    # Rounding differs between batch sizes; coupling and randomness are larger by orders of magnitude.
+    if change > 1e4 * torch.finfo(alone.dtype).eps:
+        raise DecoderError(
+            f"decoder: the first row's output changes by {change:.1e} (relative) when other rows join the "
+            "batch, so its rows are coupled or its output is random; put batch normalisation and dropout into "
+            "evaluation mode (decoder.eval())"
+        )
+
+
+def _check_metric(manifold: Manifold, points: Float[Tensor, "N d"]) -> None:
+    """Refuse a metric whose shape, values or derivatives cannot be used, with the reason.
+
+    The last point is no end of a path, so that nothing is asked of the values there.
+    """
+    d = points.shape[-1]
+    try:
+        for z in (points, torch.stack([points, points])):
+            with torch.no_grad():
+                shape = manifold.metric_tensor(z).shape
+            if shape != (*z.shape, d):
+                raise InputError(
+                    f"manifold: for points of shape {tuple(z.shape)} its metric_tensor has shape {tuple(shape)}; "
+                    f"expected (*batch, d, d), here {(*z.shape, d)}"
+                )
+        _require_positive(manifold.metric_tensor(points[:-1]).detach(), points)
+        step = torch.linspace(0, 0.01, 3, dtype=points.dtype, device=points.device)[:, None]
+        manifold.expansion((points[:1] + step)[None])
+    except InputError:
+        raise
+    except Exception as error:  # whatever the user's metric raises, said with what it was given
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"manifold: its metric_tensor failed ({reason}); it must take points (*batch, d) and have two derivatives "
+            "by torch.func (use torch.func.grad inside it, not torch.autograd.grad, and differences instead of "
+            "torch.cdist)"
+        ) from error
+
+
+def _require_positive(G: Float[Tensor, "N d d"], points: Tensor) -> None:
+    finite = G.isfinite().flatten(1).all(1)
+    if not finite.all():
+        raise InputError(f"manifold: its metric_tensor is not finite at {points[:-1][~finite][0].tolist()}")
+    scale = G.abs().amax((1, 2)).clamp_min(torch.finfo(G.dtype).tiny)
+    askew = (G - G.mT).abs().amax((1, 2)) > 1e3 * torch.finfo(G.dtype).eps * scale
+    if askew.any():
+        raise InputError(
+            f"manifold: its metric_tensor is not symmetric at {points[:-1][askew][0].tolist()}: "
+            f"{G[askew][0].tolist()}; give (G + G^T) / 2, if that is what is meant"
+        )
+    least = torch.linalg.eigvalsh((G + G.mT) / 2)[:, 0]
+    flat = ~(least > 0)
+    if flat.any():
+        raise InputError(
+            f"manifold: its metric_tensor is not positive definite at {points[:-1][flat][0].tolist()}, where its least "
+            f"eigenvalue is {float(least[flat][0]):.3g}; add a small multiple of the identity, or check its sign"
+        )

@@ -1,0 +1,161 @@
+"""Manifolds given by a metric tensor: a function of the user's, or built from data in the latent space."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geodesic.errors import InputError
+from geodesic.geometry.manifold import MetricManifold
+
+__all__ = ["DensityManifold", "LocalVarianceManifold", "MetricFunction"]
+
+
+@final
+class MetricFunction(MetricManifold):
+    """Latent space with a metric tensor that is given as a function.
+
+    Args:
+        metric_tensor: G, from points (*batch, d) to symmetric positive definite matrices (*batch, d, d), with two
+            derivatives by autograd. It must treat rows apart.
+
+    Raises:
+        InputError: `metric_tensor` is no function. `solve` raises it where the metric at an endpoint is not symmetric
+            and positive definite.
+
+    Example:
+        >>> import torch, geodesic
+        >>> def half_plane(z):
+        ...     return torch.eye(2).expand(*z.shape[:-1], 2, 2) / z[..., 1, None, None] ** 2
+        >>> a, b = torch.tensor([0.0, 1.0]), torch.tensor([0.0, 2.0])
+        >>> print(f"{float(geodesic.solve(geodesic.MetricFunction(half_plane), a, b).length):.3f}")
+        0.693
+    """
+
+    def __init__(self, metric_tensor: Callable[[Tensor], Tensor]) -> None:
+        if not callable(metric_tensor):
+            raise InputError(
+                f"metric_tensor: expected a function from (*batch, d) to (*batch, d, d), got "
+                f"{type(metric_tensor).__name__}"
+            )
+        self._metric_tensor = metric_tensor
+
+    def metric_tensor(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
+        return self._metric_tensor(z)
+
+    def __repr__(self) -> str:
+        name = getattr(self._metric_tensor, "__name__", type(self._metric_tensor).__name__)
+        return f"MetricFunction({name})"
+
+
+@final
+class LocalVarianceManifold(MetricManifold):
+    """The diagonal metric of the locally adaptive normal distribution: paths are short where the data vary.
+
+    G_jj(z) = 1 / (sum over n of w_n(z) (x_nj - z_j)^2 + rho),   w_n(z) = exp(-|x_n - z|^2 / (2 bandwidth^2))
+
+    Far from all points the metric is I / rho.
+
+    Reference:
+        G. Arvanitidis, L. K. Hansen, S. Hauberg, A Locally Adaptive Normal Distribution, 2016.
+
+    Args:
+        points: Data x_n, (N, d), such as encodings.
+        bandwidth: Of the weights, in the units of the points.
+        rho: The variance that is assumed where there are no data, in their squared unit.
+
+    Raises:
+        InputError: The points are no finite rows, or a number is not positive.
+
+    Example:
+        >>> import torch, geodesic
+        >>> manifold = geodesic.LocalVarianceManifold(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]), bandwidth=1.0, rho=0.1)
+        >>> manifold.metric_tensor(torch.zeros(2)).diagonal()
+        tensor([ 0.7616, 10.0000])
+    """
+
+    def __init__(self, points: Float[Tensor, "N d"], bandwidth: float, rho: float = 1e-3) -> None:
+        self.points = _checked_points(points)
+        self.bandwidth, self.rho = _positive("bandwidth", bandwidth), _positive("rho", rho)
+
+    def metric_tensor(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
+        difference = self.points.to(z) - z[..., None, :]
+        weights = (-difference.square().sum(-1) / (2 * self.bandwidth**2)).exp()
+        variance = (weights[..., None] * difference.square()).sum(-2)
+        return torch.diag_embed(1 / (variance + self.rho))
+
+    def __repr__(self) -> str:
+        N, d = self.points.shape
+        return f"LocalVarianceManifold({N} points of size {d}, bandwidth={self.bandwidth:g}, rho={self.rho:g})"
+
+
+@final
+class DensityManifold(MetricManifold):
+    """A conformal metric from the density of the data: paths are short where data are dense.
+
+    G(z) = (p(z) / p_0 + floor)^(-2/d) I,   p a Gaussian kernel density estimate, p_0 its mean over the points
+
+    Lengths are latent ones where p is p_0 (but for the floor) and at most floor^(-1/d) times as long elsewhere.
+
+    Reference:
+        G. Arvanitidis, B. Georgiev, B. Schölkopf, A prior-based approximate latent Riemannian metric, 2022.
+
+    Args:
+        points: Data, (N, d), such as encodings.
+        bandwidth: Of the kernels, in the units of the points.
+        floor: What a place without data counts, as a part of p_0.
+
+    Raises:
+        InputError: The points are no finite rows, or a number is not positive.
+
+    Example:
+        >>> import torch, geodesic
+        >>> ring = torch.linspace(0, 2 * torch.pi, 101)[:100]
+        >>> points = 2 * torch.stack([ring.cos(), ring.sin()], dim=1)
+        >>> manifold = geodesic.DensityManifold(points, bandwidth=0.3)
+        >>> solution = geodesic.solve(manifold, points[0], points[45])
+        >>> bool(solution.path.norm(dim=-1).min() > 1.8)
+        True
+    """
+
+    def __init__(self, points: Float[Tensor, "N d"], bandwidth: float, floor: float = 1e-2) -> None:
+        self.points = _checked_points(points)
+        self.bandwidth, self.floor = _positive("bandwidth", bandwidth), _positive("floor", floor)
+        with torch.no_grad():
+            logs = [self._log_density(rows) for rows in self.points.split(1000)]
+            self._log_mean = float(torch.cat(logs).logsumexp(0)) - math.log(len(self.points))
+
+    def metric_tensor(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
+        d = z.shape[-1]
+        density = (self._log_density(z) - self._log_mean).exp()
+        factor = (density + self.floor) ** (-2 / d)
+        return factor[..., None, None] * torch.eye(d, dtype=z.dtype, device=z.device)
+
+    def _log_density(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
+        """Up to a constant, which p_0 has too."""
+        squared = (self.points.to(z) - z[..., None, :]).square().sum(-1)
+        return (-squared / (2 * self.bandwidth**2)).logsumexp(-1)
+
+    def __repr__(self) -> str:
+        N, d = self.points.shape
+        return f"DensityManifold({N} points of size {d}, bandwidth={self.bandwidth:g}, floor={self.floor:g})"
+
+
+def _checked_points(points: Any) -> Tensor:
+    if not isinstance(points, Tensor) or points.dim() != 2 or not points.is_floating_point() or len(points) == 0:
+        got = tuple(points.shape) if isinstance(points, Tensor) else type(points).__name__
+        raise InputError(f"points: expected a floating point tensor of latent points, (N, d), got {got}")
+    if not bool(points.isfinite().all()):
+        raise InputError("points: expected finite coordinates")
+    return points.detach()
+
+
+def _positive(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise InputError(f"{name}: expected a positive number, got {value!r}")
+    return float(value)
