@@ -32,12 +32,19 @@ __all__ = [
     "ArrayData",
     "AutoSettings",
     "DataSettings",
+    "DensitySettings",
     "DigitsData",
+    "EuclideanSettings",
+    "ExpectedSettings",
+    "FeaturesSettings",
+    "FisherRaoSettings",
     "GeodesicSettings",
+    "GeometrySettings",
     "GradientDescentSettings",
     "IdxData",
     "ImportedModelSettings",
     "LBFGSSettings",
+    "LocalVarianceSettings",
     "ModelSettings",
     "NewtonKrylovSettings",
     "NewtonSettings",
@@ -266,10 +273,76 @@ def _bytes(value: Any) -> Any:
     return float(found[1]) * _UNITS.get(found[2], 1)
 
 
+class EuclideanSettings(_Section):
+    """Distance between means: see `geodesic.Euclidean`."""
+
+    kind: Literal["euclidean"]
+
+
+class ExpectedSettings(_Section):
+    """The expected metric of random outputs, for a Gaussian likelihood: see `geodesic.ExpectedGaussian`."""
+
+    kind: Literal["expected"]
+
+
+class FisherRaoSettings(_Section):
+    """Fisher-Rao distance between the distributions of outputs, whichever suits the likelihood."""
+
+    kind: Literal["fisher_rao"]
+
+
+class FeaturesSettings(_Section):
+    """Distance between a network's features of the means: see `geodesic.Features`."""
+
+    kind: Literal["features"]
+    network: str = Field(pattern=_FUNCTION, description="`package.module:function` that makes the network")
+    weights: str | None = Field(None, description="safetensors file loaded into the network")
+
+
+class LocalVarianceSettings(_Section):
+    """A diagonal metric of the training encodings: see `geodesic.LocalVarianceManifold`."""
+
+    kind: Literal["local_variance"]
+    bandwidth: PositiveFloat | None = Field(None, description="null: Scott's rule")
+    rho: PositiveFloat = 1e-3
+    points: PositiveInt = Field(1000, description="first so many training rows")
+
+
+class DensitySettings(_Section):
+    """A conformal metric of the density of the training encodings: see `geodesic.DensityManifold`."""
+
+    kind: Literal["density"]
+    bandwidth: PositiveFloat | None = Field(None, description="null: Scott's rule")
+    floor: PositiveFloat = 1e-2
+    points: PositiveInt = Field(1000, description="first so many training rows")
+
+
+def _by_kind(value: Any) -> Any:
+    """Text to a section of that kind: `euclidean` to `{kind: euclidean}`."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+GeometrySettings = Annotated[
+    Annotated[
+        EuclideanSettings
+        | ExpectedSettings
+        | FisherRaoSettings
+        | FeaturesSettings
+        | LocalVarianceSettings
+        | DensitySettings,
+        Field(discriminator="kind"),
+    ],
+    BeforeValidator(_by_kind),
+]
+
+
 class GeodesicSettings(_Section):
     """Which geometry, which discretisation, which solvers: see `geodesic.solve`."""
 
-    geometry: Literal["euclidean"] = "euclidean"
+    geometry: GeometrySettings = EuclideanSettings(kind="euclidean")
+    members: Literal["same", "independent"] = Field(
+        "same", description="of an ensemble of decoders, which stand at the two ends of a segment"
+    )
     segments: int = Field(32, ge=2)
     length_rtol: PositiveFloat | None = Field(
         None, description="double the segments until two lengths agree to this; null: `segments` as they are"
