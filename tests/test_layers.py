@@ -17,7 +17,7 @@ LAYERS: list[set[str]] = [
     {"autodiff", "config", "files"},
     {"geometry", "data"},
     {"solvers", "models", "pairs"},
-    {"plots", "report"},
+    {"plots", "report", "assembly"},
     {"experiment"},
     {"figures"},
     {"cli"},
