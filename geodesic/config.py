@@ -31,6 +31,7 @@ from geodesic.errors import SettingsError
 __all__ = [
     "ArrayData",
     "AutoSettings",
+    "CovSettings",
     "DataSettings",
     "DensitySettings",
     "DigitsData",
@@ -365,6 +366,13 @@ class GeodesicSettings(_Section):
         return self
 
 
+class CovSettings(_Section):
+    """How many models `geodesic cov` trains: see `geodesic.cov.measure_variation`."""
+
+    seeds: int = Field(5, ge=2, description="models of each kind; they begin with `seed`")
+    decoders: tuple[PositiveInt, ...] = Field((1, 2, 3), min_length=1, description="sizes of ensembles; 1 is no ensemble")
+
+
 class Settings(_Section):
     """One experiment. `load_settings` reads it from YAML.
 
@@ -384,6 +392,7 @@ class Settings(_Section):
     training: TrainingSettings = TrainingSettings()
     pairs: PairSettings = RandomPairs(kind="random")
     geodesic: GeodesicSettings = GeodesicSettings()
+    cov: CovSettings = CovSettings()
 
 
 def load_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings:

@@ -19,7 +19,7 @@ LAYERS: list[set[str]] = [
     {"solvers", "models", "pairs"},
     {"plots", "report", "assembly"},
     {"experiment"},
-    {"figures"},
+    {"figures", "cov"},
     {"cli"},
     {"__main__"},
 ]
