@@ -11,8 +11,7 @@ import argparse
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +22,7 @@ from torch import Tensor
 
 import geodesic
 from geodesic.assembly import make_manifold
-from geodesic.data import Dataset, load_data
+from geodesic.data import load_data
 from geodesic.experiment import encode, run_folder, train, trained_model
 
 CONFIG = Path(__file__).parents[2] / "configs" / "mnist.yaml"
@@ -71,11 +70,6 @@ class Problem:
     manifold: geodesic.Manifold
     test: Tensor
     train: Tensor
-
-
-@cache
-def data_of(path: str) -> Dataset:
-    return load_data(geodesic.load_settings(CONFIG).data)
 
 
 def problem_of(case: Case, latent_size: int, options: argparse.Namespace) -> Problem:
@@ -136,7 +130,9 @@ def data(case: Case, latent_size: int, options: argparse.Namespace) -> dict:
     problem = problem_of(case, latent_size, options)
     start, end = random_pairs(options.pairs, problem.test, options.seed)
     points = problem.train if problem.manifold.has_length else None
-    solution = geodesic.solve(problem.manifold, start, end, init="best" if points is not None else "straight", points=points)
+    solution = geodesic.solve(
+        problem.manifold, start, end, init="best" if points is not None else "straight", points=points
+    )
     curve = solution(torch.linspace(0, 1, 101, dtype=start.dtype))
     line = geodesic.straight_path(start, end, 100)
     along, across = (log_density(path, problem.test).mean(-1) for path in (curve, line))
@@ -198,9 +194,12 @@ def neighbours(case: Case, latent_size: int, options: argparse.Namespace) -> dic
     for name, hit in hits.items():
         share = hit.double().numpy()
         row[f"{name} accuracy"] = float(share.mean())
-        row[f"{name} interval"] = np.quantile(share[draws].mean(1), [0.025, 0.975]).tolist()
+        row[f"{name} interval"] = _interval(share[draws])
     gain = (hits["geodesic"].double() - hits["euclidean"].double()).numpy()
-    return row | {"gain": float(gain.mean()), "gain interval": np.quantile(gain[draws].mean(1), [0.025, 0.975]).tolist()}
+    return row | {
+        "gain": float(gain.mean()),
+        "gain interval": np.quantile(gain[draws].mean(1), [0.025, 0.975]).tolist(),
+    }
 
 
 def _nearest(
