@@ -91,7 +91,9 @@ class Model:
         return torch.stack([self.output_mean(decoder(z)) for decoder in self.decoders]).mean(0)
 
 
-def load_model(settings: VAESettings | ImportedModelSettings, folder: Path, device: torch.device, dtype: torch.dtype) -> Model:
+def load_model(
+    settings: VAESettings | ImportedModelSettings, folder: Path, device: torch.device, dtype: torch.dtype
+) -> Model:
     """The model of the settings: the VAE of a run folder, or a decoder of the user's own.
 
     Raises:
@@ -154,7 +156,9 @@ def make_manifold(
         )
     if isinstance(geometry, LocalVarianceSettings | DensitySettings):
         if search.members == "independent":
-            raise SettingsError(f"geodesic.members: the geometry {geometry.kind} looks at no decoder; leave it at 'same'")
+            raise SettingsError(
+                f"geodesic.members: the geometry {geometry.kind} looks at no decoder; leave it at 'same'"
+            )
         return _metric_of_data(geometry, encodings)
     outputs = _outputs(geometry, model, device, dtype)
     if not ensemble:

@@ -95,7 +95,9 @@ def plot(
     _plot(run, name, overwrite)
 
 
-@app.command(epilog="Example: `geodesic cov configs/mnist.yaml cov.seeds=3 cov.decoders='[1, 2]' geodesic.members=independent`")
+@app.command(
+    epilog="Example: `geodesic cov configs/mnist.yaml cov.seeds=3 cov.decoders='[1, 2]' geodesic.members=independent`"
+)
 def cov(config: Config, overrides: Overrides = None, runs: Runs = Path("runs"), overwrite: Overwrite = False) -> None:
     """Train CONFIG from several seeds and report how much distances vary: runs/NAME/cov.npz and a picture.
 

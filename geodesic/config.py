@@ -370,7 +370,9 @@ class CovSettings(_Section):
     """How many models `geodesic cov` trains: see `geodesic.cov.measure_variation`."""
 
     seeds: int = Field(5, ge=2, description="models of each kind; they begin with `seed`")
-    decoders: tuple[PositiveInt, ...] = Field((1, 2, 3), min_length=1, description="sizes of ensembles; 1 is no ensemble")
+    decoders: tuple[PositiveInt, ...] = Field(
+        (1, 2, 3), min_length=1, description="sizes of ensembles; 1 is no ensemble"
+    )
 
 
 class Settings(_Section):

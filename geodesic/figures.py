@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from geodesic.assembly import Model
 from geodesic.config import load_settings
 from geodesic.errors import RunFolderError
-from geodesic.assembly import Model
 from geodesic.experiment import resolve_device, to_numpy, trained_model
 from geodesic.files import read_npz, replacing
 from geodesic.geometry.path import straight_path

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from geodesic.errors import InputError
@@ -60,51 +60,53 @@ class RBFScaleDecoder(nn.Module):
 
     1 / sigma(z)^2 = sum over k of W_k exp(-|z - c_k|^2 / (2 (a s_k)^2)) + 1 / away^2,   W_k >= 0
 
-    The means are those of the decoder that it wraps; the weights, one for each centre and output, are fitted after
-    it. Returns means and log scales, (N, 2, *event).
+    The means are those of the decoder that it wraps. The centres c_k and their spreads s_k are those of clusters of
+    encodings; the weights, one for each centre and output, are fitted to the errors of the means. Returns means and log
+    scales, (N, 2, *event).
 
     Reference:
         G. Arvanitidis, L. K. Hansen, S. Hauberg, Latent Space Oddity: on the Curvature of Deep Generative Models, 2018.
 
     Args:
         decoder: Latent points (N, d) to means and log scales, (N, 2, *event); its scales are replaced.
-        centres: c_k, (K, d).
-        spreads: s_k, (K,), in the units of the centres.
+        latent_size: d.
         event_shape: Shape of one row.
+        centres: K, the number of clusters.
         width: a, the widths of the basis functions in parts of the spreads.
         away: The scale far from all centres, in the units of the data.
 
     Raises:
-        InputError: A number is not positive.
+        InputError: A number is out of range.
 
     Example:
         >>> import torch
         >>> from geodesic.models.uncertainty import RBFScaleDecoder
-        >>> decoder = RBFScaleDecoder(lambda z: z[:, None].expand(-1, 2, -1), torch.zeros(1, 3), torch.ones(1), (3,))
+        >>> decoder = RBFScaleDecoder(lambda z: z[:, None].expand(-1, 2, -1), 3, (3,), centres=2)
+        >>> z = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
+        >>> decoder.fit(z + 0.1, z)
         >>> decoder(torch.full((1, 3), 100.0))[0, 1].exp()
-        tensor([1., 1., 1.])
+        tensor([1., 1., 1.], grad_fn=<ExpBackward0>)
     """
 
     def __init__(
         self,
         decoder: Callable[[Tensor], Tensor],
-        centres: Float[Tensor, "K d"],
-        spreads: Float[Tensor, " K"],
+        latent_size: int,
         event_shape: tuple[int, ...],
+        centres: int = 64,
         width: float = 2.0,
         away: float = 1.0,
     ) -> None:
         super().__init__()
         for name, value in (("width", width), ("away", away)):
-            if not 0 < value < math.inf:
-                raise InputError(f"{name}: expected a positive number, got {value!r}")
+            _require_positive(name, value)
         self.decoder = decoder
         self.event_shape = event_shape
-        self.away = away
-        self.register_buffer("centres", centres.clone())
-        self.register_buffer("widths", width * spreads)
+        self.width, self.away = width, away
+        self.register_buffer("centres", torch.zeros(centres, latent_size))
+        self.register_buffer("widths", torch.ones(centres))
         # As exponentials the weights stay positive, and gradients move them by factors: precisions span decades.
-        self.log_weights = nn.Parameter(centres.new_zeros(len(centres), math.prod(event_shape)))
+        self.log_weights = nn.Parameter(torch.zeros(centres, math.prod(event_shape)))
 
     centres: Tensor
     widths: Tensor
@@ -115,19 +117,23 @@ class RBFScaleDecoder(nn.Module):
         return torch.stack([mean, self.log_scale(z).unflatten(1, self.event_shape)], dim=1)
 
     def log_scale(self, z: Float[Tensor, "N d"]) -> Float[Tensor, "N D"]:
-        """log sigma(z), (N, D), of the D outputs."""
+        """Log sigma(z), (N, D), of the D outputs."""
         basis = (-_squared_distances(z, self.centres) / (2 * self.widths.square())).exp()
         return -(basis @ self.log_weights.exp() + self.away**-2).log() / 2
 
     def fit(self, values: Float[Tensor, "N *event"], encodings: Float[Tensor, "N d"], seed: int = 0) -> None:
-        """Fit the weights to the errors of the means at the encodings, by maximum likelihood.
+        """Find the clusters, then fit the weights to the errors of the means there, by maximum likelihood.
 
         Args:
             values: Training rows, (N, *event).
             encodings: Their latent points, (N, d).
-            seed: Of the order of the rows.
+            seed: Of the clusters and of the order of the rows.
+
+        Raises:
+            InputError: There are fewer encodings than centres.
         """
         with torch.no_grad():
+            _cluster(self, encodings, seed)
             means = torch.cat([self.decoder(z)[:, 0] for z in encodings.split(1000)])
             squared = (values.to(means) - means).flatten(1).square()
             # A start of the right size: the overall error of each output, shared among the basis functions nearby.
@@ -151,28 +157,28 @@ class BlendedDecoder(nn.Module):
 
     parameters(z) = (1 - t) g(z) + t u,   t(z) = sigmoid(4 (delta(z) - delta_0 - 1))
 
-    delta(z) = -log sum over k of exp(-|z - c_k|^2 / (2 (a s_k)^2)) is a smooth squared distance from the centres,
-    delta_0 that of the outermost of the training encodings, but for a few. t is below 0.02 for the others, and 1 far away.
+    delta(z) = -log sum over k of exp(-|z - c_k|^2 / (2 (a s_k)^2)) is a smooth squared distance from the centres c_k of
+    clusters of encodings with spreads s_k; delta_0 is that of the outermost of the encodings, but for one in a hundred.
+    For the others t is below 0.02; far away it is 1.
 
     Reference:
         G. Arvanitidis, M. González-Duque, A. Pouplin, D. Kalatzis, S. Hauberg, Pulling back information geometry, 2022.
 
     Args:
         decoder: Latent points (N, d) to parameters (N, *parameter_shape).
-        centres: c_k, (K, d).
-        spreads: s_k, (K,), in the units of the centres.
-        uninformative: u, (1, *parameter_shape).
+        latent_size: d.
+        parameter_shape: Shape of the parameters of one row.
+        centres: K, the number of clusters.
         width: a, the widths of the kernels in parts of the spreads.
 
     Raises:
-        InputError: `width` is not positive.
+        InputError: A number is out of range.
 
     Example:
         >>> import torch
         >>> from geodesic.models.uncertainty import BlendedDecoder
-        >>> logits = lambda z: 10 * torch.ones(len(z), 3)
-        >>> decoder = BlendedDecoder(logits, torch.zeros(1, 2), torch.ones(1), torch.zeros(1, 3))
-        >>> decoder.fit(torch.randn(100, 2, generator=torch.Generator().manual_seed(0)))
+        >>> decoder = BlendedDecoder(lambda z: 10 * torch.ones(len(z), 3), 2, (3,), centres=2)
+        >>> decoder.fit(torch.randn(100, 2, generator=torch.Generator().manual_seed(0)), torch.zeros(1, 3))
         >>> decoder(torch.tensor([[0.0, 0.0], [50.0, 0.0]])).round()
         tensor([[10., 10., 10.],
                 [ 0.,  0.,  0.]])
@@ -181,19 +187,19 @@ class BlendedDecoder(nn.Module):
     def __init__(
         self,
         decoder: Callable[[Tensor], Tensor],
-        centres: Float[Tensor, "K d"],
-        spreads: Float[Tensor, " K"],
-        uninformative: Tensor,
+        latent_size: int,
+        parameter_shape: tuple[int, ...],
+        centres: int = 64,
         width: float = 2.0,
     ) -> None:
         super().__init__()
-        if not 0 < width < math.inf:
-            raise InputError(f"width: expected a positive number, got {width!r}")
+        _require_positive("width", width)
         self.decoder = decoder
-        self.register_buffer("centres", centres.clone())
-        self.register_buffer("widths", width * spreads)
-        self.register_buffer("uninformative", uninformative.clone())
-        self.register_buffer("outermost", centres.new_zeros(()))
+        self.width = width
+        self.register_buffer("centres", torch.zeros(centres, latent_size))
+        self.register_buffer("widths", torch.ones(centres))
+        self.register_buffer("uninformative", torch.zeros(1, *parameter_shape))
+        self.register_buffer("outermost", torch.zeros(()))
 
     centres: Tensor
     widths: Tensor
@@ -206,14 +212,36 @@ class BlendedDecoder(nn.Module):
         t = torch.sigmoid(4 * (self._distance(z) - self.outermost - 1)).reshape(-1, *[1] * (parameters.dim() - 1))
         return parameters + t * (self.uninformative - parameters)
 
-    def fit(self, encodings: Float[Tensor, "N d"]) -> None:
-        """Take delta_0 from the training encodings, (N, d): the 99th percentile of their distances."""
+    def fit(self, encodings: Float[Tensor, "N d"], uninformative: Tensor, seed: int = 0) -> None:
+        """Find the clusters, and how far their outermost members lie.
+
+        Args:
+            encodings: Latent points of the training rows, (N, d).
+            uninformative: u, (1, *parameter_shape).
+            seed: Of the clusters.
+
+        Raises:
+            InputError: There are fewer encodings than centres.
+        """
         with torch.no_grad():
+            _cluster(self, encodings, seed)
+            self.uninformative.copy_(uninformative)
             distances = torch.cat([self._distance(z) for z in encodings.split(1000)])
             self.outermost.copy_(distances.quantile(0.99))
 
     def _distance(self, z: Float[Tensor, "N d"]) -> Float[Tensor, " N"]:
         return -(-_squared_distances(z, self.centres) / (2 * self.widths.square())).logsumexp(1)
+
+
+def _cluster(decoder: RBFScaleDecoder | BlendedDecoder, encodings: Float[Tensor, "N d"], seed: int) -> None:
+    centres, spreads = cluster_centres(encodings, len(decoder.centres), seed)
+    decoder.centres.copy_(centres)
+    decoder.widths.copy_(decoder.width * spreads)
+
+
+def _require_positive(name: str, value: float) -> None:
+    if not 0 < value < math.inf:
+        raise InputError(f"{name}: expected a positive number, got {value!r}")
 
 
 def _squared_distances(z: Float[Tensor, "N d"], centres: Float[Tensor, "K d"]) -> Float[Tensor, "N K"]:
