@@ -165,8 +165,8 @@ def make_manifold(
         return PullbackManifold(model.decoders[0], outputs)
     if isinstance(outputs, DistanceGeometry):
         raise SettingsError(
-            "geodesic.geometry: fisher_rao of a Gaussian likelihood has no embedding, which the geometry of an ensemble "
-            "is made from; use euclidean, or expected where the scale varies"
+            "geodesic.geometry: fisher_rao of a Gaussian likelihood has no embedding, which the geometry of an "
+            "ensemble is made from; use euclidean, or expected where the scale varies"
         )
     kind = IndependentEnsembleManifold if search.members == "independent" else EnsembleManifold
     return kind(model.decoders, outputs)
@@ -177,7 +177,8 @@ def _metric_of_data(
 ) -> Manifold:
     if encodings is None:
         raise SettingsError(
-            f"geodesic.geometry: {geometry.kind} is made from encodings of training rows, so it needs data and an encoder"
+            f"geodesic.geometry: {geometry.kind} is made from encodings of the training rows, so it needs data and an "
+            "encoder"
         )
     points = encodings[: geometry.points]
     bandwidth = geometry.bandwidth or _scott(points)
@@ -237,8 +238,8 @@ def _fisher_rao(likelihood: Likelihood | None) -> OutputGeometry | DistanceGeome
             return FisherRaoNegativeBinomial(likelihood.total_count)
         case ContinuousBernoulli():
             raise SettingsError(
-                "geodesic.geometry: the Fisher-Rao embedding of the continuous Bernoulli is an integral without a closed "
-                "form; use euclidean, or model.likelihood: bernoulli"
+                "geodesic.geometry: the Fisher-Rao embedding of the continuous Bernoulli is an integral without a "
+                "closed form; use euclidean, or model.likelihood: bernoulli"
             )
     raise SettingsError(
         "geodesic.geometry: fisher_rao needs to know what the decoder's outputs mean; set model.likelihood, such as "

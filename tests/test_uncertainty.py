@@ -46,11 +46,11 @@ def test_clusters_that_cannot_be_are_refused(count: int) -> None:
 # --- scales -----------------------------------------------------------------------------------
 
 
-def fitted_scales(sigma: torch.Tensor, away: float = 1.0) -> tuple[RBFScaleDecoder, torch.Tensor]:
+def fitted_scales(sigma: torch.Tensor, away: float = 1.0, width: float = 1.5) -> tuple[RBFScaleDecoder, torch.Tensor]:
     """A decoder fitted to rows that scatter around its means with scales sigma, (5,)."""
     z, net = ring(2000), gaussian_decoder()
     rows = net(z)[:, 0] + sigma * torch.randn(2000, 5)
-    decoder = RBFScaleDecoder(net, 2, (5,), centres=16, away=away)
+    decoder = RBFScaleDecoder(net, 2, (5,), centres=16, away=away, width=width)
     decoder.fit(rows, z)
     return decoder, z
 
@@ -77,8 +77,8 @@ def test_the_means_are_those_of_the_decoder() -> None:
 
 def test_under_the_expected_metric_paths_keep_to_the_data() -> None:
     """Across the middle of a ring the straight line is short, and the scale is large."""
-    decoder, z = fitted_scales(torch.full((5,), 0.02), away=2.0)
-    a, b = z[0], z[180]
+    decoder, z = fitted_scales(torch.full((5,), 0.02), away=2.0, width=1.0)
+    a, b = z[0], z[900]
     expected = geodesic.PullbackManifold(decoder.requires_grad_(False), geodesic.ExpectedGaussian())
     path = geodesic.solve(expected, a, b, init="best", points=z).path
     assert path.norm(dim=-1).min() > 0.6

@@ -94,7 +94,7 @@ class RBFScaleDecoder(nn.Module):
         latent_size: int,
         event_shape: tuple[int, ...],
         centres: int = 64,
-        width: float = 2.0,
+        width: float = 1.5,
         away: float = 1.0,
     ) -> None:
         super().__init__()
@@ -190,7 +190,7 @@ class BlendedDecoder(nn.Module):
         latent_size: int,
         parameter_shape: tuple[int, ...],
         centres: int = 64,
-        width: float = 2.0,
+        width: float = 1.5,
     ) -> None:
         super().__init__()
         _require_positive("width", width)
