@@ -23,6 +23,7 @@ from pydantic import (
     PositiveInt,
     Tag,
     ValidationError,
+    field_serializer,
     model_validator,
 )
 
@@ -32,6 +33,9 @@ __all__ = [
     "ArrayData",
     "AutoSettings",
     "CovSettings",
+    "BernoulliSettings",
+    "CategoricalSettings",
+    "ContinuousBernoulliSettings",
     "DataSettings",
     "DensitySettings",
     "DigitsData",
@@ -39,6 +43,8 @@ __all__ = [
     "ExpectedSettings",
     "FeaturesSettings",
     "FisherRaoSettings",
+    "DiscretisedSettings",
+    "GaussianSettings",
     "GeodesicSettings",
     "GeometrySettings",
     "GradientDescentSettings",
@@ -46,10 +52,13 @@ __all__ = [
     "ImportedModelSettings",
     "LBFGSSettings",
     "LocalVarianceSettings",
+    "LikelihoodSettings",
     "ModelSettings",
+    "NegativeBinomialSettings",
     "NewtonKrylovSettings",
     "NewtonSettings",
     "PairSettings",
+    "PoissonSettings",
     "Settings",
     "SolverSettings",
     "TorchvisionData",
@@ -115,6 +124,82 @@ class IdxData(_Data):
 DataSettings = Annotated[DigitsData | TorchvisionData | ArrayData | IdxData, Field(discriminator="kind")]
 
 
+# --- likelihoods ------------------------------------------------------------------------------
+
+
+class BernoulliSettings(_Section):
+    """Pixels in [0, 1], taken as probabilities of being on: see `geodesic.Bernoulli`."""
+
+    kind: Literal["bernoulli"]
+
+
+class ContinuousBernoulliSettings(_Section):
+    """Grey pixels in [0, 1]: see `geodesic.ContinuousBernoulli`."""
+
+    kind: Literal["continuous_bernoulli"]
+
+
+class GaussianSettings(_Section):
+    """Any numbers: see `geodesic.Gaussian`."""
+
+    kind: Literal["gaussian"]
+    scale: PositiveFloat | Literal["learned", "per_pixel"] = Field(
+        "learned", description="a number; one that is learned; or one for each entry, from the decoder"
+    )
+    min_scale: PositiveFloat = Field(0.01, description="added to scales that are learned, so that none vanishes")
+
+
+class CategoricalSettings(_Section):
+    """Classes 0, 1, ..., K - 1: see `geodesic.Categorical`."""
+
+    kind: Literal["categorical"]
+    classes: int = Field(ge=2)
+
+
+class DiscretisedSettings(_Section):
+    """Grey levels 0, 1 / (levels - 1), ..., 1, each with a probability of its own: see `geodesic.Discretised`."""
+
+    kind: Literal["discretised"]
+    levels: int = Field(256, ge=2)
+
+
+class PoissonSettings(_Section):
+    """Counts 0, 1, 2, ...: see `geodesic.Poisson`."""
+
+    kind: Literal["poisson"]
+
+
+class NegativeBinomialSettings(_Section):
+    """Counts that vary more than Poisson's: see `geodesic.NegativeBinomial`."""
+
+    kind: Literal["negative_binomial"]
+    total_count: PositiveFloat = Field(description="r; the variance is mean + mean^2 / r")
+
+
+def _kind_alone(value: Any) -> Any:
+    """`poisson` to `{kind: poisson}`; mappings as they are."""
+    if isinstance(value, str):
+        return {"kind": value}
+    if isinstance(value, dict | _Section):
+        return value
+    raise ValueError("expected a kind, such as bernoulli, or a mapping of settings with one")
+
+
+LikelihoodSettings = Annotated[
+    Annotated[
+        BernoulliSettings
+        | ContinuousBernoulliSettings
+        | GaussianSettings
+        | CategoricalSettings
+        | DiscretisedSettings
+        | PoissonSettings
+        | NegativeBinomialSettings,
+        Field(discriminator="kind"),
+    ],
+    BeforeValidator(_kind_alone),
+]
+
+
 # --- model ------------------------------------------------------------------------------------
 
 
@@ -125,7 +210,15 @@ class VAESettings(_Section):
     network: Literal["mlp"] = "mlp"
     hidden_sizes: tuple[PositiveInt, ...] = (256, 256)
     activation: Literal["elu", "gelu", "relu", "silu", "softplus", "tanh"] = "elu"
-    likelihood: Literal["bernoulli"] = "bernoulli"
+    likelihood: LikelihoodSettings = Field(
+        BernoulliSettings(kind="bernoulli"), description="its kind alone, or a mapping of `kind` and its settings"
+    )
+
+    @field_serializer("likelihood")
+    def _shortest(self, likelihood: LikelihoodSettings) -> str | dict[str, Any]:
+        """A kind without settings as its name alone, as runs from before there were others have it."""
+        fields = likelihood.model_dump(mode="json")
+        return fields if len(fields) > 1 else likelihood.kind
 
 
 class ImportedModelSettings(_Section):
@@ -493,7 +586,8 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         else:
             index = key
             if not last and not isinstance(node.get(key), dict | list):
-                node[key] = {}
+                alone = keys[: position + 1] == ["model", "likelihood"] and isinstance(node.get(key), str)
+                node[key] = _kind_alone(node[key]) if alone else {}
         if last:
             node[index] = value
         else:
@@ -511,7 +605,9 @@ def _is_number(text: str) -> bool:
         return False
 
 
-_UNIONS = (("data",), ("model",), ("pairs",), ("geodesic", "solvers", int))  # where settings have a `kind`
+# Where settings have a `kind`, or the model one of its two sorts.
+_UNIONS = (("data",), ("model",), ("model", "vae", "likelihood"), ("pairs",), ("geodesic", "solvers", int))
+_NUMBER_OR_WORD: tuple[list[int | str], ...] = (["training", "devices"], ["model", "likelihood", "scale"])
 _PATTERNS = {
     _NAME: "letters, digits, '.', '_' and '-', starting with a letter or digit",
     _LABEL: "letters, digits, '_' and '-'",
@@ -544,8 +640,9 @@ def _explain(error: ValidationError) -> list[str]:
         if item["type"] in ("union_tag_not_found", "union_tag_invalid"):
             location.append("kind")
             value = value.get("kind") if isinstance(value, dict) else value
-        if location[:2] == ["training", "devices"]:
-            location = location[:2]  # an integer or a word: Pydantic has an error for each
+        for mixed in _NUMBER_OR_WORD:
+            if location[: len(mixed)] == mixed:
+                location = mixed  # Pydantic has an error for each
         key = ".".join(str(part) for part in location)
         if item["type"] == "extra_forbidden":
             allowed = _allowed_keys(loc[:-1])

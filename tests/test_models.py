@@ -2,20 +2,16 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch.distributions import Bernoulli as TorchBernoulli
-from torch.distributions import Independent, Normal, kl_divergence
+from torch.distributions import Normal, kl_divergence
 from torch.testing import assert_close
 
-from geodesic import VAE, Bernoulli, CheckpointError, DataError, GeodesicError, InputError
+from geodesic import VAE, CheckpointError, GeodesicError, InputError
 from geodesic.config import VAESettings
 from geodesic.models.checkpoint import load_weights, write_file
-from geodesic.models.likelihoods import LIKELIHOODS
 from geodesic.models.networks import ACTIVATIONS, MLP
 from geodesic.models.vae import DiagonalGaussian
 
@@ -27,64 +23,11 @@ def small(activation: str = "elu", latent_size: int = 2) -> VAE:
     return VAE(SHAPE, VAESettings.model_validate_json(json.dumps(settings)))
 
 
-# --- likelihood ---------------------------------------------------------------------------------
-
-
-def test_bernoulli_log_prob_is_that_of_torch(tolerance: Callable[[torch.dtype], dict[str, Any]]) -> None:
-    logits, x = 5 * torch.randn(7, *SHAPE), torch.randint(0, 2, (7, *SHAPE)).double()
-    expected = Independent(TorchBernoulli(logits=logits), 3).log_prob(x)
-    assert_close(Bernoulli().log_prob(logits, x), expected, **tolerance(x.dtype))
-
-
-def test_bernoulli_log_prob_of_grey_is_linear_between_black_and_white() -> None:
-    logits, grey = torch.randn(4, 5), torch.rand(4, 5)
-    on = torch.nn.functional.logsigmoid(logits)
-    off = torch.nn.functional.logsigmoid(-logits)
-    assert_close(Bernoulli().log_prob(logits, grey), (grey * on + (1 - grey) * off).sum(1))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_bernoulli_is_finite_and_exact_at_extreme_logits(dtype: torch.dtype) -> None:
-    logits = torch.tensor([[1e4], [1e4], [-1e4], [-1e4]], dtype=dtype, requires_grad=True)
-    x = torch.tensor([[1.0], [0.0], [1.0], [0.0]], dtype=dtype)
-    log_prob = Bernoulli().log_prob(logits, x)
-    assert log_prob.tolist() == [0, -1e4, -1e4, 0]
-    log_prob.sum().backward()
-    assert logits.grad is not None
-    assert logits.grad.flatten().tolist() == [0, -1, 1, 0]
-
-
-def test_bernoulli_samples_have_the_mean_and_follow_the_generator() -> None:
-    likelihood, logits = Bernoulli(), torch.tensor([[-1.0, 0.0, 2.0]])
-    rows = logits.expand(20_000, 3)
-    one, same = (likelihood.sample(rows, torch.Generator().manual_seed(1)) for _ in range(2))
-    assert torch.equal(one, same)
-    assert set(one.unique().tolist()) == {0, 1}
-    assert_close(one.mean(0), likelihood.mean(logits)[0], rtol=0, atol=5 * 0.5 / 20_000**0.5)
-
-
-@pytest.mark.parametrize(("value", "found"), [(1.5, "0 to 1.5"), (-0.25, "-0.25 to 0"), (torch.nan, "nan")])
-def test_bernoulli_names_the_range_that_it_refuses(value: float, found: str) -> None:
-    values = torch.zeros(3, 2)
-    values[1, 1] = value
-    with pytest.raises(DataError, match=found):
-        Bernoulli().check(values)
-    Bernoulli().check(torch.tensor([[0.0, 1.0]]))
-
-
-def test_log_prob_refuses_rows_of_another_shape() -> None:
-    with pytest.raises(InputError, match=r"\(3, 2\).*\(3, 1\)"):
-        Bernoulli().log_prob(torch.zeros(3, 2), torch.zeros(3, 1))
-
-
-def test_every_likelihood_of_the_settings_exists() -> None:
-    assert set(VAESettings.model_json_schema()["properties"]["likelihood"].get("enum", ["bernoulli"])) == set(
-        LIKELIHOODS
-    )
-    assert set(VAESettings.model_json_schema()["properties"]["activation"]["enum"]) == set(ACTIVATIONS)
-
-
 # --- networks -----------------------------------------------------------------------------------
+
+
+def test_every_activation_of_the_settings_exists() -> None:
+    assert set(VAESettings.model_json_schema()["properties"]["activation"]["enum"]) == set(ACTIVATIONS)
 
 
 def test_an_mlp_without_hidden_layers_is_affine() -> None:
@@ -208,6 +151,29 @@ def test_a_saved_vae_comes_back_bit_for_bit(tmp_path: Path, dtype: torch.dtype) 
     x = torch.rand(4, *SHAPE, dtype=dtype)
     assert torch.equal(loaded.decode(loaded.encode(x)), vae.decode(vae.encode(x)))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["model.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize("scale", [0.1, "learned", "per_pixel"])
+def test_a_saved_gaussian_vae_has_its_scales_back(tmp_path: Path, scale: float | str) -> None:
+    likelihood = {"kind": "gaussian", "scale": scale, "min_scale": 0.02}
+    vae = VAE(SHAPE, VAESettings(hidden_sizes=(8,), likelihood=likelihood))
+    with torch.no_grad():
+        for weight in vae.parameters():
+            weight.add_(torch.randn(weight.shape))
+    vae.save(tmp_path)
+    loaded, z = VAE.load(tmp_path), torch.randn(4, 2)
+    assert loaded.settings == vae.settings
+    assert torch.equal(loaded.decode(z), vae.decode(z))
+
+
+def test_a_record_that_names_its_likelihood_alone_is_read(tmp_path: Path) -> None:
+    vae = small()
+    vae.save(tmp_path)
+    record = json.loads((tmp_path / "model.json").read_text())
+    assert record["settings"]["likelihood"] == "bernoulli"
+    record["settings"]["likelihood"] = {"kind": "bernoulli"}
+    (tmp_path / "model.json").write_text(json.dumps(record))
+    assert VAE.load(tmp_path).settings == vae.settings
 
 
 def test_broken_checkpoints_are_refused_with_a_remedy(tmp_path: Path) -> None:

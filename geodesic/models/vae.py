@@ -11,11 +11,11 @@ from jaxtyping import Float
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from geodesic.config import VAESettings
+from geodesic.config import GaussianSettings, VAESettings
 from geodesic.errors import CheckpointError, InputError
 from geodesic.models.checkpoint import RECORD, WEIGHTS, load_weights, read_record, save_model
-from geodesic.models.likelihoods import LIKELIHOODS
-from geodesic.models.networks import MLPDecoder, MLPEncoder
+from geodesic.models.likelihoods import make_likelihood
+from geodesic.models.networks import BoundedScale, FixedScale, LearnedScale, MLPDecoder, MLPEncoder
 
 __all__ = ["ELBO", "VAE", "DiagonalGaussian"]
 
@@ -69,6 +69,9 @@ class VAE(nn.Module):
 
     Reference: Kingma, Welling, *Auto-Encoding Variational Bayes*, 2014.
 
+    Its `decoder` is one module that returns the parameters of its `likelihood`, (N, *parameter_shape): logits
+    (N, *event) for Bernoulli, (N, 2, *event) with means and log scales for Gaussian, and so on.
+
     Args:
         event_shape: Shape of one row, such as (1, 28, 28).
         settings: Sizes, activation and likelihood.
@@ -93,9 +96,8 @@ class VAE(nn.Module):
             raise InputError(f"event_shape: expected positive integers, got {self.event_shape}")
         hidden, activation = settings.hidden_sizes, settings.activation
         self.encoder = MLPEncoder(self.event_shape, settings.latent_size, hidden, activation)
-        # The decoder mirrors the encoder.
-        self.decoder = MLPDecoder(settings.latent_size, self.event_shape, hidden[::-1], activation)
-        self.likelihood = LIKELIHOODS[settings.likelihood]()
+        self.likelihood = make_likelihood(settings.likelihood)
+        self.decoder = _decoder(settings, self.event_shape, self.likelihood.parameter_shape(self.event_shape))
 
     @property
     def latent_size(self) -> int:
@@ -111,8 +113,8 @@ class VAE(nn.Module):
         mean, log_scale = self.encoder(x)
         return DiagonalGaussian(mean, log_scale)
 
-    def decode(self, z: Tensor) -> Float[Tensor, "N *event"]:
-        """g(z), the parameters of the likelihood, at latent points z, (N, d)."""
+    def decode(self, z: Tensor) -> Float[Tensor, "N *parameters"]:
+        """g(z), the parameters of the likelihood, (N, *parameter_shape), at latent points z, (N, d)."""
         parameters: Tensor = self.decoder(z)
         return parameters
 
@@ -181,3 +183,22 @@ class VAE(nn.Module):
         vae.to_empty(device="cpu")
         load_weights(vae, Path(folder) / WEIGHTS)
         return vae.eval()
+
+
+def _decoder(settings: VAESettings, event_shape: tuple[int, ...], parameter_shape: tuple[int, ...]) -> nn.Module:
+    """From latent points to all parameters of the likelihood."""
+
+    def network(shape: tuple[int, ...]) -> nn.Module:
+        # The decoder mirrors the encoder.
+        return MLPDecoder(settings.latent_size, shape, settings.hidden_sizes[::-1], settings.activation)
+
+    likelihood = settings.likelihood
+    if not isinstance(likelihood, GaussianSettings):
+        return network(parameter_shape)
+    match likelihood.scale:
+        case "per_pixel":
+            return nn.Sequential(network(parameter_shape), BoundedScale(likelihood.min_scale))
+        case "learned":
+            return nn.Sequential(network(event_shape), LearnedScale(likelihood.min_scale))
+        case scale:
+            return nn.Sequential(network(event_shape), FixedScale(scale))
