@@ -23,6 +23,7 @@ from pydantic import (
     PositiveInt,
     Tag,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -110,14 +111,43 @@ DataSettings = Annotated[DigitsData | TorchvisionData | ArrayData | IdxData, Fie
 # --- model ------------------------------------------------------------------------------------
 
 
+_SIZES = {"mlp": ("hidden_sizes", (256, 256)), "conv": ("channels", (32, 64))}
+
+
 class VAESettings(_Section):
     """A VAE that the project trains."""
 
     latent_size: PositiveInt = 2
-    network: Literal["mlp"] = "mlp"
-    hidden_sizes: tuple[PositiveInt, ...] = (256, 256)
+    network: Literal["mlp", "conv"] = "mlp"
+    hidden_sizes: tuple[PositiveInt, ...] | None = Field(
+        None, validate_default=True, description="for mlp: lengths of the hidden layers; (256, 256) if not given"
+    )
+    channels: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | None = Field(
+        None,
+        validate_default=True,
+        description="for conv: channels of the stages, each of which halves the image; (32, 64) if not given",
+    )
     activation: Literal["elu", "gelu", "relu", "silu", "softplus", "tanh"] = "elu"
     likelihood: Literal["bernoulli"] = "bernoulli"
+
+    @field_validator("hidden_sizes", "channels")
+    @classmethod
+    def _of_its_network(cls, sizes: tuple[int, ...] | None, info: Any) -> tuple[int, ...] | None:
+        """The sizes of the network that was asked for; null for the other's, also in YAML that is written."""
+        network = info.data.get("network")  # absent where it was refused itself
+        if network is None:
+            return sizes
+        own, default = _SIZES[network]
+        if info.field_name == own:
+            return default if sizes is None else sizes
+        if sizes is not None:
+            raise ValueError(f"network: {network} takes {own} instead")
+        return None
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sizes of the layers of the network, from the row to the latent point."""
+        return self.hidden_sizes or self.channels or ()
 
 
 class ImportedModelSettings(_Section):

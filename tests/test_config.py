@@ -57,6 +57,9 @@ def test_yaml_written_from_the_shipped_configs_reads_back_the_same(config: Path,
         "data: {kind: array, path: a.npy, limit: 7}\npairs: {kind: index, indices: [[0, 1], [2, 3]]}",
         "data: {kind: fashion_mnist, download: false}\npairs: {kind: label, from: 3, to: 8}",
         "model: {import: 'own.models:decoder', latent_size: 3, output: sigmoid}\npairs: {kind: file, path: $A/p.npz}",
+        "model: {network: conv}",
+        "model: {network: conv, channels: [7, 5]}",
+        "model: {hidden_sizes: []}",
         "model: {hidden_sizes: [7, 5]}\ngeodesic: {init: best, length_rtol: 1.0e-4, memory: 2 GiB}",
         "geodesic: {solvers: [{name: a, kind: newton}, {name: b, kind: newton_krylov, warm_up: false}]}",
         "geodesic: {solvers: [{name: a, kind: lbfgs, history: 5}, {name: b, kind: gradient_descent, epsilon: 1.0e-9}]}",
@@ -113,6 +116,28 @@ def test_the_key_import_tells_a_model_of_ones_own_from_a_vae(file: Path) -> None
         "identity",
     )
     assert isinstance(load(file, "model: {latent_size: 5}").model, VAESettings)
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden_sizes", "channels", "sizes"),
+    [
+        ("", (256, 256), None, (256, 256)),
+        ("model: {hidden_sizes: []}", (), None, ()),
+        ("model: {network: mlp, channels: null}", (256, 256), None, (256, 256)),
+        ("model: {network: conv}", None, (32, 64), (32, 64)),
+        ("model: {channels: [8], network: conv, hidden_sizes: null}", None, (8,), (8,)),
+    ],
+)
+def test_a_network_has_sizes_of_its_own_kind_alone(
+    file: Path,
+    text: str,
+    hidden_sizes: tuple[int, ...] | None,
+    channels: tuple[int, ...] | None,
+    sizes: tuple[int, ...],
+) -> None:
+    model = load(file, text).model
+    assert isinstance(model, VAESettings)
+    assert (model.hidden_sizes, model.channels, model.sizes) == (hidden_sizes, channels, sizes)
 
 
 def test_settings_are_frozen_and_hashable(file: Path) -> None:
@@ -187,6 +212,13 @@ def test_an_unknown_key_is_refused_with_path_value_hint_and_the_keys_allowed(
         ("model: 3", "model: got 3; expected a mapping of settings"),
         ("model: {hidden_sizes: 16}", "model.hidden_sizes: got 16; expected a list"),
         ("model: {hidden_sizes: [16, 0]}", "model.hidden_sizes.1: got 0; expected a number greater than 0"),
+        (
+            "model: {hidden_sizes: [8], network: conv}",
+            "model.hidden_sizes: got [8]; network: conv takes channels instead",
+        ),
+        ("model: {channels: [8]}", "model.channels: got [8]; network: mlp takes hidden_sizes instead"),
+        ("model: {network: conv, channels: []}", "model.channels: got []; expected a list of at least 1"),
+        ("model: {network: cnn, channels: [8]}", "model.network: got 'cnn'; expected 'mlp' or 'conv'"),
         (
             "model: {import: decoder, latent_size: 2}",
             "model.import: got 'decoder'; expected package.module:function",

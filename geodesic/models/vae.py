@@ -15,7 +15,7 @@ from geodesic.config import VAESettings
 from geodesic.errors import CheckpointError, InputError
 from geodesic.models.checkpoint import RECORD, WEIGHTS, load_weights, read_record, save_model
 from geodesic.models.likelihoods import LIKELIHOODS
-from geodesic.models.networks import MLPDecoder, MLPEncoder
+from geodesic.models.networks import make_networks
 
 __all__ = ["ELBO", "VAE", "DiagonalGaussian"]
 
@@ -71,10 +71,10 @@ class VAE(nn.Module):
 
     Args:
         event_shape: Shape of one row, such as (1, 28, 28).
-        settings: Sizes, activation and likelihood.
+        settings: Network, sizes, activation and likelihood.
 
     Raises:
-        InputError: `event_shape` is not a shape.
+        InputError: `event_shape` is not a shape, or not that of an image where the network needs images.
 
     Example:
         >>> import torch, geodesic
@@ -91,10 +91,7 @@ class VAE(nn.Module):
         self.settings = settings
         if not self.event_shape or not all(isinstance(n, int) and n > 0 for n in self.event_shape):
             raise InputError(f"event_shape: expected positive integers, got {self.event_shape}")
-        hidden, activation = settings.hidden_sizes, settings.activation
-        self.encoder = MLPEncoder(self.event_shape, settings.latent_size, hidden, activation)
-        # The decoder mirrors the encoder.
-        self.decoder = MLPDecoder(settings.latent_size, self.event_shape, hidden[::-1], activation)
+        self.encoder, self.decoder = make_networks(settings, self.event_shape, self.event_shape)
         self.likelihood = LIKELIHOODS[settings.likelihood]()
 
     @property
