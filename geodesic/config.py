@@ -6,7 +6,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +23,7 @@ from pydantic import (
     PositiveInt,
     Tag,
     ValidationError,
+    WrapValidator,
     field_validator,
     model_validator,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "GeodesicSettings",
     "GradientDescentSettings",
     "IdxData",
+    "ImageFolderData",
     "ImportedModelSettings",
     "LBFGSSettings",
     "ModelSettings",
@@ -105,7 +107,37 @@ class IdxData(_Data):
     test: PositiveInt | None = Field(None, description="last so many images are held out")
 
 
-DataSettings = Annotated[DigitsData | TorchvisionData | ArrayData | IdxData, Field(discriminator="kind")]
+def _size(value: Any, validate: Callable[[Any], Any]) -> Any:
+    """One complaint, where Pydantic has one for each member of the union."""
+    try:
+        return validate(value)
+    except ValidationError:
+        raise ValueError("expected the side of a square in pixels, or a list [height, width]") from None
+
+
+class ImageFolderData(_Data):
+    """A folder of image files, whose subfolders, if it has any, are the classes; `path` as for `idx`."""
+
+    kind: Literal["image_folder"]
+    path: str
+    size: Annotated[
+        PositiveInt | Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)] | None, WrapValidator(_size)
+    ] = Field(
+        None,
+        description="a number: the shorter side is resized to it and the middle square kept; [height, width]: "
+        "stretched to it; null: as they are, all of one size",
+    )
+    mode: Literal["rgb", "grey"] = "rgb"
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    workers: NonNegativeInt = Field(0, description="processes that decode images; 0: this process does")
+    corrupt: Literal["refuse", "skip"] = Field(
+        "refuse", description="what to do with an image that cannot be read: stop, or leave it out with a warning"
+    )
+
+
+DataSettings = Annotated[
+    DigitsData | TorchvisionData | ArrayData | IdxData | ImageFolderData, Field(discriminator="kind")
+]
 
 
 # --- model ------------------------------------------------------------------------------------

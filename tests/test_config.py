@@ -57,9 +57,9 @@ def test_yaml_written_from_the_shipped_configs_reads_back_the_same(config: Path,
         "data: {kind: array, path: a.npy, limit: 7}\npairs: {kind: index, indices: [[0, 1], [2, 3]]}",
         "data: {kind: fashion_mnist, download: false}\npairs: {kind: label, from: 3, to: 8}",
         "model: {import: 'own.models:decoder', latent_size: 3, output: sigmoid}\npairs: {kind: file, path: $A/p.npz}",
-        "model: {network: conv}",
-        "model: {network: conv, channels: [7, 5]}",
-        "model: {hidden_sizes: []}",
+        "model: {network: conv}\ndata: {kind: image_folder, path: $A, size: 32, mode: grey, corrupt: skip}",
+        "model: {network: conv, channels: [7, 5]}\ndata: {kind: image_folder, path: a, size: [32, 48], workers: 2}",
+        "model: {hidden_sizes: []}\ndata: {kind: image_folder, path: a}",
         "model: {hidden_sizes: [7, 5]}\ngeodesic: {init: best, length_rtol: 1.0e-4, memory: 2 GiB}",
         "geodesic: {solvers: [{name: a, kind: newton}, {name: b, kind: newton_krylov, warm_up: false}]}",
         "geodesic: {solvers: [{name: a, kind: lbfgs, history: 5}, {name: b, kind: gradient_descent, epsilon: 1.0e-9}]}",
@@ -227,8 +227,22 @@ def test_an_unknown_key_is_refused_with_path_value_hint_and_the_keys_allowed(
         ("data: digits", "data: got 'digits'; expected a mapping of settings"),
         (
             "data: {kind: digit}",
-            "data.kind: got 'digit'; expected one of 'digits', 'mnist', 'fashion_mnist', 'array', 'idx'",
+            "data.kind: got 'digit'; expected one of 'digits', 'mnist', 'fashion_mnist', 'array', 'idx', "
+            "'image_folder'",
         ),
+        (
+            "data: {kind: image_folder, path: a, size: 0}",
+            "data.size: got 0; expected the side of a square in pixels, or a list [height, width]",
+        ),
+        (
+            "data: {kind: image_folder, path: a, size: [3]}",
+            "data.size: got [3]; expected the side of a square in pixels, or a list [height, width]",
+        ),
+        (
+            "data: {kind: image_folder, path: a, size: [3, 4.0]}",
+            "data.size: got [3, 4.0]; expected the side of a square in pixels, or a list [height, width]",
+        ),
+        ("data: {kind: image_folder, path: a, mode: gray}", "data.mode: got 'gray'; expected 'rgb' or 'grey'"),
         ("data: {kind: array}", "data.path: this key is required and was not given"),
         (
             "pairs: {count: 3}",
