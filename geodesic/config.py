@@ -6,7 +6,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,7 +23,9 @@ from pydantic import (
     PositiveInt,
     Tag,
     ValidationError,
+    WrapValidator,
     field_serializer,
+    field_validator,
     model_validator,
 )
 
@@ -32,27 +34,28 @@ from geodesic.errors import SettingsError
 __all__ = [
     "ArrayData",
     "AutoSettings",
-    "CovSettings",
     "BernoulliSettings",
     "CategoricalSettings",
     "ContinuousBernoulliSettings",
+    "CovSettings",
     "DataSettings",
     "DensitySettings",
     "DigitsData",
+    "DiscretisedSettings",
     "EuclideanSettings",
     "ExpectedSettings",
     "FeaturesSettings",
     "FisherRaoSettings",
-    "DiscretisedSettings",
     "GaussianSettings",
     "GeodesicSettings",
     "GeometrySettings",
     "GradientDescentSettings",
     "IdxData",
+    "ImageFolderData",
     "ImportedModelSettings",
     "LBFGSSettings",
-    "LocalVarianceSettings",
     "LikelihoodSettings",
+    "LocalVarianceSettings",
     "ModelSettings",
     "NegativeBinomialSettings",
     "NewtonKrylovSettings",
@@ -121,7 +124,37 @@ class IdxData(_Data):
     test: PositiveInt | None = Field(None, description="last so many images are held out")
 
 
-DataSettings = Annotated[DigitsData | TorchvisionData | ArrayData | IdxData, Field(discriminator="kind")]
+def _size(value: Any, validate: Callable[[Any], Any]) -> Any:
+    """One complaint, where Pydantic has one for each member of the union."""
+    try:
+        return validate(value)
+    except ValidationError:
+        raise ValueError("expected the side of a square in pixels, or a list [height, width]") from None
+
+
+class ImageFolderData(_Data):
+    """A folder of image files, whose subfolders, if it has any, are the classes; `path` as for `idx`."""
+
+    kind: Literal["image_folder"]
+    path: str
+    size: Annotated[
+        PositiveInt | Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)] | None, WrapValidator(_size)
+    ] = Field(
+        None,
+        description="a number: the shorter side is resized to it and the middle square kept; [height, width]: "
+        "stretched to it; null: as they are, all of one size",
+    )
+    mode: Literal["rgb", "grey"] = "rgb"
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    workers: NonNegativeInt = Field(0, description="processes that decode images; 0: this process does")
+    corrupt: Literal["refuse", "skip"] = Field(
+        "refuse", description="what to do with an image that cannot be read: stop, or leave it out with a warning"
+    )
+
+
+DataSettings = Annotated[
+    DigitsData | TorchvisionData | ArrayData | IdxData | ImageFolderData, Field(discriminator="kind")
+]
 
 
 # --- likelihoods ------------------------------------------------------------------------------
@@ -203,12 +236,22 @@ LikelihoodSettings = Annotated[
 # --- model ------------------------------------------------------------------------------------
 
 
+_SIZES = {"mlp": ("hidden_sizes", (256, 256)), "conv": ("channels", (32, 64))}
+
+
 class VAESettings(_Section):
     """A VAE that the project trains."""
 
     latent_size: PositiveInt = 2
-    network: Literal["mlp"] = "mlp"
-    hidden_sizes: tuple[PositiveInt, ...] = (256, 256)
+    network: Literal["mlp", "conv"] = "mlp"
+    hidden_sizes: tuple[PositiveInt, ...] | None = Field(
+        None, validate_default=True, description="for mlp: lengths of the hidden layers; (256, 256) if not given"
+    )
+    channels: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | None = Field(
+        None,
+        validate_default=True,
+        description="for conv: channels of the stages, each of which halves the image; (32, 64) if not given",
+    )
     activation: Literal["elu", "gelu", "relu", "silu", "softplus", "tanh"] = "elu"
     likelihood: LikelihoodSettings = Field(
         BernoulliSettings(kind="bernoulli"), description="its kind alone, or a mapping of `kind` and its settings"
@@ -219,6 +262,25 @@ class VAESettings(_Section):
         """A kind without settings as its name alone, as runs from before there were others have it."""
         fields = likelihood.model_dump(mode="json")
         return fields if len(fields) > 1 else likelihood.kind
+
+    @field_validator("hidden_sizes", "channels")
+    @classmethod
+    def _of_its_network(cls, sizes: tuple[int, ...] | None, info: Any) -> tuple[int, ...] | None:
+        """The sizes of the network that was asked for; null for the other's, also in YAML that is written."""
+        network = info.data.get("network")  # absent where it was refused itself
+        if network is None:
+            return sizes
+        own, default = _SIZES[network]
+        if info.field_name == own:
+            return default if sizes is None else sizes
+        if sizes is not None:
+            raise ValueError(f"network: {network} takes {own} instead")
+        return None
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sizes of the layers of the network, from the row to the latent point."""
+        return self.hidden_sizes or self.channels or ()
 
 
 class ImportedModelSettings(_Section):

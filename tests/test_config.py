@@ -62,6 +62,9 @@ def test_yaml_written_from_the_shipped_configs_reads_back_the_same(config: Path,
         "model: {likelihood: {kind: gaussian, scale: 3}}",
         "model: {likelihood: {kind: negative_binomial, total_count: 3}}",
         "model: {likelihood: discretised}",
+        "model: {network: conv}\ndata: {kind: image_folder, path: $A, size: 32, mode: grey, corrupt: skip}",
+        "model: {network: conv, channels: [7, 5]}\ndata: {kind: image_folder, path: a, size: [32, 48], workers: 2}",
+        "model: {hidden_sizes: []}\ndata: {kind: image_folder, path: a}",
         "model: {hidden_sizes: [7, 5]}\ngeodesic: {init: best, length_rtol: 1.0e-4, memory: 2 GiB}",
         "geodesic: {solvers: [{name: a, kind: newton}, {name: b, kind: newton_krylov, warm_up: false}]}",
         "geodesic: {solvers: [{name: a, kind: lbfgs, history: 5}, {name: b, kind: gradient_descent, epsilon: 1.0e-9}]}",
@@ -130,6 +133,26 @@ def test_the_kind_alone_is_a_likelihood(file: Path, kind: str) -> None:
 def test_the_likelihood_is_written_as_short_as_it_can_be_without_hiding_a_default(file: Path) -> None:
     for kind, written in (("bernoulli", "likelihood: bernoulli\n"), ("gaussian", "scale: learned\n")):
         assert written in settings_to_yaml(load(file, f"model: {{likelihood: {kind}}}"))
+@pytest.mark.parametrize(
+    ("text", "hidden_sizes", "channels", "sizes"),
+    [
+        ("", (256, 256), None, (256, 256)),
+        ("model: {hidden_sizes: []}", (), None, ()),
+        ("model: {network: mlp, channels: null}", (256, 256), None, (256, 256)),
+        ("model: {network: conv}", None, (32, 64), (32, 64)),
+        ("model: {channels: [8], network: conv, hidden_sizes: null}", None, (8,), (8,)),
+    ],
+)
+def test_a_network_has_sizes_of_its_own_kind_alone(
+    file: Path,
+    text: str,
+    hidden_sizes: tuple[int, ...] | None,
+    channels: tuple[int, ...] | None,
+    sizes: tuple[int, ...],
+) -> None:
+    model = load(file, text).model
+    assert isinstance(model, VAESettings)
+    assert (model.hidden_sizes, model.channels, model.sizes) == (hidden_sizes, channels, sizes)
 
 
 def test_settings_are_frozen_and_hashable(file: Path) -> None:
@@ -207,6 +230,13 @@ def test_an_unknown_key_is_refused_with_path_value_hint_and_the_keys_allowed(
         ("model: {hidden_sizes: 16}", "model.hidden_sizes: got 16; expected a list"),
         ("model: {hidden_sizes: [16, 0]}", "model.hidden_sizes.1: got 0; expected a number greater than 0"),
         (
+            "model: {hidden_sizes: [8], network: conv}",
+            "model.hidden_sizes: got [8]; network: conv takes channels instead",
+        ),
+        ("model: {channels: [8]}", "model.channels: got [8]; network: mlp takes hidden_sizes instead"),
+        ("model: {network: conv, channels: []}", "model.channels: got []; expected a list of at least 1"),
+        ("model: {network: cnn, channels: [8]}", "model.network: got 'cnn'; expected 'mlp' or 'conv'"),
+        (
             "model: {import: decoder, latent_size: 2}",
             "model.import: got 'decoder'; expected package.module:function",
         ),
@@ -242,8 +272,22 @@ def test_an_unknown_key_is_refused_with_path_value_hint_and_the_keys_allowed(
         ("data: digits", "data: got 'digits'; expected a mapping of settings"),
         (
             "data: {kind: digit}",
-            "data.kind: got 'digit'; expected one of 'digits', 'mnist', 'fashion_mnist', 'array', 'idx'",
+            "data.kind: got 'digit'; expected one of 'digits', 'mnist', 'fashion_mnist', 'array', 'idx', "
+            "'image_folder'",
         ),
+        (
+            "data: {kind: image_folder, path: a, size: 0}",
+            "data.size: got 0; expected the side of a square in pixels, or a list [height, width]",
+        ),
+        (
+            "data: {kind: image_folder, path: a, size: [3]}",
+            "data.size: got [3]; expected the side of a square in pixels, or a list [height, width]",
+        ),
+        (
+            "data: {kind: image_folder, path: a, size: [3, 4.0]}",
+            "data.size: got [3, 4.0]; expected the side of a square in pixels, or a list [height, width]",
+        ),
+        ("data: {kind: image_folder, path: a, mode: gray}", "data.mode: got 'gray'; expected 'rgb' or 'grey'"),
         ("data: {kind: array}", "data.path: this key is required and was not given"),
         (
             "pairs: {count: 3}",

@@ -11,11 +11,11 @@ from jaxtyping import Float
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from geodesic.config import GaussianSettings, VAESettings
+from geodesic.config import VAESettings
 from geodesic.errors import CheckpointError, InputError
 from geodesic.models.checkpoint import RECORD, WEIGHTS, load_weights, read_record, save_model
 from geodesic.models.likelihoods import make_likelihood
-from geodesic.models.networks import BoundedScale, FixedScale, LearnedScale, MLPDecoder, MLPEncoder
+from geodesic.models.networks import make_decoder, make_encoder
 
 __all__ = ["ELBO", "VAE", "DiagonalGaussian"]
 
@@ -74,10 +74,10 @@ class VAE(nn.Module):
 
     Args:
         event_shape: Shape of one row, such as (1, 28, 28).
-        settings: Sizes, activation and likelihood.
+        settings: Network, sizes, activation and likelihood.
 
     Raises:
-        InputError: `event_shape` is not a shape.
+        InputError: `event_shape` is not a shape, or not that of an image where the network needs images.
 
     Example:
         >>> import torch, geodesic
@@ -94,10 +94,9 @@ class VAE(nn.Module):
         self.settings = settings
         if not self.event_shape or not all(isinstance(n, int) and n > 0 for n in self.event_shape):
             raise InputError(f"event_shape: expected positive integers, got {self.event_shape}")
-        hidden, activation = settings.hidden_sizes, settings.activation
-        self.encoder = MLPEncoder(self.event_shape, settings.latent_size, hidden, activation)
+        self.encoder = make_encoder(settings, self.event_shape)
         self.likelihood = make_likelihood(settings.likelihood)
-        self.decoder = _decoder(settings, self.event_shape, self.likelihood.parameter_shape(self.event_shape))
+        self.decoder = make_decoder(settings, self.event_shape, self.likelihood.parameter_shape(self.event_shape))
 
     @property
     def latent_size(self) -> int:
@@ -183,22 +182,3 @@ class VAE(nn.Module):
         vae.to_empty(device="cpu")
         load_weights(vae, Path(folder) / WEIGHTS)
         return vae.eval()
-
-
-def _decoder(settings: VAESettings, event_shape: tuple[int, ...], parameter_shape: tuple[int, ...]) -> nn.Module:
-    """From latent points to all parameters of the likelihood."""
-
-    def network(shape: tuple[int, ...]) -> nn.Module:
-        # The decoder mirrors the encoder.
-        return MLPDecoder(settings.latent_size, shape, settings.hidden_sizes[::-1], settings.activation)
-
-    likelihood = settings.likelihood
-    if not isinstance(likelihood, GaussianSettings):
-        return network(parameter_shape)
-    match likelihood.scale:
-        case "per_pixel":
-            return nn.Sequential(network(parameter_shape), BoundedScale(likelihood.min_scale))
-        case "learned":
-            return nn.Sequential(network(event_shape), LearnedScale(likelihood.min_scale))
-        case scale:
-            return nn.Sequential(network(event_shape), FixedScale(scale))
