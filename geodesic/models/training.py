@@ -134,6 +134,7 @@ def train_vae(
     if training_settings.patience is not None and module.best is not None:
         vae.load_state_dict(module.best_weights)
         kept = module.history[module.best_epoch]
+    vae.fit_uncertainty(dataset.train.values, seed)
     vae.save(folder)
     return TrainingResult(
         vae=vae,
