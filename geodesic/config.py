@@ -168,8 +168,8 @@ class NegativeBinomialSettings(_Section):
     total_count: PositiveFloat = Field(description="r; the variance is mean + mean^2 / r")
 
 
-def _kind_alone(value: Any) -> Any:
-    """`poisson` to `{kind: poisson}`; mappings as they are."""
+def _by_kind(value: Any) -> Any:
+    """Text to a section of that kind: `poisson` to `{kind: poisson}`."""
     if isinstance(value, str):
         return {"kind": value}
     if isinstance(value, dict | _Section):
@@ -188,7 +188,7 @@ LikelihoodSettings = Annotated[
         | NegativeBinomialSettings,
         Field(discriminator="kind"),
     ],
-    BeforeValidator(_kind_alone),
+    BeforeValidator(_by_kind),
 ]
 
 
@@ -502,8 +502,8 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         else:
             index = key
             if not last and not isinstance(node.get(key), dict | list):
-                alone = keys[: position + 1] == ["model", "likelihood"] and isinstance(node.get(key), str)
-                node[key] = _kind_alone(node[key]) if alone else {}
+                alone = keys[: position + 1] in _KIND_ALONE and isinstance(node.get(key), str)
+                node[key] = _by_kind(node[key]) if alone else {}
         if last:
             node[index] = value
         else:
@@ -523,6 +523,7 @@ def _is_number(text: str) -> bool:
 
 # Where settings have a `kind`, or the model one of its two sorts.
 _UNIONS = (("data",), ("model",), ("model", "vae", "likelihood"), ("pairs",), ("geodesic", "solvers", int))
+_KIND_ALONE = (["model", "likelihood"],)  # where a kind may stand for a section
 _NUMBER_OR_WORD: tuple[list[int | str], ...] = (["training", "devices"], ["model", "likelihood", "scale"])
 _PATTERNS = {
     _NAME: "letters, digits, '.', '_' and '-', starting with a letter or digit",
