@@ -153,7 +153,7 @@ def _size(value: Any, validate: Callable[[Any], Any]) -> Any:
 
 
 class ImageFolderData(_Data):
-    """A folder of image files, whose subfolders, if it has any, are the classes; `path` as for `idx`."""
+    """A folder of image files; subfolders, if there are any, are classes, numbered in the order of their names."""
 
     kind: Literal["image_folder"]
     path: str
