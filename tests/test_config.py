@@ -62,6 +62,13 @@ def test_yaml_written_from_the_shipped_configs_reads_back_the_same(config: Path,
         "model: {likelihood: {kind: gaussian, scale: 3}}",
         "model: {likelihood: {kind: negative_binomial, total_count: 3}}",
         "model: {likelihood: discretised}",
+        "model: {uncertainty: blend, decoders: 1}",
+        "model: {uncertainty: {kind: rbf, centres: 9, away: 2}, likelihood: gaussian}",
+        "model: {decoders: 3}\ngeodesic: {members: independent, geometry: fisher_rao}",
+        "model: {import: 'own.models:decoder', latent_size: 3, likelihood: {kind: categorical, classes: 3}}",
+        "geodesic: {geometry: {kind: features, network: 'own.models:features', weights: w.safetensors}}",
+        "geodesic: {geometry: {kind: density, bandwidth: 0.3}}\ncov: {seeds: 3, decoders: [1, 4]}",
+        "geodesic: {geometry: local_variance}",
         "model: {network: conv}\ndata: {kind: image_folder, path: $A, size: 32, mode: grey, corrupt: skip}",
         "model: {network: conv, channels: [7, 5]}\ndata: {kind: image_folder, path: a, size: [32, 48], workers: 2}",
         "model: {hidden_sizes: []}\ndata: {kind: image_folder, path: a}",
@@ -128,6 +135,24 @@ def test_the_kind_alone_is_a_likelihood(file: Path, kind: str) -> None:
     alone = load(file, f"model: {{likelihood: {kind}}}")
     assert alone == load(file, f"model: {{likelihood: {{kind: {kind}}}}}")
     assert alone.model.likelihood.kind == kind
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "section", "value"),
+    [
+        ("model.likelihood=gaussian", "model.likelihood.scale=0.5", "likelihood", 0.5),
+        ("model.uncertainty=blend", "model.uncertainty.centres=9", "uncertainty", 9),
+        ("geodesic.geometry=density", "geodesic.geometry.floor=0.5", "geometry", 0.5),
+    ],
+)
+def test_a_setting_of_a_kind_that_was_given_in_one_word(
+    file: Path, first: str, then: str, section: str, value: float
+) -> None:
+    file.write_text("name: a")
+    settings = load_settings(file, [first, then])
+    found = getattr(settings.geodesic if section == "geometry" else settings.model, section)
+    assert value in found.model_dump().values()
+    assert found.kind == first.partition("=")[2]
 
 
 def test_the_likelihood_is_written_as_short_as_it_can_be_without_hiding_a_default(file: Path) -> None:
@@ -252,8 +277,8 @@ def test_an_unknown_key_is_refused_with_path_value_hint_and_the_keys_allowed(
             "model: {likelihood: {scale: 1}}",
             "model.likelihood.kind: this key is required and was not given; expected one of 'bernoulli', ",
         ),
-        ("model: {likelihood: 3}", "model.likelihood: got 3; expected a kind, such as bernoulli, or a mapping of"),
-        ("model: {likelihood:}", "model.likelihood: got None; expected a kind, such as bernoulli, or a mapping of"),
+        ("model: {likelihood: 3}", "model.likelihood: got 3; expected a kind in one word, or a mapping of"),
+        ("model: {likelihood:}", "model.likelihood: got None; expected a kind in one word, or a mapping of"),
         ("model: {likelihood: categorical}", "model.likelihood.classes: this key is required and was not given"),
         (
             "model: {likelihood: {kind: categorical, classes: 1}}",
@@ -319,6 +344,32 @@ def test_an_unknown_key_is_refused_with_path_value_hint_and_the_keys_allowed(
             "geodesic: {solvers: [{name: a, kind: auto}, {name: a, kind: auto}]}",
             "solver names must differ, got ['a', 'a']",
         ),
+        (
+            "model: {uncertainty: rbf}",
+            "model.uncertainty: got 'rbf'; rbf is a scale, and the likelihood bernoulli has none; use blend, or",
+        ),
+        (
+            "model: {likelihood: {kind: gaussian, scale: per_pixel}, uncertainty: rbf}",
+            "rbf would replace the scales that per_pixel learns; use scale: learned, or a number",
+        ),
+        ("model: {decoders: 2, uncertainty: blend}", "an ensemble shows its uncertainty by its members; use one"),
+        ("model: {decoders: 0}", "model.decoders: got 0; expected a number greater than 0"),
+        ("model: {uncertainty: dropout}", "model.uncertainty.kind: got 'dropout'; expected one of 'rbf', 'blend'"),
+        (
+            "model: {uncertainty: {kind: blend, centres: 1}}",
+            "model.uncertainty.centres: got 1; expected a number great",
+        ),
+        (
+            "model: {import: 'a:b', latent_size: 2, output: sigmoid, likelihood: bernoulli}",
+            "the likelihood says how outputs become means; leave out `output`",
+        ),
+        (
+            "geodesic: {geometry: riemann}",
+            "geodesic.geometry.kind: got 'riemann'; expected one of 'euclidean', 'expected', 'fisher_rao', 'features', ",
+        ),
+        ("geodesic: {geometry: features}", "geodesic.geometry.network: this key is required and was not given"),
+        ("geodesic: {members: all}", "geodesic.members: got 'all'; expected 'same' or 'independent'"),
+        ("cov: {seeds: 1}", "cov.seeds: got 1; expected a number greater than or equal to 2"),
         ("geodesic: {init: random}", "geodesic.init: got 'random'; expected 'straight', 'graph' or 'best'"),
         ("geodesic: {length_rtol: 0}", "geodesic.length_rtol: got 0; expected a number greater than 0"),
         ("geodesic: {memory: 0}", "geodesic.memory: got 0; expected a number greater than 0"),
