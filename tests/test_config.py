@@ -365,7 +365,7 @@ def test_an_unknown_key_is_refused_with_path_value_hint_and_the_keys_allowed(
         ),
         (
             "geodesic: {geometry: riemann}",
-            "geodesic.geometry.kind: got 'riemann'; expected one of 'euclidean', 'expected', 'fisher_rao', 'features', ",
+            "geodesic.geometry.kind: got 'riemann'; expected one of 'euclidean', 'expected', 'fisher_rao', ",
         ),
         ("geodesic: {geometry: features}", "geodesic.geometry.network: this key is required and was not given"),
         ("geodesic: {members: all}", "geodesic.members: got 'all'; expected 'same' or 'independent'"),
