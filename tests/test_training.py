@@ -135,10 +135,10 @@ def test_each_latent_dimension_has_its_share_of_the_kl(tmp_path: Path) -> None:
 
 
 def test_too_heavy_a_kl_term_collapses_every_dimension_and_the_usual_one_none(tmp_path: Path) -> None:
-    usual = train(tmp_path / "usual", epochs=30)
+    usual = train(tmp_path / "usual", epochs=10)
     assert usual.collapsed_dimensions == ()
     assert min(usual.validation_kl) > COLLAPSED_KL
-    heavy = train(tmp_path / "heavy", epochs=30, kl_weight=1000.0)
+    heavy = train(tmp_path / "heavy", epochs=15, kl_weight=1000.0)
     assert heavy.collapsed_dimensions == (0, 1)
     assert max(heavy.validation_kl) < COLLAPSED_KL
 

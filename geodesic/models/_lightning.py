@@ -269,8 +269,8 @@ class Processes(DDPStrategy):
     def __init__(self) -> None:
         # Forked from an interactive session, which has no file that another process could import. Processes
         # that start afresh are the rule: threads and CUDA do not survive a fork.
-        method = "fork" if hasattr(sys, "ps1") else "spawn"
-        super().__init__(start_method=method, cluster_environment=LightningEnvironment())
+        interactive = hasattr(sys, "ps1")
+        super().__init__(start_method="fork" if interactive else "spawn", cluster_environment=LightningEnvironment())
 
     def end(self) -> None:
         """End the processes that an interruption or an error has left; their files are whole at any time."""
