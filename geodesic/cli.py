@@ -95,6 +95,27 @@ def plot(
     _plot(run, name, overwrite)
 
 
+@app.command(
+    epilog="Example: `geodesic cov configs/mnist.yaml cov.seeds=3 cov.decoders='[1, 2]' geodesic.members=independent`"
+)
+def cov(config: Config, overrides: Overrides = None, runs: Runs = Path("runs"), overwrite: Overwrite = False) -> None:
+    """Train CONFIG from several seeds and report how much distances vary: runs/NAME/cov.npz and a picture.
+
+    An interrupted run goes on where it was when it is started again.
+    """
+    from geodesic.cov import measure_variation
+    from geodesic.report import variation_table
+
+    def report(name: str, done: int, total: int) -> None:
+        if name:
+            _say(f"model {done + 1} of {total}: {name}")
+
+    settings = load_settings(config, overrides or ())
+    found = measure_variation(settings, runs, overwrite=overwrite, progress=console.is_terminal, report=report)
+    console.print(variation_table(found.decoders, found.coefficients()))
+    _say(f"wrote {found.file} and {found.figure}")
+
+
 @app.command(epilog="Example: `geodesic demo`")
 def demo(overrides: Overrides = None, runs: Runs = Path("runs")) -> None:
     """Train on bundled digits, find geodesics, print a table, draw pictures: runs/demo.

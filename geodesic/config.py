@@ -6,7 +6,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -23,6 +23,9 @@ from pydantic import (
     PositiveInt,
     Tag,
     ValidationError,
+    WrapValidator,
+    field_serializer,
+    field_validator,
     model_validator,
 )
 
@@ -31,17 +34,34 @@ from geodesic.errors import SettingsError
 __all__ = [
     "ArrayData",
     "AutoSettings",
+    "BernoulliSettings",
+    "CategoricalSettings",
+    "ContinuousBernoulliSettings",
+    "CovSettings",
     "DataSettings",
+    "DensitySettings",
     "DigitsData",
+    "DiscretisedSettings",
+    "EuclideanSettings",
+    "ExpectedSettings",
+    "FeaturesSettings",
+    "FisherRaoSettings",
+    "GaussianSettings",
     "GeodesicSettings",
+    "GeometrySettings",
     "GradientDescentSettings",
     "IdxData",
+    "ImageFolderData",
     "ImportedModelSettings",
     "LBFGSSettings",
+    "LikelihoodSettings",
+    "LocalVarianceSettings",
     "ModelSettings",
+    "NegativeBinomialSettings",
     "NewtonKrylovSettings",
     "NewtonSettings",
     "PairSettings",
+    "PoissonSettings",
     "Settings",
     "SolverSettings",
     "TorchvisionData",
@@ -104,20 +124,163 @@ class IdxData(_Data):
     test: PositiveInt | None = Field(None, description="last so many images are held out")
 
 
-DataSettings = Annotated[DigitsData | TorchvisionData | ArrayData | IdxData, Field(discriminator="kind")]
+def _size(value: Any, validate: Callable[[Any], Any]) -> Any:
+    """One complaint, where Pydantic has one for each member of the union."""
+    try:
+        return validate(value)
+    except ValidationError:
+        raise ValueError("expected the side of a square in pixels, or a list [height, width]") from None
+
+
+class ImageFolderData(_Data):
+    """A folder of image files, whose subfolders, if it has any, are the classes; `path` as for `idx`."""
+
+    kind: Literal["image_folder"]
+    path: str
+    size: Annotated[
+        PositiveInt | Annotated[tuple[PositiveInt, PositiveInt], Field(strict=False)] | None, WrapValidator(_size)
+    ] = Field(
+        None,
+        description="a number: the shorter side is resized to it and the middle square kept; [height, width]: "
+        "stretched to it; null: as they are, all of one size",
+    )
+    mode: Literal["rgb", "grey"] = "rgb"
+    test_fraction: float = Field(0.2, gt=0, lt=1)
+    workers: NonNegativeInt = Field(0, description="processes that decode images; 0: this process does")
+    corrupt: Literal["refuse", "skip"] = Field(
+        "refuse", description="what to do with an image that cannot be read: stop, or leave it out with a warning"
+    )
+
+
+DataSettings = Annotated[
+    DigitsData | TorchvisionData | ArrayData | IdxData | ImageFolderData, Field(discriminator="kind")
+]
+
+
+# --- likelihoods ------------------------------------------------------------------------------
+
+
+class BernoulliSettings(_Section):
+    """Pixels in [0, 1], taken as probabilities of being on: see `geodesic.Bernoulli`."""
+
+    kind: Literal["bernoulli"]
+
+
+class ContinuousBernoulliSettings(_Section):
+    """Grey pixels in [0, 1]: see `geodesic.ContinuousBernoulli`."""
+
+    kind: Literal["continuous_bernoulli"]
+
+
+class GaussianSettings(_Section):
+    """Any numbers: see `geodesic.Gaussian`."""
+
+    kind: Literal["gaussian"]
+    scale: PositiveFloat | Literal["learned", "per_pixel"] = Field(
+        "learned", description="a number; one that is learned; or one for each entry, from the decoder"
+    )
+    min_scale: PositiveFloat = Field(0.01, description="added to scales that are learned, so that none vanishes")
+
+
+class CategoricalSettings(_Section):
+    """Classes 0, 1, ..., K - 1: see `geodesic.Categorical`."""
+
+    kind: Literal["categorical"]
+    classes: int = Field(ge=2)
+
+
+class DiscretisedSettings(_Section):
+    """Grey levels 0, 1 / (levels - 1), ..., 1, each with a probability of its own: see `geodesic.Discretised`."""
+
+    kind: Literal["discretised"]
+    levels: int = Field(256, ge=2)
+
+
+class PoissonSettings(_Section):
+    """Counts 0, 1, 2, ...: see `geodesic.Poisson`."""
+
+    kind: Literal["poisson"]
+
+
+class NegativeBinomialSettings(_Section):
+    """Counts that vary more than Poisson's: see `geodesic.NegativeBinomial`."""
+
+    kind: Literal["negative_binomial"]
+    total_count: PositiveFloat = Field(description="r; the variance is mean + mean^2 / r")
+
+
+def _kind_alone(value: Any) -> Any:
+    """`poisson` to `{kind: poisson}`; mappings as they are."""
+    if isinstance(value, str):
+        return {"kind": value}
+    if isinstance(value, dict | _Section):
+        return value
+    raise ValueError("expected a kind, such as bernoulli, or a mapping of settings with one")
+
+
+LikelihoodSettings = Annotated[
+    Annotated[
+        BernoulliSettings
+        | ContinuousBernoulliSettings
+        | GaussianSettings
+        | CategoricalSettings
+        | DiscretisedSettings
+        | PoissonSettings
+        | NegativeBinomialSettings,
+        Field(discriminator="kind"),
+    ],
+    BeforeValidator(_kind_alone),
+]
 
 
 # --- model ------------------------------------------------------------------------------------
+
+
+_SIZES = {"mlp": ("hidden_sizes", (256, 256)), "conv": ("channels", (32, 64))}
 
 
 class VAESettings(_Section):
     """A VAE that the project trains."""
 
     latent_size: PositiveInt = 2
-    network: Literal["mlp"] = "mlp"
-    hidden_sizes: tuple[PositiveInt, ...] = (256, 256)
+    network: Literal["mlp", "conv"] = "mlp"
+    hidden_sizes: tuple[PositiveInt, ...] | None = Field(
+        None, validate_default=True, description="for mlp: lengths of the hidden layers; (256, 256) if not given"
+    )
+    channels: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] | None = Field(
+        None,
+        validate_default=True,
+        description="for conv: channels of the stages, each of which halves the image; (32, 64) if not given",
+    )
     activation: Literal["elu", "gelu", "relu", "silu", "softplus", "tanh"] = "elu"
-    likelihood: Literal["bernoulli"] = "bernoulli"
+    likelihood: LikelihoodSettings = Field(
+        BernoulliSettings(kind="bernoulli"), description="its kind alone, or a mapping of `kind` and its settings"
+    )
+
+    @field_serializer("likelihood")
+    def _shortest(self, likelihood: LikelihoodSettings) -> str | dict[str, Any]:
+        """A kind without settings as its name alone, as runs from before there were others have it."""
+        fields = likelihood.model_dump(mode="json")
+        return fields if len(fields) > 1 else likelihood.kind
+
+    @field_validator("hidden_sizes", "channels")
+    @classmethod
+    def _of_its_network(cls, sizes: tuple[int, ...] | None, info: Any) -> tuple[int, ...] | None:
+        """The sizes of the network that was asked for; null for the other's, also in YAML that is written."""
+        network = info.data.get("network")  # absent where it was refused itself
+        if network is None:
+            return sizes
+        own, default = _SIZES[network]
+        if info.field_name == own:
+            return default if sizes is None else sizes
+        if sizes is not None:
+            raise ValueError(f"network: {network} takes {own} instead")
+        return None
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sizes of the layers of the network, from the row to the latent point."""
+        return self.hidden_sizes or self.channels or ()
 
 
 class ImportedModelSettings(_Section):
@@ -274,10 +437,76 @@ def _bytes(value: Any) -> Any:
     return float(found[1]) * _UNITS.get(found[2], 1)
 
 
+class EuclideanSettings(_Section):
+    """Distance between means: see `geodesic.Euclidean`."""
+
+    kind: Literal["euclidean"]
+
+
+class ExpectedSettings(_Section):
+    """The expected metric of random outputs, for a Gaussian likelihood: see `geodesic.ExpectedGaussian`."""
+
+    kind: Literal["expected"]
+
+
+class FisherRaoSettings(_Section):
+    """Fisher-Rao distance between the distributions of outputs, whichever suits the likelihood."""
+
+    kind: Literal["fisher_rao"]
+
+
+class FeaturesSettings(_Section):
+    """Distance between a network's features of the means: see `geodesic.Features`."""
+
+    kind: Literal["features"]
+    network: str = Field(pattern=_FUNCTION, description="`package.module:function` that makes the network")
+    weights: str | None = Field(None, description="safetensors file loaded into the network")
+
+
+class LocalVarianceSettings(_Section):
+    """A diagonal metric of the training encodings: see `geodesic.LocalVarianceManifold`."""
+
+    kind: Literal["local_variance"]
+    bandwidth: PositiveFloat | None = Field(None, description="null: Scott's rule")
+    rho: PositiveFloat = 1e-3
+    points: PositiveInt = Field(1000, description="first so many training rows")
+
+
+class DensitySettings(_Section):
+    """A conformal metric of the density of the training encodings: see `geodesic.DensityManifold`."""
+
+    kind: Literal["density"]
+    bandwidth: PositiveFloat | None = Field(None, description="null: Scott's rule")
+    floor: PositiveFloat = 1e-2
+    points: PositiveInt = Field(1000, description="first so many training rows")
+
+
+def _by_kind(value: Any) -> Any:
+    """Text to a section of that kind: `euclidean` to `{kind: euclidean}`."""
+    return {"kind": value} if isinstance(value, str) else value
+
+
+GeometrySettings = Annotated[
+    Annotated[
+        EuclideanSettings
+        | ExpectedSettings
+        | FisherRaoSettings
+        | FeaturesSettings
+        | LocalVarianceSettings
+        | DensitySettings,
+        Field(discriminator="kind"),
+    ],
+    BeforeValidator(_by_kind),
+]
+
+
 class GeodesicSettings(_Section):
     """Which geometry, which discretisation, which solvers: see `geodesic.solve`."""
 
-    geometry: Literal["euclidean"] = "euclidean"
+    geometry: GeometrySettings = EuclideanSettings(kind="euclidean")
+    members: Literal["same", "independent"] = Field(
+        "same", description="of an ensemble of decoders, which stand at the two ends of a segment"
+    )
     segments: int = Field(32, ge=2)
     length_rtol: PositiveFloat | None = Field(
         None, description="double the segments until two lengths agree to this; null: `segments` as they are"
@@ -300,6 +529,15 @@ class GeodesicSettings(_Section):
         return self
 
 
+class CovSettings(_Section):
+    """How many models `geodesic cov` trains: see `geodesic.cov.measure_variation`."""
+
+    seeds: int = Field(5, ge=2, description="models of each kind; they begin with `seed`")
+    decoders: tuple[PositiveInt, ...] = Field(
+        (1, 2, 3), min_length=1, description="sizes of ensembles; 1 is no ensemble"
+    )
+
+
 class Settings(_Section):
     """One experiment. `load_settings` reads it from YAML.
 
@@ -319,6 +557,7 @@ class Settings(_Section):
     training: TrainingSettings = TrainingSettings()
     pairs: PairSettings = RandomPairs(kind="random")
     geodesic: GeodesicSettings = GeodesicSettings()
+    cov: CovSettings = CovSettings()
 
 
 def load_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
@@ -417,7 +656,8 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         else:
             index = key
             if not last and not isinstance(node.get(key), dict | list):
-                node[key] = {}
+                alone = keys[: position + 1] == ["model", "likelihood"] and isinstance(node.get(key), str)
+                node[key] = _kind_alone(node[key]) if alone else {}
         if last:
             node[index] = value
         else:
@@ -435,7 +675,9 @@ def _is_number(text: str) -> bool:
         return False
 
 
-_UNIONS = (("data",), ("model",), ("pairs",), ("geodesic", "solvers", int))  # where settings have a `kind`
+# Where settings have a `kind`, or the model one of its two sorts.
+_UNIONS = (("data",), ("model",), ("model", "vae", "likelihood"), ("pairs",), ("geodesic", "solvers", int))
+_NUMBER_OR_WORD: tuple[list[int | str], ...] = (["training", "devices"], ["model", "likelihood", "scale"])
 _PATTERNS = {
     _NAME: "letters, digits, '.', '_' and '-', starting with a letter or digit",
     _LABEL: "letters, digits, '_' and '-'",
@@ -468,8 +710,9 @@ def _explain(error: ValidationError) -> list[str]:
         if item["type"] in ("union_tag_not_found", "union_tag_invalid"):
             location.append("kind")
             value = value.get("kind") if isinstance(value, dict) else value
-        if location[:2] == ["training", "devices"]:
-            location = location[:2]  # an integer or a word: Pydantic has an error for each
+        for mixed in _NUMBER_OR_WORD:
+            if location[: len(mixed)] == mixed:
+                location = mixed  # Pydantic has an error for each
         key = ".".join(str(part) for part in location)
         if item["type"] == "extra_forbidden":
             allowed = _allowed_keys(loc[:-1])

@@ -1,10 +1,11 @@
-"""From the settings of a data set to its rows: bundled digits, MNIST, arrays and IDX files."""
+"""From the settings of a data set to its rows: bundled digits, MNIST, arrays, IDX files and folders of images."""
 
 import gzip
 import math
 import os
 import re
 import struct
+import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
+from PIL import Image, ImageOps
 from torch import Tensor
+from torch.utils.data import DataLoader
 
-from geodesic.config import ArrayData, DataSettings, DigitsData, IdxData, TorchvisionData
+from geodesic.config import ArrayData, DataSettings, DigitsData, IdxData, ImageFolderData, TorchvisionData
 from geodesic.errors import DataError
 
 __all__ = ["Dataset", "Split", "load_data"]
@@ -97,7 +100,8 @@ def load_data(settings: DataSettings) -> Dataset:
     """Load the data set that the settings describe.
 
     Rows of bytes are divided by 255 and scikit-learn's digits by 16, so that pixels lie in [0, 1]; other
-    arrays stay as they are.
+    arrays stay as they are. So are images of a folder, of which transparent pixels become white, 16 bits
+    become 8, and photographs stand upright.
 
     Args:
         settings: The `data` section of the settings. Its `path` may use environment variables.
@@ -108,6 +112,9 @@ def load_data(settings: DataSettings) -> Dataset:
     Raises:
         DataError: The data are absent, truncated or of a kind that cannot be used. The message names the
             file, what was found and what to do.
+
+    Warns:
+        UserWarning: Images of a folder were left out, which was asked for by `corrupt: skip`.
 
     Example:
         >>> from geodesic import load_data
@@ -125,6 +132,8 @@ def load_data(settings: DataSettings) -> Dataset:
             data = _array(settings)
         case IdxData():
             data = _idx(settings)
+        case ImageFolderData():
+            data = _image_folder(settings)
         case _:
             raise DataError(f"settings: expected the data section of settings, got {_describe(settings)}")
     return Dataset(_rows(data.train, slice(settings.limit)), data.test)
@@ -144,14 +153,8 @@ def _digits(settings: DigitsData) -> Dataset:
 
 def _torchvision(settings: TorchvisionData) -> Dataset:
     folder = _expand(settings.path)
-    try:
-        from torchvision.datasets import MNIST, FashionMNIST
-    except (ImportError, RuntimeError) as error:
-        raise DataError(
-            f"{settings.kind}: torchvision cannot be imported ({error}); install torch and torchvision "
-            "together, so that their releases match"
-        ) from None
-    kind = MNIST if settings.kind == "mnist" else FashionMNIST
+    datasets = _import_torchvision(settings.kind).datasets
+    kind = datasets.MNIST if settings.kind == "mnist" else datasets.FashionMNIST
 
     def part(train: bool) -> Split:
         try:
@@ -267,6 +270,133 @@ def _idx(settings: IdxData) -> Dataset:
     return Dataset(_rows(first, slice(n_train)), _rows(last, slice(len(last) - n_test, None)))
 
 
+def _image_folder(settings: ImageFolderData) -> Dataset:
+    folder = _expand(settings.path)
+    files, labels = _image_files(folder)
+    # Files are split, not images: a file that cannot be read leaves all others where they are.
+    train, test = _split_rows(len(files), settings.test_fraction, settings.seed, str(folder))
+    train = train[: settings.limit]
+    chosen = [*train.tolist(), *test.tolist()]
+    images: dict[int, np.ndarray] = {}
+    unreadable: list[str] = []
+    for row, image in zip(chosen, _decode([files[row] for row in chosen], settings), strict=True):
+        if isinstance(image, str):
+            unreadable.append(f"{files[row]} ({image})")
+        else:
+            images[row] = image
+    if unreadable and settings.corrupt == "refuse":
+        others = f", and so are {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
+        raise DataError(
+            f"{unreadable[0]}: not a readable image{others}; replace or remove what is damaged, or leave it out "
+            "with data.corrupt=skip"
+        )
+    if unreadable:
+        warnings.warn(
+            f"{folder}: left out {len(unreadable)} of {len(chosen)} images that cannot be read, the first of them "
+            f"{unreadable[0]}",
+            stacklevel=3,
+        )
+    first = next(iter(images), None)
+    for row, image in images.items():
+        if first is not None and image.shape != images[first].shape:
+            raise DataError(
+                f"{folder}: images differ in size, height x width: {files[first].name} is {_size_of(images[first])}, "
+                f"{files[row].name} is {_size_of(image)}; set data.size to bring all to one size"
+            )
+
+    def part(name: str, rows: Tensor) -> Split:
+        kept = [row for row in rows.tolist() if row in images]
+        if not kept:
+            raise DataError(f"{folder}: none of the {len(rows)} {name} images can be read; replace them")
+        values = torch.from_numpy(np.stack([images[row] for row in kept])).float().div_(255)
+        return Split(values, None if labels is None else torch.tensor([labels[row] for row in kept]))
+
+    return Dataset(part("train", train), part("test", test))
+
+
+# --- image files ------------------------------------------------------------------------------
+
+
+def _image_files(folder: Path) -> tuple[list[Path], list[int] | None]:
+    """The images of a folder in an order that depends on their names alone, and the classes they are in."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; check data.path")
+    datasets = _import_torchvision("image_folder").datasets
+    extensions = datasets.folder.IMG_EXTENSIONS
+    loose = sorted(file for file in folder.iterdir() if file.is_file() and file.suffix.lower() in extensions)
+    in_classes: list[tuple[str, int]] = []
+    if any(entry.is_dir() for entry in folder.iterdir()):
+        in_classes = datasets.ImageFolder(str(folder), allow_empty=True).samples
+    if loose and in_classes:
+        raise DataError(
+            f"{folder}: holds {len(loose)} images beside subfolders with {len(in_classes)}; move them into subfolders, "
+            "one for each class, or all images into one folder"
+        )
+    if not loose and not in_classes:
+        raise DataError(f"{folder}: holds no images; expected files that end in {', '.join(extensions)}")
+    if loose:
+        return loose, None
+    return [Path(file) for file, _ in in_classes], [label for _, label in in_classes]
+
+
+def _decode(files: list[Path], settings: ImageFolderData) -> list[np.ndarray | str]:
+    """Each image, (C, H, W) bytes, or the reason why there is none; in order, however many workers there are."""
+    transforms = _import_torchvision("image_folder").transforms
+    steps = [transforms.PILToTensor()]
+    if isinstance(settings.size, int):
+        steps = [transforms.Resize(settings.size), transforms.CenterCrop(settings.size), *steps]
+    elif settings.size is not None:
+        steps = [transforms.Resize(settings.size), *steps]
+    loader: DataLoader[Any] = DataLoader(
+        _Images(files, "RGB" if settings.mode == "rgb" else "L", transforms.Compose(steps)),
+        batch_size=32,
+        num_workers=settings.workers,
+        collate_fn=list,
+        generator=torch.Generator(),  # or the workers' seeds are drawn from the caller's random state
+    )
+    return [image for batch in loader for image in batch]
+
+
+class _Images(torch.utils.data.Dataset[np.ndarray | str]):
+    def __init__(self, files: list[Path], mode: str, transform: Callable[[Image.Image], Tensor]) -> None:
+        self.files = files
+        self.mode = mode
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, i: int) -> UInt8[np.ndarray, "C H W"] | str:
+        try:
+            with Image.open(self.files[i]) as image:
+                image.load()
+                pixels = _eight_bits(image).convert(self.mode)
+        except Exception as error:  # a foreign or damaged file can make Pillow fail in any way
+            return (str(error) or type(error).__name__).replace(f" {str(self.files[i])!r}", "")
+        # As an array, which is sent by value: each tensor that a worker sends keeps a file open.
+        return self.transform(pixels).numpy()
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """The image upright and on white paper, in a mode that Pillow converts to RGB or grey as one would expect."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "F":
+        raise ValueError("its pixels are floating point, of no known range; save 8 or 16 bits")
+    if image.mode.startswith("I"):  # Pillow would clip 16 bits at 255
+        deep = np.asarray(image)
+        if deep.min() < 0 or deep.max() > 65535:
+            raise ValueError("its pixels have more than 16 bits; save 8 or 16 bits")
+        return Image.fromarray((deep / 257).round().astype(np.uint8))
+    if "A" in image.getbands() or "transparency" in image.info:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image
+
+
+def _size_of(image: np.ndarray) -> str:
+    return f"{image.shape[1]} x {image.shape[2]}"
+
+
 # --- IDX files --------------------------------------------------------------------------------
 
 
@@ -335,11 +465,28 @@ def _rows(split: Split, rows: slice | Tensor) -> Split:
 
 
 def _shuffled(whole: Split, test_fraction: float, seed: int, source: str) -> Dataset:
-    n_test = min(max(1, round(test_fraction * len(whole))), len(whole) - 1)
+    train, test = _split_rows(len(whole), test_fraction, seed, source)
+    return Dataset(_rows(whole, train), _rows(whole, test))
+
+
+def _split_rows(rows: int, test_fraction: float, seed: int, source: str) -> tuple[Tensor, Tensor]:
+    """Indices of the rows to train on and of those held out, shuffled."""
+    n_test = min(max(1, round(test_fraction * rows)), rows - 1)
     if n_test < 1:
-        raise DataError(f"{source}: {len(whole)} rows cannot be split; at least 2 are needed")
-    order = torch.randperm(len(whole), generator=torch.Generator().manual_seed(seed))
-    return Dataset(_rows(whole, order[n_test:]), _rows(whole, order[:n_test]))
+        raise DataError(f"{source}: {rows} rows cannot be split; at least 2 are needed")
+    order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))
+    return order[n_test:], order[:n_test]
+
+
+def _import_torchvision(kind: str) -> Any:
+    try:
+        import torchvision
+    except (ImportError, RuntimeError) as error:
+        raise DataError(
+            f"{kind}: torchvision cannot be imported ({error}); install torch and torchvision "
+            "together, so that their releases match"
+        ) from None
+    return torchvision
 
 
 def _describe(value: object) -> str:

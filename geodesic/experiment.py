@@ -1,4 +1,4 @@
-"""Settings to objects to a run folder: the only module that knows models and geometry both."""
+"""From settings to a run folder: training, and geodesics between pairs."""
 
 from __future__ import annotations
 
@@ -19,15 +19,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import geodesic
+from geodesic.assembly import Model, load_model, make_manifold, make_solver
 from geodesic.config import (
-    AutoSettings,
+    DensitySettings,
     FilePairs,
-    ImportedModelSettings,
-    LBFGSSettings,
-    NewtonKrylovSettings,
-    NewtonSettings,
+    LocalVarianceSettings,
     Settings,
-    SolverSettings,
     VAESettings,
     load_settings,
     settings_to_yaml,
@@ -40,30 +37,22 @@ from geodesic.errors import (
     SettingsError,
 )
 from geodesic.files import replacing, write_npz, write_text
-from geodesic.geometry.outputs import Euclidean
-from geodesic.geometry.pullback import PullbackManifold
-from geodesic.models.imported import import_network
 from geodesic.models.training import TrainingResult, train_vae
 from geodesic.models.vae import VAE
 from geodesic.pairs import choose_rows, read_points
 from geodesic.plots import plot_reconstructions, plot_samples, save_figure
-from geodesic.solvers.gradient_descent import GradientDescent
-from geodesic.solvers.lbfgs import LBFGS
-from geodesic.solvers.newton import Newton
-from geodesic.solvers.newton_krylov import NewtonKrylov
 from geodesic.solvers.solution import GeodesicSolution, Progress
 from geodesic.solvers.solve import solve
-from geodesic.solvers.solver import Solver
 
 __all__ = [
-    "Model",
     "SolveResult",
-    "load_model",
+    "encode",
     "resolve_device",
     "run_folder",
     "solve_pairs",
     "to_numpy",
     "train",
+    "trained_model",
     "trained_with",
 ]
 
@@ -77,16 +66,6 @@ class SolveResult:
     solutions: dict[str, GeodesicSolution]
     pair_names: list[str]
     file: Path
-
-
-@dataclass(frozen=True)
-class Model:
-    """A decoder with what is needed around it, whether the project trained it or not."""
-
-    decoder: Callable[[Tensor], Tensor]
-    mean: Callable[[Tensor], Tensor]
-    encoder: Callable[[Tensor], Tensor] | None
-    latent_size: int
 
 
 # --- run folders ------------------------------------------------------------------------------
@@ -213,15 +192,16 @@ def solve_pairs(
     if file.exists() and not overwrite:
         raise RunFolderError(f"{file} exists already; choose another --name, or replace it with --overwrite")
     device, dtype = resolve_device(settings.device), getattr(torch, settings.dtype)
-    model = load_model(settings, folder, device, dtype)
+    model = trained_model(settings, folder, device, dtype)
     search = settings.geodesic
-    solvers = {entry.name: _solver(entry, model) for entry in search.solvers}
+    solvers = {entry.name: make_solver(entry, model, search.geometry) for entry in search.solvers}
     dataset = None if settings.data is None else load_data(settings.data)
     start, end, arrays, pair_names = _choose_pairs(settings, dataset, model, device, dtype)
-    manifold = PullbackManifold(model.decoder, Euclidean(mean=model.mean))
-    points = None
-    if search.init != "straight" and dataset is not None and model.encoder is not None:
-        points = _encode(model, dataset.train, device, dtype)
+    encodings = None
+    of_data = isinstance(search.geometry, LocalVarianceSettings | DensitySettings)
+    if (search.init != "straight" or of_data) and dataset is not None and model.encoder is not None:
+        encodings = encode(model, dataset.train, device, dtype)
+    manifold = make_manifold(search, model, device, dtype, encodings)
 
     solutions: dict[str, GeodesicSolution] = {}
     for method, solver in solvers.items():
@@ -238,7 +218,7 @@ def solve_pairs(
             end,
             solver=solver,
             init=search.init,
-            points=points,
+            points=encodings,
             segments=search.segments,
             length_rtol=search.length_rtol,
             tol=search.tol,
@@ -252,7 +232,7 @@ def solve_pairs(
         arrays[f"{method}/energy_history"] = torch.stack(energies).numpy()
         arrays |= {f"{method}/{field}": value for field, value in solution.arrays().items()}
     if dataset is not None and model.encoder is not None:
-        arrays["encodings"] = to_numpy(_encode(model, dataset.test, device, dtype))
+        arrays["encodings"] = to_numpy(encode(model, dataset.test, device, dtype))
         if dataset.test.labels is not None:
             arrays["labels"] = to_numpy(dataset.test.labels)
 
@@ -298,7 +278,7 @@ def _pictures(settings: Settings, dataset: Dataset, folder: Path) -> _Pictures |
     return _Pictures(folder / "pictures", every, dataset.test.values[:16], noise)
 
 
-# --- settings to objects ----------------------------------------------------------------------
+# --- from settings ----------------------------------------------------------------------------
 
 
 def resolve_device(name: str) -> torch.device:
@@ -314,57 +294,26 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def _solver(entry: SolverSettings, model: Model) -> Solver[Any] | str:
-    """What `solve` takes as its solver."""
-    match entry:
-        case AutoSettings():
-            return "auto"
-        case NewtonSettings():
-            return Newton() if entry.warm_up else Newton(warm_up=None)
-        case NewtonKrylovSettings():
-            samples = entry.metric_samples
-            return NewtonKrylov(metric_samples=samples) if entry.warm_up else NewtonKrylov(None, samples)
-        case LBFGSSettings():
-            return LBFGS(history=entry.history, metric_samples=entry.metric_samples)
-    if entry.direction == "encoder" and model.encoder is None:
-        raise SettingsError(f"geodesic.solvers ({entry.name}): direction encoder needs model.encoder")
-    return GradientDescent(
-        direction=entry.direction,
-        encoder=model.encoder if entry.direction == "encoder" else None,
-        step_size=entry.step_size,
-        preconditioned=entry.preconditioned,
-        epsilon=entry.epsilon,
-        jvp_method=entry.jvp_method,
-    )
-
-
-def load_model(settings: Settings, folder: Path, device: torch.device, dtype: torch.dtype) -> Model:
-    """The decoder of the settings: the VAE of the run folder, or the user's own.
+def trained_model(settings: Settings, folder: Path, device: torch.device, dtype: torch.dtype) -> Model:
+    """The model of the settings, after a look at what the run folder was trained with.
 
     Raises:
         RunFolderError: The folder is missing or was trained with other settings.
         CheckpointError: Its weights cannot be read.
     """
-    if isinstance(settings.model, ImportedModelSettings):
-        own = settings.model
-        mean = torch.sigmoid if own.output == "sigmoid" else Euclidean().mean
-        decoder = import_network("model.import", own.import_, own.weights, device, dtype)
-        encoder = None
-        if own.encoder is not None:
-            encoder = import_network("model.encoder", own.encoder, own.encoder_weights, device, dtype)
-        return Model(decoder, mean, encoder, own.latent_size)
-    if not folder.is_dir():
-        raise RunFolderError(f"{folder} does not exist; run `geodesic train` with this configuration first")
-    if not trained_with(settings, folder):
-        raise RunFolderError(
-            f"{folder} holds no weights trained with these settings (seed, data, model, training); run "
-            "`geodesic train` with --resume or --overwrite, or give the run another name"
-        )
-    vae = VAE.load(folder).to(device=device, dtype=dtype)
-    return Model(vae.decode, vae.likelihood.mean, vae.encode, settings.model.latent_size)
+    if isinstance(settings.model, VAESettings):
+        if not folder.is_dir():
+            raise RunFolderError(f"{folder} does not exist; run `geodesic train` with this configuration first")
+        if not trained_with(settings, folder):
+            raise RunFolderError(
+                f"{folder} holds no weights trained with these settings (seed, data, model, training); run "
+                "`geodesic train` with --resume or --overwrite, or give the run another name"
+            )
+    return load_model(settings.model, folder, device, dtype)
 
 
-def _encode(model: Model, split: Split, device: torch.device, dtype: torch.dtype) -> Tensor:
+def encode(model: Model, split: Split, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Latent points of the rows, (N, d), by the model's encoder."""
     assert model.encoder is not None
     with torch.no_grad():
         rows = split.values.to(dtype).split(1000)
@@ -393,7 +342,7 @@ def _choose_pairs(
             "an encoder; use pairs: {kind: file, path: points.npz} to give latent points"
         )
     rows = choose_rows(pairs, dataset.test)
-    encodings = _encode(model, dataset.test, device, dtype)
+    encodings = encode(model, dataset.test, device, dtype)
     start, end = encodings[rows[:, 0]], encodings[rows[:, 1]]
     labels = dataset.test.labels
     names = [f"{i} to {j}" for i, j in rows]

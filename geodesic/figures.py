@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from geodesic.assembly import Model
 from geodesic.config import load_settings
 from geodesic.errors import RunFolderError
-from geodesic.experiment import Model, load_model, resolve_device, to_numpy
+from geodesic.experiment import resolve_device, to_numpy, trained_model
 from geodesic.files import read_npz
 from geodesic.geometry.path import straight_path
 from geodesic.plots import plot_energy, plot_latent, plot_strip, save_figure
@@ -52,7 +53,7 @@ def plot_run(folder: str | Path, *, name: str = "geodesics", overwrite: bool = F
     straight = straight_path(start, end, _CURVE).numpy()
 
     device, dtype = resolve_device(settings.device), getattr(torch, settings.dtype)
-    model = load_model(settings, folder, device, dtype)
+    model = trained_model(settings, folder, device, dtype)
     frames = slice(None, None, _CURVE // (_FRAMES - 1))
     outputs = {
         name: _decode(model, curve[:, frames], device)
@@ -108,7 +109,7 @@ def _solution(arrays: dict[str, NDArray], method: str) -> GeodesicSolution:
 def _decode(model: Model, path: NDArray, device: torch.device) -> NDArray:
     z = torch.as_tensor(path).to(device)
     with torch.no_grad():
-        x = model.mean(model.decoder(z.reshape(-1, z.shape[-1])))
+        x = model.mean(z.reshape(-1, z.shape[-1]))
     return to_numpy(x.reshape(*z.shape[:-1], *x.shape[1:]))
 
 

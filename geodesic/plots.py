@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot_energy", "plot_latent", "plot_reconstructions", "plot_samples", "plot_strip", "save_figure"]
+__all__ = [
+    "plot_energy",
+    "plot_latent",
+    "plot_reconstructions",
+    "plot_samples",
+    "plot_strip",
+    "plot_variation",
+    "save_figure",
+]
 
 # Okabe and Ito's colours can be told apart by colour-blind readers; markers and dashes carry the rest.
 _GEODESIC, _STRAIGHT = "#000000", "#D55E00"
@@ -174,6 +182,39 @@ def plot_energy(histories: Mapping[str, NDArray], steps: Mapping[str, NDArray] |
     axes.set_xlabel("step + 1")
     axes.set_ylabel("energy above the pair's lowest (relative)")
     figure.legend(frameon=False, fontsize=9, loc="outside upper center", ncols=4)
+    return figure
+
+
+def plot_variation(decoders: Sequence[int], coefficients: Mapping[str, NDArray]) -> Figure:
+    """Coefficient of variation over seeds against the number of decoders: means over pairs with standard errors.
+
+    Args:
+        decoders: Numbers of decoders, (K,).
+        coefficients: Kind of distance to coefficients of variation, (K, P); what is not a number is left out.
+
+    Returns:
+        The figure.
+    """
+    figure, (axes,) = _figure(1, width=4.2, height=3.2)
+    for k, (name, values) in enumerate(coefficients.items()):
+        known = [row[~np.isnan(row)] for row in values]
+        means = [row.mean() if len(row) else np.nan for row in known]
+        errors = [row.std(ddof=1) / len(row) ** 0.5 if len(row) > 1 else 0.0 for row in known]
+        axes.errorbar(
+            decoders,
+            means,
+            yerr=errors,
+            label=name,
+            color=_LINE_COLOURS[k % len(_LINE_COLOURS)],
+            marker=_MARKERS[k % len(_MARKERS)],
+            ls=_DASHES[k % len(_DASHES)],
+            capsize=3,
+        )
+    axes.set_xticks(list(decoders))
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("decoders")
+    axes.set_ylabel("coefficient of variation over seeds")
+    axes.legend(frameon=False, fontsize=9)
     return figure
 
 

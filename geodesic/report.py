@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.box import HORIZONTALS
 from rich.table import Table
 
 from geodesic.solvers.solution import GeodesicSolution, Status
 
-__all__ = ["geodesic_table"]
+__all__ = ["geodesic_table", "variation_table"]
 
 
 def geodesic_table(solutions: Mapping[str, GeodesicSolution], pair_names: list[str]) -> Table:
@@ -67,3 +69,35 @@ def _caption(solutions: Mapping[str, GeodesicSolution]) -> str:
         if solution.solver.partition(":")[0].isalpha():  # not the settings of one that was named: a reason
             lines.append(f"{name} took {solution.solver}")
     return "\n".join(lines)
+
+
+def variation_table(decoders: Sequence[int], coefficients: Mapping[str, NDArray]) -> Table:
+    """Mean coefficients of variation over pairs, with standard errors: a line for each number of decoders.
+
+    Args:
+        decoders: Numbers of decoders, (K,).
+        coefficients: Kind of distance to coefficients of variation, (K, P); what is not a number is left out.
+
+    Returns:
+        A rich table.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.report import variation_table
+        >>> variation_table([1, 2], {"geodesic": np.array([[0.2, 0.3], [0.1, 0.2]])}).row_count
+        2
+    """
+    table = Table(title="Coefficient of variation of distances over seeds", box=HORIZONTALS, padding=(0, 1, 0, 0))
+    table.caption, table.caption_justify = "mean over pairs, plus or minus its standard error", "left"
+    table.add_column("decoders", justify="right")
+    for name in coefficients:
+        table.add_column(name, justify="right")
+        table.add_column("pairs", justify="right")
+    for k, count in enumerate(decoders):
+        cells = []
+        for values in coefficients.values():
+            known = values[k][~np.isnan(values[k])]
+            error = known.std(ddof=1) / len(known) ** 0.5 if len(known) > 1 else np.nan
+            cells += [f"{known.mean():.4f} +- {error:.4f}" if len(known) else "-", f"{len(known)} of {len(values[k])}"]
+        table.add_row(str(count), *cells)
+    return table

@@ -57,6 +57,14 @@ def test_yaml_written_from_the_shipped_configs_reads_back_the_same(config: Path,
         "data: {kind: array, path: a.npy, limit: 7}\npairs: {kind: index, indices: [[0, 1], [2, 3]]}",
         "data: {kind: fashion_mnist, download: false}\npairs: {kind: label, from: 3, to: 8}",
         "model: {import: 'own.models:decoder', latent_size: 3, output: sigmoid}\npairs: {kind: file, path: $A/p.npz}",
+        "model: {likelihood: poisson}",
+        "model: {likelihood: {kind: gaussian, scale: per_pixel, min_scale: 1.0e-7}}",
+        "model: {likelihood: {kind: gaussian, scale: 3}}",
+        "model: {likelihood: {kind: negative_binomial, total_count: 3}}",
+        "model: {likelihood: discretised}",
+        "model: {network: conv}\ndata: {kind: image_folder, path: $A, size: 32, mode: grey, corrupt: skip}",
+        "model: {network: conv, channels: [7, 5]}\ndata: {kind: image_folder, path: a, size: [32, 48], workers: 2}",
+        "model: {hidden_sizes: []}\ndata: {kind: image_folder, path: a}",
         "model: {hidden_sizes: [7, 5]}\ngeodesic: {init: best, length_rtol: 1.0e-4, memory: 2 GiB}",
         "geodesic: {solvers: [{name: a, kind: newton}, {name: b, kind: newton_krylov, warm_up: false}]}",
         "geodesic: {solvers: [{name: a, kind: lbfgs, history: 5}, {name: b, kind: gradient_descent, epsilon: 1.0e-9}]}",
@@ -115,6 +123,38 @@ def test_the_key_import_tells_a_model_of_ones_own_from_a_vae(file: Path) -> None
     assert isinstance(load(file, "model: {latent_size: 5}").model, VAESettings)
 
 
+@pytest.mark.parametrize("kind", ["bernoulli", "continuous_bernoulli", "gaussian", "discretised", "poisson"])
+def test_the_kind_alone_is_a_likelihood(file: Path, kind: str) -> None:
+    alone = load(file, f"model: {{likelihood: {kind}}}")
+    assert alone == load(file, f"model: {{likelihood: {{kind: {kind}}}}}")
+    assert alone.model.likelihood.kind == kind
+
+
+def test_the_likelihood_is_written_as_short_as_it_can_be_without_hiding_a_default(file: Path) -> None:
+    for kind, written in (("bernoulli", "likelihood: bernoulli\n"), ("gaussian", "scale: learned\n")):
+        assert written in settings_to_yaml(load(file, f"model: {{likelihood: {kind}}}"))
+@pytest.mark.parametrize(
+    ("text", "hidden_sizes", "channels", "sizes"),
+    [
+        ("", (256, 256), None, (256, 256)),
+        ("model: {hidden_sizes: []}", (), None, ()),
+        ("model: {network: mlp, channels: null}", (256, 256), None, (256, 256)),
+        ("model: {network: conv}", None, (32, 64), (32, 64)),
+        ("model: {channels: [8], network: conv, hidden_sizes: null}", None, (8,), (8,)),
+    ],
+)
+def test_a_network_has_sizes_of_its_own_kind_alone(
+    file: Path,
+    text: str,
+    hidden_sizes: tuple[int, ...] | None,
+    channels: tuple[int, ...] | None,
+    sizes: tuple[int, ...],
+) -> None:
+    model = load(file, text).model
+    assert isinstance(model, VAESettings)
+    assert (model.hidden_sizes, model.channels, model.sizes) == (hidden_sizes, channels, sizes)
+
+
 def test_settings_are_frozen_and_hashable(file: Path) -> None:
     settings = load(file, "data: {kind: digits}")
     with pytest.raises(ValueError, match="frozen"):
@@ -153,6 +193,8 @@ def test_settings_are_frozen_and_hashable(file: Path) -> None:
         ("pairs: {kind: label, from: 1, to: 2, cont: 3}", "pairs.cont", 3, "count", "from"),
         ("model: {latent: 1}", "model.latent", 1, "latent_size", "hidden_sizes"),
         ("model: {import: 'a:b', latent_size: 2, weight: w}", "model.weight", "w", "weights", "import"),
+        ("model: {likelihood: {kind: gaussian, scal: 1}}", "model.likelihood.scal", 1, "scale", "min_scale"),
+        ("model: {likelihood: {kind: poisson, scale: 1}}", "model.likelihood.scale", 1, None, "kind"),
     ],
 )
 def test_an_unknown_key_is_refused_with_path_value_hint_and_the_keys_allowed(
@@ -188,15 +230,64 @@ def test_an_unknown_key_is_refused_with_path_value_hint_and_the_keys_allowed(
         ("model: {hidden_sizes: 16}", "model.hidden_sizes: got 16; expected a list"),
         ("model: {hidden_sizes: [16, 0]}", "model.hidden_sizes.1: got 0; expected a number greater than 0"),
         (
+            "model: {hidden_sizes: [8], network: conv}",
+            "model.hidden_sizes: got [8]; network: conv takes channels instead",
+        ),
+        ("model: {channels: [8]}", "model.channels: got [8]; network: mlp takes hidden_sizes instead"),
+        ("model: {network: conv, channels: []}", "model.channels: got []; expected a list of at least 1"),
+        ("model: {network: cnn, channels: [8]}", "model.network: got 'cnn'; expected 'mlp' or 'conv'"),
+        (
             "model: {import: decoder, latent_size: 2}",
             "model.import: got 'decoder'; expected package.module:function",
         ),
         ("model: {import: 'a:b'}", "model.latent_size: this key is required and was not given"),
+        (
+            "model: {likelihood: bernouli}",
+            "model.likelihood.kind: got 'bernouli'; expected one of 'bernoulli', 'continuous_bernoulli', 'gaussian', "
+            "'categorical', 'discretised', 'poisson', 'negative_binomial'",
+        ),
+        (
+            "model: {likelihood: {scale: 1}}",
+            "model.likelihood.kind: this key is required and was not given; expected one of 'bernoulli', ",
+        ),
+        ("model: {likelihood: 3}", "model.likelihood: got 3; expected a kind, such as bernoulli, or a mapping of"),
+        ("model: {likelihood:}", "model.likelihood: got None; expected a kind, such as bernoulli, or a mapping of"),
+        ("model: {likelihood: categorical}", "model.likelihood.classes: this key is required and was not given"),
+        (
+            "model: {likelihood: {kind: categorical, classes: 1}}",
+            "model.likelihood.classes: got 1; expected a number greater than or equal to 2",
+        ),
+        (
+            "model: {likelihood: {kind: gaussian, scale: some}}",
+            "model.likelihood.scale: got 'some'; expected a number, or 'learned' or 'per_pixel'",
+        ),
+        (
+            "model: {likelihood: {kind: gaussian, scale: 0}}",
+            "model.likelihood.scale: got 0; expected a number greater than 0, or 'learned' or 'per_pixel'",
+        ),
+        (
+            "model: {likelihood: {kind: negative_binomial, total_count: 0}}",
+            "model.likelihood.total_count: got 0; expected a number greater than 0",
+        ),
         ("data: digits", "data: got 'digits'; expected a mapping of settings"),
         (
             "data: {kind: digit}",
-            "data.kind: got 'digit'; expected one of 'digits', 'mnist', 'fashion_mnist', 'array', 'idx'",
+            "data.kind: got 'digit'; expected one of 'digits', 'mnist', 'fashion_mnist', 'array', 'idx', "
+            "'image_folder'",
         ),
+        (
+            "data: {kind: image_folder, path: a, size: 0}",
+            "data.size: got 0; expected the side of a square in pixels, or a list [height, width]",
+        ),
+        (
+            "data: {kind: image_folder, path: a, size: [3]}",
+            "data.size: got [3]; expected the side of a square in pixels, or a list [height, width]",
+        ),
+        (
+            "data: {kind: image_folder, path: a, size: [3, 4.0]}",
+            "data.size: got [3, 4.0]; expected the side of a square in pixels, or a list [height, width]",
+        ),
+        ("data: {kind: image_folder, path: a, mode: gray}", "data.mode: got 'gray'; expected 'rgb' or 'grey'"),
         ("data: {kind: array}", "data.path: this key is required and was not given"),
         (
             "pairs: {count: 3}",
@@ -355,6 +446,20 @@ def test_an_override_reads_yaml(file: Path) -> None:
     assert settings.model == VAESettings(hidden_sizes=(3, 4))
     assert settings.data is not None
     assert settings.training.patience is None
+
+
+@pytest.mark.parametrize("text", ["", "model: {likelihood: poisson}", "model: {likelihood: {kind: poisson}}"])
+@pytest.mark.parametrize("override", ["likelihood=gaussian", "likelihood.kind=gaussian", "likelihood={kind: gaussian}"])
+def test_an_override_changes_the_likelihood_whichever_way_it_is_written(file: Path, text: str, override: str) -> None:
+    assert load(file, text, f"model.{override}").model == load(file, "model: {likelihood: gaussian}").model
+
+
+def test_an_override_sets_what_belongs_to_a_kind_that_stands_alone(file: Path) -> None:
+    for text, overrides in (
+        ("model: {likelihood: gaussian}", ["model.likelihood.scale=0.5"]),
+        ("", ["model.likelihood=gaussian", "model.likelihood.scale=0.5"]),
+    ):
+        assert load(file, text, *overrides).model.likelihood.scale == 0.5
 
 
 def test_an_override_reaches_into_a_list(file: Path) -> None:

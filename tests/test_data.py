@@ -3,15 +3,17 @@
 import gc
 import gzip
 import struct
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from geodesic import DataError, Dataset, Split, load_data
-from geodesic.config import ArrayData, DigitsData, IdxData, TorchvisionData
+from geodesic.config import ArrayData, DigitsData, IdxData, ImageFolderData, TorchvisionData
 
 
 def as_set(rows: torch.Tensor) -> set[bytes]:
@@ -329,3 +331,192 @@ def test_torchvision_data_keep_their_own_split(tmp_path: Path) -> None:
     assert torch.equal((data.test.values * 255).round().byte()[:, 0], torch.from_numpy(test))
     assert data.test.labels is not None
     assert data.test.labels.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("settings", [TorchvisionData(kind="mnist"), ImageFolderData(kind="image_folder", path=".")])
+def test_a_torchvision_that_cannot_be_imported_is_named(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    with pytest.raises(DataError, match="install torch and torchvision together"):
+        load_data(settings)
+
+
+# --- folders of images --------------------------------------------------------------------------
+
+
+def load_folder(folder: Path, **settings: Any) -> Dataset:
+    return load_data(ImageFolderData(kind="image_folder", path=str(folder), **settings))
+
+
+def write_images(folder: Path, count: int, side: tuple[int, int] = (4, 5), first: int = 0) -> torch.Tensor:
+    """Images of distinct colours, (count, 3, height, width), as numbers from 0 to 1."""
+    folder.mkdir(exist_ok=True)
+    pixels = np.random.default_rng(first).integers(0, 256, (count, *side, 3), dtype=np.uint8)
+    for i, image in enumerate(pixels):
+        Image.fromarray(image).save(folder / f"{first + i:03}.png")
+    return torch.from_numpy(pixels).movedim(-1, 1).float() / 255
+
+
+def only_pixels(folder: Path, image: Image.Image, mode: str = "rgb") -> torch.Tensor:
+    """The rows of a folder that holds one image twice."""
+    for name in ("a.tif", "b.tif"):
+        image.save(folder / name)
+    return load_folder(folder, mode=mode).train.values[0]
+
+
+def test_subfolders_are_classes(tmp_path: Path) -> None:
+    one, two = write_images(tmp_path / "cat", 5), write_images(tmp_path / "dog", 4, first=50)
+    (tmp_path / "cat" / "notes.txt").write_text("no image")
+    data = load_folder(tmp_path, test_fraction=0.3)
+    assert data.event_shape == (3, 4, 5)
+    assert (len(data.train), len(data.test)) == (6, 3)
+    assert not as_set(data.train.values) & as_set(data.test.values)
+    for split in (data.train, data.test):
+        assert split.labels is not None
+        for row, label in zip(split.values, split.labels, strict=True):
+            assert as_set(row[None]) <= as_set((one, two)[int(label)])
+
+
+def test_a_folder_without_subfolders_has_no_labels(tmp_path: Path) -> None:
+    images = write_images(tmp_path, 6)
+    (tmp_path / "empty").mkdir()
+    data = load_folder(tmp_path)
+    assert data.train.labels is None
+    assert as_set(torch.cat([data.train.values, data.test.values])) == as_set(images)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # where there is one core
+@pytest.mark.parametrize("workers", [1, 2])
+def test_rows_and_their_order_do_not_depend_on_the_workers(tmp_path: Path, workers: int) -> None:
+    write_images(tmp_path / "a", 70)
+    write_images(tmp_path / "b", 5, first=100)
+    state = torch.get_rng_state()
+    one, other = load_folder(tmp_path), load_folder(tmp_path, workers=workers)
+    assert torch.equal(torch.get_rng_state(), state)
+    for split, same in ((one.train, other.train), (one.test, other.test)):
+        assert split.labels is not None
+        assert same.labels is not None
+        assert torch.equal(split.values, same.values)
+        assert torch.equal(split.labels, same.labels)
+    assert not torch.equal(one.test.values, load_folder(tmp_path, seed=1).test.values)
+
+
+def test_limit_decodes_the_first_training_images_alone(tmp_path: Path) -> None:
+    write_images(tmp_path, 10)
+    whole = load_folder(tmp_path)
+    for file in tmp_path.iterdir():
+        pixels = torch.from_numpy(np.array(Image.open(file))).movedim(-1, 0).float() / 255
+        if as_set(pixels[None]) <= as_set(whole.train.values[3:]):
+            file.write_bytes(b"damaged")
+    limited = load_folder(tmp_path, limit=3)
+    assert torch.equal(limited.train.values, whole.train.values[:3])
+    assert torch.equal(limited.test.values, whole.test.values)
+
+
+def test_one_size_is_that_of_the_middle_square(tmp_path: Path) -> None:
+    pixels = np.zeros((4, 8), np.uint8)
+    pixels[:, 2:6] = 255
+    assert (only_pixels(tmp_path, Image.fromarray(pixels)) * 255).unique().tolist() == [0, 255]
+    assert load_folder(tmp_path).event_shape == (3, 4, 8)
+    assert torch.equal(load_folder(tmp_path, size=4, mode="grey").train.values, torch.ones(1, 1, 4, 4).float())
+    assert load_folder(tmp_path, size=2).event_shape == (3, 2, 2)
+    stretched = load_folder(tmp_path, size=(6, 3)).train.values
+    assert stretched.shape == (1, 3, 6, 3)
+    assert stretched[..., 0].max() < stretched[..., 1].min()
+
+
+def test_images_of_several_sizes_need_one_that_is_asked_for(tmp_path: Path) -> None:
+    write_images(tmp_path, 3, (4, 5))
+    write_images(tmp_path, 3, (6, 4), first=10)
+    with pytest.raises(DataError, match=r"differ in size.*(4 x 5|6 x 4).*set data\.size"):
+        load_folder(tmp_path)
+    assert load_folder(tmp_path, size=3).event_shape == (3, 3, 3)
+
+
+def test_transparent_pixels_are_white(tmp_path: Path) -> None:
+    black = Image.new("RGBA", (2, 1), (0, 0, 0, 255))
+    black.putpixel((1, 0), (9, 9, 9, 0))
+    expected = torch.tensor([[[0.0, 1.0]]]).float()
+    assert torch.equal(only_pixels(tmp_path, black, "grey"), expected)
+    assert torch.equal(only_pixels(tmp_path, black.convert("LA")), expected.expand(3, 1, 2))
+    for file in tmp_path.iterdir():
+        file.unlink()
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([0, 0, 0, 9, 9, 9])
+    palette.putpixel((1, 0), 1)
+    for name in ("a.png", "b.png"):
+        palette.save(tmp_path / name, transparency=1)
+    assert torch.equal(load_folder(tmp_path, mode="grey").train.values[0], expected)
+
+
+def test_palettes_and_two_colours_become_their_colours(tmp_path: Path) -> None:
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([255, 0, 51])
+    assert torch.equal(only_pixels(tmp_path, palette)[:, 0, 0], torch.tensor([1.0, 0.0, 0.2]).float())
+    assert only_pixels(tmp_path, Image.new("1", (1, 1), 1)).tolist() == [[[1]], [[1]], [[1]]]
+
+
+def test_sixteen_bits_keep_their_range(tmp_path: Path) -> None:
+    deep = Image.fromarray(np.array([[0, 257 * 51, 65535]], np.uint16))
+    expected = torch.tensor([[[0.0, 0.2, 1.0]]]).float()
+    assert torch.equal(only_pixels(tmp_path, deep, "grey"), expected)
+    assert torch.equal(only_pixels(tmp_path, deep), expected.expand(3, 1, 3))
+    for pixels, match in ((np.full((1, 2), 70000, np.int32), "16 bits"), (np.ones((1, 2), np.float32), "floating")):
+        with pytest.raises(DataError, match=match):
+            only_pixels(tmp_path, Image.fromarray(pixels))
+
+
+def test_photographs_stand_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by a quarter
+    for name in ("a.jpg", "b.jpg"):
+        Image.new("RGB", (8, 4)).save(tmp_path / name, exif=exif)
+    assert load_folder(tmp_path).event_shape == (3, 8, 4)
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # where there is one core
+@pytest.mark.parametrize("workers", [0, 2])
+def test_images_that_cannot_be_read_are_named_or_left_out(tmp_path: Path, workers: int) -> None:
+    write_images(tmp_path, 20, (30, 30))
+    whole = load_folder(tmp_path, test_fraction=0.5)
+    file = tmp_path / "004.png"
+    good = file.read_bytes()
+    for content in (good[: len(good) // 2], good[:20], b"no image", b""):
+        file.write_bytes(content)
+        with pytest.raises(DataError, match=r"data\.corrupt=skip") as caught:
+            load_folder(tmp_path, workers=workers)
+        assert str(caught.value).startswith(f"{file} (")
+        assert str(caught.value).count(str(file)) == 1
+    (tmp_path / "007.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match="and so are 1 more"):
+        load_folder(tmp_path, workers=workers)
+    with pytest.warns(UserWarning, match=r"left out 2 of 20 images.*00[47]\.png"):
+        left = load_folder(tmp_path, test_fraction=0.5, corrupt="skip", workers=workers)
+    assert len(left.train) + len(left.test) == 18
+    # All others stay where they were, in the order in which they were.
+    for before, after in ((whole.train, left.train), (whole.test, left.test)):
+        kept = as_set(after.values)
+        still = [row for row in before.values if row.numpy().tobytes() in kept]
+        assert torch.equal(torch.stack(still), after.values)
+
+
+def test_a_folder_without_images_that_can_be_used_is_refused_by_name(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    with pytest.raises(DataError, match="no such folder"):
+        load_folder(folder)
+    folder.mkdir()
+    (folder / "empty").mkdir()
+    (folder / "a.txt").write_text("no image")
+    with pytest.raises(DataError, match=r"holds no images; expected files that end in \.jpg"):
+        load_folder(folder)
+    write_images(folder, 1)
+    with pytest.raises(DataError, match="1 rows cannot be split"):
+        load_folder(folder)
+    write_images(folder / "class", 2)
+    with pytest.raises(DataError, match="1 images beside subfolders with 2") as caught:
+        load_folder(folder)
+    assert str(folder) in str(caught.value)
+    for file in folder.rglob("*.png"):
+        file.write_bytes(b"damaged")
+    (folder / "000.png").unlink()
+    with pytest.warns(UserWarning, match="left out 2 of 2"), pytest.raises(DataError, match="none of the 1 train"):
+        load_folder(folder, corrupt="skip")

@@ -17,9 +17,9 @@ LAYERS: list[set[str]] = [
     {"autodiff", "config", "files"},
     {"geometry", "data"},
     {"solvers", "models", "pairs"},
-    {"plots", "report"},
+    {"plots", "report", "assembly"},
     {"experiment"},
-    {"figures"},
+    {"figures", "cov"},
     {"cli"},
     {"__main__"},
 ]

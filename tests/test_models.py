@@ -2,89 +2,44 @@
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from torch.distributions import Bernoulli as TorchBernoulli
-from torch.distributions import Independent, Normal, kl_divergence
+from torch.distributions import Normal, kl_divergence
 from torch.testing import assert_close
 
-from geodesic import VAE, Bernoulli, CheckpointError, DataError, GeodesicError, InputError
+from geodesic import VAE, CheckpointError, GeodesicError, InputError, PullbackManifold, solve
+from geodesic import autodiff as ad
 from geodesic.config import VAESettings
 from geodesic.models.checkpoint import load_weights, write_file
-from geodesic.models.likelihoods import LIKELIHOODS
-from geodesic.models.networks import ACTIVATIONS, MLP
+from geodesic.models.networks import ACTIVATIONS, MLP, ConvDecoder, ConvEncoder, ResidualBlock
 from geodesic.models.vae import DiagonalGaussian
 
 SHAPE = (1, 3, 2)
 
 
-def small(activation: str = "elu", latent_size: int = 2) -> VAE:
-    settings = {"latent_size": latent_size, "hidden_sizes": [8, 5], "activation": activation}
-    return VAE(SHAPE, VAESettings.model_validate_json(json.dumps(settings)))
+def small(activation: str = "elu", latent_size: int = 2, network: str = "mlp") -> VAE:
+    sizes = {"mlp": {"hidden_sizes": [8, 5]}, "conv": {"channels": [3, 4]}}[network]
+    settings = {"latent_size": latent_size, "network": network, "activation": activation, **sizes}
+    vae: VAE = with_branches(VAE(SHAPE, VAESettings.model_validate_json(json.dumps(settings))))
+    return vae
 
 
-# --- likelihood ---------------------------------------------------------------------------------
-
-
-def test_bernoulli_log_prob_is_that_of_torch(tolerance: Callable[[torch.dtype], dict[str, Any]]) -> None:
-    logits, x = 5 * torch.randn(7, *SHAPE), torch.randint(0, 2, (7, *SHAPE)).double()
-    expected = Independent(TorchBernoulli(logits=logits), 3).log_prob(x)
-    assert_close(Bernoulli().log_prob(logits, x), expected, **tolerance(x.dtype))
-
-
-def test_bernoulli_log_prob_of_grey_is_linear_between_black_and_white() -> None:
-    logits, grey = torch.randn(4, 5), torch.rand(4, 5)
-    on = torch.nn.functional.logsigmoid(logits)
-    off = torch.nn.functional.logsigmoid(-logits)
-    assert_close(Bernoulli().log_prob(logits, grey), (grey * on + (1 - grey) * off).sum(1))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_bernoulli_is_finite_and_exact_at_extreme_logits(dtype: torch.dtype) -> None:
-    logits = torch.tensor([[1e4], [1e4], [-1e4], [-1e4]], dtype=dtype, requires_grad=True)
-    x = torch.tensor([[1.0], [0.0], [1.0], [0.0]], dtype=dtype)
-    log_prob = Bernoulli().log_prob(logits, x)
-    assert log_prob.tolist() == [0, -1e4, -1e4, 0]
-    log_prob.sum().backward()
-    assert logits.grad is not None
-    assert logits.grad.flatten().tolist() == [0, -1, 1, 0]
-
-
-def test_bernoulli_samples_have_the_mean_and_follow_the_generator() -> None:
-    likelihood, logits = Bernoulli(), torch.tensor([[-1.0, 0.0, 2.0]])
-    rows = logits.expand(20_000, 3)
-    one, same = (likelihood.sample(rows, torch.Generator().manual_seed(1)) for _ in range(2))
-    assert torch.equal(one, same)
-    assert set(one.unique().tolist()) == {0, 1}
-    assert_close(one.mean(0), likelihood.mean(logits)[0], rtol=0, atol=5 * 0.5 / 20_000**0.5)
-
-
-@pytest.mark.parametrize(("value", "found"), [(1.5, "0 to 1.5"), (-0.25, "-0.25 to 0"), (torch.nan, "nan")])
-def test_bernoulli_names_the_range_that_it_refuses(value: float, found: str) -> None:
-    values = torch.zeros(3, 2)
-    values[1, 1] = value
-    with pytest.raises(DataError, match=found):
-        Bernoulli().check(values)
-    Bernoulli().check(torch.tensor([[0.0, 1.0]]))
-
-
-def test_log_prob_refuses_rows_of_another_shape() -> None:
-    with pytest.raises(InputError, match=r"\(3, 2\).*\(3, 1\)"):
-        Bernoulli().log_prob(torch.zeros(3, 2), torch.zeros(3, 1))
-
-
-def test_every_likelihood_of_the_settings_exists() -> None:
-    assert set(VAESettings.model_json_schema()["properties"]["likelihood"].get("enum", ["bernoulli"])) == set(
-        LIKELIHOODS
-    )
-    assert set(VAESettings.model_json_schema()["properties"]["activation"]["enum"]) == set(ACTIVATIONS)
+def with_branches(network: Any) -> Any:
+    """The network with residual branches that count, as after training."""
+    for block in network.modules():
+        if isinstance(block, ResidualBlock):
+            for parameter in block.parameters():
+                torch.nn.init.normal_(parameter, std=0.2)
+    return network
 
 
 # --- networks -----------------------------------------------------------------------------------
+
+
+def test_every_activation_of_the_settings_exists() -> None:
+    assert set(VAESettings.model_json_schema()["properties"]["activation"]["enum"]) == set(ACTIVATIONS)
 
 
 def test_an_mlp_without_hidden_layers_is_affine() -> None:
@@ -105,16 +60,18 @@ def test_an_unknown_activation_is_refused() -> None:
         MLP(2, (3,), 2, "sine")
 
 
+@pytest.mark.parametrize("network", ["mlp", "conv"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_rows_do_not_see_each_other(activation: str) -> None:
-    vae, x = small(activation), torch.rand(6, *SHAPE)
+def test_rows_do_not_see_each_other(activation: str, network: str) -> None:
+    vae, x = small(activation, network=network), torch.rand(6, *SHAPE)
     z = vae.encode(x)
     assert_close(z, torch.cat([vae.encode(row[None]) for row in x]))
     assert_close(vae.decode(z), torch.cat([vae.decode(row[None]) for row in z]))
 
 
-def test_wrong_shapes_are_refused_by_name() -> None:
-    vae = small()
+@pytest.mark.parametrize("network", ["mlp", "conv"])
+def test_wrong_shapes_are_refused_by_name(network: str) -> None:
+    vae = small(network=network)
     for x in (torch.zeros(2, 6), torch.zeros(1, 3, 2), torch.zeros(())):
         with pytest.raises(InputError, match="x: expected rows"):
             vae.encode(x)
@@ -123,6 +80,81 @@ def test_wrong_shapes_are_refused_by_name() -> None:
             vae.decode(z)
     with pytest.raises(InputError, match="event_shape"):
         VAE((), VAESettings())
+
+
+IMAGES = [(1, 8, 8), (3, 28, 28), (1, 32, 32), (1, 64, 64), (2, 7, 13), (1, 5, 64), (1, 1, 9), (3, 2, 1)]
+
+
+@pytest.mark.parametrize("shape", IMAGES, ids=str)
+def test_convolutional_networks_fit_images_of_any_size_and_miss_no_pixel(shape: tuple[int, ...]) -> None:
+    encoder = with_branches(ConvEncoder(shape, 3, (4, 6, 5), "tanh", hidden_size=16))
+    x = torch.rand(2, *shape, requires_grad=True)
+    mean, log_scale = encoder(x)
+    assert mean.shape == log_scale.shape == (2, 3)
+    (gradient,) = torch.autograd.grad((mean + log_scale).sum(), x)
+    assert (gradient != 0).all()
+    for leading in ((), (2,), (4,)):
+        decoder = with_branches(ConvDecoder(3, (*leading, *shape), (5, 6, 4), "tanh", hidden_size=16))
+        z = torch.randn(2, 3)
+        assert decoder(z).shape == (2, *leading, *shape)
+        assert (ad.jvp(decoder, z, torch.ones_like(z)) != 0).all()
+
+
+@pytest.mark.parametrize(
+    ("side", "smallest"),
+    [((28, 28), (2, 2)), ((64, 64), (4, 4)), ((8, 9), (2, 2)), ((3, 64), (2, 4)), ((1, 5), (1, 2)), ((2, 2), (2, 2))],
+)
+def test_sides_are_halved_down_to_two(side: tuple[int, int], smallest: tuple[int, int]) -> None:
+    encoder = ConvEncoder((1, *side), 2, (2, 2, 2, 2))
+    assert encoder.stages[:-1](torch.zeros(1, 1, *side)).shape == (1, 2, *smallest)
+
+
+def test_an_untrained_residual_block_is_the_identity_that_can_be_trained() -> None:
+    block, x = ResidualBlock(3), torch.randn(2, 3, 4, 5)
+    assert torch.equal(block(x), x)
+    block(x).square().sum().backward()
+    *_, last = block.branch
+    assert last.weight.grad.norm() > 0
+
+
+@pytest.mark.parametrize("activation", sorted(set(ACTIVATIONS) - {"silu"}))  # whose own backward has no such rules
+def test_a_convolutional_decoder_is_expanded_in_forward_mode(activation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder = with_branches(ConvDecoder(3, (2, 7, 6), (4, 3), activation, hidden_size=8))
+    z = torch.randn(4, 3)
+    expected = ad._expand_in_reverse(decoder, z, torch.sin)
+
+    def fail(*_: object) -> None:
+        raise AssertionError("an operation without forward-mode rules")
+
+    monkeypatch.setattr(ad, "_expand_in_reverse", fail)
+    for found, other in zip(ad.expand(decoder, z, torch.sin), expected, strict=True):
+        assert_close(found, other)
+
+
+def test_geodesics_of_a_convolutional_decoder_converge() -> None:
+    decoder = with_branches(ConvDecoder(2, (1, 9, 8), (4, 3), "softplus", hidden_size=16))
+    solution = solve(PullbackManifold(decoder), torch.randn(3, 2), torch.randn(3, 2), segments=16, tol=1e-9)
+    assert solution.converged.all()
+    assert solution.minimum.all()
+    assert (solution.length <= solution.straight_length).all()
+
+
+def test_a_convolutional_network_for_rows_that_are_no_images_is_refused() -> None:
+    for shape in ((6,), (3, 4), (2, 1, 3, 4)):
+        with pytest.raises(InputError, match=rf"network: 'conv' needs images.*got rows of shape \({shape[0]},"):
+            VAE(shape, VAESettings(network="conv"))
+    with pytest.raises(InputError, match=r"event_shape: expected that of an image.*got \(2, 1, 3, 4\)"):
+        ConvEncoder((2, 1, 3, 4), 2)
+    with pytest.raises(InputError, match=r"output_shape: expected that of an image.*got \(3, 4\)"):
+        ConvDecoder(2, (3, 4))
+
+
+@pytest.mark.parametrize(("channels", "match"), [((), "at least one stage"), ((4, 0), r"channels: .*\(4, 0\)")])
+def test_channels_that_are_none_are_refused(channels: tuple[int, ...], match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        ConvEncoder((1, 8, 8), 2, channels)
+    with pytest.raises(InputError, match=match):
+        ConvDecoder(2, (1, 8, 8), channels)
 
 
 # --- ELBO ---------------------------------------------------------------------------------------
@@ -180,9 +212,10 @@ def test_the_elbo_is_below_the_log_marginal() -> None:
     assert_close(elbo, log_marginal - gap, rtol=0, atol=0.02)
 
 
+@pytest.mark.parametrize("network", ["mlp", "conv"])
 @pytest.mark.parametrize("activation", sorted(set(ACTIVATIONS) - {"relu", "elu"}))
-def test_encoder_and_decoder_differentiate_twice(activation: str) -> None:
-    vae = small(activation)
+def test_encoder_and_decoder_differentiate_twice(activation: str, network: str) -> None:
+    vae = small(activation, network=network)
     z, x = torch.randn(2, 2, requires_grad=True), torch.rand(2, *SHAPE, requires_grad=True)
     for function, at in ((vae.decode, z), (vae.encode, x)):
         assert torch.autograd.gradcheck(function, at)
@@ -192,9 +225,10 @@ def test_encoder_and_decoder_differentiate_twice(activation: str) -> None:
 # --- disk ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("network", ["mlp", "conv"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_saved_vae_comes_back_bit_for_bit(tmp_path: Path, dtype: torch.dtype) -> None:
-    vae = small("silu", latent_size=3).to(dtype)
+def test_a_saved_vae_comes_back_bit_for_bit(tmp_path: Path, dtype: torch.dtype, network: str) -> None:
+    vae = small("silu", latent_size=3, network=network).to(dtype)
     vae.save(tmp_path)
     state = torch.get_rng_state()
     loaded = VAE.load(tmp_path)
@@ -208,6 +242,29 @@ def test_a_saved_vae_comes_back_bit_for_bit(tmp_path: Path, dtype: torch.dtype) 
     x = torch.rand(4, *SHAPE, dtype=dtype)
     assert torch.equal(loaded.decode(loaded.encode(x)), vae.decode(vae.encode(x)))
     assert sorted(file.name for file in tmp_path.iterdir()) == ["model.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize("scale", [0.1, "learned", "per_pixel"])
+def test_a_saved_gaussian_vae_has_its_scales_back(tmp_path: Path, scale: float | str) -> None:
+    likelihood = {"kind": "gaussian", "scale": scale, "min_scale": 0.02}
+    vae = VAE(SHAPE, VAESettings(hidden_sizes=(8,), likelihood=likelihood))
+    with torch.no_grad():
+        for weight in vae.parameters():
+            weight.add_(torch.randn(weight.shape))
+    vae.save(tmp_path)
+    loaded, z = VAE.load(tmp_path), torch.randn(4, 2)
+    assert loaded.settings == vae.settings
+    assert torch.equal(loaded.decode(z), vae.decode(z))
+
+
+def test_a_record_that_names_its_likelihood_alone_is_read(tmp_path: Path) -> None:
+    vae = small()
+    vae.save(tmp_path)
+    record = json.loads((tmp_path / "model.json").read_text())
+    assert record["settings"]["likelihood"] == "bernoulli"
+    record["settings"]["likelihood"] = {"kind": "bernoulli"}
+    (tmp_path / "model.json").write_text(json.dumps(record))
+    assert VAE.load(tmp_path).settings == vae.settings
 
 
 def test_broken_checkpoints_are_refused_with_a_remedy(tmp_path: Path) -> None:

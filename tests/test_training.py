@@ -25,11 +25,12 @@ from geodesic import (
     TrainingInterrupted,
     evaluate_elbo,
     importance_weighted_bound,
+    load_data,
     train_vae,
 )
-from geodesic.config import TrainingSettings, VAESettings
+from geodesic.config import DigitsData, TrainingSettings, VAESettings
 from geodesic.models import _lightning
-from geodesic.models.likelihoods import Likelihood
+from geodesic.models.likelihoods import Gaussian
 from geodesic.models.training import COLLAPSED_KL, TrainingResult, _split_rows
 from geodesic.models.vae import DiagonalGaussian
 
@@ -99,6 +100,73 @@ def test_training_improves_the_bound_and_writes_what_it_promises(tmp_path: Path)
         "tensorboard",
     ]
     assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "levels"),
+    [
+        ("continuous_bernoulli", None),
+        ({"kind": "gaussian", "scale": 0.3}, None),
+        ({"kind": "gaussian", "scale": "learned"}, None),
+        ({"kind": "gaussian", "scale": "per_pixel"}, None),
+        ({"kind": "discretised", "levels": 17}, None),
+        ({"kind": "categorical", "classes": 17}, 16),
+        ("poisson", 16),
+        ({"kind": "negative_binomial", "total_count": 5}, 16),
+    ],
+    ids=[
+        "continuous_bernoulli",
+        "gaussian",
+        "gaussian_learned",
+        "gaussian_per_pixel",
+        "discretised",
+        "categorical",
+        "poisson",
+        "negative_binomial",
+    ],
+)
+def test_every_likelihood_trains(tmp_path: Path, likelihood: Any, levels: int | None) -> None:
+    data = load_data(DigitsData(kind="digits", limit=400))
+    if levels is not None:
+        data = Dataset(*(Split((split.values * levels).round()) for split in (data.train, data.test)))
+    settings = TrainingSettings(epochs=2, batch_size=16, learning_rate=0.003, accelerator="cpu")
+    model = VAESettings(hidden_sizes=(16,), likelihood=likelihood)
+    result = train_vae(data, model, settings, folder=tmp_path, progress=False)
+    first, last = (row["validation_elbo"] for row in metrics(tmp_path))
+    assert math.isfinite(result.test_elbo)
+    assert last > first
+    assert result.test_elbo == evaluate_elbo(VAE.load(tmp_path), data.test.values)
+
+
+def test_scales_of_pixels_that_never_vary_stay_above_their_bound(tmp_path: Path) -> None:
+    data = load_data(DigitsData(kind="digits", limit=400))
+    likelihood = {"kind": "gaussian", "scale": "per_pixel", "min_scale": 0.05}
+    model = VAESettings(hidden_sizes=(16,), likelihood=likelihood)
+    settings = TrainingSettings(epochs=8, batch_size=16, learning_rate=0.03, accelerator="cpu")
+    result = train_vae(data, model, settings, folder=tmp_path, progress=False)
+    assert all(math.isfinite(value) for row in metrics(tmp_path) for value in row.values())
+    with torch.no_grad():
+        scale = result.vae.decode(result.vae.encode(data.test.values))[:, 1].exp()
+    constant = data.train.values.std(0) == 0
+    assert constant.any()
+    assert scale.min() >= 0.05 * (1 - 1e-6)
+    assert scale[:, constant].max() < 0.07 < scale[:, ~constant].mean()
+
+
+def test_rows_that_a_likelihood_has_no_density_for_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    for likelihood, match in (
+        ("poisson", r"Poisson likelihood takes the counts.*got 0\.\d+ at .*multiply"),
+        ({"kind": "categorical", "classes": 3}, "categorical likelihood takes the whole numbers 0 to 2"),
+    ):
+        with pytest.raises(DataError, match=match):
+            train_vae(
+                load_data(DigitsData(kind="digits")),
+                VAESettings(likelihood=likelihood),
+                TrainingSettings(),
+                folder=tmp_path / "run",
+                progress=False,
+            )
+    assert not (tmp_path / "run").exists()
 
 
 def test_training_repeats_itself_and_leaves_the_random_state_alone(tmp_path: Path) -> None:
@@ -460,22 +528,6 @@ def test_the_elbo_depends_on_its_seed_alone() -> None:
     assert vae.training
 
 
-class UnitGaussian(Likelihood):
-    """log N(x; parameters, 1): with it and affine networks all is known."""
-
-    def log_prob(self, parameters: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        return -0.5 * ((x - parameters).square() + math.log(2 * math.pi)).sum(1)
-
-    def mean(self, parameters: torch.Tensor) -> torch.Tensor:
-        return parameters
-
-    def sample(self, parameters: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
-        return parameters + torch.randn(parameters.shape, generator=generator)
-
-    def check(self, values: torch.Tensor) -> None:
-        pass
-
-
 class Affine(torch.nn.Module):
     """The posterior N(m, S) of x = W z + b + noise, S = (1 + W'W)^-1, m = S W'(x - b), with a mean moved by `shift`."""
 
@@ -493,9 +545,13 @@ def affine_vae(shift: float) -> tuple[VAE, torch.Tensor, torch.Tensor]:
     """A VAE whose likelihood is Gaussian, rows, and their exact log p(x)."""
     vae = VAE((6,), MODEL).double()
     weight, bias = torch.linalg.qr(torch.randn(6, 2))[0] * torch.tensor([2.0, 0.5]), torch.randn(6)
-    vae.encoder, vae.decoder = Affine(weight, bias, shift), torch.nn.Linear(2, 6)
-    vae.decoder.load_state_dict({"weight": weight, "bias": bias})
-    vae.likelihood = UnitGaussian()
+    means_and_log_scales = torch.nn.Linear(2, 12)
+    means_and_log_scales.load_state_dict(
+        {"weight": torch.cat([weight, torch.zeros(6, 2)]), "bias": torch.cat([bias, torch.zeros(6)])}
+    )
+    vae.encoder = Affine(weight, bias, shift)
+    vae.decoder = torch.nn.Sequential(means_and_log_scales, torch.nn.Unflatten(1, (2, 6)))
+    vae.likelihood = Gaussian()
     x = torch.randn(40, 6) * 1.5
     exact = torch.distributions.MultivariateNormal(bias, weight @ weight.mT + torch.eye(6)).log_prob(x)
     return vae, x, exact

@@ -25,8 +25,7 @@ class MetricFunction(MetricManifold):
             derivatives by autograd. It must treat rows apart.
 
     Raises:
-        InputError: `metric_tensor` is no function. `solve` raises it where the metric at an endpoint is not symmetric
-            and positive definite.
+        InputError: From `solve`, where the metric at an endpoint is not symmetric and positive definite.
 
     Example:
         >>> import torch, geodesic
@@ -38,11 +37,6 @@ class MetricFunction(MetricManifold):
     """
 
     def __init__(self, metric_tensor: Callable[[Tensor], Tensor]) -> None:
-        if not callable(metric_tensor):
-            raise InputError(
-                f"metric_tensor: expected a function from (*batch, d) to (*batch, d, d), got "
-                f"{type(metric_tensor).__name__}"
-            )
         self._metric_tensor = metric_tensor
 
     def metric_tensor(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
@@ -79,7 +73,7 @@ class LocalVarianceManifold(MetricManifold):
         tensor([ 0.7616, 10.0000])
     """
 
-    def __init__(self, points: Float[Tensor, "N d"], bandwidth: float, rho: float = 1e-3) -> None:
+    def __init__(self, points: Tensor, bandwidth: float, rho: float = 1e-3) -> None:
         self.points = _checked_points(points)
         self.bandwidth, self.rho = _positive("bandwidth", bandwidth), _positive("rho", rho)
 
@@ -123,7 +117,7 @@ class DensityManifold(MetricManifold):
         True
     """
 
-    def __init__(self, points: Float[Tensor, "N d"], bandwidth: float, floor: float = 1e-2) -> None:
+    def __init__(self, points: Tensor, bandwidth: float, floor: float = 1e-2) -> None:
         self.points = _checked_points(points)
         self.bandwidth, self.floor = _positive("bandwidth", bandwidth), _positive("floor", floor)
         with torch.no_grad():

@@ -202,11 +202,12 @@ class FisherRaoNegativeBinomial(OutputGeometry):
             raise InputError(f"total_count: expected a positive number, got {r!r}")
 
     def embed(self, parameters: Tensor) -> Tensor:
-        # Either form where it neither overflows nor cancels. The clamps keep the other's derivatives finite.
-        low, high = parameters.clamp(max=0), parameters.clamp(min=0)
-        small = 2 * torch.asinh((low / 2).exp())
+        # Either form where it neither overflows nor cancels; the other is taken at 0, where its derivatives are finite.
+        low = parameters < 0
+        small = 2 * torch.asinh((torch.where(low, parameters, 0) / 2).exp())
+        high = torch.where(low, 0, parameters)
         large = high + 2 * torch.log1p((1 + (-high).exp()).sqrt())
-        return math.sqrt(self.total_count) * torch.where(parameters < 0, small, large)
+        return math.sqrt(self.total_count) * torch.where(low, small, large)
 
 
 @dataclass(frozen=True)
@@ -248,11 +249,12 @@ _SERIES = [0.5 * (-1) ** (k + 1) * 4**k / (k**2 * math.comb(2 * k, k)) for k in 
 
 
 def _squared_arcsinh_of_root(q: Tensor) -> Tensor:
-    near, far = q.clamp(max=_NEAR), q.clamp(min=_NEAR)
+    small = q < _NEAR
+    near, far = torch.where(small, q, 0), torch.where(small, 1, q)
     series = torch.zeros_like(near)
     for coefficient in reversed(_SERIES):
         series = (series + coefficient) * near
-    return torch.where(q < _NEAR, series, torch.asinh(far.sqrt()).square())
+    return torch.where(small, series, torch.asinh(far.sqrt()).square())
 
 
 @dataclass(frozen=True, eq=False)

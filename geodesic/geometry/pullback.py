@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Self, final
+from typing import Any, ClassVar, final
 
 import torch
 from jaxtyping import Float
@@ -53,10 +53,10 @@ class PullbackManifold(EmbeddedManifold):
                 [0., 1.]])
     """
 
-    def __new__(cls, decoder: Any = None, outputs: Any = None, latent_shape: Any = None) -> Self:
+    def __new__(cls, decoder: Any = None, outputs: Any = None, latent_shape: Any = None) -> Any:
         if isinstance(outputs, DistanceGeometry):
             # So that every geometry of outputs is chosen in the same way.
-            return DistancePullbackManifold(decoder, outputs, latent_shape)  # type: ignore[return-value]
+            return DistancePullbackManifold(decoder, outputs, latent_shape)
         return super().__new__(cls)
 
     def __init__(
@@ -164,7 +164,7 @@ class _Ensemble(Manifold):
     def __init__(
         self,
         decoders: Sequence[Decoder],
-        outputs: OutputGeometry | None = None,
+        outputs: OutputGeometry | DistanceGeometry | None = None,
         latent_shape: tuple[int, ...] | None = None,
     ) -> None:
         decoders = tuple(decoders)

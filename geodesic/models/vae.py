@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from geodesic.config import VAESettings
 from geodesic.errors import CheckpointError, InputError
 from geodesic.models.checkpoint import RECORD, WEIGHTS, load_weights, read_record, save_model
-from geodesic.models.likelihoods import LIKELIHOODS
-from geodesic.models.networks import MLPDecoder, MLPEncoder
+from geodesic.models.likelihoods import make_likelihood
+from geodesic.models.networks import make_decoder, make_encoder
 
 __all__ = ["ELBO", "VAE", "DiagonalGaussian"]
 
@@ -78,12 +78,15 @@ class VAE(nn.Module):
 
     Reference: Kingma, Welling, *Auto-Encoding Variational Bayes*, 2014.
 
+    Its `decoder` is one module that returns the parameters of its `likelihood`, (N, *parameter_shape): logits
+    (N, *event) for Bernoulli, (N, 2, *event) with means and log scales for Gaussian, and so on.
+
     Args:
         event_shape: Shape of one row, such as (1, 28, 28).
-        settings: Sizes, activation and likelihood.
+        settings: Network, sizes, activation and likelihood.
 
     Raises:
-        InputError: `event_shape` is not a shape.
+        InputError: `event_shape` is not a shape, or not that of an image where the network needs images.
 
     Example:
         >>> import torch, geodesic
@@ -100,11 +103,9 @@ class VAE(nn.Module):
         self.settings = settings
         if not self.event_shape or not all(isinstance(n, int) and n > 0 for n in self.event_shape):
             raise InputError(f"event_shape: expected positive integers, got {self.event_shape}")
-        hidden, activation = settings.hidden_sizes, settings.activation
-        self.encoder = MLPEncoder(self.event_shape, settings.latent_size, hidden, activation)
-        # The decoder mirrors the encoder.
-        self.decoder = MLPDecoder(settings.latent_size, self.event_shape, hidden[::-1], activation)
-        self.likelihood = LIKELIHOODS[settings.likelihood]()
+        self.encoder = make_encoder(settings, self.event_shape)
+        self.likelihood = make_likelihood(settings.likelihood)
+        self.decoder = make_decoder(settings, self.event_shape, self.likelihood.parameter_shape(self.event_shape))
 
     @property
     def latent_size(self) -> int:
@@ -121,8 +122,8 @@ class VAE(nn.Module):
         # Mixed precision is for the networks: the sums that follow would lose most of their digits in it.
         return DiagonalGaussian(mean.to(x.dtype), log_scale.to(x.dtype))
 
-    def decode(self, z: Tensor) -> Float[Tensor, "N *event"]:
-        """g(z), the parameters of the likelihood, at latent points z, (N, d)."""
+    def decode(self, z: Tensor) -> Float[Tensor, "N *parameters"]:
+        """g(z), the parameters of the likelihood, (N, *parameter_shape), at latent points z, (N, d)."""
         parameters: Tensor = self.decoder(z)
         return parameters.to(z.dtype)
 

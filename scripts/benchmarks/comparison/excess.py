@@ -106,8 +106,10 @@ class Curve:
         work: Target to forward passes per point, for each pair.
         seconds: Target to seconds a pair, until the mean excess of the batch is at most that.
         total: Seconds a pair of the whole run.
-        groups: The run's notes. Where memory splits the batch, each group is timed until its own mean excess is small
-            enough, as if it were the batch, and the times are added.
+        whole: The run's notes, with the mean excess of the batch.
+        groups: The same, by group. Where memory splits the batch, each group is timed until its own mean excess is
+            small enough, as if it were the batch, and the times are added; but for levels that a group only reaches
+            after another has had its turn.
         work_levels: Levels of excess, and the median work of all pairs to each of them.
     """
 
@@ -123,6 +125,7 @@ class Curve:
     work: dict[float, list[float | None]] = field(default_factory=dict)
     seconds: dict[float, float | None] = field(default_factory=dict)
     total: float = math.nan
+    whole: Group | None = None
     groups: list[Group] = field(default_factory=list)
     work_levels: list[tuple[float, float]] = field(default_factory=list)
 
@@ -141,7 +144,10 @@ class Curve:
     def seconds_to(self, level: float) -> float | None:
         """Seconds a pair until the mean excess is at most any level."""
         seconds = [group.seconds_to(level) for group in self.groups]
-        return None if None in seconds or not seconds else sum(seconds) / self.pairs
+        if None not in seconds and seconds:
+            return sum(seconds) / self.pairs
+        whole = None if self.whole is None else self.whole.seconds_to(level)
+        return None if whole is None else whole / self.pairs
 
 
 def measure(problem: Problem, methods: Sequence[Method], options: argparse.Namespace) -> list[Curve]:
@@ -199,6 +205,7 @@ def _curve(problem: Problem, method: Method, traces: list[Trace], options: argpa
         certified=int(certified.sum()),
         final=excess[-1].tolist(),
         total=statistics.median(t.total_seconds for t in traces) / pairs,
+        whole=Group(0.0, seconds, excess[:notes, ~excess[-1].isnan()].mean(dim=1).tolist()),
         groups=groups_of(seconds, excess[:notes]),
     )
     curve.seconds.update({level: curve.seconds_to(level) for level in TARGETS})

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import geodesic
 from geodesic.data import load_data
-from geodesic.experiment import load_model, run_folder, train
+from geodesic.experiment import encode, run_folder, train, trained_model
 
 CONFIG = Path(__file__).parents[3] / "configs" / "mnist.yaml"
 ACTIVATIONS, SIZES = ("elu", "relu", "softplus"), (2, 16, 64)
@@ -97,11 +97,10 @@ def _mnist(activation: str, latent_size: int, runs: Path) -> tuple[nn.Module, Te
     folder = run_folder(settings, runs)
     if not folder.exists():
         train(settings, runs)
-    model = load_model(settings, folder, torch.device("cpu"), torch.float64)
-    with torch.no_grad():
-        encodings = model.encoder(load_data(settings.data).test.values.double())
+    device, dtype = torch.device("cpu"), torch.float64
+    model = trained_model(settings, folder, device, dtype)
     vae = geodesic.VAE.load(folder).double().eval().requires_grad_(False)
-    return vae.decoder, encodings
+    return vae.decoder, encode(model, load_data(settings.data).test, device, dtype)
 
 
 def _tiny(latent_size: int) -> tuple[nn.Module, Tensor]:

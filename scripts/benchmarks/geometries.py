@@ -1,0 +1,289 @@
+"""What geometries do: solver work, whether paths keep to the data, and whether nearest neighbours get better.
+
+Trains the VAEs that are not there yet on MNIST: set GEODESIC_DATA to the folder that holds mnist/. Needs no extra.
+
+    python scripts/benchmarks/geometries.py --sections work data neighbours --latent-sizes 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+import geodesic
+from geodesic.assembly import make_manifold
+from geodesic.data import load_data
+from geodesic.experiment import encode, run_folder, train, trained_model
+
+CONFIG = Path(__file__).parents[2] / "configs" / "mnist.yaml"
+DEVICE = torch.device("cpu")
+BOOTSTRAP = 2000
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model and a geometry on it.
+
+    Args:
+        name: In tables.
+        model: Name of the run, without its latent size.
+        training: Overrides of the settings that change the training.
+        search: Overrides of the settings that do not.
+    """
+
+    name: str
+    model: str
+    training: tuple[str, ...] = ()
+    search: tuple[str, ...] = ()
+
+
+GAUSSIAN = ("model.likelihood={kind: gaussian, scale: learned}",)
+CASES = (
+    Case("euclidean", "plain"),
+    Case("fisher_rao", "plain", search=("geodesic.geometry=fisher_rao",)),
+    Case("local_variance", "plain", search=("geodesic.geometry=local_variance",)),
+    Case("density", "plain", search=("geodesic.geometry=density",)),
+    Case("blend, euclidean", "blend", ("model.uncertainty=blend",)),
+    Case("blend, fisher_rao", "blend", ("model.uncertainty=blend",), ("geodesic.geometry=fisher_rao",)),
+    Case("gaussian, euclidean", "gaussian", GAUSSIAN),
+    Case("rbf, expected", "rbf", (*GAUSSIAN, "model.uncertainty=rbf"), ("geodesic.geometry=expected",)),
+    Case("rbf, fisher_rao", "rbf", (*GAUSSIAN, "model.uncertainty=rbf"), ("geodesic.geometry=fisher_rao",)),
+    Case("ensemble, same", "ensemble", ("model.decoders=4",)),
+    Case("ensemble, independent", "ensemble", ("model.decoders=4",), ("geodesic.members=independent",)),
+)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A manifold with the encodings of the held-out images."""
+
+    manifold: geodesic.Manifold
+    test: Tensor
+    train: Tensor
+
+
+def problem_of(case: Case, latent_size: int, options: argparse.Namespace) -> Problem:
+    """The geometry of a case; its model is trained if it is not there."""
+    name = f"geometry-{case.model}-{latent_size}"
+    overrides = [f"name={name}", f"model.latent_size={latent_size}", "device=cpu", *case.training, *case.search]
+    settings = geodesic.load_settings(options.config, overrides)
+    folder = run_folder(settings, options.runs)
+    if not folder.exists():
+        train(settings, options.runs, progress=False)
+    model = trained_model(settings, folder, DEVICE, torch.float64)
+    data = load_data(settings.data)
+    encoded = [encode(model, split, DEVICE, torch.float64) for split in (data.train, data.test)]
+    return Problem(make_manifold(settings.geodesic, model, DEVICE, torch.float64, encoded[0]), encoded[1], encoded[0])
+
+
+def random_pairs(count: int, points: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Ends drawn without repetition, half of the points for each."""
+    order = torch.randperm(len(points), generator=torch.Generator().manual_seed(seed))
+    half = len(points) // 2
+    return points[order[:half]][:count], points[order[half:]][:count]
+
+
+# --- work -------------------------------------------------------------------------------------
+
+
+def work(case: Case, latent_size: int, options: argparse.Namespace) -> dict:
+    """Steps and time of the default solver."""
+    problem = problem_of(case, latent_size, options)
+    start, end = random_pairs(options.pairs, problem.test, options.seed)
+    geodesic.solve(problem.manifold, start[:1], end[:1], max_steps=2)  # the first call pays for imports
+    begin = time.perf_counter()
+    solution = geodesic.solve(problem.manifold, start, end)
+    seconds = time.perf_counter() - begin
+    return {
+        "pairs": len(start),
+        "converged": int(solution.converged.sum()),
+        "resolved": int(solution.resolved.sum()),
+        "steps": float(solution.steps.double().median()),
+        "ms a pair": 1e3 * seconds / len(start),
+        "length over straight": float((solution.length / solution.straight_length).median()),
+    }
+
+
+# --- data -------------------------------------------------------------------------------------
+
+
+def log_density(z: Tensor, points: Tensor) -> Tensor:
+    """Gaussian kernel density estimate by Scott's rule, (*batch,), of points (N, d)."""
+    N, d = points.shape
+    h = float(points.var(0).mean().sqrt()) * N ** (-1 / (d + 4))
+    squared = torch.stack([(z - p).square().sum(-1) for p in points])
+    return (-squared / (2 * h**2)).logsumexp(0) - np.log(N) - d / 2 * np.log(2 * np.pi * h**2)
+
+
+def data(case: Case, latent_size: int, options: argparse.Namespace) -> dict:
+    """Mean log-density of the held-out encodings along paths: geodesic against straight."""
+    problem = problem_of(case, latent_size, options)
+    start, end = random_pairs(options.pairs, problem.test, options.seed)
+    points = problem.train if problem.manifold.has_length else None
+    solution = geodesic.solve(
+        problem.manifold, start, end, init="best" if points is not None else "straight", points=points
+    )
+    curve = solution(torch.linspace(0, 1, 101, dtype=start.dtype))
+    line = geodesic.straight_path(start, end, 100)
+    along, across = (log_density(path, problem.test).mean(-1) for path in (curve, line))
+    gain = along - across
+    error = float(gain.std() / len(gain) ** 0.5)
+    options.curves[case.name, latent_size] = (problem, curve, line)
+    return {
+        "pairs": len(start),
+        "converged": int(solution.converged.sum()),
+        "straight": float(across.mean()),
+        "geodesic": float(along.mean()),
+        "gain": float(gain.mean()),
+        "standard error": error,
+    }
+
+
+def draw(options: argparse.Namespace, latent_size: int) -> Path | None:
+    """The paths of the `data` section on the density of the held-out encodings, a panel for each geometry."""
+    found = {name: value for (name, d), value in options.curves.items() if d == latent_size == 2}
+    if not found:
+        return None
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = 4
+    rows = -(-len(found) // columns)
+    figure = Figure(figsize=(3.1 * columns, 3.2 * rows), layout="compressed", dpi=150)
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for ax, (name, (problem, curve, line)) in zip(axes, found.items(), strict=False):
+        ax.scatter(*problem.test.T, s=2, color="#9ab", linewidths=0)
+        for i in range(min(12, len(curve))):
+            ax.plot(*line[i].T, color="#D55E00", lw=0.8, ls=(0, (3, 1.5)))
+            ax.plot(*curve[i].T, color="black", lw=1.1)
+        ax.set_title(name, fontsize=10)
+        ax.set_aspect("equal", adjustable="datalim")
+        ax.tick_params(labelsize=7)
+    for ax in axes[len(found) :]:
+        ax.set_visible(False)
+    file = options.out / "keeps-to-the-data.png"
+    figure.savefig(file)
+    return file
+
+
+# --- neighbours -------------------------------------------------------------------------------
+
+
+def neighbours(case: Case, latent_size: int, options: argparse.Namespace) -> dict:
+    """1-nearest-neighbour label accuracy of held-out queries among held-out references."""
+    problem = problem_of(case, latent_size, options)
+    labels = load_data(geodesic.load_settings(options.config).data).test.labels
+    queries, references = problem.test[: options.queries], problem.test[options.queries :]
+    truth, known = labels[: options.queries], labels[options.queries :]
+    candidates = torch.cdist(queries, references).topk(options.candidates, largest=False).indices  # nearest first
+    nearest, solved = _nearest(problem.manifold, queries, references, candidates, options.query_segments)
+    hits = {"euclidean": known[candidates[:, 0]] == truth, "geodesic": known[nearest] == truth}
+    draws = np.random.default_rng(options.seed).integers(len(truth), size=(BOOTSTRAP, len(truth)))
+    row: dict = {"pairs solved": solved}
+    for name, hit in hits.items():
+        share = hit.double().numpy()
+        row[f"{name} accuracy"] = float(share.mean())
+        row[f"{name} interval"] = _interval(share[draws])
+    gain = (hits["geodesic"].double() - hits["euclidean"].double()).numpy()
+    return row | {
+        "gain": float(gain.mean()),
+        "gain interval": np.quantile(gain[draws].mean(1), [0.025, 0.975]).tolist(),
+    }
+
+
+def _nearest(
+    manifold: geodesic.Manifold, queries: Tensor, references: Tensor, candidates: Tensor, segments: int
+) -> tuple[Tensor, int]:
+    """Index of the reference of least geodesic distance among each query's candidates, and how many pairs were solved.
+
+    Exact: candidates whose lower bound lies above some other's straight length cannot win, and are not solved.
+    """
+    Q, C = candidates.shape
+    a, b = queries[:, None].expand(-1, C, -1), references[candidates]
+    with torch.no_grad():
+        lower = torch.cat([manifold.lower_bound(x, y) for x, y in zip(a.split(20), b.split(20), strict=True)])
+        lines = (geodesic.straight_path(x, y, segments) for x, y in zip(a.split(20), b.split(20), strict=True))
+        upper = torch.cat([geodesic.path_length(manifold, line) for line in lines])
+    possible = lower <= upper.amin(1, keepdim=True)
+    distance = torch.full((Q, C), torch.inf, dtype=a.dtype)
+    solution = geodesic.solve(manifold, a[possible], b[possible], segments=segments, tol=1e-4)
+    # A path that has not converged is still a path: its length bounds the distance from above.
+    distance[possible] = solution.length.nan_to_num(torch.inf)
+    return candidates.gather(1, distance.argmin(1, keepdim=True))[:, 0], int(possible.sum())
+
+
+# --- the command ------------------------------------------------------------------------------
+
+SECTIONS = {"work": work, "data": data, "neighbours": neighbours}
+
+
+def table_of(section: str, latent_size: int, rows: dict[str, dict]) -> Table:
+    table = Table(title=f"{section}, latent size {latent_size}", title_justify="left")
+    table.add_column("geometry")
+    columns = list(next(iter(rows.values())))
+    for name in columns:
+        table.add_column(name, justify="right")
+    for name, row in rows.items():
+        table.add_row(name, *(_shown(row.get(column)) for column in columns))
+    return table
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, list):
+        return " to ".join(_shown(x) for x in value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
+    parser.add_argument("--geometries", nargs="+", choices=[c.name for c in CASES], default=[c.name for c in CASES])
+    parser.add_argument("--latent-sizes", nargs="+", type=int, default=[2, 16])
+    parser.add_argument("--pairs", type=int, default=64, help="of work and data")
+    parser.add_argument("--queries", type=int, default=200)
+    parser.add_argument("--candidates", type=int, default=50)
+    parser.add_argument("--query-segments", type=int, default=16, help="T of neighbours")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--config", type=Path, default=CONFIG)
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--out", type=Path, default=Path("runs/geometries"))
+    options = parser.parse_args(arguments)
+    options.curves = {}
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> dict:
+    """Run the sections, print their tables and return their rows."""
+    options = parse(arguments)
+    torch.set_num_threads(options.threads)
+    options.out.mkdir(parents=True, exist_ok=True)
+    console = Console(width=140)
+    results: dict = {}
+    for section in options.sections:
+        for d in options.latent_sizes:
+            rows = {}
+            for case in (case for case in CASES if case.name in options.geometries):
+                rows[case.name] = SECTIONS[section](case, d, options)
+                results.setdefault(section, {})[str(d)] = rows
+                (options.out / f"{section}.json").write_text(json.dumps(results[section], indent=1) + "\n")
+            console.print(table_of(section, d, rows))
+            if section == "data" and (file := draw(options, d)) is not None:
+                console.print(f"wrote {file}", highlight=False)
+    return results
+
+
+if __name__ == "__main__":
+    main()

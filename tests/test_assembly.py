@@ -1,0 +1,135 @@
+"""From settings to geometries: what suits which model, and what makes no sense."""
+
+import pytest
+import torch
+from torch import nn
+
+import geodesic
+from geodesic import SettingsError
+from geodesic.assembly import Model, make_manifold, make_solver
+from geodesic.config import GeodesicSettings
+from geodesic.models.likelihoods import (
+    Bernoulli,
+    Categorical,
+    ContinuousBernoulli,
+    Discretised,
+    Gaussian,
+    NegativeBinomial,
+    Poisson,
+)
+
+CPU = torch.device("cpu")
+
+
+def search(**settings) -> GeodesicSettings:
+    return GeodesicSettings.model_validate(settings)
+
+
+def model(likelihood=None, decoders: int = 1, **changes) -> Model:
+    shape = (6,) if likelihood is None else likelihood.parameter_shape((6,))
+    members = tuple(
+        nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, torch.Size(shape).numel()), nn.Unflatten(1, shape))
+        .double()
+        .requires_grad_(False)
+        for _ in range(decoders)
+    )
+    mean = torch.sigmoid if likelihood is None else likelihood.mean
+    return Model(members, mean, None, 2, likelihood, **changes)
+
+
+def manifold(likelihood=None, decoders: int = 1, encodings=None, varying_scale: bool = True, **settings):
+    made = model(likelihood, decoders, varying_scale=varying_scale)
+    return make_manifold(search(**settings), made, CPU, torch.float64, encodings)
+
+
+FISHER_RAO = [
+    (Bernoulli(), geodesic.FisherRaoBernoulli()),
+    (Categorical(3), geodesic.FisherRaoCategorical()),
+    (Discretised(4), geodesic.FisherRaoCategorical()),
+    (Poisson(), geodesic.FisherRaoPoisson()),
+    (NegativeBinomial(2.5), geodesic.FisherRaoNegativeBinomial(2.5)),
+    (Gaussian(), geodesic.FisherRaoGaussian()),
+]
+
+
+@pytest.mark.parametrize(("likelihood", "outputs"), FISHER_RAO)
+def test_fisher_rao_is_that_of_the_likelihood(likelihood, outputs) -> None:
+    found = manifold(likelihood, geometry="fisher_rao")
+    assert found.outputs == outputs
+    assert geodesic.solve(found, torch.zeros(2), torch.ones(2)).converged
+
+
+@pytest.mark.parametrize("likelihood", [Bernoulli(), ContinuousBernoulli(), Gaussian(), Categorical(3), Poisson()])
+def test_euclidean_is_the_distance_of_means(likelihood) -> None:
+    found, z = manifold(likelihood, geometry="euclidean"), torch.randn(4, 2)
+    torch.testing.assert_close(found.embed(z), likelihood.mean(found.decoder(z)))
+
+
+def test_the_expected_metric_is_that_of_a_gaussian() -> None:
+    assert manifold(Gaussian(), geometry="expected").outputs == geodesic.ExpectedGaussian()
+
+
+def test_features_are_those_of_a_network_by_name() -> None:
+    found = manifold(Bernoulli(), geometry={"kind": "features", "network": "torch.nn:Flatten"})
+    assert found.embed(torch.zeros(3, 2)).shape == (3, 6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "made"), [("density", geodesic.DensityManifold), ("local_variance", geodesic.LocalVarianceManifold)]
+)
+def test_metrics_of_data_take_the_encodings(kind: str, made) -> None:
+    points = torch.randn(50, 2)
+    found = manifold(geometry={"kind": kind, "points": 40}, encodings=points)
+    assert isinstance(found, made)
+    assert torch.equal(found.points, points[:40])
+    # Scott's rule.
+    assert found.bandwidth == pytest.approx(float(points[:40].var(0).mean().sqrt()) * 40 ** (-1 / 6))
+    assert manifold(geometry={"kind": kind, "bandwidth": 0.3}, encodings=points).bandwidth == 0.3
+
+
+def test_an_ensemble_has_two_readings() -> None:
+    assert isinstance(manifold(Bernoulli(), 3), geodesic.EnsembleManifold)
+    assert isinstance(manifold(Bernoulli(), 3, members="independent"), geodesic.IndependentEnsembleManifold)
+    assert manifold(Bernoulli(), 3, geometry="fisher_rao").outputs == geodesic.FisherRaoBernoulli()
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: manifold(geometry="fisher_rao"), "set model.likelihood"),
+        (lambda: manifold(ContinuousBernoulli(), geometry="fisher_rao"), "without a closed form"),
+        (lambda: manifold(Bernoulli(), geometry="expected"), "needs model.likelihood: gaussian, got Bernoulli"),
+        (lambda: manifold(geometry="expected"), "got a decoder without a likelihood"),
+        (lambda: manifold(Gaussian(), varying_scale=False, geometry="expected"), "model.uncertainty: rbf"),
+        (lambda: manifold(Gaussian(), 3, geometry="fisher_rao"), "has no embedding"),
+        (lambda: manifold(Bernoulli(), members="independent"), "this model has one decoder"),
+        (lambda: manifold(Bernoulli(), geometry="density"), "needs data and an encoder"),
+        (
+            lambda: manifold(Bernoulli(), 3, torch.zeros(3, 2), geometry="density", members="independent"),
+            "looks at no decoder",
+        ),
+        (
+            lambda: manifold(Bernoulli(), geometry={"kind": "features", "network": "torch.nn:Nothing"}),
+            "geodesic.geometry.network",
+        ),
+    ],
+)
+def test_a_geometry_that_makes_no_sense_is_refused_with_the_reason(made, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        made()
+
+
+@pytest.mark.parametrize(("decoders", "geometry"), [(3, "euclidean"), (1, "fisher_rao")])
+def test_the_encoders_direction_needs_the_means_of_one_decoder(decoders: int, geometry: str) -> None:
+    settings = search(
+        geometry=geometry, solvers=({"name": "shao", "kind": "gradient_descent", "direction": "encoder"},)
+    )
+    made = model(Bernoulli(), decoders)
+    encoded = Model(made.decoders, made.output_mean, lambda x: x[:, :2], 2, made.likelihood)
+    with pytest.raises(SettingsError, match="takes the means of one decoder"):
+        make_solver(settings.solvers[0], encoded, settings.geometry)
+
+
+def test_the_mean_of_an_ensemble_is_that_of_its_members() -> None:
+    made, z = model(Bernoulli(), 3), torch.randn(4, 2)
+    torch.testing.assert_close(made.mean(z), torch.stack([g(z).sigmoid() for g in made.decoders]).mean(0))

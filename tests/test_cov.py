@@ -1,0 +1,122 @@
+"""`geodesic cov`: distances over seeds, resumable, and compared."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import geodesic
+from geodesic import RunFolderError, Settings, SettingsError
+from geodesic.cov import coefficient_of_variation, measure_variation
+from geodesic.files import read_npz
+
+
+def settings(**changes) -> Settings:
+    small = {
+        "name": "variation",
+        "device": "cpu",
+        "data": {"kind": "digits", "limit": 200},
+        "model": {"hidden_sizes": [16]},
+        "training": {"epochs": 2, "importance_samples": 0, "picture_every": None},
+        "pairs": {"kind": "random", "count": 3},
+        "geodesic": {"segments": 8},
+        "cov": {"seeds": 2, "decoders": [1, 2]},
+    }
+    return Settings.model_validate_json(json.dumps(small | changes))
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    runs = tmp_path_factory.mktemp("runs")
+    names: list[str] = []
+    found = measure_variation(settings(), runs, progress=False, report=lambda name, done, total: names.append(name))
+    return runs, found, names
+
+
+def test_the_coefficient_is_standard_deviation_over_mean() -> None:
+    distances = np.random.default_rng(0).gamma(3.0, size=(2, 5, 7))
+    expected = distances.std(1, ddof=1) / distances.mean(1)
+    np.testing.assert_allclose(coefficient_of_variation(distances), expected, rtol=1e-12)
+    # Scaling a latent space changes nothing.
+    np.testing.assert_allclose(coefficient_of_variation(1e6 * distances), expected, rtol=1e-12)
+
+
+def test_what_is_not_known_is_left_out_of_the_coefficient() -> None:
+    distances = np.array([[1.0, np.nan, np.nan], [3.0, 2.0, np.nan], [np.nan, 4.0, 5.0]])
+    np.testing.assert_allclose(coefficient_of_variation(distances), [0.5**0.5, 2**0.5 / 3, np.nan])
+
+
+def test_every_size_and_seed_is_trained_and_measured_on_the_same_rows(measured) -> None:
+    runs, found, names = measured
+    expected = [f"decoders-{K}-seed-{seed}" for K in (1, 2) for seed in (0, 1)]
+    assert names == [*expected, ""]
+    assert sorted(p.name for p in (runs / "variation" / "cov").iterdir()) == expected
+    assert found.euclidean.shape == found.geodesic.shape == (2, 2, 3)
+    arrays = read_npz(found.file)
+    for k, name in enumerate(expected):
+        vae = geodesic.VAE.load(runs / "variation" / "cov" / name).double()
+        test = geodesic.load_data(settings().data).test.values.double()
+        with torch.no_grad():
+            start, end = (vae.encode(test[rows]) for rows in arrays["rows"].T)
+        np.testing.assert_allclose(found.euclidean[k // 2, k % 2], (end - start).norm(dim=1).numpy(), rtol=1e-10)
+
+
+def test_the_geodesic_distances_are_those_of_the_members(measured) -> None:
+    runs, found, _ = measured
+    vae = geodesic.VAE.load(runs / "variation" / "cov" / "decoders-2-seed-1").double().requires_grad_(False)
+    test = geodesic.load_data(settings().data).test.values.double()
+    start, end = (vae.encode(test[rows]) for rows in read_npz(found.file)["rows"].T)
+    manifold = geodesic.EnsembleManifold(vae.decoders, geodesic.Euclidean(mean=torch.sigmoid))
+    length = geodesic.solve(manifold, start, end, segments=8).length
+    np.testing.assert_allclose(found.geodesic[1, 1], length.numpy(), rtol=1e-6)
+
+
+def test_the_picture_is_there(measured) -> None:
+    assert measured[1].figure.stat().st_size > 10_000
+
+
+def test_a_second_run_trains_nothing_again(measured) -> None:
+    runs, found, _ = measured
+    weights = sorted((runs / "variation" / "cov").glob("*/model.safetensors"))
+    before = [file.stat().st_mtime_ns for file in weights]
+    with pytest.raises(RunFolderError, match="exists already"):
+        measure_variation(settings(), runs, progress=False)
+    again = measure_variation(settings(), runs, overwrite=True, progress=False)
+    assert [file.stat().st_mtime_ns for file in weights] == before
+    np.testing.assert_array_equal(again.geodesic, found.geodesic)
+
+
+def test_more_seeds_use_the_models_that_are_there(measured, tmp_path: Path) -> None:
+    runs, found, _ = measured
+    shutil.copytree(runs, tmp_path / "runs")
+    more = settings(cov={"seeds": 3, "decoders": [1]})
+    grown = measure_variation(more, tmp_path / "runs", overwrite=True, progress=False)
+    np.testing.assert_array_equal(grown.geodesic[0, :2], found.geodesic[0])
+
+
+def test_other_pairs_are_measured_anew_and_trained_no_more(measured, tmp_path: Path) -> None:
+    runs = measured[0]
+    shutil.copytree(runs, tmp_path / "runs")
+    other = settings(pairs={"kind": "index", "indices": [[0, 1]]})
+    again = measure_variation(other, tmp_path / "runs", overwrite=True, progress=False)
+    assert again.geodesic.shape == (2, 2, 1)
+
+
+def test_what_cannot_be_compared_is_refused_before_any_training(tmp_path: Path) -> None:
+    for changes, message in (
+        ({"pairs": {"kind": "file", "path": "points.npz"}}, "something else in each model"),
+        ({"data": None}, "needs data and a VAE"),
+        ({"model": {"import": "torch.nn:Identity", "latent_size": 2}}, "needs data and a VAE"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            measure_variation(settings(**changes), tmp_path, progress=False)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("cov", [{"seeds": 1}, {"decoders": []}, {"decoders": [0]}])
+def test_too_few_models_are_refused(cov) -> None:
+    with pytest.raises(ValueError, match="cov"):
+        settings(cov=cov)
