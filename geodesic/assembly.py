@@ -18,10 +18,12 @@ from geodesic.config import (
     ExpectedSettings,
     FeaturesSettings,
     FisherRaoSettings,
+    GaussianSettings,
     GeodesicSettings,
     GeometrySettings,
     ImportedModelSettings,
     LBFGSSettings,
+    LikelihoodSettings,
     LocalVarianceSettings,
     NewtonKrylovSettings,
     NewtonSettings,
@@ -109,8 +111,12 @@ def load_model(
         vae.encode,
         settings.latent_size,
         vae.likelihood,
-        settings.uncertainty is not None or getattr(settings.likelihood, "scale", None) == "per_pixel",
+        settings.uncertainty is not None or _scale_varies(settings.likelihood),
     )
+
+
+def _scale_varies(likelihood: LikelihoodSettings) -> bool:
+    return isinstance(likelihood, GaussianSettings) and likelihood.scale == "per_pixel"
 
 
 def _imported(own: ImportedModelSettings, device: torch.device, dtype: torch.dtype) -> Model:

@@ -19,12 +19,12 @@ from pydantic import (
     Field,
     NonNegativeFloat,
     NonNegativeInt,
+    PlainSerializer,
     PositiveFloat,
     PositiveInt,
     Tag,
     ValidationError,
     WrapValidator,
-    field_serializer,
     field_validator,
     model_validator,
 )
@@ -35,6 +35,7 @@ __all__ = [
     "ArrayData",
     "AutoSettings",
     "BernoulliSettings",
+    "BlendSettings",
     "CategoricalSettings",
     "ContinuousBernoulliSettings",
     "CovSettings",
@@ -62,10 +63,12 @@ __all__ = [
     "NewtonSettings",
     "PairSettings",
     "PoissonSettings",
+    "RBFSettings",
     "Settings",
     "SolverSettings",
     "TorchvisionData",
     "TrainingSettings",
+    "UncertaintySettings",
     "VAESettings",
     "load_settings",
     "settings_to_yaml",
@@ -80,6 +83,23 @@ _FUNCTION = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def _kind_alone(value: Any) -> Any:
+    """`poisson` to `{kind: poisson}`; mappings as they are."""
+    if isinstance(value, str):
+        return {"kind": value}
+    if isinstance(value, dict | _Section):
+        return value
+    raise ValueError("expected a kind in one word, or a mapping of settings with `kind` among them")
+
+
+def _shortest(section: Any) -> Any:
+    """The other way round: a section that has no settings but its kind as that word alone."""
+    if section is None:
+        return None
+    fields = section.model_dump(mode="json")
+    return fields if len(fields) > 1 else section.kind
 
 
 # --- data -------------------------------------------------------------------------------------
@@ -133,7 +153,7 @@ def _size(value: Any, validate: Callable[[Any], Any]) -> Any:
 
 
 class ImageFolderData(_Data):
-    """A folder of image files, whose subfolders, if it has any, are the classes; `path` as for `idx`."""
+    """A folder of image files; subfolders, if there are any, are classes, numbered in the order of their names."""
 
     kind: Literal["image_folder"]
     path: str
@@ -209,15 +229,6 @@ class NegativeBinomialSettings(_Section):
     total_count: PositiveFloat = Field(description="r; the variance is mean + mean^2 / r")
 
 
-def _kind_alone(value: Any) -> Any:
-    """`poisson` to `{kind: poisson}`; mappings as they are."""
-    if isinstance(value, str):
-        return {"kind": value}
-    if isinstance(value, dict | _Section):
-        return value
-    raise ValueError("expected a kind, such as bernoulli, or a mapping of settings with one")
-
-
 LikelihoodSettings = Annotated[
     Annotated[
         BernoulliSettings
@@ -230,6 +241,7 @@ LikelihoodSettings = Annotated[
         Field(discriminator="kind"),
     ],
     BeforeValidator(_kind_alone),
+    PlainSerializer(_shortest),
 ]
 
 
@@ -237,6 +249,30 @@ LikelihoodSettings = Annotated[
 
 
 _SIZES = {"mlp": ("hidden_sizes", (256, 256)), "conv": ("channels", (32, 64))}
+
+
+class RBFSettings(_Section):
+    """A Gaussian scale that grows away from the encodings: see `geodesic.models.uncertainty.RBFScaleDecoder`."""
+
+    kind: Literal["rbf"]
+    centres: int = Field(64, ge=2, description="clusters of the training encodings")
+    width: PositiveFloat = Field(1.5, description="of the basis functions, in spreads of the clusters")
+    away: PositiveFloat = Field(1.0, description="the scale far from all encodings, in the units of the data")
+
+
+class BlendSettings(_Section):
+    """Parameters that say nothing away from the encodings: see `geodesic.models.uncertainty.BlendedDecoder`."""
+
+    kind: Literal["blend"]
+    centres: int = Field(64, ge=2, description="clusters of the training encodings")
+    width: PositiveFloat = Field(1.5, description="of the kernels, in spreads of the clusters")
+
+
+UncertaintySettings = Annotated[
+    Annotated[RBFSettings | BlendSettings, Field(discriminator="kind")],
+    BeforeValidator(_kind_alone),
+    PlainSerializer(_shortest),
+]
 
 
 class VAESettings(_Section):
@@ -256,12 +292,26 @@ class VAESettings(_Section):
     likelihood: LikelihoodSettings = Field(
         BernoulliSettings(kind="bernoulli"), description="its kind alone, or a mapping of `kind` and its settings"
     )
+    decoders: PositiveInt = Field(1, description="trained together behind one encoder: an ensemble, if more than one")
+    uncertainty: UncertaintySettings | None = Field(
+        None, description="rbf or blend, fitted after training: what the decoder says away from the training encodings"
+    )
 
-    @field_serializer("likelihood")
-    def _shortest(self, likelihood: LikelihoodSettings) -> str | dict[str, Any]:
-        """A kind without settings as its name alone, as runs from before there were others have it."""
-        fields = likelihood.model_dump(mode="json")
-        return fields if len(fields) > 1 else likelihood.kind
+    @field_validator("uncertainty")
+    @classmethod
+    def _suits_the_model(cls, uncertainty: UncertaintySettings | None, info: Any) -> UncertaintySettings | None:
+        likelihood = info.data.get("likelihood")  # absent where it was refused itself
+        if uncertainty is None or likelihood is None:
+            return uncertainty
+        if info.data.get("decoders", 1) > 1:
+            raise ValueError("an ensemble shows its uncertainty by its members; use one decoder, or no uncertainty")
+        if isinstance(uncertainty, RBFSettings) and not isinstance(likelihood, GaussianSettings):
+            raise ValueError(
+                f"rbf is a scale, and the likelihood {likelihood.kind} has none; use blend, or likelihood: gaussian"
+            )
+        if isinstance(uncertainty, RBFSettings) and likelihood.scale == "per_pixel":
+            raise ValueError("rbf would replace the scales that per_pixel learns; use scale: learned, or a number")
+        return uncertainty
 
     @field_validator("hidden_sizes", "channels")
     @classmethod
@@ -296,6 +346,16 @@ class ImportedModelSettings(_Section):
     )
     encoder_weights: str | None = None
     output: Literal["identity", "sigmoid"] = Field("identity", description="how the decoder's output becomes a mean")
+    likelihood: LikelihoodSettings | None = Field(
+        None, description="what the decoder's output means, if it is parameters: as for a VAE that is trained here"
+    )
+
+    @field_validator("likelihood")
+    @classmethod
+    def _says_what_the_mean_is(cls, likelihood: LikelihoodSettings | None, info: Any) -> LikelihoodSettings | None:
+        if likelihood is not None and info.data.get("output") == "sigmoid":
+            raise ValueError("the likelihood says how outputs become means; leave out `output`")
+        return likelihood
 
 
 def _model_tag(value: Any) -> str:
@@ -481,11 +541,6 @@ class DensitySettings(_Section):
     points: PositiveInt = Field(1000, description="first so many training rows")
 
 
-def _by_kind(value: Any) -> Any:
-    """Text to a section of that kind: `euclidean` to `{kind: euclidean}`."""
-    return {"kind": value} if isinstance(value, str) else value
-
-
 GeometrySettings = Annotated[
     Annotated[
         EuclideanSettings
@@ -496,7 +551,8 @@ GeometrySettings = Annotated[
         | DensitySettings,
         Field(discriminator="kind"),
     ],
-    BeforeValidator(_by_kind),
+    BeforeValidator(_kind_alone),
+    PlainSerializer(_shortest),
 ]
 
 
@@ -656,7 +712,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
         else:
             index = key
             if not last and not isinstance(node.get(key), dict | list):
-                alone = keys[: position + 1] == ["model", "likelihood"] and isinstance(node.get(key), str)
+                alone = keys[: position + 1] in _KIND_ALONE and isinstance(node.get(key), str)
                 node[key] = _kind_alone(node[key]) if alone else {}
         if last:
             node[index] = value
@@ -676,7 +732,17 @@ def _is_number(text: str) -> bool:
 
 
 # Where settings have a `kind`, or the model one of its two sorts.
-_UNIONS = (("data",), ("model",), ("model", "vae", "likelihood"), ("pairs",), ("geodesic", "solvers", int))
+_UNIONS = (
+    ("data",),
+    ("model",),
+    ("model", "vae", "likelihood"),
+    ("model", "vae", "uncertainty"),
+    ("model", "imported", "likelihood"),
+    ("pairs",),
+    ("geodesic", "geometry"),
+    ("geodesic", "solvers", int),
+)
+_KIND_ALONE = (["model", "likelihood"], ["model", "uncertainty"], ["geodesic", "geometry"])  # where one word will do
 _NUMBER_OR_WORD: tuple[list[int | str], ...] = (["training", "devices"], ["model", "likelihood", "scale"])
 _PATTERNS = {
     _NAME: "letters, digits, '.', '_' and '-', starting with a letter or digit",

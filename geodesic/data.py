@@ -296,13 +296,13 @@ def _image_folder(settings: ImageFolderData) -> Dataset:
             f"{unreadable[0]}",
             stacklevel=3,
         )
-    first = next(iter(images), None)
-    for row, image in images.items():
-        if first is not None and image.shape != images[first].shape:
-            raise DataError(
-                f"{folder}: images differ in size, height x width: {files[first].name} is {_size_of(images[first])}, "
-                f"{files[row].name} is {_size_of(image)}; set data.size to bring all to one size"
-            )
+    sizes = {image.shape[1:]: row for row, image in images.items()}  # and one image of each
+    if len(sizes) > 1:
+        (one, i), (other, j) = list(sizes.items())[:2]
+        raise DataError(
+            f"{folder}: images differ in size, height x width: {files[i].name} is {one[0]} x {one[1]}, "
+            f"{files[j].name} is {other[0]} x {other[1]}; set data.size to bring all to one size"
+        )
 
     def part(name: str, rows: Tensor) -> Split:
         kept = [row for row in rows.tolist() if row in images]
@@ -358,6 +358,8 @@ def _decode(files: list[Path], settings: ImageFolderData) -> list[np.ndarray | s
 
 
 class _Images(torch.utils.data.Dataset[np.ndarray | str]):
+    """What a worker does with one file."""
+
     def __init__(self, files: list[Path], mode: str, transform: Callable[[Image.Image], Tensor]) -> None:
         self.files = files
         self.mode = mode
@@ -391,10 +393,6 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image
-
-
-def _size_of(image: np.ndarray) -> str:
-    return f"{image.shape[1]} x {image.shape[2]}"
 
 
 # --- IDX files --------------------------------------------------------------------------------

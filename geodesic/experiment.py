@@ -260,7 +260,7 @@ class _Pictures:
         weight = next(vae.parameters())
         with torch.no_grad():
             encodings = vae.encode(self.rows.to(weight))
-            decoded, samples = (vae.likelihood.mean(vae.decode(z)) for z in (encodings, self.noise.to(weight)))
+            decoded, samples = vae.mean(encodings), vae.mean(self.noise.to(weight))
         self.folder.mkdir(exist_ok=True)
         reconstructions = plot_reconstructions(to_numpy(self.rows), to_numpy(decoded))
         save_figure(reconstructions, self.folder / f"reconstructions_{epochs:04d}.png")

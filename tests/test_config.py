@@ -133,6 +133,8 @@ def test_the_kind_alone_is_a_likelihood(file: Path, kind: str) -> None:
 def test_the_likelihood_is_written_as_short_as_it_can_be_without_hiding_a_default(file: Path) -> None:
     for kind, written in (("bernoulli", "likelihood: bernoulli\n"), ("gaussian", "scale: learned\n")):
         assert written in settings_to_yaml(load(file, f"model: {{likelihood: {kind}}}"))
+
+
 @pytest.mark.parametrize(
     ("text", "hidden_sizes", "channels", "sizes"),
     [

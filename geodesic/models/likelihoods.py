@@ -136,7 +136,8 @@ class ContinuousBernoulli(Likelihood):
 
     It is the Bernoulli's expression, normalised. Being a density of grey values, its ELBO may be positive,
     and does not compare with the Bernoulli's, which is a mean log-probability of black-and-white images.
-    The mean is A'(l), not sigmoid(l).
+    The mean is A'(l), not sigmoid(l). Where a pixel is always 0 or always 1, l has no best value: the density
+    goes on growing, as log |l|.
 
     Reference:
         G. Loaiza-Ganem, J. P. Cunningham, The continuous Bernoulli: fixing a pervasive error in variational

@@ -253,6 +253,8 @@ def _log_of_scale(name: str, scale: float) -> float:
 def _bounded(free: Tensor, log_min_scale: float) -> Tensor:
     """log(min_scale + exp(u)), which is smooth; torch's softplus is linear from its threshold on."""
     return log_min_scale + softplus(free - log_min_scale, threshold=40)
+
+
 class ResidualBlock(nn.Module):
     """Two convolutions beside the identity; the size of the image and the number of channels stay.
 

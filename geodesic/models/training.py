@@ -166,6 +166,7 @@ def train_vae(
     if training_settings.patience is not None and module.best is not None:
         vae.load_state_dict(module.best_weights)
         kept = module.best_epoch
+    vae.fit_uncertainty(dataset.train.values, seed)
     vae.save(folder)
     samples, test_bound = training_settings.importance_samples, None
     if samples:
@@ -224,7 +225,7 @@ def importance_weighted_bound(
         L_K = mean over rows of E log (1 / K) sum over k of p(x | z_k) p(z_k) / q(z_k | x),   z_k ~ q(z | x)
 
     It grows with K on average and never beyond log p(x). How far it is from there depends on q: with a poor one
-    even many samples leave a gap.
+    even many samples leave a gap. For an ensemble p(x | z) is the geometric mean of its members, as in the ELBO.
 
     Reference: Burda, Grosse, Salakhutdinov, *Importance Weighted Autoencoders*, 2016.
 
@@ -268,8 +269,7 @@ def _log_weights(vae: VAE, x: Tensor, q: DiagonalGaussian, samples: int, generat
     q = DiagonalGaussian(repeated(q.mean), repeated(q.log_scale))
     prior = DiagonalGaussian(torch.zeros_like(q.mean), torch.zeros_like(q.mean))
     z = q.sample(generator)
-    log_likelihood = vae.likelihood.log_prob(vae.decode(z), repeated(x))
-    return (log_likelihood + prior.log_prob(z) - q.log_prob(z)).unflatten(0, (samples, len(x)))
+    return (vae.log_likelihood(z, repeated(x)) + prior.log_prob(z) - q.log_prob(z)).unflatten(0, (samples, len(x)))
 
 
 @contextmanager

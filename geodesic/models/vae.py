@@ -11,11 +11,13 @@ from jaxtyping import Float
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from geodesic.config import VAESettings
+from geodesic.config import BlendSettings, RBFSettings, VAESettings
 from geodesic.errors import CheckpointError, InputError
 from geodesic.models.checkpoint import RECORD, WEIGHTS, load_weights, read_record, save_model
+from geodesic.models.ensemble import DecoderEnsemble
 from geodesic.models.likelihoods import make_likelihood
 from geodesic.models.networks import make_decoder, make_encoder
+from geodesic.models.uncertainty import BlendedDecoder, RBFScaleDecoder
 
 __all__ = ["ELBO", "VAE", "DiagonalGaussian"]
 
@@ -79,7 +81,8 @@ class VAE(nn.Module):
     Reference: Kingma, Welling, *Auto-Encoding Variational Bayes*, 2014.
 
     Its `decoder` is one module that returns the parameters of its `likelihood`, (N, *parameter_shape): logits
-    (N, *event) for Bernoulli, (N, 2, *event) with means and log scales for Gaussian, and so on.
+    (N, *event) for Bernoulli, (N, 2, *event) with means and log scales for Gaussian, and so on. With `decoders` in the
+    settings it is a `DecoderEnsemble`; with `uncertainty` it is wrapped, after training, by `fit_uncertainty`.
 
     Args:
         event_shape: Shape of one row, such as (1, 28, 28).
@@ -90,7 +93,7 @@ class VAE(nn.Module):
 
     Example:
         >>> import torch, geodesic
-        >>> from geodesic.config import VAESettings
+        >>> from geodesic.config import BlendSettings, RBFSettings, VAESettings
         >>> vae = geodesic.VAE((1, 8, 8), VAESettings(latent_size=2, hidden_sizes=(16,)))
         >>> z = vae.encode(torch.rand(5, 1, 8, 8))
         >>> z.shape, vae.decode(z).shape
@@ -105,7 +108,14 @@ class VAE(nn.Module):
             raise InputError(f"event_shape: expected positive integers, got {self.event_shape}")
         self.encoder = make_encoder(settings, self.event_shape)
         self.likelihood = make_likelihood(settings.likelihood)
-        self.decoder = make_decoder(settings, self.event_shape, self.likelihood.parameter_shape(self.event_shape))
+        shape = self.likelihood.parameter_shape(self.event_shape)
+        members = [make_decoder(settings, self.event_shape, shape) for _ in range(settings.decoders)]
+        self.decoder: nn.Module = members[0] if len(members) == 1 else DecoderEnsemble(members)
+
+    @property
+    def decoders(self) -> tuple[nn.Module, ...]:
+        """Its decoders, from latent points (N, d) to parameters (N, *parameter_shape): one, or those of an ensemble."""
+        return tuple(self.decoder.members) if isinstance(self.decoder, DecoderEnsemble) else (self.decoder,)
 
     @property
     def latent_size(self) -> int:
@@ -119,13 +129,26 @@ class VAE(nn.Module):
     def encode_distribution(self, x: Tensor) -> DiagonalGaussian:
         """q(z | x) at rows x, (N, *event)."""
         mean, log_scale = self.encoder(x)
-        # Mixed precision is for the networks: the sums that follow would lose most of their digits in it.
+        # Mixed precision is for the networks: the sums that follow, here and in `log_likelihood`, would lose
+        # most of their digits in it.
         return DiagonalGaussian(mean.to(x.dtype), log_scale.to(x.dtype))
 
     def decode(self, z: Tensor) -> Float[Tensor, "N *parameters"]:
-        """g(z), the parameters of the likelihood, (N, *parameter_shape), at latent points z, (N, d)."""
+        """g(z), the parameters of the likelihood, (N, *parameter_shape), at latent points z, (N, d).
+
+        Those of an ensemble of K decoders are side by side, (N, K, *parameter_shape).
+        """
         parameters: Tensor = self.decoder(z)
-        return parameters.to(z.dtype)
+        return parameters
+
+    def mean(self, z: Tensor) -> Float[Tensor, "N *event"]:
+        """Expected rows at latent points z, (N, d): averaged over the members of an ensemble."""
+        return torch.stack([self.likelihood.mean(decoder(z)) for decoder in self.decoders]).mean(0)
+
+    def log_likelihood(self, z: Tensor, x: Tensor) -> Float[Tensor, " N"]:
+        """Log p(x | z) of rows x, (N, *event), at latent points z, (N, d), in nats: averaged over an ensemble."""
+        terms = [self.likelihood.log_prob(decoder(z).to(z.dtype), x) for decoder in self.decoders]
+        return torch.stack(terms).mean(0)
 
     def elbo(self, x: Tensor, kl_weight: float = 1.0, generator: torch.Generator | None = None) -> ELBO:
         """Estimate the evidence lower bound of each row from one latent point each.
@@ -143,7 +166,7 @@ class VAE(nn.Module):
 
         Example:
             >>> import torch, geodesic
-            >>> from geodesic.config import VAESettings
+            >>> from geodesic.config import BlendSettings, RBFSettings, VAESettings
             >>> vae = geodesic.VAE((6,), VAESettings(hidden_sizes=(16,)))
             >>> terms = vae.elbo(torch.rand(3, 6))
             >>> torch.equal(terms.value, terms.log_likelihood - terms.kl)
@@ -152,13 +175,55 @@ class VAE(nn.Module):
         if not (0 <= kl_weight < math.inf):
             raise InputError(f"kl_weight: expected a finite number of at least 0, got {kl_weight}")
         q = self.encode_distribution(x)
-        log_likelihood = self.likelihood.log_prob(self.decode(q.sample(generator)), x)
+        log_likelihood = self.log_likelihood(q.sample(generator), x)
         kl = q.kl()
         return ELBO(log_likelihood, kl, log_likelihood - kl_weight * kl)
 
+    def fit_uncertainty(self, values: Float[Tensor, "N *event"], seed: int = 0) -> None:
+        """Put what `uncertainty` of the settings asks for around the trained decoder, fitted to training rows.
+
+        Args:
+            values: Training rows, (N, *event).
+            seed: Of the fit.
+
+        Raises:
+            InputError: There are fewer rows than centres, or it has been fitted before.
+        """
+        if isinstance(self.decoder, RBFScaleDecoder | BlendedDecoder):
+            raise InputError("uncertainty: it has been fitted before; train a new VAE")
+        weight = next(self.parameters())
+        values = values.to(weight)
+        with torch.no_grad():
+            encodings = torch.cat([self.encode(rows) for rows in values.split(1000)])
+        uncertain = self._uncertain()
+        if uncertain is None:
+            return
+        uncertain.to(weight)
+        if isinstance(uncertain, RBFScaleDecoder):
+            uncertain.fit(values, encodings, seed)
+        else:
+            uncertain.fit(encodings, self.likelihood.uninformative(values), seed)
+        self.decoder = uncertain
+
+    def _uncertain(self) -> RBFScaleDecoder | BlendedDecoder | None:
+        """The decoder with uncertainty around it, not fitted yet; None where the settings ask for none."""
+        match self.settings.uncertainty:
+            case RBFSettings() as rbf:
+                return RBFScaleDecoder(
+                    self.decoder, self.latent_size, self.event_shape, rbf.centres, rbf.width, rbf.away
+                )
+            case BlendSettings() as blend:
+                shape = self.likelihood.parameter_shape(self.event_shape)
+                return BlendedDecoder(self.decoder, self.latent_size, shape, blend.centres, blend.width)
+        return None
+
     def save(self, folder: str | Path) -> None:
         """Write `model.safetensors` and `model.json`, which `VAE.load` reads back."""
-        record = {"event_shape": list(self.event_shape), "settings": self.settings.model_dump(mode="json")}
+        record = {
+            "event_shape": list(self.event_shape),
+            "settings": self.settings.model_dump(mode="json"),
+            "uncertainty_fitted": isinstance(self.decoder, RBFScaleDecoder | BlendedDecoder),
+        }
         save_model(self, folder, record)
 
     @classmethod
@@ -170,7 +235,7 @@ class VAE(nn.Module):
 
         Example:
             >>> import tempfile, torch, geodesic
-            >>> from geodesic.config import VAESettings
+            >>> from geodesic.config import BlendSettings, RBFSettings, VAESettings
             >>> folder, vae = tempfile.mkdtemp(), geodesic.VAE((6,), VAESettings(hidden_sizes=(16,)))
             >>> vae.save(folder)
             >>> z = torch.zeros(1, 2)
@@ -184,6 +249,8 @@ class VAE(nn.Module):
             # Without memory or initial values, so that loading leaves the random state alone.
             with torch.device("meta"):
                 vae = cls(record["event_shape"], settings)
+                if record.get("uncertainty_fitted", False):
+                    vae.decoder = vae._uncertain() or vae.decoder
         except (KeyError, TypeError, InputError, ValidationError) as error:
             raise CheckpointError(
                 f"{Path(folder) / RECORD}: not the record of a VAE ({type(error).__name__}: {error}); "
