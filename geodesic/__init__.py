@@ -91,7 +91,7 @@ _MODULES = {
         "Poisson",
     ),
     "geodesic.models.vae": ("VAE",),
-    "geodesic.models.training": ("train_vae",),
+    "geodesic.models.training": ("TrainingResult", "evaluate_elbo", "importance_weighted_bound", "train_vae"),
     "geodesic.solvers.solver": ("Solver",),
     "geodesic.solvers.gradient_descent": ("GradientDescent",),
     "geodesic.solvers.lbfgs": ("LBFGS",),

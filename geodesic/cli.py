@@ -139,9 +139,24 @@ def _train(settings: Settings, runs: Path, resume: bool, overwrite: bool) -> Non
     from geodesic.experiment import train as run_training
 
     result = run_training(settings, runs, resume=resume, overwrite=overwrite, progress=console.is_terminal)
+    samples = settings.training.importance_samples
+    bound = "" if result.test_bound is None else f", importance-weighted bound {result.test_bound:.2f} (K = {samples})"
     _say(
         f"trained {run_folder(settings, runs)}: {result.epochs} epochs, held-out ELBO "
-        f"{result.test_elbo:.2f} nats per row"
+        f"{result.test_elbo:.2f} nats per row{bound}"
+    )
+    if result.collapsed_dimensions:
+        _complain("warning: " + _about_collapse(result.collapsed_dimensions, result.vae.latent_size), "yellow")
+
+
+def _about_collapse(collapsed: tuple[int, ...], latent_size: int) -> str:
+    from geodesic.models.training import COLLAPSED_KL
+
+    named = ", ".join(map(str, collapsed[:10])) + (" and more" if len(collapsed) > 10 else "")
+    return (
+        f"{len(collapsed)} of {latent_size} latent dimensions have collapsed ({named}): their KL on the validation "
+        f"rows is below {COLLAPSED_KL} nats, so they say nothing about the data; lower training.kl_weight, raise "
+        "training.kl_warmup_epochs, train for longer, or take a smaller model.latent_size"
     )
 
 
@@ -214,11 +229,15 @@ def main() -> None:
 
 
 def _fail(message: str, status: int) -> None:
+    _complain(message, "red")
+    sys.exit(status)
+
+
+def _complain(message: str, style: str) -> None:
     errors.print(
         f"geodesic: {message}",
-        style="red" if errors.is_terminal else None,
+        style=style if errors.is_terminal else None,
         markup=False,
         highlight=False,
         soft_wrap=True,
     )
-    sys.exit(status)

@@ -380,8 +380,16 @@ class TrainingSettings(_Section):
     patience: PositiveInt | None = Field(None, description="stop after so many epochs without a better validation ELBO")
     validation_fraction: float = Field(0.1, gt=0, lt=1, description="part of the training rows held back")
     accelerator: str = "auto"
-    devices: PositiveInt | Literal["auto"] = "auto"
+    devices: PositiveInt | Literal["auto"] = Field(
+        "auto", description="a process for each, with batches of its own; auto: one"
+    )
     precision: Literal["32-true", "64-true", "16-mixed", "bf16-mixed"] = "32-true"
+    importance_samples: NonNegativeInt = Field(
+        64, description="latent points a row of the importance-weighted bound of the test rows; 0: none"
+    )
+    picture_every: PositiveInt | None = Field(
+        10, description="draw reconstructions and samples every so many epochs and at the end; null: never"
+    )
 
 
 # --- pairs ------------------------------------------------------------------------------------

@@ -38,7 +38,9 @@ from geodesic.errors import (
 )
 from geodesic.files import replacing, write_npz, write_text
 from geodesic.models.training import TrainingResult, train_vae
+from geodesic.models.vae import VAE
 from geodesic.pairs import choose_rows, read_points
+from geodesic.plots import plot_reconstructions, plot_samples, save_figure
 from geodesic.solvers.solution import GeodesicSolution, Progress
 from geodesic.solvers.solve import solve
 
@@ -123,6 +125,7 @@ def train(
     with _set_aside(folder) if overwrite else contextlib.nullcontext(), _new_folder(folder):
         if not resume:
             write_text(folder / "config.yaml", settings_to_yaml(settings))
+        pictures = _pictures(settings, dataset, folder)
         result = train_vae(
             dataset,
             settings.model,
@@ -132,13 +135,20 @@ def train(
             device=str(device),
             resume=resume,
             progress=progress,
+            on_epoch=pictures,
         )
+        if pictures is not None:
+            pictures.draw(result.kept_epochs, result.vae)
         if resume:
             # Not before: weights that are there while training goes on are those of the settings before.
             write_text(folder / "config.yaml", settings_to_yaml(settings))
         record = _record(settings) | {
             "epochs": result.epochs,
+            "kept_epochs": result.kept_epochs,
             "test_elbo": result.test_elbo,
+            "test_bound": result.test_bound,
+            "importance_samples": settings.training.importance_samples,
+            "collapsed_dimensions": result.collapsed_dimensions,
             "seconds": round(time.monotonic() - started, 1),
         }
         write_text(folder / "record.json", json.dumps(record, indent=2) + "\n")
@@ -233,6 +243,41 @@ def solve_pairs(
     return SolveResult(solutions, pair_names, file)
 
 
+@dataclass(frozen=True)
+class _Pictures:
+    """Draws what a VAE makes of the same rows and the same noise, every so many epochs, into pictures/."""
+
+    folder: Path
+    every: int
+    rows: Tensor
+    noise: Tensor
+
+    def __call__(self, epochs: int, vae: VAE) -> None:
+        if epochs % self.every == 0:
+            self.draw(epochs, vae)
+
+    def draw(self, epochs: int, vae: VAE) -> None:
+        weight = next(vae.parameters())
+        with torch.no_grad():
+            encodings = vae.encode(self.rows.to(weight))
+            decoded, samples = vae.mean(encodings), vae.mean(self.noise.to(weight))
+        self.folder.mkdir(exist_ok=True)
+        reconstructions = plot_reconstructions(to_numpy(self.rows), to_numpy(decoded))
+        save_figure(reconstructions, self.folder / f"reconstructions_{epochs:04d}.png")
+        save_figure(plot_samples(to_numpy(samples)), self.folder / f"samples_{epochs:04d}.png")
+
+
+def _pictures(settings: Settings, dataset: Dataset, folder: Path) -> _Pictures | None:
+    """None where no pictures are asked for, and for rows that are no images."""
+    every, shape = settings.training.picture_every, dataset.event_shape
+    assert isinstance(settings.model, VAESettings)
+    if every is None or len(shape) != 3 or shape[0] not in (1, 3):
+        return None
+    generator = torch.Generator().manual_seed(settings.seed)
+    noise = torch.randn(64, settings.model.latent_size, generator=generator, dtype=torch.float32)
+    return _Pictures(folder / "pictures", every, dataset.test.values[:16], noise)
+
+
 # --- from settings ----------------------------------------------------------------------------
 
 
@@ -315,6 +360,13 @@ def _settings_of_training(folder: Path) -> Settings:
 
 
 def _same_training(a: Settings, b: Settings) -> bool:
+    a, b = (
+        # Neither pictures nor measures change the weights.
+        s.model_copy(
+            update={"training": s.training.model_copy(update={"picture_every": None, "importance_samples": 0})}
+        )
+        for s in (a, b)
+    )
     return all(getattr(a, key) == getattr(b, key) for key in ("seed", "data", "model", "training"))
 
 

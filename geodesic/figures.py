@@ -13,9 +13,9 @@ from geodesic.assembly import Model
 from geodesic.config import load_settings
 from geodesic.errors import RunFolderError
 from geodesic.experiment import resolve_device, to_numpy, trained_model
-from geodesic.files import read_npz, replacing
+from geodesic.files import read_npz
 from geodesic.geometry.path import straight_path
-from geodesic.plots import plot_energy, plot_latent, plot_strip
+from geodesic.plots import plot_energy, plot_latent, plot_strip, save_figure
 from geodesic.solvers.solution import GeodesicSolution
 
 __all__ = ["plot_run"]
@@ -79,8 +79,7 @@ def plot_run(folder: str | Path, *, name: str = "geodesics", overwrite: bool = F
         stale.unlink()
     written = []
     for file_name, figure in figures.items():
-        with replacing(target / file_name) as temporary:
-            figure.savefig(temporary, format="png", bbox_inches="tight", pad_inches=0.05)
+        save_figure(figure, target / file_name)
         written.append(target / file_name)
     return written
 

@@ -1,18 +1,29 @@
-"""Pictures of interpolated paths. Each function returns a matplotlib figure and touches no global state."""
+"""Pictures of paths and of models. Each function returns a matplotlib figure and touches no global state."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geodesic.files import replacing
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot_energy", "plot_latent", "plot_strip", "plot_variation"]
+__all__ = [
+    "plot_energy",
+    "plot_latent",
+    "plot_reconstructions",
+    "plot_samples",
+    "plot_strip",
+    "plot_variation",
+    "save_figure",
+]
 
 # Okabe and Ito's colours can be told apart by colour-blind readers; markers and dashes carry the rest.
 _GEODESIC, _STRAIGHT = "#000000", "#D55E00"
@@ -204,6 +215,61 @@ def plot_variation(decoders: Sequence[int], coefficients: Mapping[str, NDArray])
     axes.set_xlabel("decoders")
     axes.set_ylabel("coefficient of variation over seeds")
     axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def plot_reconstructions(originals: NDArray, reconstructions: NDArray, columns: int = 8) -> Figure:
+    """Images in rows of `columns`, each row above one of their reconstructions.
+
+    Args:
+        originals: (N, C, H, W), values from 0 to 1.
+        reconstructions: Means of the decoded images, in the same shape.
+        columns: Images a row.
+
+    Returns:
+        The figure.
+    """
+    starts = range(0, len(originals), columns)
+    rows = [part[start : start + columns] for start in starts for part in (originals, reconstructions)]
+    return _mosaic(rows, ["original", "decoded"] * len(starts))
+
+
+def plot_samples(images: NDArray, columns: int = 8) -> Figure:
+    """Decoded means at points drawn from the prior, in rows of `columns`.
+
+    Args:
+        images: (N, C, H, W), values from 0 to 1.
+        columns: Images a row.
+
+    Returns:
+        The figure.
+    """
+    return _mosaic([images[start : start + columns] for start in range(0, len(images), columns)])
+
+
+def save_figure(figure: Figure, file: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
+    with replacing(file) as temporary:
+        figure.savefig(temporary, format="png", bbox_inches="tight", pad_inches=0.05)
+
+
+def _mosaic(rows: Sequence[NDArray], names: Sequence[str] = ()) -> Figure:
+    """Rows of images, one above the other, with the names of the rows; the last row may be shorter."""
+    images = [[_as_image(image) for image in row] for row in rows]
+    height, width, *colours = images[0][0].shape
+    # One picture with a line of light grey between the images: an axis for each would take seconds to draw.
+    grid = (len(rows) * (height + 1) - 1, len(rows[0]) * (width + 1) - 1)
+    canvas = np.full((*grid, *colours), 0.85 if colours else 0.15)
+    for i, row in enumerate(images):
+        for j, image in enumerate(row):
+            canvas[i * (height + 1) :, j * (width + 1) :][:height, :width] = image
+    figure, (axes,) = _figure(1, width=0.6 * grid[1] / width + 0.6, height=0.6 * grid[0] / width)
+    axes.imshow(canvas, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks(np.arange(len(names)) * (height + 1) + (height - 1) / 2, names)
+    axes.tick_params(length=0)
+    for side in axes.spines.values():
+        side.set_visible(False)
     return figure
 
 

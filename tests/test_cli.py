@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import json
 import re
 import shutil
 import signal
@@ -233,7 +234,11 @@ def test_output_to_a_file_holds_no_bars_and_no_escape_codes(home: Path) -> None:
         assert (done.status, done.err) == (0, "")
         assert "\x1b" not in done.out
         assert "\r" not in done.out
-    assert re.fullmatch(r"trained runs/again: 2 epochs, held-out ELBO -\d+\.\d\d nats per row\n", trained.out)
+    assert re.fullmatch(
+        r"trained runs/again: 2 epochs, held-out ELBO -\d+\.\d\d nats per row, "
+        r"importance-weighted bound -\d+\.\d\d \(K = 64\)\n",
+        trained.out,
+    )
     assert plotted.out == "wrote 4 pictures to runs/again/figures/geodesics\n"
     assert "step" not in solved.out.replace("steps", "").replace("step along", "").replace("step limit", "")
 
@@ -545,6 +550,23 @@ def test_a_decoder_of_ones_own_that_cannot_be_used_is_refused(
 def test_what_needs_an_encoder_is_refused_without_one(home: Path, change: str, word: str) -> None:
     own_decoder()
     refused(run("solve", "own.yaml", change), 2, word)
+
+
+def test_a_collapsed_latent_space_is_warned_of(home: Path) -> None:
+    settings = [
+        "training.kl_weight=1000",
+        "training.learning_rate=0.01",
+        "training.epochs=40",
+        "training.batch_size=16",
+    ]
+    done = run("train", "small.yaml", "name=collapsed", "training.importance_samples=0", *settings)
+    assert done.status == 0
+    assert done.err.startswith("geodesic: warning: 2 of 2 latent dimensions have collapsed (0, 1)")
+    assert "training.kl_weight" in done.err
+    assert "importance" not in done.out
+    record = json.loads((home / "runs" / "collapsed" / "record.json").read_text())
+    assert record["collapsed_dimensions"] == [0, 1]
+    assert (record["test_bound"], record["importance_samples"]) == (None, 0)
 
 
 # --- interruption and resumption ---------------------------------------------------------------------

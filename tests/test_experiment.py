@@ -1,6 +1,7 @@
 """From settings to a run folder: the schema of the results, their laws, and that failures leave nothing."""
 
 import dataclasses
+import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
@@ -37,7 +38,7 @@ from geodesic.files import read_npz, replacing, write_npz, write_text
 from geodesic.geometry.path import straight_path
 from geodesic.models.vae import VAE
 from geodesic.pairs import choose_rows
-from geodesic.plots import plot_energy, plot_latent
+from geodesic.plots import plot_energy, plot_latent, plot_reconstructions, plot_samples
 
 METHODS = ("auto", "plain", "encoder")
 HISTORIES = ("energy_history", "step_history")
@@ -311,6 +312,83 @@ def test_pairs_by_label_need_labels() -> None:
     pairs = LabelPairs.model_validate({"kind": "label", "from": 0, "to": 1})
     with pytest.raises(SettingsError, match="needs data with labels"):
         choose_rows(pairs, rows_with_labels(None))
+
+
+# --- training ----------------------------------------------------------------------------------------
+
+
+def test_the_record_of_a_training_holds_its_measures_and_is_documented(tmp_path: Path) -> None:
+    result = train(settings(), tmp_path, progress=False)
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert (record["epochs"], record["kept_epochs"]) == (2, 2)
+    assert (record["test_elbo"], record["test_bound"]) == (result.test_elbo, result.test_bound)
+    assert record["test_bound"] > record["test_elbo"]
+    assert record["importance_samples"] == 64
+    assert record["collapsed_dimensions"] == list(result.collapsed_dimensions)
+    text = (Path(__file__).parent.parent / "docs" / "run-folder.md").read_text(encoding="utf-8")
+    assert {name for name in record if f"`{name}`" not in text} == set()
+    for file in (tmp_path / "run").iterdir():
+        assert f"`{file.name}`" in text or f"`{file.name}/" in text, file.name
+
+
+def test_pictures_are_drawn_every_so_many_epochs_and_at_the_end_and_change_nothing(tmp_path: Path) -> None:
+    training = {"epochs": 5, "batch_size": 50, "learning_rate": 0.01}
+    drawn = train(settings(training=training | {"picture_every": 2}), tmp_path / "drawn", progress=False)
+    bare = train(settings(training=training | {"picture_every": None}), tmp_path / "bare", progress=False)
+    for name, weight in drawn.vae.state_dict().items():
+        assert torch.equal(weight, bare.vae.state_dict()[name])
+    assert not (tmp_path / "bare" / "run" / "pictures").exists()
+    folder = tmp_path / "drawn" / "run" / "pictures"
+    kinds = ("reconstructions", "samples")
+    assert sorted(file.name for file in folder.iterdir()) == [f"{k}_{n:04d}.png" for k in kinds for n in (2, 4, 5)]
+    for kind in kinds:
+        early, late = (imread(folder / f"{kind}_{n:04d}.png")[..., :3] for n in (2, 5))
+        assert min(early.var(), late.var()) > 1e-3
+        assert (early != late).any()
+
+
+def test_a_resumed_training_draws_the_same_rows_and_the_same_noise(tmp_path: Path) -> None:
+    one, two = ({"epochs": n, "batch_size": 50, "picture_every": 1} for n in (1, 2))
+    train(settings(training=two), tmp_path / "straight", progress=False)
+    train(settings(training=one), tmp_path / "parts", progress=False)
+    train(settings(training=two), tmp_path / "parts", resume=True, progress=False)
+    straight, parts = (files(tmp_path / name / "run" / "pictures") for name in ("straight", "parts"))
+    assert len(straight) == 4
+    assert straight == parts
+
+
+def test_with_patience_the_last_pictures_are_those_of_the_weights_that_are_kept(tmp_path: Path) -> None:
+    training = {"epochs": 60, "batch_size": 16, "learning_rate": 0.1, "patience": 2, "picture_every": 1000}
+    result = train(settings(training=training), tmp_path, progress=False)
+    assert result.kept_epochs == result.epochs - 2
+    names = sorted(file.name for file in (tmp_path / "run" / "pictures").iterdir())
+    assert names == [f"{kind}_{result.kept_epochs:04d}.png" for kind in ("reconstructions", "samples")]
+
+
+def test_vectors_have_no_pictures(tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", np.random.default_rng(0).random((40, 6)))
+    train(settings(data={"kind": "array", "path": str(tmp_path / "rows.npy")}), tmp_path, progress=False)
+    assert not (tmp_path / "run" / "pictures").exists()
+
+
+def test_neither_pictures_nor_measures_make_it_another_training(runs: Path) -> None:
+    training = settings().training.model_dump()
+    watched = settings(training=training | {"picture_every": None, "importance_samples": 5})
+    assert trained_with(watched, runs / "run")
+    assert not trained_with(settings(training=training | {"batch_size": 49}), runs / "run")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_grids_of_images_show_every_image(channels: int) -> None:
+    images = np.linspace(0, 1, 10)[:, None, None, None] * np.ones((10, channels, 4, 5))
+    for figure, rows in ((plot_samples(images), 2), (plot_reconstructions(images, 1 - images), 4)):
+        (shown,) = figure.axes[0].images
+        canvas = shown.get_array()
+        assert canvas.shape[:2] == (rows * 5 - 1, 8 * 6 - 1)
+        assert_close(canvas[:4, 6:11].mean(), images[1].mean())
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == ["original", "decoded"] * 2
+    assert_close(canvas[5:9, 6:11].mean(), 1 - images[1].mean())
 
 
 # --- pictures ------------------------------------------------------------------------------------------

@@ -4,6 +4,9 @@ import csv
 import logging
 import math
 import signal
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +23,16 @@ from geodesic import (
     RunFolderError,
     Split,
     TrainingInterrupted,
+    evaluate_elbo,
+    importance_weighted_bound,
     load_data,
     train_vae,
 )
 from geodesic.config import DigitsData, TrainingSettings, VAESettings
 from geodesic.models import _lightning
-from geodesic.models.training import TrainingResult, evaluate_elbo
+from geodesic.models.likelihoods import Gaussian
+from geodesic.models.training import COLLAPSED_KL, TrainingResult, _split_rows
+from geodesic.models.vae import DiagonalGaussian
 
 MODEL = VAESettings(latent_size=2, hidden_sizes=(16,))
 
@@ -47,8 +54,8 @@ def train(folder: Path, *, seed: int = 0, resume: bool = False, **settings: Any)
     return train_vae(stripes(), MODEL, training, folder=folder, seed=seed, resume=resume, progress=False)
 
 
-def metrics(folder: Path) -> list[dict[str, float]]:
-    with (folder / "metrics.csv").open() as file:
+def metrics(folder: Path, name: str = "metrics.csv") -> list[dict[str, float]]:
+    with (folder / name).open() as file:
         return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
 
 
@@ -83,7 +90,9 @@ def test_training_improves_the_bound_and_writes_what_it_promises(tmp_path: Path)
     assert result.validation_elbo == pytest.approx(rows[-1]["validation_elbo"])
     assert not result.vae.training
     assert_same_weights(VAE.load(tmp_path), result.vae)
+    assert result.test_bound == importance_weighted_bound(VAE.load(tmp_path), data.test.values, samples=64)
     assert sorted(f.name for f in tmp_path.iterdir()) == [
+        "kl.csv",
         "last.ckpt",
         "metrics.csv",
         "model.json",
@@ -179,6 +188,45 @@ def test_the_metrics_are_those_of_the_weights(tmp_path: Path) -> None:
         assert_close(row[f"{part}_elbo"], row[f"{part}_log_likelihood"] - row[f"{part}_kl"])
 
 
+def test_each_latent_dimension_has_its_share_of_the_kl(tmp_path: Path) -> None:
+    result = train(tmp_path)
+    rows, shares = metrics(tmp_path), metrics(tmp_path, "kl.csv")
+    assert [list(share) for share in shares] == [["epoch", "kl_0", "kl_1"]] * 4
+    for row, share in zip(rows, shares, strict=True):
+        assert share["epoch"] == row["epoch"]
+        assert_close(share["kl_0"] + share["kl_1"], row["validation_kl"], rtol=1e-6, atol=0)
+    _, validation = _split_rows(stripes(), 0.1, seed=0, processes=1)
+    with torch.no_grad():
+        kl = result.vae.encode_distribution(stripes().train.values[validation]).coordinate_kl().mean(0)
+    assert_close(torch.tensor(result.validation_kl), kl, check_dtype=False, rtol=1e-6, atol=0)
+    assert result.validation_kl == tuple(shares[-1][f"kl_{i}"] for i in range(2))
+
+
+def test_too_heavy_a_kl_term_collapses_every_dimension_and_the_usual_one_none(tmp_path: Path) -> None:
+    usual = train(tmp_path / "usual", epochs=10)
+    assert usual.collapsed_dimensions == ()
+    assert min(usual.validation_kl) > COLLAPSED_KL
+    heavy = train(tmp_path / "heavy", epochs=15, kl_weight=1000.0)
+    assert heavy.collapsed_dimensions == (0, 1)
+    assert max(heavy.validation_kl) < COLLAPSED_KL
+
+
+def test_a_callback_sees_every_epoch_and_training_does_not_feel_it(tmp_path: Path) -> None:
+    epochs = []
+
+    def watch(epoch: int, vae: VAE) -> None:
+        epochs.append(epoch)
+        assert not vae.training
+        assert not torch.is_grad_enabled()
+        torch.manual_seed(epoch)
+        evaluate_elbo(vae, stripes().test.values)
+
+    settings = TrainingSettings(epochs=4, batch_size=16, learning_rate=0.01, accelerator="cpu")
+    watched = train_vae(stripes(), MODEL, settings, folder=tmp_path / "watched", progress=False, on_epoch=watch)
+    assert epochs == [1, 2, 3, 4]
+    assert_same_weights(watched.vae, train(tmp_path / "alone").vae)
+
+
 def test_beta_grows_linearly_from_zero(tmp_path: Path) -> None:
     train(tmp_path, epochs=5, kl_weight=2.0, kl_warmup_epochs=4)
     assert [row["kl_weight"] for row in metrics(tmp_path)] == [0, 0.5, 1.0, 1.5, 2.0]
@@ -197,6 +245,9 @@ def test_batches_hold_every_row_once_and_ranks_share_them() -> None:
     shares = [torch.cat(list(_lightning.Batches(values, 5, 7, lambda: 0, rank, 2))) for rank in range(2)]
     assert [len(share) for share in shares] == [11, 11]
     assert torch.cat(shares).unique().numel() == 22
+    evaluated = [_lightning.Batches(values, 5, None, lambda: 0, rank, 2) for rank in range(2)]
+    assert [len(share) for share in evaluated] == [len(list(share)) for share in evaluated] == [3, 3]
+    assert sorted(torch.cat([batch for share in evaluated for batch in share]).flatten().tolist()) == list(range(23))
 
 
 @pytest.mark.parametrize("stop", [1, 3])
@@ -207,7 +258,8 @@ def test_a_resumed_run_equals_a_straight_one(tmp_path: Path, stop: int) -> None:
     resumed = train(tmp_path / "parts", epochs=5, kl_warmup_epochs=2, resume=True)
     assert_same_weights(straight.vae, resumed.vae)
     assert resumed.test_elbo == straight.test_elbo
-    assert metrics(tmp_path / "parts") == metrics(tmp_path / "straight")
+    for name in ("metrics.csv", "kl.csv"):
+        assert metrics(tmp_path / "parts", name) == metrics(tmp_path / "straight", name)
 
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
@@ -241,6 +293,9 @@ def test_patience_keeps_the_best_weights_and_stays_stopped(tmp_path: Path) -> No
     after = [row["validation_elbo"] for row in rows[5:]]
     assert after.index(max(after)) == len(after) - 1 - 3
     assert result.validation_elbo == max(after)
+    assert result.kept_epochs == result.epochs - 3
+    kept = metrics(tmp_path, "kl.csv")[result.kept_epochs - 1]
+    assert result.validation_kl == (kept["kl_0"], kept["kl_1"])
     again = train(tmp_path, epochs=60, learning_rate=0.1, patience=3, kl_warmup_epochs=5, resume=True)
     assert again.epochs == result.epochs
     assert_same_weights(again.vae, result.vae)
@@ -263,6 +318,20 @@ def test_the_rows_of_double_precision_train_in_double_precision(tmp_path: Path) 
     assert {w.dtype for w in result.vae.parameters()} == {torch.float64}
     train(tmp_path / "parts", precision="64-true", epochs=2)
     assert_same_weights(result.vae, train(tmp_path / "parts", precision="64-true", epochs=3, resume=True).vae)
+
+
+def test_mixed_precision_is_for_the_networks_alone(tmp_path: Path) -> None:
+    full, mixed = (train(tmp_path / name, precision=name) for name in ("32-true", "bf16-mixed"))
+    assert {w.dtype for w in mixed.vae.parameters()} == {torch.float32}
+    assert abs(mixed.test_elbo - full.test_elbo) < 0.1
+    row = metrics(tmp_path / "bf16-mixed")[-1]
+    assert_close(mixed.validation_elbo, row["validation_log_likelihood"] - row["validation_kl"], rtol=1e-6, atol=0)
+
+
+def test_half_precision_on_the_cpu_is_refused_and_not_replaced(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"16-mixed.*use bf16-mixed"):
+        train(tmp_path / "run", precision="16-mixed")
+    assert not (tmp_path / "run").exists()
 
 
 def test_an_existing_model_is_not_overwritten(tmp_path: Path) -> None:
@@ -320,6 +389,80 @@ def test_two_rows_are_the_least(tmp_path: Path, rows: int) -> None:
         settings = TrainingSettings(epochs=1, accelerator="cpu")
         result = train_vae(few, MODEL, settings, folder=tmp_path, progress=False)
         assert math.isfinite(result.test_elbo)
+
+
+def test_each_process_needs_a_row_to_train_on_and_one_to_validate_on(tmp_path: Path) -> None:
+    data = stripes()
+    few = Dataset(Split(data.train.values[:3]), data.test)
+    with pytest.raises(DataError, match=r"2 device\(s\) needs at least 4"):
+        train_vae(few, MODEL, TrainingSettings(devices=2, accelerator="cpu"), folder=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+TWO_PROCESSES = """
+import sys
+from pathlib import Path
+
+import torch
+
+import geodesic
+from geodesic.config import TrainingSettings, VAESettings
+from geodesic.models._lightning import VAETraining
+
+
+def keep(module):
+    weights = {"last": module.vae.state_dict(), "best": module.best_weights, "best_epoch": module.best_epoch}
+    torch.save(weights, module.folder / f"rank_{module.global_rank}.pt")
+
+
+def note(epochs, vae):
+    with open(folder / "epochs.txt", "a") as file:
+        print(epochs, file=file)
+
+
+VAETraining.on_train_end = keep  # also in the processes that train, which import this file
+folder = Path(sys.argv[1])
+
+if __name__ == "__main__":
+    rows = torch.rand(101, 1, 4, 4, generator=torch.Generator().manual_seed(0)).round()
+    torch.save(rows[80:], folder.with_suffix(".test"))
+    data = geodesic.Dataset(geodesic.Split(rows[:80]), geodesic.Split(rows[80:]))
+    for epochs in (2, 3):
+        if epochs == 3:
+            sys.ps1 = ">>> "  # as in a notebook, where processes are forked, which is quick besides
+        settings = TrainingSettings(
+            epochs=epochs, batch_size=8, learning_rate=0.01, patience=9, accelerator="cpu", devices=2
+        )
+        result = geodesic.train_vae(
+            data, VAESettings(hidden_sizes=(16,)), settings, folder=folder, resume=epochs == 3, progress=False,
+            on_epoch=note,
+        )
+    print(result.epochs, result.kept_epochs, result.test_elbo)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="two processes need gloo, which torch lacks here")
+def test_two_processes_train_the_same_weights_write_once_and_resume(tmp_path: Path) -> None:
+    script, folder = tmp_path / "two.py", tmp_path / "run"
+    script.write_text(TWO_PROCESSES)
+    done = subprocess.run([sys.executable, script, folder], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    epochs, kept_epochs, test_elbo = done.stdout.split()
+    vae = VAE.load(folder)
+    assert epochs == "3"
+    assert float(test_elbo) == evaluate_elbo(vae, torch.load(folder.with_suffix(".test"), weights_only=True))
+    one, other = (torch.load(folder / f"rank_{rank}.pt", weights_only=True) for rank in range(2))
+    assert one["best_epoch"] == other["best_epoch"] == int(kept_epochs) - 1
+    for which in ("last", "best"):
+        assert one[which].keys() == vae.state_dict().keys()
+        for name, weight in one[which].items():
+            assert torch.equal(weight, other[which][name]), (which, name)
+    for name, weight in vae.state_dict().items():
+        assert torch.equal(weight, one["best"][name]), name
+    assert [row["epoch"] for row in metrics(folder)] == [0, 1, 2]
+    assert (folder / "epochs.txt").read_text().split() == ["1", "2", "3"]
+    assert not [file.name for file in folder.iterdir() if file.name.startswith(".")]
 
 
 def test_devices_that_do_not_exist_are_refused_before_anything_is_written(
@@ -385,14 +528,98 @@ def test_the_elbo_depends_on_its_seed_alone() -> None:
     assert vae.training
 
 
-def test_evaluation_refuses_what_it_cannot_measure() -> None:
+class Affine(torch.nn.Module):
+    """The posterior N(m, S) of x = W z + b + noise, S = (1 + W'W)^-1, m = S W'(x - b), with a mean moved by `shift`."""
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, shift: float) -> None:
+        super().__init__()
+        self.weight, self.bias, self.shift = weight, bias, shift
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        variance = 1 / (1 + self.weight.square().sum(0))  # the columns of W are orthogonal
+        mean = (x - self.bias) @ self.weight * variance
+        return mean + self.shift, variance.log().div(2).expand_as(mean)
+
+
+def affine_vae(shift: float) -> tuple[VAE, torch.Tensor, torch.Tensor]:
+    """A VAE whose likelihood is Gaussian, rows, and their exact log p(x)."""
+    vae = VAE((6,), MODEL).double()
+    weight, bias = torch.linalg.qr(torch.randn(6, 2))[0] * torch.tensor([2.0, 0.5]), torch.randn(6)
+    means_and_log_scales = torch.nn.Linear(2, 12)
+    means_and_log_scales.load_state_dict(
+        {"weight": torch.cat([weight, torch.zeros(6, 2)]), "bias": torch.cat([bias, torch.zeros(6)])}
+    )
+    vae.encoder = Affine(weight, bias, shift)
+    vae.decoder = torch.nn.Sequential(means_and_log_scales, torch.nn.Unflatten(1, (2, 6)))
+    vae.likelihood = Gaussian()
+    x = torch.randn(40, 6) * 1.5
+    exact = torch.distributions.MultivariateNormal(bias, weight @ weight.mT + torch.eye(6)).log_prob(x)
+    return vae, x, exact
+
+
+@pytest.mark.parametrize("samples", [1, 7])
+def test_with_the_exact_posterior_the_bound_is_the_log_likelihood(samples: int) -> None:
+    vae, x, exact = affine_vae(shift=0)
+    assert_close(importance_weighted_bound(vae, x, samples=samples), exact.mean().item())
+
+
+def test_with_an_inexact_posterior_the_bound_grows_to_the_log_likelihood() -> None:
+    vae, x, exact = affine_vae(shift=0.5)
+    bounds = [importance_weighted_bound(vae, x, samples=samples) for samples in (1, 4, 16, 64, 4096)]
+    assert bounds == sorted(bounds)
+    gaps = exact.mean().item() - torch.tensor(bounds)
+    assert gaps[0] > 0.5
+    assert gaps[-1].abs() < 0.01 * gaps[0]
+
+
+def test_the_bound_of_one_sample_is_the_elbo_in_expectation() -> None:
+    vae, x = VAE((6,), MODEL), torch.rand(50, 6)
+    bounds = torch.tensor([importance_weighted_bound(vae, x, samples=1, seed=seed) for seed in range(40)])
+    assert abs(bounds.mean() - evaluate_elbo(vae, x, samples=200)) < 5 * bounds.std() / 40**0.5
+
+
+def test_the_bound_grows_with_its_samples_and_depends_on_its_seed_alone() -> None:
+    vae, x = VAE((6,), MODEL).train(), torch.rand(50, 6)
+    state = torch.get_rng_state()
+    means = [
+        sum(importance_weighted_bound(vae, x, samples=samples, seed=seed) for seed in range(20)) / 20
+        for samples in (1, 4, 16, 64)
+    ]
+    assert means == sorted(means)
+    assert importance_weighted_bound(vae, x, seed=3) == importance_weighted_bound(vae, x, seed=3)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert vae.training
+
+
+@pytest.mark.parametrize(("rows", "samples"), [(40, 64), (3, 1000), (7, 1)])
+def test_the_bound_decodes_no_more_points_at_a_time_than_asked_and_all_of_them(rows: int, samples: int) -> None:
+    vae, x, exact = affine_vae(shift=0)
+    sizes: list[int] = []
+    vae.decoder.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
+    bound = importance_weighted_bound(vae, x[:rows], samples=samples, batch_size=16)
+    assert_close(bound, exact[:rows].mean().item())
+    assert max(sizes) <= 16
+    assert sum(sizes) == rows * samples
+
+
+def test_a_gaussian_agrees_with_that_of_torch() -> None:
+    q = DiagonalGaussian(torch.randn(5, 3), torch.randn(5, 3))
+    normal, z = torch.distributions.Normal(q.mean, q.log_scale.exp()), torch.randn(5, 3)
+    standard = torch.distributions.Normal(torch.zeros(5, 3), torch.ones(5, 3))
+    assert_close(q.log_prob(z), normal.log_prob(z).sum(1))
+    assert_close(q.coordinate_kl(), torch.distributions.kl_divergence(normal, standard))
+    assert_close(q.kl(), q.coordinate_kl().sum(1))
+
+
+@pytest.mark.parametrize("measure", [evaluate_elbo, importance_weighted_bound])
+def test_evaluation_refuses_what_it_cannot_measure(measure: Callable[..., float]) -> None:
     vae = VAE((6,), MODEL)
     with pytest.raises(DataError, match=r"2 to 2"):
-        evaluate_elbo(vae, torch.full((3, 6), 2.0))
+        measure(vae, torch.full((3, 6), 2.0))
     with pytest.raises(DataError, match="at least one row"):
-        evaluate_elbo(vae, torch.zeros(0, 6))
+        measure(vae, torch.zeros(0, 6))
     for keyword in ("samples", "batch_size"):
         with pytest.raises(InputError, match=keyword):
-            evaluate_elbo(vae, torch.zeros(3, 6), **{keyword: 0})
+            measure(vae, torch.zeros(3, 6), **{keyword: 0})
     with pytest.raises(InputError, match="x: expected rows"):
-        evaluate_elbo(vae, torch.zeros(3, 7))
+        measure(vae, torch.zeros(3, 7))

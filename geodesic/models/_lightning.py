@@ -2,7 +2,11 @@
 
 import csv
 import io
+import logging
+import sys
+import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +14,10 @@ import lightning.pytorch as lightning
 import numpy as np
 import torch
 from jaxtyping import Float
+from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from torch import Tensor
 
 from geodesic.config import TrainingSettings
@@ -19,6 +26,8 @@ from geodesic.models.vae import ELBO, VAE
 
 LAST = "last.ckpt"
 METRICS = "metrics.csv"
+KL = "kl.csv"
+LOGGERS = ("lightning.pytorch", "lightning.fabric")
 
 
 def stream(*parts: int) -> int:
@@ -35,7 +44,7 @@ class Batches:
     Args:
         values: The rows, (N, *event).
         batch_size: Rows a batch; the last one may be smaller.
-        seed: Seed of the order; None keeps the rows in order.
+        seed: Seed of the order, for training; None keeps the rows in order, for evaluation.
         epoch: Gives the number of the current epoch, from 0.
         rank, ranks: Which share, of how many.
     """
@@ -53,17 +62,20 @@ class Batches:
         self.rank, self.ranks = rank, ranks
 
     def __len__(self) -> int:
-        return -(-(len(self.values) // self.ranks) // self.batch_size)
+        return -(-len(self._share(torch.arange(len(self.values)))) // self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
         order = torch.arange(len(self.values))
         if self.seed is not None:
             generator = torch.Generator().manual_seed(stream(self.seed, self.epoch(), 0))
             order = torch.randperm(len(self.values), generator=generator)
-        # Shares of equal length: ranks that step a different number of times would wait for ever.
-        share = order[self.rank :: self.ranks][: len(self.values) // self.ranks]
-        for rows in share.split(self.batch_size):
+        for rows in self._share(order).split(self.batch_size):
             yield self.values[rows]
+
+    def _share(self, order: Tensor) -> Tensor:
+        share = order[self.rank :: self.ranks]
+        # Ranks that step a different number of times would wait for ever, and evaluation takes no steps.
+        return share if self.seed is None else share[: len(order) // self.ranks]
 
 
 class VAETraining(lightning.LightningModule):
@@ -74,8 +86,9 @@ class VAETraining(lightning.LightningModule):
         settings: How to train.
         train, validation: Rows, (N, *event).
         seed: Seed of the order of rows and of the noise.
-        folder: Where metrics.csv and last.ckpt go.
+        folder: Where metrics.csv, kl.csv and last.ckpt go.
         identity: What must agree for a run to be resumed; kept in the checkpoint.
+        on_epoch: Called after each epoch with the number of epochs trained and the VAE.
     """
 
     def __init__(
@@ -87,11 +100,14 @@ class VAETraining(lightning.LightningModule):
         seed: int,
         folder: Path,
         identity: dict[str, Any],
+        on_epoch: Callable[[int, VAE], None] | None = None,
     ) -> None:
         super().__init__()
         self.vae, self.settings, self.seed, self.folder, self.identity = vae, settings, seed, folder, identity
+        self.on_epoch = on_epoch
         self.train_values, self.validation_values = train, validation
         self.history: list[dict[str, int | float]] = []
+        self.kl_history: list[list[float]] = []
         self.best: float | None = None
         self.best_epoch = -1
         self.best_weights: dict[str, Tensor] = {}
@@ -144,30 +160,56 @@ class VAETraining(lightning.LightningModule):
 
     def validation_step(self, batch: Tensor) -> None:
         self._add("validation", self.vae.elbo(batch, generator=self._validation_generator))
+        self._add_sums("validation_kl", self.vae.encode_distribution(batch).coordinate_kl().sum(0))
 
     def _add(self, part: str, terms: ELBO) -> None:
         with torch.no_grad():
             rows = terms.kl.new_tensor(float(len(terms.kl)))
-            sums = torch.stack([terms.log_likelihood.sum(), terms.kl.sum(), rows]).double()
+            self._add_sums(part, torch.stack([terms.log_likelihood.sum(), terms.kl.sum(), rows]))
+
+    def _add_sums(self, part: str, sums: Tensor) -> None:
+        sums = sums.double()
         self._sums[part] = self._sums[part] + sums if part in self._sums else sums
+
+    def _total(self, part: str) -> list[float]:
+        """Sums over the batches of all ranks."""
+        total: Any = self.trainer.strategy.reduce(self._sums[part], reduce_op="sum")
+        numbers: list[float] = total.tolist()
+        return numbers
 
     def on_train_epoch_end(self) -> None:
         epoch, beta = self.epoch, self.settings.kl_weight
         row: dict[str, int | float] = {"epoch": epoch, "kl_weight": self.kl_weight}
         for part in ("train", "validation"):
-            total: Any = self.trainer.strategy.reduce(self._sums[part], reduce_op="sum")
-            log_likelihood, kl, rows = total.tolist()
+            log_likelihood, kl, rows = self._total(part)
             row[f"{part}_log_likelihood"] = log_likelihood / rows
             row[f"{part}_kl"] = kl / rows
             row[f"{part}_elbo"] = (log_likelihood - kl) / rows
         self.history.append(row)
+        self.kl_history.append([kl / rows for kl in self._total("validation_kl")])  # the rows of validation
         for logger in self.loggers:
             logger.log_metrics({k: v for k, v in row.items() if k != "epoch"}, step=epoch)
         if self.trainer.is_global_zero:
             write_file(self.folder / METRICS, table(self.history))
+            write_file(self.folder / KL, table([_named(epoch, kl) for epoch, kl in enumerate(self.kl_history)]))
+            if self.on_epoch is not None:
+                with self._undisturbed():
+                    self.on_epoch(len(self.history), self.vae)
         # While beta grows, the objective is another one each epoch, and its best is not kept.
         if self.settings.patience is not None and epoch >= self.settings.kl_warmup_epochs:
             self._compare(epoch, row["validation_log_likelihood"] - beta * row["validation_kl"])
+
+    @contextmanager
+    def _undisturbed(self) -> Iterator[None]:
+        """For work on the VAE in evaluation mode that training must not feel."""
+        cuda = [self.device] if self.device.type == "cuda" else []
+        training = self.vae.training
+        self.vae.eval()
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=cuda):
+                yield
+        finally:
+            self.vae.train(training)
 
     def _compare(self, epoch: int, objective: float) -> None:
         if self.best is None or objective > self.best:
@@ -185,6 +227,7 @@ class VAETraining(lightning.LightningModule):
         checkpoint["geodesic"] = {
             "identity": self.identity,
             "history": self.history,
+            "kl_history": self.kl_history,
             "best": self.best,
             "best_epoch": self.best_epoch,
             "best_weights": self.best_weights,
@@ -193,7 +236,7 @@ class VAETraining(lightning.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         kept = checkpoint["geodesic"]
-        self.history = list(kept["history"])
+        self.history, self.kl_history = list(kept["history"]), list(kept["kl_history"])
         self.best, self.best_epoch, self.waited = kept["best"], kept["best_epoch"], kept["waited"]
         self.best_weights = dict(kept["best_weights"])
 
@@ -215,6 +258,36 @@ class KeepLast(Checkpoint):
         trainer.save_checkpoint(beside)
         if trainer.is_global_zero:
             beside.replace(pl_module.folder / LAST)
+
+
+class Processes(DDPStrategy):
+    """A process for each device, equal steps in all of them, started from here.
+
+    Lightning's default would run the user's whole script once more for each device.
+    """
+
+    def __init__(self) -> None:
+        # Forked from an interactive session, which has no file that another process could import. Processes
+        # that start afresh are the rule: threads and CUDA do not survive a fork.
+        interactive = hasattr(sys, "ps1")
+        super().__init__(start_method="fork" if interactive else "spawn", cluster_environment=LightningEnvironment())
+
+    def end(self) -> None:
+        """End the processes that an interruption or an error has left; their files are whole at any time."""
+        assert isinstance(self.launcher, _MultiProcessingLauncher)
+        for process in self.launcher.procs:
+            process.kill()
+
+    def setup_environment(self) -> None:
+        # The levels and filters of the process that starts training do not reach the ones it starts.
+        for name in LOGGERS:
+            logging.getLogger(name).setLevel(logging.ERROR)
+        warnings.filterwarnings("ignore", module=r"lightning\.")
+        super().setup_environment()
+
+
+def _named(epoch: int, kl: list[float]) -> dict[str, int | float]:
+    return {"epoch": epoch, **{f"kl_{dimension}": value for dimension, value in enumerate(kl)}}
 
 
 def table(rows: list[dict[str, int | float]]) -> bytes:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
 import signal
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,31 +22,50 @@ from geodesic.config import TrainingSettings, VAESettings
 from geodesic.data import Dataset
 from geodesic.errors import CheckpointError, DataError, InputError, RunFolderError, TrainingInterrupted
 from geodesic.models.checkpoint import WEIGHTS
-from geodesic.models.vae import VAE
+from geodesic.models.vae import VAE, DiagonalGaussian
 
 if TYPE_CHECKING:
     import lightning.pytorch as lightning
 
-__all__ = ["TrainingResult", "evaluate_elbo", "train_vae"]
+    from geodesic.models._lightning import VAETraining
+
+__all__ = ["COLLAPSED_KL", "TrainingResult", "evaluate_elbo", "importance_weighted_bound", "train_vae"]
+
+COLLAPSED_KL = 0.01
+"""A latent dimension whose mean KL on the validation rows is below this, in nats, carries nothing of the data."""
+
+EpochCallback = Callable[[int, VAE], None]
 
 
 @dataclass(frozen=True)
 class TrainingResult:
     """A trained VAE and how its training went.
 
-    Args:
+    Attributes:
         vae: On the CPU, in evaluation mode.
         epochs: Epochs trained, over all resumptions.
+        kept_epochs: Epochs behind the weights that are kept; fewer than `epochs` only with `patience`.
         stopped_early: Whether `patience` ended the training before `epochs` of the settings.
-        validation_elbo: ELBO of the validation rows at the epoch whose weights are kept, nats per row.
+        validation_elbo: ELBO of the validation rows under the weights that are kept, nats per row.
+        validation_kl: KL of each latent dimension there, mean over the validation rows, nats.
         test_elbo: ELBO of the test rows, which training never saw, nats per row.
+        test_bound: Importance-weighted bound of the test rows, nats per row; None where
+            `importance_samples` is 0.
     """
 
     vae: VAE
     epochs: int
+    kept_epochs: int
     stopped_early: bool
     validation_elbo: float
+    validation_kl: tuple[float, ...]
     test_elbo: float
+    test_bound: float | None
+
+    @property
+    def collapsed_dimensions(self) -> tuple[int, ...]:
+        """Latent dimensions whose KL on the validation rows is below `COLLAPSED_KL`, from 0."""
+        return tuple(dimension for dimension, kl in enumerate(self.validation_kl) if kl < COLLAPSED_KL)
 
 
 def train_vae(
@@ -57,15 +78,19 @@ def train_vae(
     device: str = "auto",
     resume: bool = False,
     progress: bool = True,
+    on_epoch: EpochCallback | None = None,
 ) -> TrainingResult:
     """Train a VAE on the train rows and write it into a folder.
 
         loss = mean over rows of -E log p(x | z) + beta KL(q(z | x) || p(z)),   z ~ q(z | x)
 
     With `patience`, the weights of the epoch that did best on the validation rows, past the warm-up of
-    beta, are kept; otherwise those of the last epoch. The folder receives metrics.csv (a row for each
-    epoch), model.safetensors and model.json (`VAE.load`), last.ckpt (to resume from) and tensorboard/.
+    beta, are kept; otherwise those of the last epoch. The folder receives metrics.csv and kl.csv (a row for
+    each epoch), model.safetensors and model.json (`VAE.load`), last.ckpt (to resume from) and tensorboard/.
     The random state of the caller is left alone.
+
+    Several devices get a process each and a share of the rows; a step takes `batch_size` rows in each process.
+    A script that asks for them must do so below `if __name__ == "__main__":`.
 
     Args:
         dataset: Its train rows are trained and validated on, its test rows are held out.
@@ -77,12 +102,15 @@ def train_vae(
         resume: Go on from the folder's last.ckpt. On the CPU the weights are then the same as without
             the interruption. More epochs, or another patience, may be asked for than before.
         progress: Show a progress bar.
+        on_epoch: Called after each epoch, in the first process only, with the number of epochs trained and
+            the VAE in evaluation mode, without gradients. It must not change the VAE; random numbers that it
+            draws do not change the training. With several devices pickle must be able to copy it.
 
     Returns:
-        The VAE and its ELBO on the test rows.
+        The VAE and its bounds on the test rows.
 
     Raises:
-        InputError: The device does not exist, or the seed is negative.
+        InputError: The device does not exist or has no such precision, or the seed is negative.
         DataError: Values leave the range of the likelihood, or there are too few rows. Nothing is written.
         RunFolderError: The folder holds a trained model already, and `resume` is False.
         CheckpointError: The checkpoint is missing, truncated, or of a run with other settings or data.
@@ -103,7 +131,8 @@ def train_vae(
     if seed < 0:
         raise InputError(f"seed: expected an integer of at least 0, got {seed}")
     accelerator, devices = _hardware(device, training_settings)
-    train_rows, validation_rows = _split_rows(dataset, training_settings.validation_fraction, seed)
+    processes = 1 if isinstance(devices, list) else devices
+    train_rows, validation_rows = _split_rows(dataset, training_settings.validation_fraction, seed, processes)
 
     with torch.random.fork_rng(devices=[]):
         # Of the CPU's random state only: torch.manual_seed would reseed the GPUs, which are not forked.
@@ -123,25 +152,37 @@ def train_vae(
 
             values = dataset.train.values
             module = VAETraining(
-                vae, training_settings, values[train_rows], values[validation_rows], seed, folder, identity
+                vae, training_settings, values[train_rows], values[validation_rows], seed, folder, identity, on_epoch
             )
             trainer = _trainer(training_settings, accelerator, devices, folder, progress)
             folder.mkdir(parents=True, exist_ok=True)
             _fit(trainer, module, checkpoint)
+            if processes > 1:
+                # The weights come back from the processes, the rest of what training knows does not.
+                module.on_load_checkpoint(torch.load(folder / "last.ckpt", map_location="cpu", weights_only=True))
 
     vae.cpu().eval()
-    kept = module.history[-1]
+    kept = len(module.history) - 1
     if training_settings.patience is not None and module.best is not None:
         vae.load_state_dict(module.best_weights)
-        kept = module.history[module.best_epoch]
+        kept = module.best_epoch
     vae.fit_uncertainty(dataset.train.values, seed)
     vae.save(folder)
+    samples, test_bound = training_settings.importance_samples, None
+    if samples:
+        # Where it was trained: of all that follows, this alone is much work.
+        vae.to(trainer.strategy.root_device)
+        test_bound = importance_weighted_bound(vae, dataset.test.values, samples=samples, seed=seed)
+        vae.cpu()
     return TrainingResult(
         vae=vae,
         epochs=len(module.history),
+        kept_epochs=kept + 1,
         stopped_early=len(module.history) < training_settings.epochs,
-        validation_elbo=kept["validation_elbo"],
+        validation_elbo=module.history[kept]["validation_elbo"],
+        validation_kl=tuple(module.kl_history[kept]),
         test_elbo=evaluate_elbo(vae, dataset.test.values, seed=seed),
+        test_bound=test_bound,
     )
 
 
@@ -162,31 +203,93 @@ def evaluate_elbo(vae: VAE, values: Tensor, *, samples: int = 1, seed: int = 0, 
         DataError: Values leave the range of the likelihood.
 
     Example:
-        >>> import math, torch, geodesic
+        >>> import torch, geodesic
         >>> from geodesic.config import VAESettings
-        >>> from geodesic.models.training import evaluate_elbo
         >>> vae = geodesic.VAE((6,), VAESettings(hidden_sizes=(16,)))
-        >>> evaluate_elbo(vae, torch.rand(5, 6)) < 0
+        >>> geodesic.evaluate_elbo(vae, torch.rand(5, 6)) < 0
         True
     """
+    total = 0.0
+    with _evaluation(vae, values, samples, seed, batch_size) as (batches, generator):
+        for x in batches:
+            for _ in range(samples):
+                total += vae.elbo(x, generator=generator).value.sum(dtype=torch.float64).item()
+    return total / (samples * len(values))
+
+
+def importance_weighted_bound(
+    vae: VAE, values: Tensor, *, samples: int = 64, seed: int = 0, batch_size: int = 1000
+) -> float:
+    """Mean importance-weighted bound of rows, in nats per row: the ELBO for one sample, log p(x) for very many.
+
+        L_K = mean over rows of E log (1 / K) sum over k of p(x | z_k) p(z_k) / q(z_k | x),   z_k ~ q(z | x)
+
+    It grows with K on average and never beyond log p(x). How far it is from there depends on q: with a poor one
+    even many samples leave a gap. For an ensemble p(x | z) is the geometric mean of its members, as in the ELBO.
+
+    Reference: Burda, Grosse, Salakhutdinov, *Importance Weighted Autoencoders*, 2016.
+
+    Args:
+        vae: Left in the mode, training or evaluation, that it is in.
+        values: Rows, (N, *event), in the range of the likelihood; moved to the device of the model.
+        samples: Latent points drawn for each row, K.
+        seed: Seed of the noise.
+        batch_size: Latent points decoded at a time, which bounds the memory whatever K is.
+
+    Raises:
+        InputError: A count is below 1, or rows have another shape than the model's.
+        DataError: Values leave the range of the likelihood.
+
+    Example:
+        >>> import torch, geodesic
+        >>> from geodesic.config import VAESettings
+        >>> vae, x = geodesic.VAE((6,), VAESettings(hidden_sizes=(16,))), torch.rand(50, 6)
+        >>> geodesic.importance_weighted_bound(vae, x) > geodesic.evaluate_elbo(vae, x, samples=64)
+        True
+    """
+    total = 0.0
+    with _evaluation(vae, values, samples, seed, batch_size) as (batches, generator):
+        for x in batches:
+            q = vae.encode_distribution(x)
+            log_sum = x.new_full((len(x),), -math.inf, dtype=torch.float64)
+            chunk = max(1, batch_size // len(x))
+            for done in range(0, samples, chunk):
+                log_weights = _log_weights(vae, x, q, min(chunk, samples - done), generator)
+                log_sum = torch.logaddexp(log_sum, log_weights.double().logsumexp(0))
+            total += log_sum.sum().item()
+    return total / len(values) - math.log(samples)
+
+
+def _log_weights(vae: VAE, x: Tensor, q: DiagonalGaussian, samples: int, generator: torch.Generator) -> Tensor:
+    """The logarithm of p(x | z) p(z) / q(z | x) at so many z ~ q(z | x) for each row, (samples, N)."""
+
+    def repeated(rows: Tensor) -> Tensor:
+        return rows.expand(samples, *rows.shape).flatten(0, 1)
+
+    q = DiagonalGaussian(repeated(q.mean), repeated(q.log_scale))
+    prior = DiagonalGaussian(torch.zeros_like(q.mean), torch.zeros_like(q.mean))
+    z = q.sample(generator)
+    return (vae.log_likelihood(z, repeated(x)) + prior.log_prob(z) - q.log_prob(z)).unflatten(0, (samples, len(x)))
+
+
+@contextmanager
+def _evaluation(
+    vae: VAE, values: Tensor, samples: int, seed: int, batch_size: int
+) -> Iterator[tuple[Iterator[Tensor], torch.Generator]]:
+    """Batches on the device of the model and a source of noise there, for a VAE in evaluation mode."""
     for name, count in (("samples", samples), ("batch_size", batch_size)):
         if count < 1:
             raise InputError(f"{name}: expected an integer of at least 1, got {count}")
     vae.likelihood.check(values)
     weight = next(vae.parameters())
-    generator = torch.Generator(weight.device).manual_seed(seed)
-    total = 0.0
     training = vae.training
     vae.eval()
     try:
         with torch.no_grad():
-            for batch in values.split(batch_size):
-                x = batch.to(weight)
-                for _ in range(samples):
-                    total += vae.elbo(x, generator=generator).value.sum(dtype=torch.float64).item()
+            batches = (batch.to(weight) for batch in values.split(batch_size))
+            yield batches, torch.Generator(weight.device).manual_seed(seed)
     finally:
         vae.train(training)
-    return total / (samples * len(values))
 
 
 # --- before ------------------------------------------------------------------------------------
@@ -215,24 +318,28 @@ def _hardware(device: str, settings: TrainingSettings) -> tuple[str, int | list[
                 f"device(s), and PyTorch finds {available} here; "
                 "use device=cpu, or a build of PyTorch with CUDA"
             )
+    if accelerator == "cpu" and settings.precision == "16-mixed":
+        raise InputError(
+            "training.precision: got '16-mixed' on the CPU, which has no such arithmetic; use bf16-mixed or 32-true"
+        )
     return accelerator, devices
 
 
-def _split_rows(dataset: Dataset, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+def _split_rows(dataset: Dataset, fraction: float, seed: int, processes: int) -> tuple[Tensor, Tensor]:
     rows = len(dataset.train)
-    if rows < 2 or len(dataset.test) < 1:
+    if rows < 2 * processes or len(dataset.test) < 1:
         raise DataError(
-            f"dataset: {rows} train and {len(dataset.test)} test rows are too few; training needs at least "
-            "2, one of them for validation, and 1 to hold out"
+            f"dataset: {rows} train and {len(dataset.test)} test rows are too few; training on {processes} "
+            f"device(s) needs at least {2 * processes}, one for each of them for validation, and 1 to hold out"
         )
-    held_back = min(max(1, round(fraction * rows)), rows - 1)
+    held_back = min(max(processes, round(fraction * rows)), rows - processes)
     order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))
     return order[held_back:], order[:held_back]
 
 
 def _identity(model: VAESettings, training: TrainingSettings, dataset: Dataset, seed: int) -> dict[str, Any]:
     """What a run cannot change between its start and its resumption."""
-    changeable = {"epochs", "patience", "accelerator", "devices"}
+    changeable = {"epochs", "patience", "accelerator", "devices", "importance_samples", "picture_every"}
     values = dataset.train.values
     return {
         "seed": seed,
@@ -251,7 +358,7 @@ def _resumable(folder: Path, identity: dict[str, Any], epochs: int) -> Path:
     try:
         found = torch.load(file, map_location="cpu", weights_only=True)
         kept = found["geodesic"]
-        trained, before = len(kept["history"]), dict(kept["identity"])
+        trained, before = len(kept["kl_history"]), dict(kept["identity"])
     except Exception as error:  # a foreign or truncated file can make an unpickler fail in any way
         raise CheckpointError(
             f"{file}: truncated, or not a checkpoint of this project ({type(error).__name__}); "
@@ -291,8 +398,9 @@ def _trainer(
     from lightning.pytorch.callbacks import Callback, RichProgressBar
     from lightning.pytorch.loggers import TensorBoardLogger
 
-    from geodesic.models._lightning import KeepLast
+    from geodesic.models._lightning import KeepLast, Processes
 
+    several = isinstance(devices, int) and devices > 1 and accelerator in ("cpu", "cuda", "gpu")
     callbacks: list[Callback] = [KeepLast()]
     if progress:
         callbacks.append(RichProgressBar(refresh_rate=10))
@@ -300,6 +408,7 @@ def _trainer(
         return lightning.Trainer(
             accelerator=accelerator,
             devices=devices,
+            strategy=Processes() if several else "auto",
             precision=settings.precision,
             max_epochs=settings.epochs,
             callbacks=callbacks,
@@ -317,9 +426,16 @@ def _trainer(
         ) from None
 
 
-def _fit(trainer: lightning.Trainer, module: lightning.LightningModule, checkpoint: Path | None) -> None:
+def _fit(trainer: lightning.Trainer, module: VAETraining, checkpoint: Path | None) -> None:
+    from geodesic.models._lightning import Processes
+
     main = threading.current_thread() is threading.main_thread()
-    handler = signal.getsignal(signal.SIGINT)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    processes = trainer.strategy if isinstance(trainer.strategy, Processes) else None
+    port = os.environ.get("MASTER_PORT")
+    if main and processes is not None:
+        # Lightning's own answer to SIGTERM is at work in the processes that train, not in this one.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
     except (KeyboardInterrupt, SystemExit):
@@ -331,17 +447,21 @@ def _fit(trainer: lightning.Trainer, module: lightning.LightningModule, checkpoi
             f"training interrupted; go on from {Path(folder) / 'last.ckpt'} with --resume (resume=True)"
         ) from None
     finally:
+        if processes is not None:
+            processes.end()
+            if port is None:
+                os.environ.pop("MASTER_PORT", None)
         if main:
-            signal.signal(signal.SIGINT, handler)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Lightning without its advice; it speaks through loggers and warnings of its own."""
-    import lightning.pytorch  # noqa: F401  # first, since its import sets the levels
+    from geodesic.models._lightning import LOGGERS  # first, since the import of Lightning sets the levels
 
-    names = ["lightning.pytorch", "lightning.fabric"]
-    loggers = [logging.getLogger(name) for name in names]
+    loggers = [logging.getLogger(name) for name in LOGGERS]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:

@@ -44,9 +44,18 @@ class DiagonalGaussian:
 
     def kl(self) -> Float[Tensor, " N"]:
         """KL(N(m, e^2s) || N(0, 1)) = sum over coordinates of (m^2 + e^2s - 1) / 2 - s, in nats."""
+        return self.coordinate_kl().sum(-1)
+
+    def coordinate_kl(self) -> Float[Tensor, "N d"]:
+        """KL(N(m, e^2s) || N(0, 1)) of each coordinate, (m^2 + e^2s - 1) / 2 - s, in nats."""
         m, s = self.mean, self.log_scale
         # expm1 keeps the digits of a scale near 1, where the terms cancel.
-        return (0.5 * (m.square() + torch.expm1(2 * s)) - s).sum(-1)
+        return 0.5 * (m.square() + torch.expm1(2 * s)) - s
+
+    def log_prob(self, z: Float[Tensor, "N d"]) -> Float[Tensor, " N"]:
+        """Sum over coordinates of log N(z; m, e^2s) = -((z - m) / e^s)^2 / 2 - s - log(2 pi) / 2, in nats."""
+        m, s = self.mean, self.log_scale
+        return (-0.5 * ((z - m) * torch.exp(-s)).square() - s - 0.5 * math.log(2 * math.pi)).sum(-1)
 
 
 @dataclass(frozen=True)
@@ -120,7 +129,9 @@ class VAE(nn.Module):
     def encode_distribution(self, x: Tensor) -> DiagonalGaussian:
         """q(z | x) at rows x, (N, *event)."""
         mean, log_scale = self.encoder(x)
-        return DiagonalGaussian(mean, log_scale)
+        # Mixed precision is for the networks: the sums that follow, here and in `log_likelihood`, would lose
+        # most of their digits in it.
+        return DiagonalGaussian(mean.to(x.dtype), log_scale.to(x.dtype))
 
     def decode(self, z: Tensor) -> Float[Tensor, "N *parameters"]:
         """g(z), the parameters of the likelihood, (N, *parameter_shape), at latent points z, (N, d).
@@ -136,7 +147,7 @@ class VAE(nn.Module):
 
     def log_likelihood(self, z: Tensor, x: Tensor) -> Float[Tensor, " N"]:
         """Log p(x | z) of rows x, (N, *event), at latent points z, (N, d), in nats: averaged over an ensemble."""
-        terms = [self.likelihood.log_prob(decoder(z), x) for decoder in self.decoders]
+        terms = [self.likelihood.log_prob(decoder(z).to(z.dtype), x) for decoder in self.decoders]
         return torch.stack(terms).mean(0)
 
     def elbo(self, x: Tensor, kl_weight: float = 1.0, generator: torch.Generator | None = None) -> ELBO:
