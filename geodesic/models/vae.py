@@ -93,7 +93,7 @@ class VAE(nn.Module):
 
     Example:
         >>> import torch, geodesic
-        >>> from geodesic.config import BlendSettings, RBFSettings, VAESettings
+        >>> from geodesic.config import VAESettings
         >>> vae = geodesic.VAE((1, 8, 8), VAESettings(latent_size=2, hidden_sizes=(16,)))
         >>> z = vae.encode(torch.rand(5, 1, 8, 8))
         >>> z.shape, vae.decode(z).shape
@@ -166,7 +166,7 @@ class VAE(nn.Module):
 
         Example:
             >>> import torch, geodesic
-            >>> from geodesic.config import BlendSettings, RBFSettings, VAESettings
+            >>> from geodesic.config import VAESettings
             >>> vae = geodesic.VAE((6,), VAESettings(hidden_sizes=(16,)))
             >>> terms = vae.elbo(torch.rand(3, 6))
             >>> torch.equal(terms.value, terms.log_likelihood - terms.kl)
@@ -235,7 +235,7 @@ class VAE(nn.Module):
 
         Example:
             >>> import tempfile, torch, geodesic
-            >>> from geodesic.config import BlendSettings, RBFSettings, VAESettings
+            >>> from geodesic.config import VAESettings
             >>> folder, vae = tempfile.mkdtemp(), geodesic.VAE((6,), VAESettings(hidden_sizes=(16,)))
             >>> vae.save(folder)
             >>> z = torch.zeros(1, 2)
