@@ -264,8 +264,8 @@ class BlendSettings(_Section):
     """Parameters that say nothing away from the encodings: see `geodesic.models.uncertainty.BlendedDecoder`."""
 
     kind: Literal["blend"]
-    centres: int = Field(64, ge=2, description="clusters of the training encodings")
-    width: PositiveFloat = Field(1.5, description="of the kernels, in spreads of the clusters")
+    centres: int = Field(256, ge=2, description="clusters of the training encodings")
+    width: PositiveFloat = Field(0.7, description="of the kernels, in spreads of the clusters")
 
 
 UncertaintySettings = Annotated[

@@ -90,7 +90,7 @@ def test_under_the_expected_metric_paths_keep_to_the_data() -> None:
 
 def blended() -> tuple[BlendedDecoder, torch.Tensor]:
     z = ring()
-    decoder = BlendedDecoder(gaussian_decoder(), 2, (2, 5), centres=16)
+    decoder = BlendedDecoder(gaussian_decoder(), 2, (2, 5), centres=16, width=1.5)
     decoder.fit(z, torch.full((1, 2, 5), 7.0))
     return decoder, z
 

@@ -158,8 +158,9 @@ class BlendedDecoder(nn.Module):
     parameters(z) = (1 - t) g(z) + t u,   t(z) = sigmoid(4 (delta(z) - delta_0 - 1))
 
     delta(z) = -log sum over k of exp(-|z - c_k|^2 / (2 (a s_k)^2)) is a smooth squared distance from the centres c_k of
-    clusters of encodings with spreads s_k; delta_0 is that of the outermost of the encodings, but for one in a hundred.
-    For the others t is below 0.02; far away it is 1.
+    clusters of encodings with spreads s_k; delta_0 is that of the outermost of the encodings, but for one in a thousand.
+    For the others t is below 0.02; far away it is 1, and the parameters are constant: paths that begin out there move
+    at no cost. Many narrow clusters keep what is "out there" from what lies between the data.
 
     Reference:
         G. Arvanitidis, M. González-Duque, A. Pouplin, D. Kalatzis, S. Hauberg, Pulling back information geometry, 2022.
@@ -189,8 +190,8 @@ class BlendedDecoder(nn.Module):
         decoder: Callable[[Tensor], Tensor],
         latent_size: int,
         parameter_shape: tuple[int, ...],
-        centres: int = 64,
-        width: float = 1.5,
+        centres: int = 256,
+        width: float = 0.7,
     ) -> None:
         super().__init__()
         _require_positive("width", width)
@@ -227,7 +228,7 @@ class BlendedDecoder(nn.Module):
             _cluster(self, encodings, seed)
             self.uninformative.copy_(uninformative)
             distances = torch.cat([self._distance(z) for z in encodings.split(1000)])
-            self.outermost.copy_(distances.quantile(0.99))
+            self.outermost.copy_(distances.quantile(0.999))
 
     def _distance(self, z: Float[Tensor, "N d"]) -> Float[Tensor, " N"]:
         return -(-_squared_distances(z, self.centres) / (2 * self.widths.square())).logsumexp(1)

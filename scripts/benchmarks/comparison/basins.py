@@ -17,6 +17,7 @@ from comparison.problems import Problem, decoder_problem
 from comparison.tables import FASTEST, Goal, make_table
 
 WITHIN = 1.005  # of the best length known
+FINE = 512  # segments at which lengths are measured
 BENDS = (-0.5, -0.25, 0.25, 0.5)  # of straight lines, in parts of their length
 LENGTH_RTOL = 1e-3  # of the row that refines T: where 32 segments are too few, no start helps
 GRID = "grid, as it is"
@@ -66,7 +67,7 @@ def _starts(problem: Problem, options: argparse.Namespace) -> dict[str, Callable
         return lambda: _lengths(problem, options, init)
 
     def straight(method: Method) -> Callable[[], Tensor]:
-        return lambda: geodesic.path_length(problem.manifold, method.trace(problem, options.budget).path)
+        return lambda: _fine_length(problem.manifold, method.trace(problem, options.budget).path)
 
     paths, grid_lengths = grid_paths(problem, options.grid)
     others = [method for method in options.methods if method.ours and method.name != FASTEST]
@@ -82,8 +83,9 @@ def _starts(problem: Problem, options: argparse.Namespace) -> dict[str, Callable
 def _lengths(
     problem: Problem, options: argparse.Namespace, init: str | Tensor, length_rtol: float | None = None
 ) -> Tensor:
-    """Lengths of what the default solver makes of a start."""
-    return geodesic.solve(
+    """Lengths of what the default solver makes of a start, measured finely: of a path that T does not resolve, the
+    quadrature of its own segments can be wrong by a per cent."""
+    path = geodesic.solve(
         problem.manifold,
         problem.start,
         problem.end,
@@ -92,7 +94,13 @@ def _lengths(
         segments=problem.segments,
         length_rtol=length_rtol,
         tol=options.tol,
-    ).length
+    ).path
+    return _fine_length(problem.manifold, path)
+
+
+def _fine_length(manifold: geodesic.Manifold, path: Tensor) -> Tensor:
+    fine = max(FINE, path.shape[1] - 1)
+    return torch.cat([geodesic.path_length(manifold, geodesic.refine_path(rows, fine)) for rows in path.split(8)])
 
 
 def _arc(problem: Problem, bend: float) -> Tensor:
