@@ -235,7 +235,7 @@ def _nearest(
         upper = torch.cat([geodesic.path_length(manifold, line) for line in lines])
     possible = lower <= upper.amin(1, keepdim=True)
     distance = torch.full((Q, C), torch.inf, dtype=a.dtype)
-    solution = geodesic.solve(manifold, a[possible], b[possible], segments=segments, tol=1e-4)
+    solution = geodesic.solve(manifold, a[possible], b[possible], segments=segments, tol=1e-3)
     # A path that has not converged is still a path: its length bounds the distance from above.
     distance[possible] = solution.length.nan_to_num(torch.inf)
     return candidates.gather(1, distance.argmin(1, keepdim=True))[:, 0], int(possible.sum())
@@ -272,7 +272,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=64, help="of work and data")
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--candidates", type=int, default=50)
-    parser.add_argument("--query-segments", type=int, default=16, help="T of neighbours")
+    parser.add_argument("--query-segments", type=int, default=8, help="T of neighbours, whose pairs are close")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--config", type=Path, default=CONFIG)

@@ -84,7 +84,8 @@ def _lengths(
     problem: Problem, options: argparse.Namespace, init: str | Tensor, length_rtol: float | None = None
 ) -> Tensor:
     """Lengths of what the default solver makes of a start, measured finely: of a path that T does not resolve, the
-    quadrature of its own segments can be wrong by a per cent."""
+    quadrature of its own segments can be wrong by a per cent.
+    """
     path = geodesic.solve(
         problem.manifold,
         problem.start,
