@@ -158,7 +158,7 @@ class BlendedDecoder(nn.Module):
     parameters(z) = (1 - t) g(z) + t u,   t(z) = sigmoid(4 (delta(z) - delta_0 - 1))
 
     delta(z) = -log sum over k of exp(-|z - c_k|^2 / (2 (a s_k)^2)) is a smooth squared distance from the centres c_k of
-    clusters of encodings with spreads s_k; delta_0 is that of the outermost of the encodings, but for one in a thousand.
+    clusters of encodings with spreads s_k; delta_0 is that of the outermost encodings, but for one in a thousand.
     For the others t is below 0.02; far away it is 1, and the parameters are constant: paths that begin out there move
     at no cost. Many narrow clusters keep what is "out there" from what lies between the data.
 
