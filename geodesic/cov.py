@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from geodesic.assembly import make_manifold, make_solver
+from geodesic.assembly import check_search, make_manifold, make_solver
 from geodesic.config import FilePairs, Settings, VAESettings, settings_to_yaml
 from geodesic.data import Dataset, load_data
 from geodesic.errors import CheckpointError, DataError, RunFolderError, SettingsError
@@ -105,13 +105,16 @@ def measure_variation(
         SettingsError: The settings name no data, a decoder of the user's own, or latent points from a file.
         RunFolderError: `cov.npz` is there already.
     """
-    models = list(_models(settings))  # refuses what cannot be trained or measured, before any training
+    models = list(_models(settings))
     assert settings.data is not None
     folder = run_folder(settings, runs)
     file, figure = folder / "cov.npz", folder / "figures" / "cov.png"
     if file.exists() and not overwrite:
         raise RunFolderError(f"{file} exists already; replace it with --overwrite (trained models are used again)")
     dataset = load_data(settings.data)
+    for model in models:
+        assert isinstance(model.model, VAESettings)
+        check_search(model.geodesic, model.model, dataset.event_shape)
     assert not isinstance(settings.pairs, FilePairs)
     rows = choose_rows(settings.pairs, dataset.test)
     found = []

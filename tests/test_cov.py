@@ -137,6 +137,10 @@ def test_what_cannot_be_compared_is_refused_before_any_training(tmp_path: Path) 
         ({"pairs": {"kind": "file", "path": "points.npz"}}, "something else in each model"),
         ({"data": None}, "needs data and a VAE"),
         ({"model": {"import": "torch.nn:Identity", "latent_size": 2}}, "needs data and a VAE"),
+        (
+            {"model": {"likelihood": "gaussian"}, "geodesic": {"geometry": "fisher_rao"}},
+            "has no embedding, which the geometry of an ensemble is made from",
+        ),
         ({"model": {"uncertainty": "blend"}}, "cov.decoders: got 2; .*an ensemble shows its uncertainty"),
     ):
         with pytest.raises(SettingsError, match=message):
