@@ -199,7 +199,7 @@ class GaussianSettings(_Section):
     scale: PositiveFloat | Literal["learned", "per_pixel"] = Field(
         "learned", description="a number; one that is learned; or one for each entry, from the decoder"
     )
-    min_scale: PositiveFloat = Field(0.01, description="added to scales that are learned, so that none vanishes")
+    min_scale: PositiveFloat = Field(0.01, description="lower bound of scales that are learned or fitted")
 
 
 class CategoricalSettings(_Section):

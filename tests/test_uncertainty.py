@@ -67,7 +67,20 @@ def test_the_scale_grows_to_its_limit_away_from_the_data() -> None:
     out = torch.linspace(1, 6, 50)[:, None] * torch.tensor([1.0, 0.0])
     scales = decoder(out)[:, 1].exp().detach()
     assert (scales.diff(dim=0)[5:] >= 0).all()
-    torch.testing.assert_close(scales[-1], torch.full((5,), 3.0))
+    torch.testing.assert_close(scales[-1], torch.full((5,), (3.0**2 + 0.01**2) ** 0.5))
+
+
+def test_the_scale_of_an_output_that_never_varies_stays_above_its_bound() -> None:
+    """Without a bound its weights grow until they overflow, and are no numbers."""
+    z = ring(10_000).float()
+    decoder = RBFScaleDecoder(lambda z: torch.zeros(len(z), 2, 1).to(z), 2, (1,), centres=16, min_scale=0.05).float()
+    decoder.fit(torch.zeros(len(z), 1).float(), z)
+    torch.testing.assert_close(decoder(z)[:, 1].exp(), torch.full((len(z), 1), 0.05).float(), rtol=1e-3, atol=0)
+
+
+def test_points_that_are_all_one_have_no_clusters() -> None:
+    with pytest.raises(InputError, match="all 50 are one point"):
+        cluster_centres(torch.zeros(50, 2), 5)
 
 
 def test_the_means_are_those_of_the_decoder() -> None:
@@ -123,3 +136,5 @@ def test_a_width_that_is_none_is_refused(width: float) -> None:
         RBFScaleDecoder(gaussian_decoder(), 2, (5,), width=width)
     with pytest.raises(InputError, match="away: expected a positive number"):
         RBFScaleDecoder(gaussian_decoder(), 2, (5,), away=width)
+    with pytest.raises(InputError, match="min_scale: expected a positive number"):
+        RBFScaleDecoder(gaussian_decoder(), 2, (5,), min_scale=width)

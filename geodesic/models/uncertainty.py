@@ -32,7 +32,7 @@ def cluster_centres(
         Centres, (K, d), and spreads, (K,), none of them below a tenth of their mean: a cluster of one point has none.
 
     Raises:
-        InputError: There are fewer than 2 clusters, or fewer points than clusters.
+        InputError: There are fewer than 2 clusters, or fewer points than clusters, or all points are one.
 
     Example:
         >>> import torch
@@ -45,6 +45,8 @@ def cluster_centres(
 
     if count < 2 or count > len(encodings):
         raise InputError(f"centres: expected from 2 to {len(encodings)}, the number of encodings, got {count}")
+    if bool((encodings == encodings[:1]).all()):
+        raise InputError(f"encodings: all {len(encodings)} are one point, which has no clusters")
     points = encodings.detach().double().cpu().numpy()
     found = KMeans(count, n_init=4, random_state=seed).fit(points)
     centres, labels = torch.as_tensor(found.cluster_centers_), torch.as_tensor(found.labels_).long()
@@ -58,7 +60,7 @@ def cluster_centres(
 class RBFScaleDecoder(nn.Module):
     """A Gaussian decoder whose scale is small near the training encodings and grows to a limit away from them.
 
-    1 / sigma(z)^2 = sum over k of W_k exp(-|z - c_k|^2 / (2 (a s_k)^2)) + 1 / away^2,   W_k >= 0
+    sigma(z)^2 = min_scale^2 + 1 / (sum over k of W_k exp(-|z - c_k|^2 / (2 (a s_k)^2)) + 1 / away^2),   W_k >= 0
 
     The means are those of the decoder that it wraps. The centres c_k and their spreads s_k are those of clusters of
     encodings; the weights, one for each centre and output, are fitted to the errors of the means. Returns means and log
@@ -73,7 +75,8 @@ class RBFScaleDecoder(nn.Module):
         event_shape: Shape of one row.
         centres: K, the number of clusters.
         width: a, the widths of the basis functions in parts of the spreads.
-        away: The scale far from all centres, in the units of the data.
+        away: The scale far from all centres, in the units of the data; min_scale adds to it as variances do.
+        min_scale: Lower bound of the scales. Without one that of an output that never varies would vanish.
 
     Raises:
         InputError: A number is out of range.
@@ -84,8 +87,8 @@ class RBFScaleDecoder(nn.Module):
         >>> decoder = RBFScaleDecoder(lambda z: z[:, None].expand(-1, 2, -1), 3, (3,), centres=2)
         >>> z = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
         >>> decoder.fit(z + 0.1, z)
-        >>> decoder(torch.full((1, 3), 100.0))[0, 1].exp()
-        tensor([1., 1., 1.], grad_fn=<ExpBackward0>)
+        >>> decoder(torch.full((1, 3), 100.0))[0, 1].exp().detach().round(decimals=3)
+        tensor([1., 1., 1.])
     """
 
     def __init__(
@@ -96,13 +99,14 @@ class RBFScaleDecoder(nn.Module):
         centres: int = 64,
         width: float = 1.5,
         away: float = 1.0,
+        min_scale: float = 0.01,
     ) -> None:
         super().__init__()
-        for name, value in (("width", width), ("away", away)):
+        for name, value in (("width", width), ("away", away), ("min_scale", min_scale)):
             _require_positive(name, value)
         self.decoder = decoder
         self.event_shape = event_shape
-        self.width, self.away = width, away
+        self.width, self.away, self.min_scale = width, away, min_scale
         self.register_buffer("centres", torch.zeros(centres, latent_size))
         self.register_buffer("widths", torch.ones(centres))
         # As exponentials the weights stay positive, and gradients move them by factors: precisions span decades.
@@ -119,7 +123,8 @@ class RBFScaleDecoder(nn.Module):
     def log_scale(self, z: Float[Tensor, "N d"]) -> Float[Tensor, "N D"]:
         """Log sigma(z), (N, D), of the D outputs."""
         basis = (-_squared_distances(z, self.centres) / (2 * self.widths.square())).exp()
-        return -(basis @ self.log_weights.exp() + self.away**-2).log() / 2
+        precision = basis @ self.log_weights.exp() + self.away**-2
+        return (self.min_scale**2 + 1 / precision).log() / 2
 
     def fit(self, values: Float[Tensor, "N *event"], encodings: Float[Tensor, "N d"], seed: int = 0) -> None:
         """Find the clusters, then fit the weights to the errors of the means there, by maximum likelihood.

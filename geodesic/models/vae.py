@@ -11,7 +11,7 @@ from jaxtyping import Float
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from geodesic.config import BlendSettings, RBFSettings, VAESettings
+from geodesic.config import BlendSettings, GaussianSettings, RBFSettings, VAESettings
 from geodesic.errors import CheckpointError, InputError
 from geodesic.models.checkpoint import RECORD, WEIGHTS, load_weights, read_record, save_model
 from geodesic.models.ensemble import DecoderEnsemble
@@ -229,9 +229,10 @@ class VAE(nn.Module):
         """The decoder with uncertainty around it, not fitted yet; None where the settings ask for none."""
         match self.settings.uncertainty:
             case RBFSettings() as rbf:
-                return RBFScaleDecoder(
-                    self.decoder, self.latent_size, self.event_shape, rbf.centres, rbf.width, rbf.away
-                )
+                likelihood = self.settings.likelihood
+                assert isinstance(likelihood, GaussianSettings)  # others are refused by the settings
+                numbers = (rbf.centres, rbf.width, rbf.away, likelihood.min_scale)
+                return RBFScaleDecoder(self.decoder, self.latent_size, self.event_shape, *numbers)
             case BlendSettings() as blend:
                 shape = self.likelihood.parameter_shape(self.event_shape)
                 return BlendedDecoder(self.decoder, self.latent_size, shape, blend.centres, blend.width)
