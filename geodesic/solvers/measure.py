@@ -53,8 +53,8 @@ def measured(
     # the nodes lose: a tangential acceleration of period 1/T bends the path by a factor (pi T)^2 less.
     error = (length - coarse_speed @ coarse_weights).abs() / 3 / length
     error = error + residual.square().mean(-1) / (2 * math.pi**2 * T**2)
-    # Too few nodes to leave out every second one: nothing is known of the spline's error. Or there is no limit.
-    if T < 4 or not manifold.has_length:
+    # Too few nodes to leave out every second one: nothing is known of the spline's error.
+    if T < 4:
         error = torch.full_like(error, torch.inf)
     # A decoder that jumps where it is flat has chords that no derivative sees: certify nothing.
     excess = torch.where(length >= chords.sqrt().sum(-1) / 3, excess, torch.nan)
@@ -75,6 +75,8 @@ def measured(
     # Between equal ends all of these are zero, where a decoder's rounding leaves traces.
     still = constant(path)
     values = {name: torch.where(still, 0, value) for name, value in values.items()}
+    if not manifold.has_length:  # nor between equal ends
+        values["length_error"] = torch.full_like(error, torch.inf)
     converged = (status == Status.CONVERGED) & (~lost | still)
     even = torch.linspace(0, 1, T + 1, dtype=path.dtype, device=path.device)
     return values | {

@@ -262,7 +262,11 @@ class GeodesicSolution:
             count = int((self.status == status).sum())
             if count and status is not Status.CONVERGED:
                 lines.append(f"{count} {status.name.lower()}: {status.remedy}")
-        if coarse := int((self.converged & ~self.resolved).sum()):
+        # With 4 segments or more the error of a length is infinite only where chords have no limit.
+        limitless = self.length_error.isinf() & (self.segments >= 4)
+        if bool((self.converged & limitless).any()):
+            lines.append("none can be resolved: chords do not vanish with the step, segments are a part of the model")
+        if coarse := int((self.converged & ~self.resolved & ~limitless).sum()):
             lines.append(f"{coarse} converged but not resolved: raise segments, or set length_rtol")
         if longer := int((self.length > self.straight_length * (1 + 1e-3)).sum()):
             lines.append(f"{longer} longer than the straight line: the paths are too coarse, raise segments")
