@@ -122,6 +122,8 @@ def plot_strip(
     best = "geodesic" if converged else "not converged"
     names = [f"straight\nlength {straight_length:.3f}", f"{best}\nlength {geodesic_length:.3f}"]
     images = straight.ndim in (3, 4)
+    if images:
+        straight, geodesic = _shades(straight, geodesic)
     figure, axes = _figure(2, width=7.0, height=1.9 if images else 3.2, rows=2)
     for row, (name, outputs) in enumerate(zip(names, (straight, geodesic), strict=True)):
         ax = axes[row]
@@ -222,13 +224,14 @@ def plot_reconstructions(originals: NDArray, reconstructions: NDArray, columns: 
     """Images in rows of `columns`, each row above one of their reconstructions.
 
     Args:
-        originals: (N, C, H, W), values from 0 to 1.
+        originals: (N, C, H, W), values from 0 to 1; others, such as counts, are shown in shades of their range.
         reconstructions: Means of the decoded images, in the same shape.
         columns: Images a row.
 
     Returns:
         The figure.
     """
+    originals, reconstructions = _shades(originals, reconstructions)
     starts = range(0, len(originals), columns)
     rows = [part[start : start + columns] for start in starts for part in (originals, reconstructions)]
     return _mosaic(rows, ["original", "decoded"] * len(starts))
@@ -238,12 +241,13 @@ def plot_samples(images: NDArray, columns: int = 8) -> Figure:
     """Decoded means at points drawn from the prior, in rows of `columns`.
 
     Args:
-        images: (N, C, H, W), values from 0 to 1.
+        images: (N, C, H, W), values from 0 to 1, or others as in `plot_reconstructions`.
         columns: Images a row.
 
     Returns:
         The figure.
     """
+    (images,) = _shades(images)
     return _mosaic([images[start : start + columns] for start in range(0, len(images), columns)])
 
 
@@ -296,9 +300,16 @@ def _figure(count: int, width: float, height: float, rows: int = 1) -> tuple[Fig
     return figure, axes
 
 
+def _shades(*images: NDArray) -> list[NDArray]:
+    """Values from 0 to 1 as they are; where some leave that range, as counts do, all in parts of theirs."""
+    known = np.concatenate([x[np.isfinite(x)] for x in images])
+    low, high = min(0.0, known.min(initial=0)), max(1.0, known.max(initial=1))
+    return [(x - low) / (high - low) for x in images]
+
+
 def _as_image(output: NDArray) -> NDArray:
     """(C, H, W) or (H, W) to what imshow takes."""
     if output.ndim == 3:
         output = np.moveaxis(output, 0, -1)
-        output = output[..., 0] if output.shape[-1] == 1 else output[..., :3]
+        output = output[..., :3] if output.shape[-1] > 2 else output[..., 0]  # two channels are no colours
     return np.clip(output, 0, 1)

@@ -38,7 +38,7 @@ from geodesic.files import read_npz, replacing, write_npz, write_text
 from geodesic.geometry.path import straight_path
 from geodesic.models.vae import VAE
 from geodesic.pairs import choose_rows
-from geodesic.plots import plot_energy, plot_latent, plot_reconstructions, plot_samples
+from geodesic.plots import plot_energy, plot_latent, plot_reconstructions, plot_samples, plot_strip
 
 METHODS = ("auto", "plain", "encoder")
 HISTORIES = ("energy_history", "step_history")
@@ -411,6 +411,16 @@ def test_the_pictures_are_pngs_and_not_blank(runs: Path) -> None:
         assert pixels.var() > 1e-3, file.name
         # Something in each third from left to right.
         assert all(part.var() > 0 for part in np.array_split(pixels, 3, axis=1)), file.name
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_strips_and_grids_tell_counts_apart_whatever_the_channels(channels: int) -> None:
+    counts = np.linspace(0, 16, 5)[:, None, None, None] * np.ones((5, channels, 4, 4))
+    strip = plot_strip(counts, counts, 1.0, 1.0).axes[0].images[0].get_array()
+    shades = [np.unique(part) for part in np.split(np.asarray(strip), 5, axis=1)]
+    np.testing.assert_allclose(np.concatenate(shades), np.linspace(0, 1, 5))
+    assert len(np.unique(plot_samples(counts).axes[0].images[0].get_array())) >= 5
+    assert len(np.unique(plot_reconstructions(counts, counts / 2).axes[0].images[0].get_array())) >= 8
 
 
 def test_ten_labels_have_ten_colours() -> None:
