@@ -15,6 +15,7 @@ _MODULES = {
         "InputError",
         "RunFolderError",
         "SettingsError",
+        "TrainingDiverged",
         "TrainingInterrupted",
     ),
     "geodesic.autodiff": (

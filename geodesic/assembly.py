@@ -65,7 +65,7 @@ from geodesic.solvers.newton import Newton
 from geodesic.solvers.newton_krylov import NewtonKrylov
 from geodesic.solvers.solver import Solver
 
-__all__ = ["Model", "load_model", "make_manifold", "make_solver"]
+__all__ = ["Model", "check_search", "load_model", "make_manifold", "make_solver"]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,11 @@ def load_model(
     """
     if isinstance(settings, ImportedModelSettings):
         return _imported(settings, device, dtype)
-    vae = VAE.load(folder).to(device=device, dtype=dtype)
+    return _trained(VAE.load(folder).to(device=device, dtype=dtype))
+
+
+def _trained(vae: VAE) -> Model:
+    settings = vae.settings
     return Model(
         vae.decoders,
         vae.likelihood.mean,
@@ -132,6 +136,20 @@ def _imported(own: ImportedModelSettings, device: torch.device, dtype: torch.dty
 
 
 # --- geometries -------------------------------------------------------------------------------
+
+
+def check_search(search: GeodesicSettings, settings: VAESettings, event_shape: tuple[int, ...]) -> None:
+    """Refuse, before a VAE is trained, geometries and solvers that it will not have what they need for.
+
+    Raises:
+        SettingsError: As `make_manifold` and `make_solver` would, once it is trained.
+    """
+    with torch.device("meta"):  # no weights are looked at
+        model = _trained(VAE(event_shape, settings).eval())
+    for entry in search.solvers:
+        make_solver(entry, model, search.geometry)
+    encodings = torch.arange(2.0 * settings.latent_size).reshape(2, -1)  # any two points
+    make_manifold(search, model, torch.device("cpu"), torch.float32, encodings)
 
 
 def make_manifold(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,13 +10,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
-from geodesic.assembly import make_manifold, make_solver
+from geodesic.assembly import check_search, make_manifold, make_solver
 from geodesic.config import FilePairs, Settings, VAESettings, settings_to_yaml
 from geodesic.data import Dataset, load_data
-from geodesic.errors import DataError, RunFolderError, SettingsError
+from geodesic.errors import CheckpointError, DataError, RunFolderError, SettingsError
 from geodesic.experiment import encode, resolve_device, run_folder, to_numpy, train, trained_model, trained_with
 from geodesic.files import read_npz, replacing, write_npz
+from geodesic.models.checkpoint import WEIGHTS
 from geodesic.pairs import choose_rows
 from geodesic.plots import plot_variation
 from geodesic.solvers.solve import solve
@@ -102,13 +105,16 @@ def measure_variation(
         SettingsError: The settings name no data, a decoder of the user's own, or latent points from a file.
         RunFolderError: `cov.npz` is there already.
     """
-    models = list(_models(settings))  # refuses what cannot be trained or measured, before any training
+    models = list(_models(settings))
     assert settings.data is not None
     folder = run_folder(settings, runs)
     file, figure = folder / "cov.npz", folder / "figures" / "cov.png"
     if file.exists() and not overwrite:
         raise RunFolderError(f"{file} exists already; replace it with --overwrite (trained models are used again)")
     dataset = load_data(settings.data)
+    for model in models:
+        assert isinstance(model.model, VAESettings)
+        check_search(model.geodesic, model.model, dataset.event_shape)
     assert not isinstance(settings.pairs, FilePairs)
     rows = choose_rows(settings.pairs, dataset.test)
     found = []
@@ -142,7 +148,10 @@ def _models(settings: Settings) -> Iterator[Settings]:
         )
     for K in settings.cov.decoders:
         model = settings.model.model_copy(update={"decoders": K})
-        VAESettings.model_validate_json(model.model_dump_json())  # a copy is not validated
+        try:
+            VAESettings.model_validate_json(model.model_dump_json())  # a copy is not validated
+        except ValidationError as error:
+            raise SettingsError(f"cov.decoders: got {K}; {error.errors()[0]['msg']}") from None
         for seed in range(settings.seed, settings.seed + settings.cov.seeds):
             # One decoder has no members to choose from.
             search = settings.geodesic.model_copy(update={} if K > 1 else {"members": "same"})
@@ -157,14 +166,17 @@ def _train(settings: Settings, runs: Path, progress: bool) -> None:
     begun = (folder / "last.ckpt").is_file()
     try:
         train(settings, runs, resume=begun, overwrite=folder.exists() and not begun, progress=progress)
-    except RunFolderError as error:
-        raise RunFolderError(f"{error}; or remove {runs} to train all of its models anew") from None
+    except (RunFolderError, CheckpointError) as error:
+        raise type(error)(f"{error}; or remove {runs} to train all of its models anew") from None
 
 
 def _distances(settings: Settings, runs: Path, dataset: Dataset, rows: NDArray) -> tuple[NDArray, NDArray]:
     """Latent distances and lengths of geodesics between the rows of pairs, (P,) each, kept beside the model."""
     folder = run_folder(settings, runs)
-    file, key = folder / "distances.npz", np.array(settings.geodesic.model_dump_json())
+    # What they were measured with: the weights too, which a resumed training changes.
+    weights = zlib.crc32((folder / WEIGHTS).read_bytes())
+    key = np.array(f"{settings.geodesic.model_dump_json()} {settings.dtype} {weights:08x}")
+    file = folder / "distances.npz"
     if file.is_file():
         try:
             kept = read_npz(file)

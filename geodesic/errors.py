@@ -40,3 +40,7 @@ class CheckpointError(GeodesicError):
 
 class TrainingInterrupted(GeodesicError):
     """Training was interrupted; a checkpoint to resume from has been written."""
+
+
+class TrainingDiverged(GeodesicError):
+    """Training ended with weights that are not finite."""

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 import geodesic
-from geodesic.assembly import Model, load_model, make_manifold, make_solver
+from geodesic.assembly import Model, check_search, load_model, make_manifold, make_solver
 from geodesic.config import (
     DensitySettings,
     FilePairs,
@@ -106,7 +106,8 @@ def train(
     Raises:
         RunFolderError: The folder exists and neither `resume` nor `overwrite` was asked for, or there is
             nothing to resume.
-        SettingsError: The settings name no data, or a model of the user's own, which is not trained.
+        SettingsError: The settings name no data, or a model of the user's own, which is not trained; or `solve` would
+            refuse their geometry or solvers.
     """
     if not isinstance(settings.model, VAESettings):
         raise SettingsError("model.import: a model of your own is not trained here; use `geodesic solve`")
@@ -121,6 +122,7 @@ def train(
     elif folder.exists():
         _require_replaceable(folder, overwrite)
     dataset = load_data(settings.data)
+    check_search(settings.geodesic, settings.model, dataset.event_shape)
     started = time.monotonic()
     with _set_aside(folder) if overwrite else contextlib.nullcontext(), _new_folder(folder):
         if not resume:

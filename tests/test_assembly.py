@@ -6,8 +6,8 @@ from torch import nn
 
 import geodesic
 from geodesic import SettingsError
-from geodesic.assembly import Model, make_manifold, make_solver
-from geodesic.config import GeodesicSettings
+from geodesic.assembly import Model, check_search, make_manifold, make_solver
+from geodesic.config import GeodesicSettings, VAESettings
 from geodesic.models.likelihoods import (
     Bernoulli,
     Categorical,
@@ -117,6 +117,33 @@ def test_an_ensemble_has_two_readings() -> None:
 def test_a_geometry_that_makes_no_sense_is_refused_with_the_reason(made, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         made()
+
+
+@pytest.mark.parametrize(
+    ("vae", "wanted", "message"),
+    [
+        ({}, {"geometry": "expected"}, "needs model.likelihood: gaussian, got Bernoulli"),
+        ({}, {"members": "independent"}, "this model has one decoder"),
+        ({"likelihood": "gaussian", "decoders": 2}, {"geometry": "fisher_rao"}, "has no embedding"),
+        (
+            {"decoders": 2},
+            {"solvers": ({"name": "shao", "kind": "gradient_descent", "direction": "encoder"},)},
+            "takes the means of one decoder",
+        ),
+    ],
+)
+def test_a_search_is_refused_before_its_model_is_trained(vae, wanted, message: str) -> None:
+    with pytest.raises(SettingsError, match=message):
+        check_search(search(**wanted), VAESettings.model_validate(vae), (1, 8, 8))
+
+
+@pytest.mark.parametrize("geometry", ["euclidean", "expected", "fisher_rao", "density", "local_variance"])
+@pytest.mark.parametrize("latent_size", [1, 3])
+def test_a_search_that_suits_its_model_passes_and_draws_no_random_number(geometry: str, latent_size: int) -> None:
+    vae = VAESettings(latent_size=latent_size, likelihood={"kind": "gaussian", "scale": "per_pixel"})
+    state = torch.get_rng_state()
+    check_search(search(geometry=geometry), vae, (6,))
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize(("decoders", "geometry"), [(3, "euclidean"), (1, "fisher_rao")])

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import geodesic
-from geodesic import RunFolderError, Settings, SettingsError
+from geodesic import CheckpointError, RunFolderError, Settings, SettingsError
 from geodesic.cov import coefficient_of_variation, measure_variation
 from geodesic.files import read_npz
 
@@ -105,11 +105,43 @@ def test_other_pairs_are_measured_anew_and_trained_no_more(measured, tmp_path: P
     assert again.geodesic.shape == (2, 2, 1)
 
 
+def test_models_that_are_trained_further_are_measured_again(measured, tmp_path: Path) -> None:
+    runs, found, _ = measured
+    shutil.copytree(runs, tmp_path / "runs")
+    longer = {"cov": {"seeds": 2, "decoders": [1]}, "training": {"epochs": 3, "importance_samples": 0}}
+    again = measure_variation(settings(**longer), tmp_path / "runs", overwrite=True, progress=False)
+    assert not np.isclose(again.geodesic[0], found.geodesic[0]).any()
+    for file in (tmp_path / "runs").glob("*/cov/*/distances.npz"):
+        file.unlink()
+    anew = measure_variation(settings(**longer), tmp_path / "runs", overwrite=True, progress=False)
+    np.testing.assert_array_equal(again.geodesic, anew.geodesic)
+
+
+def test_distances_of_another_precision_are_measured_again(measured, tmp_path: Path) -> None:
+    runs, found, _ = measured
+    shutil.copytree(runs, tmp_path / "runs")
+    single = measure_variation(settings(dtype="float32"), tmp_path / "runs", overwrite=True, progress=False)
+    assert single.geodesic.dtype == np.float32
+    np.testing.assert_allclose(single.geodesic, found.geodesic, rtol=1e-3)
+
+
+def test_models_that_cannot_be_trained_further_are_told_apart(measured, tmp_path: Path) -> None:
+    shutil.copytree(measured[0], tmp_path / "runs")
+    other = settings(training={"epochs": 2, "importance_samples": 0, "learning_rate": 0.01})
+    with pytest.raises(CheckpointError, match=r"learning_rate was 0.001 and is 0.01.*; or remove .*cov to train all"):
+        measure_variation(other, tmp_path / "runs", overwrite=True, progress=False)
+
+
 def test_what_cannot_be_compared_is_refused_before_any_training(tmp_path: Path) -> None:
     for changes, message in (
         ({"pairs": {"kind": "file", "path": "points.npz"}}, "something else in each model"),
         ({"data": None}, "needs data and a VAE"),
         ({"model": {"import": "torch.nn:Identity", "latent_size": 2}}, "needs data and a VAE"),
+        (
+            {"model": {"likelihood": "gaussian"}, "geodesic": {"geometry": "fisher_rao"}},
+            "has no embedding, which the geometry of an ensemble is made from",
+        ),
+        ({"model": {"uncertainty": "blend"}}, "cov.decoders: got 2; .*an ensemble shows its uncertainty"),
     ):
         with pytest.raises(SettingsError, match=message):
             measure_variation(settings(**changes), tmp_path, progress=False)

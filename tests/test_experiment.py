@@ -317,6 +317,12 @@ def test_pairs_by_label_need_labels() -> None:
 # --- training ----------------------------------------------------------------------------------------
 
 
+def test_a_geometry_that_the_model_will_not_suit_is_refused_before_it_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"needs model\.likelihood: gaussian"):
+        train(settings(geodesic={"geometry": "expected"}), tmp_path, progress=False)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_record_of_a_training_holds_its_measures_and_is_documented(tmp_path: Path) -> None:
     result = train(settings(), tmp_path, progress=False)
     record = json.loads((tmp_path / "run" / "record.json").read_text())

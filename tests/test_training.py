@@ -22,6 +22,7 @@ from geodesic import (
     InputError,
     RunFolderError,
     Split,
+    TrainingDiverged,
     TrainingInterrupted,
     evaluate_elbo,
     importance_weighted_bound,
@@ -283,6 +284,40 @@ def test_an_interrupted_run_can_be_resumed_exactly(tmp_path: Path, monkeypatch: 
     resumed = train(tmp_path / "parts", resume=True)
     assert_same_weights(straight.vae, resumed.vae)
     assert metrics(tmp_path / "parts") == metrics(tmp_path / "straight")
+
+
+def test_training_whose_weights_are_lost_ends_and_says_so(tmp_path: Path) -> None:
+    with pytest.raises(TrainingDiverged, match=r"not finite after epoch 1, .*lower training.learning_rate"):
+        train(tmp_path, learning_rate=1e30)
+    assert len(metrics(tmp_path)) == 1
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("model", "rows", "error", "message"),
+    [
+        ({"uncertainty": {"kind": "blend"}}, stripes(), InputError, "got 256 clusters of 90 training rows"),
+        (
+            {"uncertainty": {"kind": "rbf", "centres": 91}, "likelihood": "gaussian"},
+            stripes(),
+            InputError,
+            "got 91 clusters of 90 training rows",
+        ),
+        (
+            {"uncertainty": {"kind": "blend", "centres": 5}, "likelihood": "poisson"},
+            Dataset(Split(torch.zeros(9, 2, dtype=torch.float32)), Split(torch.zeros(3, 2, dtype=torch.float32))),
+            DataError,
+            "all counts are 0",
+        ),
+    ],
+)
+def test_uncertainty_that_cannot_be_fitted_is_refused_before_training(
+    model, rows: Dataset, error: type[Exception], message: str, tmp_path: Path
+) -> None:
+    settings = VAESettings.model_validate({"hidden_sizes": (16,), **model})
+    with pytest.raises(error, match=message):
+        train_vae(rows, settings, TrainingSettings(epochs=1), folder=tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
 
 
 def test_patience_keeps_the_best_weights_and_stays_stopped(tmp_path: Path) -> None:

@@ -198,6 +198,8 @@ class VAETraining(lightning.LightningModule):
         # While beta grows, the objective is another one each epoch, and its best is not kept.
         if self.settings.patience is not None and epoch >= self.settings.kl_warmup_epochs:
             self._compare(epoch, row["validation_log_likelihood"] - beta * row["validation_kl"])
+        if not finite(self.vae):
+            self.trainer.should_stop = True  # no step leads back
 
     @contextmanager
     def _undisturbed(self) -> Iterator[None]:
@@ -284,6 +286,11 @@ class Processes(DDPStrategy):
             logging.getLogger(name).setLevel(logging.ERROR)
         warnings.filterwarnings("ignore", module=r"lightning\.")
         super().setup_environment()
+
+
+def finite(vae: VAE) -> bool:
+    """Whether all weights are finite numbers."""
+    return all(bool(weight.isfinite().all()) for weight in vae.parameters())
 
 
 def _named(epoch: int, kl: list[float]) -> dict[str, int | float]:

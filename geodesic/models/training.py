@@ -20,7 +20,14 @@ from torch import Tensor
 
 from geodesic.config import TrainingSettings, VAESettings
 from geodesic.data import Dataset
-from geodesic.errors import CheckpointError, DataError, InputError, RunFolderError, TrainingInterrupted
+from geodesic.errors import (
+    CheckpointError,
+    DataError,
+    InputError,
+    RunFolderError,
+    TrainingDiverged,
+    TrainingInterrupted,
+)
 from geodesic.models.checkpoint import WEIGHTS
 from geodesic.models.vae import VAE, DiagonalGaussian
 
@@ -112,6 +119,7 @@ def train_vae(
     Raises:
         InputError: The device does not exist or has no such precision, or the seed is negative.
         DataError: Values leave the range of the likelihood, or there are too few rows. Nothing is written.
+        TrainingDiverged: The weights have left the range of their type.
         RunFolderError: The folder holds a trained model already, and `resume` is False.
         CheckpointError: The checkpoint is missing, truncated, or of a run with other settings or data.
         TrainingInterrupted: Ctrl-C, or SIGTERM; the folder's last.ckpt can be resumed from.
@@ -143,12 +151,13 @@ def train_vae(
         vae = VAE(dataset.event_shape, model_settings).to(dtype)
         for split in (dataset.train, dataset.test):
             vae.likelihood.check(split.values)
+        vae.check_uncertainty(dataset.train.values)
         identity = _identity(model_settings, training_settings, dataset, seed)
         checkpoint = _resumable(folder, identity, training_settings.epochs) if resume else None
         if not resume:
             _refuse_trained(folder)
         with _quiet():
-            from geodesic.models._lightning import VAETraining
+            from geodesic.models._lightning import VAETraining, finite
 
             values = dataset.train.values
             module = VAETraining(
@@ -166,6 +175,11 @@ def train_vae(
     if training_settings.patience is not None and module.best is not None:
         vae.load_state_dict(module.best_weights)
         kept = module.best_epoch
+    if not finite(vae):
+        raise TrainingDiverged(
+            f"training: the weights are not finite after epoch {len(module.history)}, and stay so; train anew with a "
+            "lower training.learning_rate or another seed, or rescale the data"
+        )
     vae.fit_uncertainty(dataset.train.values, seed)
     vae.save(folder)
     samples, test_bound = training_settings.importance_samples, None

@@ -179,6 +179,24 @@ class VAE(nn.Module):
         kl = q.kl()
         return ELBO(log_likelihood, kl, log_likelihood - kl_weight * kl)
 
+    def check_uncertainty(self, values: Float[Tensor, "N *event"]) -> None:
+        """Refuse training rows that `fit_uncertainty` will have no use for: before the training, not after it.
+
+        Raises:
+            InputError: There are fewer rows than centres.
+            DataError: The rows have no uninformative parameters, or values that the likelihood refuses.
+        """
+        uncertainty = self.settings.uncertainty
+        if uncertainty is None:
+            return
+        if uncertainty.centres > len(values):
+            raise InputError(
+                f"uncertainty.centres: got {uncertainty.centres} clusters of {len(values)} training rows; expected "
+                f"at most {len(values)}"
+            )
+        if isinstance(uncertainty, BlendSettings):
+            self.likelihood.uninformative(values)
+
     def fit_uncertainty(self, values: Float[Tensor, "N *event"], seed: int = 0) -> None:
         """Put what `uncertainty` of the settings asks for around the trained decoder, fitted to training rows.
 
@@ -188,9 +206,11 @@ class VAE(nn.Module):
 
         Raises:
             InputError: There are fewer rows than centres, or it has been fitted before.
+            DataError: As `check_uncertainty`.
         """
         if isinstance(self.decoder, RBFScaleDecoder | BlendedDecoder):
             raise InputError("uncertainty: it has been fitted before; train a new VAE")
+        self.check_uncertainty(values)
         weight = next(self.parameters())
         values = values.to(weight)
         with torch.no_grad():
