@@ -286,6 +286,8 @@ def test_lengths_of_independent_members_are_sums_of_chords_and_are_not_resolved(
     solution = geodesic.solve(manifold, *torch.randn(2, 3, 2))
     assert solution.converged.all()
     assert not solution.resolved.any()
+    assert "lengths that hold for these segments alone" in solution.summary()
+    assert "length_rtol" not in solution.summary()
     torch.testing.assert_close(solution.length, manifold.squared_chords(solution.path).sqrt().sum(-1))
     straight = geodesic.straight_path(solution.path[:, 0], solution.path[:, -1], 32)
     torch.testing.assert_close(solution.straight_length, manifold.squared_chords(straight).sqrt().sum(-1))
