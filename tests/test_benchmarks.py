@@ -20,16 +20,25 @@ from tests.naive import naive_energy_gradient
 SCRIPTS = Path(__file__).parents[1] / "scripts" / "benchmarks"
 
 
-@pytest.fixture
-def energy_gradient(monkeypatch) -> Iterator[ModuleType]:
-    """The script as a module; it sets the number of threads, which the other tests should not feel."""
-    spec = importlib.util.spec_from_file_location("energy_gradient", SCRIPTS / "energy_gradient.py")
+def script(name: str, monkeypatch) -> Iterator[ModuleType]:
+    """A script as a module; it sets the number of threads, which the other tests should not feel."""
+    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)  # where dataclasses look for it
     spec.loader.exec_module(module)
     threads = torch.get_num_threads()
     yield module
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def energy_gradient(monkeypatch) -> Iterator[ModuleType]:
+    yield from script("energy_gradient", monkeypatch)
+
+
+@pytest.fixture
+def geometries(monkeypatch) -> Iterator[ModuleType]:
+    yield from script("geometries", monkeypatch)
 
 
 def test_the_methods_agree_and_are_timed(energy_gradient, capsys):
@@ -245,3 +254,52 @@ def test_a_decoder_that_does_not_exist_is_refused(solvers, capsys):
     with pytest.raises(SystemExit):
         solvers.main(["--decoders", "elu"])
     assert "elu-2" in capsys.readouterr().err
+
+
+# --- geometries -------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_every_section_of_the_geometries_runs_on_every_kind_of_them(geometries, tmp_path, capsys):
+    config = tmp_path / "digits.yaml"
+    config.write_text(
+        "name: digits\ndata: {kind: digits}\nmodel: {hidden_sizes: [16]}\n"
+        "training: {epochs: 2, importance_samples: 0, picture_every: null}\n"
+    )
+    few = ["--pairs", "2", "--queries", "3", "--candidates", "3", "--latent-sizes", "2"]
+    paths = ["--config", str(config), "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
+    names = ["euclidean", "rbf, expected", "ensemble, independent"]
+    results = geometries.main([*few, *paths, "--geometries", *names])
+    assert {section: list(found["2"]) for section, found in results.items()} == dict.fromkeys(results, names)
+    assert all(row["converged"] >= 1 for row in results["work"]["2"].values())
+    assert all(math.isfinite(row["gain "]) for row in results["data"]["2"].values())
+    assert all(0 <= row["geodesic accuracy"] <= 1 for row in results["neighbours"]["2"].values())
+    assert (tmp_path / "out" / "keeps-to-the-data.png").stat().st_size > 10_000
+    assert json.loads((tmp_path / "out" / "work.json").read_text()) == results["work"]
+    assert "neighbours, latent size 2" in capsys.readouterr().out
+
+
+def test_leaving_out_what_cannot_be_nearest_changes_no_neighbour(geometries):
+    manifold = geodesic.PullbackManifold(nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 8)))
+    queries, references = torch.randn(5, 2), torch.randn(30, 2)
+    candidates = torch.cdist(queries, references).topk(20, largest=False).indices
+    nearest, solved = geometries._nearest(manifold, queries, references, candidates, 8)
+    assert solved < 100
+    a, b = queries[:, None].expand(-1, 20, -1), references[candidates]
+    length = geodesic.solve(manifold, a, b, segments=8, tol=1e-3).length
+    assert torch.equal(nearest, candidates.gather(1, length.argmin(1, keepdim=True))[:, 0])
+
+
+def test_the_density_is_the_mean_of_the_kernels(geometries):
+    points, z = torch.randn(40, 2), torch.randn(3, 7, 2)
+    h = float(points.var(0).mean().sqrt()) * 40 ** (-1 / 6)
+    kernels = torch.distributions.Independent(torch.distributions.Normal(points, h), 1)
+    expected = kernels.log_prob(z[..., None, :]).exp().mean(-1).log()
+    torch.testing.assert_close(geometries.log_density(z, points), expected, rtol=1e-7, atol=1e-7)
+
+
+def test_the_mean_along_a_path_does_not_depend_on_how_fast_it_is_run_through(geometries):
+    points, t = torch.randn(40, 2), torch.linspace(0, 1, 2001)[:, None]
+    line = lambda t: torch.tensor([-2.0, 0.0]) + t * torch.tensor([4.0, 1.0])  # noqa: E731
+    slow, fast = (geometries._mean_along(line(s)[None], points) for s in (t, t**3))
+    torch.testing.assert_close(slow, fast, rtol=1e-4, atol=0)

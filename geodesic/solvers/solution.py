@@ -262,12 +262,14 @@ class GeodesicSolution:
             count = int((self.status == status).sum())
             if count and status is not Status.CONVERGED:
                 lines.append(f"{count} {status.name.lower()}: {status.remedy}")
-        # With 4 segments or more the error of a length is infinite only where chords have no limit.
-        limitless = self.length_error.isinf() & (self.segments >= 4)
-        if bool((self.converged & limitless).any()):
-            lines.append("none can be resolved: chords do not vanish with the step, segments are a part of the model")
-        if coarse := int((self.converged & ~self.resolved & ~limitless).sum()):
+        unknown = self.converged & self.length_error.isinf()
+        if coarse := int((self.converged & ~self.resolved & ~unknown).sum()):
             lines.append(f"{coarse} converged but not resolved: raise segments, or set length_rtol")
+        if bound := int(unknown.sum()):
+            lines.append(
+                f"{bound} converged with lengths that hold for these segments alone: there are fewer than 4, or chords "
+                "that do not vanish with the step"
+            )
         if longer := int((self.length > self.straight_length * (1 + 1e-3)).sum()):
             lines.append(f"{longer} longer than the straight line: the paths are too coarse, raise segments")
         if saddles := int((self.converged & ~self.minimum).sum()):

@@ -126,8 +126,8 @@ def log_density(z: Tensor, points: Tensor) -> Tensor:
 
 
 def crossing_pairs(count: int, points: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Of 4,000 random pairs those whose straight lines dip deepest below the density at their ends."""
-    first, last = torch.randint(len(points), (2, 4000), generator=torch.Generator().manual_seed(seed))
+    """Of 60 times as many random pairs those whose straight lines dip deepest below the density at their ends."""
+    first, last = torch.randint(len(points), (2, 60 * count), generator=torch.Generator().manual_seed(seed))
     start, end = points[first], points[last]
     along = torch.cat([log_density(geodesic.straight_path(a, b, 50), points) for a, b in _chunks(start, end)])
     dip = torch.minimum(along[:, 0], along[:, -1]) - along.amin(1)
@@ -214,10 +214,13 @@ def neighbours(case: Case, latent_size: int, options: argparse.Namespace) -> dic
         row[f"{name} accuracy"] = float(share.mean())
         row[f"{name} interval"] = _interval(share[draws])
     gain = (hits["geodesic"].double() - hits["euclidean"].double()).numpy()
-    return row | {
-        "gain": float(gain.mean()),
-        "gain interval": np.quantile(gain[draws].mean(1), [0.025, 0.975]).tolist(),
-    }
+    return row | {"gain": float(gain.mean()), "gain interval": _interval(gain[draws])}
+
+
+def _interval(draws: np.ndarray) -> list[float]:
+    """What 95 % of the bootstrap means lie in."""
+    low, high = np.quantile(draws.mean(1), [0.025, 0.975])
+    return [float(low), float(high)]
 
 
 def _nearest(

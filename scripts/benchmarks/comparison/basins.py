@@ -19,7 +19,7 @@ from comparison.tables import FASTEST, Goal, make_table
 WITHIN = 1.005  # of the best length known
 FINE = 512  # segments at which lengths are measured
 BENDS = (-0.5, -0.25, 0.25, 0.5)  # of straight lines, in parts of their length
-LENGTH_RTOL = 1e-3  # of the row that refines T: where 32 segments are too few, no start helps
+LENGTH_RTOL = 1e-3  # of one row of ours and of the arcs and the grid: where 32 segments are too few, no start helps
 GRID = "grid, as it is"
 REFINED = f"best, length_rtol={LENGTH_RTOL:g}"
 
@@ -63,8 +63,8 @@ def section(options: argparse.Namespace, console: Console) -> tuple[list[dict], 
 def _starts(problem: Problem, options: argparse.Namespace) -> dict[str, Callable[[], Tensor]]:
     """Name of a start to what finds the lengths from there."""
 
-    def default(init: str | Tensor) -> Callable[[], Tensor]:
-        return lambda: _lengths(problem, options, init)
+    def default(init: str | Tensor, length_rtol: float | None = None) -> Callable[[], Tensor]:
+        return lambda: _lengths(problem, options, init, length_rtol)
 
     def straight(method: Method) -> Callable[[], Tensor]:
         return lambda: _fine_length(problem.manifold, method.trace(problem, options.budget).path)
@@ -73,9 +73,9 @@ def _starts(problem: Problem, options: argparse.Namespace) -> dict[str, Callable
     others = [method for method in options.methods if method.ours and method.name != FASTEST]
     return (
         {init: default(init) for init in ("straight", "graph", "best")}
-        | {REFINED: lambda: _lengths(problem, options, "best", LENGTH_RTOL)}
-        | {f"arc {bend:+g}": default(_arc(problem, bend)) for bend in BENDS}
-        | {GRID: lambda: grid_lengths, "grid, polished": default(paths)}
+        | {REFINED: default("best", LENGTH_RTOL)}
+        | {f"arc {bend:+g}": default(_arc(problem, bend), LENGTH_RTOL) for bend in BENDS}
+        | {GRID: lambda: grid_lengths, "grid, polished": default(paths, LENGTH_RTOL)}
         | {f"{method.name}, straight": straight(method) for method in others}
     )
 
