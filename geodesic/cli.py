@@ -99,7 +99,7 @@ def plot(
     epilog="Example: `geodesic cov configs/mnist.yaml cov.seeds=3 cov.decoders='[1, 2]' geodesic.members=independent`"
 )
 def cov(config: Config, overrides: Overrides = None, runs: Runs = Path("runs"), overwrite: Overwrite = False) -> None:
-    """Train CONFIG from several seeds and report how much distances vary: runs/NAME/cov.npz and a picture.
+    """Train CONFIG from several seeds and report how much distances vary: a table and a picture in runs/NAME-cov.
 
     An interrupted run goes on where it was when it is started again.
     """

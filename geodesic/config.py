@@ -529,7 +529,7 @@ class LocalVarianceSettings(_Section):
     kind: Literal["local_variance"]
     bandwidth: PositiveFloat | None = Field(None, description="null: Scott's rule")
     rho: PositiveFloat = 1e-3
-    points: PositiveInt = Field(1000, description="first so many training rows")
+    points: int = Field(1000, ge=2, description="first so many training rows")
 
 
 class DensitySettings(_Section):
@@ -538,7 +538,7 @@ class DensitySettings(_Section):
     kind: Literal["density"]
     bandwidth: PositiveFloat | None = Field(None, description="null: Scott's rule")
     floor: PositiveFloat = 1e-2
-    points: PositiveInt = Field(1000, description="first so many training rows")
+    points: int = Field(1000, ge=2, description="first so many training rows")
 
 
 GeometrySettings = Annotated[

@@ -85,8 +85,9 @@ def measure_variation(
     """Train models that differ in their seed, measure the same pairs in each, and compare.
 
     Every number of decoders in `cov.decoders` is trained `cov.seeds` times, from the seeds `seed`, `seed + 1`, ...
-    Models and distances are kept in RUN/cov, so that an interrupted run goes on where it was: trained models are used
-    again, begun ones are resumed. Writes `cov.npz`, `cov.yaml` and `figures/cov.png` into the run folder.
+    Writes `cov.npz`, `cov.yaml` and `cov.png` into RUNS/NAME-cov. Models and distances are kept there, so that an
+    interrupted run goes on where it was: trained models are used again, begun ones are resumed. Geodesics are those of
+    the first of the solvers; one decoder has no members to choose from, whatever `geodesic.members` says.
 
     Reference:
         S. Syrota, P. Moreno-Muñoz, S. Hauberg, Decoder ensembling for learned latent geometries, 2024.
@@ -107,8 +108,8 @@ def measure_variation(
     """
     models = list(_models(settings))
     assert settings.data is not None
-    folder = run_folder(settings, runs)
-    file, figure = folder / "cov.npz", folder / "figures" / "cov.png"
+    folder = Path(runs) / f"{settings.name}-cov"  # beside the run of that name, which can be replaced on its own
+    file, figure = folder / "cov.npz", folder / "cov.png"
     if file.exists() and not overwrite:
         raise RunFolderError(f"{file} exists already; replace it with --overwrite (trained models are used again)")
     dataset = load_data(settings.data)
@@ -121,14 +122,13 @@ def measure_variation(
     for done, model in enumerate(models):
         if report is not None:
             report(model.name, done, len(models))
-        _train(model, folder / "cov", progress)
-        found.append(_distances(model, folder / "cov", dataset, rows))
+        _train(model, folder / "models", progress)
+        found.append(_distances(model, folder / "models", dataset, rows))
     if report is not None:
         report("", len(models), len(models))
     shape = (len(settings.cov.decoders), settings.cov.seeds, len(rows))
     euclidean, lengths = (np.stack([pair[k] for pair in found]).reshape(shape) for k in (0, 1))
     variation = Variation(settings.cov.decoders, euclidean, lengths, file, figure)
-    figure.parent.mkdir(parents=True, exist_ok=True)
     with replacing(folder / "cov.yaml") as settings_file, replacing(figure) as picture:
         settings_file.write_text(settings_to_yaml(settings), encoding="utf-8")
         plot_variation(variation.decoders, variation.coefficients()).savefig(picture, format="png", bbox_inches="tight")

@@ -182,12 +182,12 @@ def solve_pairs(
 
     Raises:
         RunFolderError: The run folder is missing, was trained with other settings, or has the files already.
-        InputError: `name` is no name for a file, or that of a file which `train` or `cov` writes.
+        InputError: `name` is no name for a file, or that of a file which `train` writes.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) or name in ("config", "cov"):
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) or name == "config":
         raise InputError(
             f"--name: got {name!r}; expected letters, digits, '.', '_' and '-', starting with a letter or "
-            "digit, and another name than 'config' and 'cov', whose files `geodesic train` and `geodesic cov` write"
+            "digit, and another name than 'config', whose file holds the settings of the training"
         )
     folder = run_folder(settings, runs)
     file = folder / f"{name}.npz"

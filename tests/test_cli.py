@@ -277,7 +277,7 @@ def test_results_of_another_name_stand_beside_the_first(home: Path) -> None:
     assert sorted(file.name for file in (home / "runs/small/figures/one").iterdir()) == PICTURES[:3]
 
 
-@pytest.mark.parametrize("name", ["config", "cov", "../up", "a/b", ""])
+@pytest.mark.parametrize("name", ["config", "../up", "a/b", ""])
 def test_results_cannot_take_the_name_of_the_training_or_leave_the_folder(home: Path, name: str) -> None:
     before = contents(home)
     refused(run("solve", "small.yaml", "--overwrite", "--name", name), 1, "--name")

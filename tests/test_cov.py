@@ -53,11 +53,11 @@ def test_every_size_and_seed_is_trained_and_measured_on_the_same_rows(measured) 
     runs, found, names = measured
     expected = [f"decoders-{K}-seed-{seed}" for K in (1, 2) for seed in (0, 1)]
     assert names == [*expected, ""]
-    assert sorted(p.name for p in (runs / "variation" / "cov").iterdir()) == expected
+    assert sorted(p.name for p in (runs / "variation-cov" / "models").iterdir()) == expected
     assert found.euclidean.shape == found.geodesic.shape == (2, 2, 3)
     arrays = read_npz(found.file)
     for k, name in enumerate(expected):
-        vae = geodesic.VAE.load(runs / "variation" / "cov" / name).double()
+        vae = geodesic.VAE.load(runs / "variation-cov" / "models" / name).double()
         test = geodesic.load_data(settings().data).test.values.double()
         with torch.no_grad():
             start, end = (vae.encode(test[rows]) for rows in arrays["rows"].T)
@@ -66,7 +66,7 @@ def test_every_size_and_seed_is_trained_and_measured_on_the_same_rows(measured) 
 
 def test_the_geodesic_distances_are_those_of_the_members(measured) -> None:
     runs, found, _ = measured
-    vae = geodesic.VAE.load(runs / "variation" / "cov" / "decoders-2-seed-1").double().requires_grad_(False)
+    vae = geodesic.VAE.load(runs / "variation-cov" / "models" / "decoders-2-seed-1").double().requires_grad_(False)
     test = geodesic.load_data(settings().data).test.values.double()
     start, end = (vae.encode(test[rows]) for rows in read_npz(found.file)["rows"].T)
     manifold = geodesic.EnsembleManifold(vae.decoders, geodesic.Euclidean(mean=torch.sigmoid))
@@ -80,7 +80,7 @@ def test_the_picture_is_there(measured) -> None:
 
 def test_a_second_run_trains_nothing_again(measured) -> None:
     runs, found, _ = measured
-    weights = sorted((runs / "variation" / "cov").glob("*/model.safetensors"))
+    weights = sorted((runs / "variation-cov" / "models").glob("*/model.safetensors"))
     before = [file.stat().st_mtime_ns for file in weights]
     with pytest.raises(RunFolderError, match="exists already"):
         measure_variation(settings(), runs, progress=False)
@@ -111,7 +111,7 @@ def test_models_that_are_trained_further_are_measured_again(measured, tmp_path: 
     longer = {"cov": {"seeds": 2, "decoders": [1]}, "training": {"epochs": 3, "importance_samples": 0}}
     again = measure_variation(settings(**longer), tmp_path / "runs", overwrite=True, progress=False)
     assert not np.isclose(again.geodesic[0], found.geodesic[0]).any()
-    for file in (tmp_path / "runs").glob("*/cov/*/distances.npz"):
+    for file in (tmp_path / "runs").glob("*/models/*/distances.npz"):
         file.unlink()
     anew = measure_variation(settings(**longer), tmp_path / "runs", overwrite=True, progress=False)
     np.testing.assert_array_equal(again.geodesic, anew.geodesic)
@@ -128,7 +128,9 @@ def test_distances_of_another_precision_are_measured_again(measured, tmp_path: P
 def test_models_that_cannot_be_trained_further_are_told_apart(measured, tmp_path: Path) -> None:
     shutil.copytree(measured[0], tmp_path / "runs")
     other = settings(training={"epochs": 2, "importance_samples": 0, "learning_rate": 0.01})
-    with pytest.raises(CheckpointError, match=r"learning_rate was 0.001 and is 0.01.*; or remove .*cov to train all"):
+    with pytest.raises(
+        CheckpointError, match=r"learning_rate was 0.001 and is 0.01.*; or remove .*models to train all"
+    ):
         measure_variation(other, tmp_path / "runs", overwrite=True, progress=False)
 
 

@@ -326,3 +326,13 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkey
 def test_what_models_raise_is_a_geodesic_error() -> None:
     with pytest.raises(GeodesicError):
         small().decode(torch.zeros(1, 1, 1))
+
+
+def test_an_ensemble_decodes_by_its_members_only() -> None:
+    vae = VAE(SHAPE, VAESettings(hidden_sizes=(8,), decoders=3))
+    assert len(vae.decoders) == 3
+    z = torch.zeros(2, 2)
+    expected = torch.stack([torch.sigmoid(decoder(z)) for decoder in vae.decoders]).mean(0)
+    assert_close(vae.mean(z), expected)
+    with pytest.raises(InputError, match="this VAE has 3 decoders; take `decoders`"):
+        vae.decode(z)

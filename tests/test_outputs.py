@@ -399,3 +399,9 @@ def test_a_metric_tensor_that_is_none_is_refused(entries, message: str) -> None:
     manifold = geodesic.MetricFunction(lambda z: G.expand(*z.shape[:-1], 2, 2) + 0 * z[..., :1, None])
     with pytest.raises(InputError, match=message):
         geodesic.solve(manifold, torch.zeros(2), torch.ones(2))
+
+
+def test_a_metric_tensor_of_another_type_is_refused() -> None:
+    manifold = geodesic.MetricFunction(lambda z: torch.eye(2, dtype=torch.float32).expand(*z.shape, 2))
+    with pytest.raises(InputError, match=r"for points of torch.float64 its metric_tensor returned torch.float32"):
+        geodesic.solve(manifold, torch.zeros(2), torch.ones(2))

@@ -73,7 +73,13 @@ def _check_metric(manifold: Manifold, points: Float[Tensor, "N d"]) -> None:
     try:
         for z in (points, torch.stack([points, points])):
             with torch.no_grad():
-                shape = manifold.metric_tensor(z).shape
+                G = manifold.metric_tensor(z)
+            if not isinstance(G, Tensor) or G.dtype != z.dtype:
+                got = str(G.dtype) if isinstance(G, Tensor) else type(G).__name__
+                raise InputError(
+                    f"manifold: for points of {z.dtype} its metric_tensor returned {got}; expected the same"
+                )
+            shape = G.shape
             if shape != (*z.shape, d):
                 raise InputError(
                     f"manifold: for points of shape {tuple(z.shape)} its metric_tensor has shape {tuple(shape)}; "

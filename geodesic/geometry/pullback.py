@@ -246,7 +246,8 @@ class IndependentEnsembleManifold(_Ensemble, ChordManifold):
         These chords do not vanish with the step: the energy grows with T^2, the number of segments T is part of the
         model, and there is no limiting length. Whatever speaks of a limit does not apply: `solve` refuses
         `length_rtol`, its lengths are sums of chords at that T, and no answer is resolved. `metric_tensor` and
-        `squared_norm` are those of `EnsembleManifold`, the part that does vanish with the step.
+        `squared_norm` are those of `EnsembleManifold`, the part that does vanish with the step; a solution's decoder
+        residual, variation of speed and velocity speak of that part alone.
 
     Reference:
         S. Syrota, P. Moreno-Muñoz, S. Hauberg, Decoder ensembling for learned latent geometries, 2024.

@@ -136,8 +136,14 @@ class VAE(nn.Module):
     def decode(self, z: Tensor) -> Float[Tensor, "N *parameters"]:
         """g(z), the parameters of the likelihood, (N, *parameter_shape), at latent points z, (N, d).
 
-        Those of an ensemble of K decoders are side by side, (N, K, *parameter_shape).
+        Raises:
+            InputError: There is an ensemble of decoders, whose outputs are not those of one.
         """
+        if isinstance(self.decoder, DecoderEnsemble):
+            raise InputError(
+                f"decode: this VAE has {len(self.decoders)} decoders; take `decoders` for each of them, as "
+                "EnsembleManifold does, or `mean` for the average of their means"
+            )
         parameters: Tensor = self.decoder(z)
         return parameters
 
