@@ -300,7 +300,8 @@ def make_solver(entry: SolverSettings, model: Model, geometry: GeometrySettings)
     if entry.direction == "encoder" and (geometry.kind != "euclidean" or len(model.decoders) > 1):
         raise SettingsError(
             f"geodesic.solvers ({entry.name}): direction encoder takes the means of one decoder, so it needs "
-            "geodesic.geometry: euclidean and no ensemble"
+            "geodesic.geometry: euclidean and no ensemble; leave it out, as "
+            "geodesic.solvers='[{name: auto, kind: auto}]' does"
         )
     return GradientDescent(
         direction=entry.direction,

@@ -47,6 +47,7 @@ class Case:
     search: tuple[str, ...] = ()
 
 
+SOLVER = "geodesic.solvers=[{name: auto, kind: auto}]"
 GAUSSIAN = ("model.likelihood={kind: gaussian, scale: learned}",)
 CASES = (
     Case("euclidean", "plain"),
@@ -75,7 +76,7 @@ class Problem:
 def problem_of(case: Case, latent_size: int, options: argparse.Namespace) -> Problem:
     """The geometry of a case; its model is trained if it is not there."""
     name = f"geometry-{case.model}-{latent_size}"
-    overrides = [f"name={name}", f"model.latent_size={latent_size}", "device=cpu", *case.training, *case.search]
+    overrides = [f"name={name}", f"model.latent_size={latent_size}", "device=cpu", SOLVER, *case.training, *case.search]
     settings = geodesic.load_settings(options.config, overrides)
     folder = run_folder(settings, options.runs)
     if not folder.exists():
