@@ -165,8 +165,8 @@ class FisherRaoPoisson(OutputGeometry):
 
     Example:
         >>> import torch, geodesic
-        >>> geodesic.FisherRaoPoisson().embed(torch.tensor([[9.0]]).log())
-        tensor([[6.0000]])
+        >>> print(f"{float(geodesic.FisherRaoPoisson().embed(torch.tensor([[9.0]]).log())):.3f}")
+        6.000
     """
 
     def embed(self, parameters: Tensor) -> Tensor:

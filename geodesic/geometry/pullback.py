@@ -225,8 +225,9 @@ class EnsembleManifold(_Ensemble, EmbeddedManifold):
 
     Example:
         >>> import torch, geodesic
-        >>> geodesic.EnsembleManifold([lambda z: z, lambda z: 3 * z]).metric_tensor(torch.zeros(1))
-        tensor([[5.]])
+        >>> G = geodesic.EnsembleManifold([lambda z: z, lambda z: 3 * z]).metric_tensor(torch.zeros(1))
+        >>> print(f"{float(G):.3f}")
+        5.000
     """
 
     def embed(self, z: Tensor) -> Tensor:
