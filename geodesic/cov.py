@@ -16,12 +16,20 @@ from geodesic.assembly import check_search, make_manifold, make_solver
 from geodesic.config import FilePairs, Settings, VAESettings, settings_to_yaml
 from geodesic.data import Dataset, load_data
 from geodesic.errors import CheckpointError, DataError, RunFolderError, SettingsError
-from geodesic.experiment import encode, resolve_device, run_folder, to_numpy, train, trained_model, trained_with
+from geodesic.experiment import (
+    encode,
+    resolve_device,
+    run_folder,
+    solve_as_set,
+    to_numpy,
+    train,
+    trained_model,
+    trained_with,
+)
 from geodesic.files import read_npz, replacing, write_npz
 from geodesic.models.checkpoint import WEIGHTS
 from geodesic.pairs import choose_rows
-from geodesic.plots import plot_variation
-from geodesic.solvers.solve import solve
+from geodesic.plots import plot_variation, save_figure
 
 __all__ = ["Variation", "coefficient_of_variation", "measure_variation"]
 
@@ -129,9 +137,9 @@ def measure_variation(
     shape = (len(settings.cov.decoders), settings.cov.seeds, len(rows))
     euclidean, lengths = (np.stack([pair[k] for pair in found]).reshape(shape) for k in (0, 1))
     variation = Variation(settings.cov.decoders, euclidean, lengths, file, figure)
-    with replacing(folder / "cov.yaml") as settings_file, replacing(figure) as picture:
+    save_figure(plot_variation(variation.decoders, variation.coefficients()), figure)
+    with replacing(folder / "cov.yaml") as settings_file:  # both or neither, as for `solve_pairs`
         settings_file.write_text(settings_to_yaml(settings), encoding="utf-8")
-        plot_variation(variation.decoders, variation.coefficients()).savefig(picture, format="png", bbox_inches="tight")
         arrays = {"decoders": np.array(variation.decoders), "rows": rows, "euclidean": euclidean, "geodesic": lengths}
         write_npz(file, arrays)
     return variation
@@ -189,19 +197,9 @@ def _distances(settings: Settings, runs: Path, dataset: Dataset, rows: NDArray) 
     model = trained_model(settings, folder, device, dtype)
     encodings = encode(model, dataset.train, device, dtype)
     start, end = encode(model, dataset.test, device, dtype)[torch.as_tensor(rows.T, device=device)]
-    solution = solve(
-        make_manifold(search, model, device, dtype, encodings),
-        start,
-        end,
-        solver=make_solver(search.solvers[0], model, search.geometry),
-        init=search.init,
-        points=None if search.init == "straight" else encodings,
-        segments=search.segments,
-        length_rtol=search.length_rtol,
-        tol=search.tol,
-        max_steps=search.max_steps,
-        memory=search.memory,
-    )
+    manifold = make_manifold(search, model, device, dtype, encodings)
+    solver = make_solver(search.solvers[0], model, search.geometry)
+    solution = solve_as_set(search, manifold, solver, start, end, encodings)
     lengths = torch.where(solution.converged, solution.length, torch.nan)
     arrays = {"euclidean": to_numpy((end - start).norm(dim=-1)), "geodesic": to_numpy(lengths)}
     write_npz(file, arrays | {"rows": rows, "settings": key})

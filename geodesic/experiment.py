@@ -23,6 +23,7 @@ from geodesic.assembly import Model, check_search, load_model, make_manifold, ma
 from geodesic.config import (
     DensitySettings,
     FilePairs,
+    GeodesicSettings,
     LocalVarianceSettings,
     Settings,
     VAESettings,
@@ -37,18 +38,21 @@ from geodesic.errors import (
     SettingsError,
 )
 from geodesic.files import replacing, write_npz, write_text
+from geodesic.geometry.manifold import Manifold
 from geodesic.models.training import TrainingResult, train_vae
 from geodesic.models.vae import VAE
 from geodesic.pairs import choose_rows, read_points
 from geodesic.plots import plot_reconstructions, plot_samples, save_figure
 from geodesic.solvers.solution import GeodesicSolution, Progress
 from geodesic.solvers.solve import solve
+from geodesic.solvers.solver import Solver
 
 __all__ = [
     "SolveResult",
     "encode",
     "resolve_device",
     "run_folder",
+    "solve_as_set",
     "solve_pairs",
     "to_numpy",
     "train",
@@ -214,20 +218,7 @@ def solve_pairs(
             if callback is not None:
                 callback(name, p)
 
-        solution = solve(
-            manifold,
-            start,
-            end,
-            solver=solver,
-            init=search.init,
-            points=encodings,
-            segments=search.segments,
-            length_rtol=search.length_rtol,
-            tol=search.tol,
-            max_steps=search.max_steps,
-            memory=search.memory,
-            callback=watch,
-        )
+        solution = solve_as_set(search, manifold, solver, start, end, encodings, watch)
         solutions[method] = solution
         steps, energies = zip(*history, strict=True)
         arrays[f"{method}/step_history"] = np.array(steps)
@@ -243,6 +234,32 @@ def solve_pairs(
         settings_file.write_text(settings_to_yaml(settings), encoding="utf-8")
         write_npz(file, arrays)
     return SolveResult(solutions, pair_names, file)
+
+
+def solve_as_set(
+    search: GeodesicSettings,
+    manifold: Manifold,
+    solver: Solver[Any] | str,
+    start: Tensor,
+    end: Tensor,
+    points: Tensor | None = None,
+    callback: Callable[[Progress], None] | None = None,
+) -> GeodesicSolution:
+    """`solve` with the numbers of the settings; `points` are those that a graph goes through."""
+    return solve(
+        manifold,
+        start,
+        end,
+        solver=solver,
+        init=search.init,
+        points=points,
+        segments=search.segments,
+        length_rtol=search.length_rtol,
+        tol=search.tol,
+        max_steps=search.max_steps,
+        memory=search.memory,
+        callback=callback,
+    )
 
 
 @dataclass(frozen=True)

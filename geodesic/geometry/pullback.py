@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from geodesic.autodiff import jacobian, jvp
 from geodesic.errors import DecoderError, InputError
-from geodesic.geometry.manifold import ChordManifold, EmbeddedManifold, Manifold
+from geodesic.geometry.manifold import ChordManifold, EmbeddedManifold
 from geodesic.geometry.outputs import DistanceGeometry, Euclidean, OutputGeometry
 
 __all__ = ["DistancePullbackManifold", "EnsembleManifold", "IndependentEnsembleManifold", "PullbackManifold"]
@@ -158,50 +158,8 @@ class DistancePullbackManifold(ChordManifold):
         return f"DistancePullbackManifold({_name(self.decoder)}, {self.outputs})"
 
 
-class _Ensemble(Manifold):
-    """The members of an ensemble, and their outputs side by side."""
-
-    def __init__(
-        self,
-        decoders: Sequence[Decoder],
-        outputs: OutputGeometry | DistanceGeometry | None = None,
-        latent_shape: tuple[int, ...] | None = None,
-    ) -> None:
-        decoders = tuple(decoders)
-        if len(decoders) < 2:
-            raise InputError(f"decoders: an ensemble has at least 2 members, got {len(decoders)}; use PullbackManifold")
-        for k, decoder in enumerate(decoders):
-            _require_decoder(decoder, f"decoders[{k}]")
-        if outputs is not None and not isinstance(outputs, OutputGeometry):
-            raise InputError(
-                f"outputs: an ensemble needs an output geometry with an embedding, such as Euclidean(mean=...), got "
-                f"{type(outputs).__name__}"
-            )
-        self.decoders = decoders
-        self.outputs = Euclidean() if outputs is None else outputs
-        self.latent_shape = _checked_shape(latent_shape)
-
-    @final
-    def require_usable(self) -> None:
-        for k, decoder in enumerate(self.decoders):
-            require_evaluation_mode(decoder, f"decoders[{k}]")
-
-    @final
-    def _side_by_side(self, z: Tensor) -> Tensor:
-        """x_k(z) / sqrt K, (*batch, K, ...), at points z, (*batch, d)."""
-        members = [_embedded(decoder, self.outputs, z, self.latent_shape) for decoder in self.decoders]
-        shapes = {tuple(x.shape[z.dim() - 1 :]) for x in members}
-        if len(shapes) > 1:
-            raise DecoderError(f"decoders: their outputs differ in shape: {', '.join(map(str, sorted(shapes)))}")
-        return torch.stack(members, dim=z.dim() - 1) / math.sqrt(len(members))
-
-    @final
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({len(self.decoders)} x {_name(self.decoders[0])}, {self.outputs})"
-
-
 @final
-class EnsembleManifold(_Ensemble, EmbeddedManifold):
+class EnsembleManifold(EmbeddedManifold):
     """Latent space with the average geometry of an ensemble of K decoders: the same member at both ends of a segment.
 
     squared chord = 1/K sum over k of |x_k(z_{i+1}) - x_k(z_i)|^2,   G = 1/K sum over k of J_k^T J_k
@@ -230,12 +188,44 @@ class EnsembleManifold(_Ensemble, EmbeddedManifold):
         5.000
     """
 
+    def __init__(
+        self,
+        decoders: Sequence[Decoder],
+        outputs: OutputGeometry | DistanceGeometry | None = None,
+        latent_shape: tuple[int, ...] | None = None,
+    ) -> None:
+        decoders = tuple(decoders)
+        if len(decoders) < 2:
+            raise InputError(f"decoders: an ensemble has at least 2 members, got {len(decoders)}; use PullbackManifold")
+        for k, decoder in enumerate(decoders):
+            _require_decoder(decoder, f"decoders[{k}]")
+        if outputs is not None and not isinstance(outputs, OutputGeometry):
+            raise InputError(
+                f"outputs: an ensemble needs an output geometry with an embedding, such as Euclidean(mean=...), got "
+                f"{type(outputs).__name__}"
+            )
+        self.decoders = decoders
+        self.outputs = Euclidean() if outputs is None else outputs
+        self.latent_shape = _checked_shape(latent_shape)
+
+    def require_usable(self) -> None:
+        for k, decoder in enumerate(self.decoders):
+            require_evaluation_mode(decoder, f"decoders[{k}]")
+
     def embed(self, z: Tensor) -> Tensor:
-        return self._side_by_side(z)
+        """x_k(z) / sqrt K side by side, (*batch, K, ...), at points z, (*batch, d)."""
+        members = [_embedded(decoder, self.outputs, z, self.latent_shape) for decoder in self.decoders]
+        shapes = {tuple(x.shape[z.dim() - 1 :]) for x in members}
+        if len(shapes) > 1:
+            raise DecoderError(f"decoders: their outputs differ in shape: {', '.join(map(str, sorted(shapes)))}")
+        return torch.stack(members, dim=z.dim() - 1) / math.sqrt(len(members))
+
+    def __repr__(self) -> str:
+        return f"EnsembleManifold({len(self.decoders)} x {_name(self.decoders[0])}, {self.outputs})"
 
 
 @final
-class IndependentEnsembleManifold(_Ensemble, ChordManifold):
+class IndependentEnsembleManifold(ChordManifold):
     """Latent space with the expected geometry of an ensemble whose members are drawn anew at every node.
 
     squared chord = |m(z_{i+1}) - m(z_i)|^2 + v(z_i) + v(z_{i+1})
@@ -271,25 +261,40 @@ class IndependentEnsembleManifold(_Ensemble, ChordManifold):
 
     has_length: ClassVar[bool] = False
 
+    def __init__(
+        self,
+        decoders: Sequence[Decoder],
+        outputs: OutputGeometry | DistanceGeometry | None = None,
+        latent_shape: tuple[int, ...] | None = None,
+    ) -> None:
+        self._same = EnsembleManifold(decoders, outputs, latent_shape)
+        self.decoders, self.outputs, self.latent_shape = (
+            self._same.decoders,
+            self._same.outputs,
+            self._same.latent_shape,
+        )
+
+    def require_usable(self) -> None:
+        self._same.require_usable()
+
     def observe(self, z: Tensor) -> Tensor:
-        return self._side_by_side(z)
+        return self._same.embed(z)
 
     def metric_tensor(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
-        d = z.shape[-1]
-        J = jacobian(self._side_by_side, z.reshape(-1, d)).flatten(1, -2)
-        return (J.mT @ J).reshape(*z.shape, d)
+        return self._same.metric_tensor(z)
 
     def squared_norm(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
-        d = z.shape[-1]
-        image = jvp(self._side_by_side, z.reshape(-1, d), v.reshape(-1, d))
-        return image.flatten(1).square().sum(1).reshape(z.shape[:-1])
+        return self._same.squared_norm(z, v)
 
     def squared_chords(self, path: Float[Tensor, "*batch nodes d"]) -> Float[Tensor, "*batch nodes-1"]:
         member = path.dim() - 1
-        x = (self._side_by_side(path) * math.sqrt(len(self.decoders))).flatten(member + 1)
+        x = (self._same.embed(path) * math.sqrt(len(self.decoders))).flatten(member + 1)
         mean = x.mean(member)
         variance = (x - mean.unsqueeze(member)).square().mean(member).sum(-1)
         return mean.diff(dim=-2).square().sum(-1) + variance[..., 1:] + variance[..., :-1]
+
+    def __repr__(self) -> str:
+        return f"Independent{self._same!r}"
 
 
 # --- decoders -----------------------------------------------------------------------------------

@@ -276,7 +276,7 @@ class VAE(nn.Module):
             # Without memory or initial values, so that loading leaves the random state alone.
             with torch.device("meta"):
                 vae = cls(record["event_shape"], settings)
-                if record.get("uncertainty_fitted", False):
+                if record["uncertainty_fitted"]:
                     vae.decoder = vae._uncertain() or vae.decoder
         except (KeyError, TypeError, InputError, ValidationError) as error:
             raise CheckpointError(
