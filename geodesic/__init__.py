@@ -15,6 +15,7 @@ _MODULES = {
         "InputError",
         "RunFolderError",
         "SettingsError",
+        "SingularMetricError",
         "TrainingDiverged",
         "TrainingInterrupted",
     ),
@@ -42,12 +43,9 @@ _MODULES = {
         "FisherRaoPoisson",
         "OutputGeometry",
     ),
-    "geodesic.geometry.manifold": (
-        "ChordManifold",
-        "EmbeddedManifold",
-        "Manifold",
-        "MetricManifold",
-    ),
+    "geodesic.geometry.manifold": ("Manifold",),
+    "geodesic.geometry.embedded": ("EmbeddedManifold",),
+    "geodesic.geometry.chords": ("ChordManifold", "MetricManifold"),
     "geodesic.geometry.metrics": ("DensityManifold", "LocalVarianceManifold", "MetricFunction"),
     "geodesic.geometry.pullback": (
         "DistancePullbackManifold",
@@ -101,6 +99,8 @@ _MODULES = {
     "geodesic.solvers.initial": ("GraphPaths", "graph_path"),
     "geodesic.solvers.solution": ("GeodesicSolution", "Progress", "Status"),
     "geodesic.solvers.solve": ("choose_solver", "solve"),
+    "geodesic.riemannian.outcome": ("Outcome",),
+    "geodesic.riemannian.exp_map": ("ExponentialMap", "exp_map"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -44,3 +44,7 @@ class TrainingInterrupted(GeodesicError):
 
 class TrainingDiverged(GeodesicError):
     """Training ended with weights that are not finite."""
+
+
+class SingularMetricError(GeodesicError, ValueError):
+    """A metric tensor has no inverse where one is needed."""

@@ -14,9 +14,10 @@ PACKAGE = Path(__file__).parent.parent / "geodesic"
 LAYERS: list[set[str]] = [
     {"geodesic"},
     {"errors"},
-    {"autodiff", "config", "files"},
+    {"autodiff", "config", "files", "integration"},
     {"geometry", "data"},
     {"solvers", "models", "pairs"},
+    {"riemannian"},
     {"plots", "report", "assembly"},
     {"experiment"},
     {"figures", "cov"},

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-__all__ = ["BlockCholesky", "BlockTridiagonal"]
+__all__ = ["BlockCholesky", "BlockTridiagonal", "convex"]
 
 
 @dataclass(frozen=True)
@@ -111,3 +111,9 @@ class BlockCholesky:
             y = solved.new_empty(*solved.shape[:-3], solved.shape[-3] + odd.shape[-3], *solved.shape[-2:])
             y[..., 0::2, :, :], y[..., 1::2, :, :] = solved, odd
         return torch.where(self.positive[..., None, None], y[..., 0], torch.nan)
+
+
+def convex(matrix: Float[Tensor, "*batch d d"], share: float) -> Float[Tensor, "*batch d d"]:
+    """Symmetric matrices with their negative eigenvalues multiplied by the share."""
+    values, vectors = torch.linalg.eigh(matrix)
+    return (vectors * torch.where(values < 0, share * values, values)[..., None, :]) @ vectors.mT

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.errors import InputError
-from geodesic.geometry.manifold import MetricManifold
+from geodesic.geometry.chords import MetricManifold
 
 __all__ = ["DensityManifold", "LocalVarianceManifold", "MetricFunction"]
 

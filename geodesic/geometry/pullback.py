@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from geodesic.autodiff import jacobian, jvp
 from geodesic.errors import DecoderError, InputError
-from geodesic.geometry.manifold import ChordManifold, EmbeddedManifold
+from geodesic.geometry.chords import ChordManifold
+from geodesic.geometry.embedded import EmbeddedManifold
 from geodesic.geometry.outputs import DistanceGeometry, Euclidean, OutputGeometry
 
 __all__ = ["DistancePullbackManifold", "EnsembleManifold", "IndependentEnsembleManifold", "PullbackManifold"]

@@ -12,7 +12,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.errors import InputError
-from geodesic.geometry.manifold import EmbeddedManifold, Manifold, MetricManifold
+from geodesic.geometry.chords import MetricManifold
+from geodesic.geometry.embedded import EmbeddedManifold
+from geodesic.geometry.manifold import Manifold
 
 __all__ = [
     "Catenoid",

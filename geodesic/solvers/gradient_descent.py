@@ -12,8 +12,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geodesic.errors import InputError
+from geodesic.geometry.embedded import EmbeddedManifold
 from geodesic.geometry.energy import encoder_direction, energy_and_gradient, path_energy
-from geodesic.geometry.manifold import EmbeddedManifold, Manifold
+from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.pullback import require_evaluation_mode
 from geodesic.solvers.krylov import certify
 from geodesic.solvers.preconditioner import inverse_laplacian

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from geodesic.errors import InputError
 from geodesic.geometry.checks import check_manifold
-from geodesic.geometry.manifold import EmbeddedManifold, Manifold
+from geodesic.geometry.embedded import EmbeddedManifold
+from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.path import constant_speed, refine_path, straight_path
 from geodesic.solvers.initial import graph_path
 from geodesic.solvers.krylov import LARGEST_EXPLICIT

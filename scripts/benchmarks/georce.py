@@ -30,7 +30,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 import geodesic
-from geodesic.geometry.manifold import Expansion, Manifold, MetricManifold
+from geodesic.geometry.chords import MetricManifold
+from geodesic.geometry.manifold import Expansion, Manifold
 from geodesic.solvers.krylov import certify
 from geodesic.solvers.solution import Status
 from geodesic.solvers.solver import Certificate, Solver, inner

@@ -1,0 +1,169 @@
+"""Manifolds given by a metric tensor and chords that autograd can differentiate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geodesic.autodiff import expand, gradient, jacobian, jvp, vjp
+from geodesic.errors import InputError
+from geodesic.geometry.block_tridiagonal import BlockTridiagonal, convex
+from geodesic.geometry.inverse import MetricInverse
+from geodesic.geometry.manifold import Expansion, Manifold
+
+__all__ = ["ChordManifold", "MetricManifold"]
+
+
+class ChordManifold(Manifold):
+    """A manifold given by its metric tensor and its squared chords, both differentiable by autograd.
+
+    Everything else follows from the two. They must treat rows and paths apart.
+    """
+
+    def squared_norm(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
+        return _quadratic_form(self.metric_tensor(z), v)
+
+    @final
+    def chords_and_pullback(
+        self, path: Float[Tensor, "*batch nodes d"]
+    ) -> tuple[Float[Tensor, "*batch nodes-1"], Callable[[], Tensor]]:
+        with torch.inference_mode(False), torch.enable_grad():
+            nodes = (path.clone() if path.is_inference() else path.detach()).requires_grad_()
+            chords = self.squared_chords(nodes)
+        return chords.detach(), lambda: torch.autograd.grad(chords.sum() / 2, nodes)[0][..., 1:-1, :]
+
+    @final
+    def expansion(self, path: Float[Tensor, "paths nodes d"]) -> Expansion:
+        P, T, d = path.shape[0], path.shape[1] - 1, path.shape[2]
+        ends = torch.cat([path[:, :-1], path[:, 1:]], dim=-1).reshape(-1, 2 * d)
+
+        def half_chord(ends: Tensor) -> Tensor:
+            return self.squared_chords(ends.reshape(-1, 2, d)) / 2
+
+        with torch.no_grad():
+            half, slope, hessian = expand(half_chord, ends, torch.ones_like)
+        slope, hessian = slope.reshape(P, T, 2 * d), hessian.reshape(P, T, 2 * d, 2 * d)
+        hessian = (hessian + hessian.mT) / 2
+
+        def convexified(rows: Tensor, share: float) -> BlockTridiagonal:
+            return _assembled(convex(hessian[rows], share))
+
+        gradient = slope[:, :-1, d:] + slope[:, 1:, :d]
+        return Expansion(2 * half.reshape(P, T), gradient, _assembled(hessian), convexified)
+
+    @final
+    def lowered_acceleration(
+        self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"], w: Float[Tensor, "*batch d"]
+    ) -> Float[Tensor, "*batch d"]:
+        # Euler and Lagrange's form: d/dt (G v) - 1/2 d/dz (v^T G v).
+        d, rows = z.shape[-1], z.reshape(-1, z.shape[-1])
+        v_rows = v.reshape(-1, d)
+        G = self.metric_tensor(rows)
+        change = jvp(self.metric_tensor, rows, v_rows)
+        slope = vjp(lambda z: _quadratic_form(self.metric_tensor(z), v_rows), rows, rows.new_ones(len(rows)))
+        lowered = (G @ w.reshape(-1, d, 1) + change @ v_rows[..., None])[..., 0] - slope / 2
+        return lowered.detach().reshape(z.shape)
+
+    @final
+    def lowered_connection(
+        self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]
+    ) -> Float[Tensor, "*batch d d"]:
+        rows, v_rows = z.reshape(-1, z.shape[-1]), v.reshape(-1, z.shape[-1])
+        change = jvp(self.metric_tensor, rows, v_rows)
+        M = jacobian(self._lowered(v_rows), rows)
+        return ((change + M - M.mT) / 2).detach().reshape(*z.shape, -1)
+
+    @final
+    def lowered_curvature(
+        self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]
+    ) -> Float[Tensor, "*batch d d"]:
+        # <R(w,v)v,w> = D_w D_v <w,v> - D_w D_w <v,v> / 2 - D_v D_v <w,w> / 2 + |Gamma(w,v)|^2 - <Gamma(w,w),Gamma(v,v)>
+        # where D differentiates the metric, v and w held fixed.
+        d = z.shape[-1]
+        rows, v = z.reshape(-1, d), v.reshape(-1, d)
+        inverse = MetricInverse(self.metric_tensor(rows).detach())
+        B = self.lowered_connection(rows, v)
+        a = inverse((B @ v[..., None])[..., 0])  # Gamma(v, v)
+
+        def along(z: Tensor) -> Tensor:
+            return jvp(self.metric_tensor, z, v)
+
+        second = jvp(along, rows, v)
+        mixed = jacobian(lambda z: (along(z) @ v[..., None])[..., 0], rows)
+        hessian = jacobian(lambda z: gradient(lambda z: _quadratic_form(self.metric_tensor(z), v), z), rows)
+        across = jacobian(self._lowered(a), rows) - jvp(self.metric_tensor, rows, a) / 2
+        R = mixed - hessian / 2 - second / 2 + B.mT @ inverse(B) - across
+        return ((R + R.mT) / 2).detach().reshape(*z.shape, d)
+
+    @final
+    def riemann(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d d d"]:
+        d = z.shape[-1]
+        rows = z.reshape(-1, d)
+        inverse = MetricInverse(self.metric_tensor(rows).detach())
+        first = jacobian(self.metric_tensor, rows).detach()  # [n, i, j, k] = d_k G_ij
+        second = jacobian(lambda z: jacobian(self.metric_tensor, z), rows).detach()
+        # [n, k, i, j] = <Gamma(e_i, e_j), e_k>
+        gamma = (first.permute(0, 1, 3, 2) + first - first.permute(0, 3, 1, 2)) / 2
+        raised = inverse(gamma.flatten(2)).reshape(gamma.shape)
+        bent = (
+            torch.einsum("niljk->nijkl", second)
+            + torch.einsum("njkil->nijkl", second)
+            - torch.einsum("nikjl->nijkl", second)
+            - torch.einsum("njlik->nijkl", second)
+        ) / -2
+        product = torch.einsum("npil,npjk->nijkl", gamma, raised) - torch.einsum("npik,npjl->nijkl", gamma, raised)
+        return (bent - product).reshape(*z.shape, d, d, d)
+
+    def _lowered(self, v: Float[Tensor, "N d"]) -> Callable[[Tensor], Tensor]:
+        """The function z -> G(z) v."""
+        return lambda z: (self.metric_tensor(z) @ v[..., None])[..., 0]
+
+    def lower_bound(self, start: Float[Tensor, "*batch d"], end: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
+        return start.new_zeros(start.shape[:-1])  # without an embedding there are no straight chords to compare with
+
+
+def _assembled(segments: Float[Tensor, "paths T pair pair"]) -> BlockTridiagonal:
+    """The Hessian in the interior nodes, from the Hessians of the segments in both of their ends."""
+    d = segments.shape[-1] // 2
+    diagonal = segments[:, :-1, d:, d:] + segments[:, 1:, :d, :d]
+    return BlockTridiagonal(diagonal, segments[:, 1:-1, :d, d:])
+
+
+class MetricManifold(ChordManifold):
+    """A manifold given by its metric tensor alone: what has no embedding at hand, or none at all.
+
+    squared chord = u^T G((z_i + z_{i+1}) / 2) u,   u = z_{i+1} - z_i
+
+    Only `metric_tensor` is left to write; it must be differentiable in z by autograd and treat rows apart.
+
+    The metric is taken at the midpoint of a segment, which is of second order in 1/T. With the metric at the left
+    node, a rule often seen, the energy is of first order only, its minimiser jumps where the metric is small, and
+    lengths read off it lie below the true distance.
+
+    Warning:
+        These chords are no distances between points of a Euclidean space: twice the energy may exceed the squared
+        distance, or fall short of it, by order 1/T^2.
+    """
+
+    @final
+    def squared_chords(self, path: Float[Tensor, "*batch nodes d"]) -> Float[Tensor, "*batch nodes-1"]:
+        G = self.metric_tensor(_midpoints(path))
+        # A constant metric has no derivative; one that merely hides it would give a gradient without dG/dz.
+        if path.requires_grad and not G.requires_grad and not torch.equal(G, G[..., :1, :, :].expand_as(G)):
+            raise InputError(
+                "manifold: its metric_tensor changes with z, but not as far as autograd can see; look for "
+                "no_grad or detach"
+            )
+        return _quadratic_form(G, path.diff(dim=-2))
+
+
+def _midpoints(path: Float[Tensor, "*batch nodes d"]) -> Float[Tensor, "*batch nodes-1 d"]:
+    return (path[..., 1:, :] + path[..., :-1, :]) / 2
+
+
+def _quadratic_form(G: Float[Tensor, "*batch d d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
+    return (v * (G @ v[..., None])[..., 0]).sum(-1)

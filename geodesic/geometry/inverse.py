@@ -1,0 +1,59 @@
+"""Division by metric tensors, which refuses what is singular."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from geodesic.errors import SingularMetricError
+
+__all__ = ["MetricInverse", "require_regular"]
+
+
+class MetricInverse:
+    """G^{-1}, by Cholesky factors of the metric in coordinates that are scaled alike.
+
+    Scaled so that its diagonal is one, a metric of latent coordinates with very different units keeps all its
+    digits. Where it is singular to rounding all the same, results are NaN.
+
+    Args:
+        G: Metric tensors, (*batch, d, d).
+
+    Attributes:
+        regular: Where G can be inverted, (*batch,), boolean.
+        factor: Lower triangular L with L L^T = G, (*batch, d, d); NaN where G is singular.
+    """
+
+    def __init__(self, G: Float[Tensor, "*batch d d"]) -> None:
+        diagonal = G.diagonal(dim1=-2, dim2=-1)
+        positive = (diagonal > 0).all(-1) & diagonal.isfinite().all(-1)
+        scale = torch.where(positive[..., None], diagonal, 1).sqrt()
+        even = G / (scale[..., :, None] * scale[..., None, :])
+        d, eps = G.shape[-1], torch.finfo(G.dtype).eps
+        eye = torch.eye(d, dtype=G.dtype, device=G.device)
+        finite = even.isfinite().flatten(-2).all(-1) & positive
+        even = torch.where(finite[..., None, None], even, eye)
+        # Also with a little taken away, which a matrix that is singular up to rounding does not survive.
+        lost = torch.linalg.cholesky_ex(even - 10 * d * eps * eye).info > 0
+        L, failed = torch.linalg.cholesky_ex(even)
+        self.regular: Bool[Tensor, "*batch"] = finite & ~lost & (failed == 0)
+        self.factor = (scale[..., None] * L).masked_fill(~self.regular[..., None, None], torch.nan)
+
+    def __call__(self, v: Tensor) -> Tensor:
+        """G^{-1} v, for covectors v, (*batch, d), or matrices of them by columns, (*batch, d, k)."""
+        columns = v[..., None] if v.dim() < self.factor.dim() else v
+        raised = torch.cholesky_solve(columns, self.factor)
+        return raised.reshape(v.shape)
+
+
+def require_regular(z: Float[Tensor, "*batch d"], inverse: MetricInverse, argument: str = "z") -> None:
+    """Raise `SingularMetricError` for the first of the points, (*batch, d), at which the metric is singular."""
+    singular = ~inverse.regular
+    if singular.any():
+        point = ", ".join(f"{x:.6g}" for x in z[singular][0].tolist())
+        raise SingularMetricError(
+            f"{argument}: the metric is singular at ({point}), so vectors there cannot be told apart by their lengths; "
+            "the decoder's Jacobian has deficient rank (a dead or saturated unit, a latent coordinate without "
+            "effect, a pole of the coordinates): move the point, use float64, or a decoder without that coordinate"
+        )

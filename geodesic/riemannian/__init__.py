@@ -1,0 +1,1 @@
+"""What geodesics are for: maps, distances, transport, statistics, curvature."""

@@ -1,0 +1,50 @@
+"""Why a computation on a manifold ended, row by row."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+__all__ = ["Outcome"]
+
+
+class Outcome(IntEnum):
+    """Why a row ended. `remedy` says what to do about it.
+
+    Example:
+        >>> import geodesic
+        >>> print(geodesic.Outcome.MAX_STEPS.remedy)
+        the step limit came first: raise max_steps or rtol
+    """
+
+    CONVERGED = 1
+    MAX_STEPS = 2
+    STALLED = 3
+    NOT_FINITE = 4
+    SPEED_CHANGED = 5
+    NO_GEODESIC = 6
+
+    @property
+    def remedy(self) -> str:
+        """What happened and what to do, in one line."""
+        return _REMEDIES[self]
+
+
+_REMEDIES = {
+    Outcome.CONVERGED: "converged",
+    Outcome.MAX_STEPS: "the step limit came first: raise max_steps or rtol",
+    Outcome.STALLED: (
+        "steps no longer bring the end nearer: the ends may be conjugate, or rounding is reached; use float64, raise "
+        "rtol, or go on from nearer points"
+    ),
+    Outcome.NOT_FINITE: (
+        "the geodesic cannot be followed any further: the metric becomes singular there (a pole of the coordinates, a "
+        "saturated decoder), or values leave the finite numbers; `time` says how far it was followed"
+    ),
+    Outcome.SPEED_CHANGED: (
+        "the speed, constant along every geodesic, has changed: lower rtol, use float64, or a decoder with two "
+        "continuous derivatives (the geodesic equation does not see the kinks of a ReLU)"
+    ),
+    Outcome.NO_GEODESIC: (
+        "the solver found no geodesic between the points to begin with: see its status, raise segments or max_steps"
+    ),
+}
