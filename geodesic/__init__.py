@@ -101,6 +101,7 @@ _MODULES = {
     "geodesic.solvers.solve": ("choose_solver", "solve"),
     "geodesic.riemannian.outcome": ("Outcome",),
     "geodesic.riemannian.exp_map": ("ExponentialMap", "exp_map"),
+    "geodesic.riemannian.log_map": ("LogarithmMap", "log_map"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,13 +13,15 @@ from torch import Tensor
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import MetricInverse, require_regular
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.points import Rows, require_limit
+from geodesic.geometry.points import Rows, require_limit, rows_at_once
+from geodesic.riemannian.discrete import follow_discretely
 from geodesic.riemannian.flow import default_rtol, follow
 from geodesic.riemannian.outcome import Outcome
 
 __all__ = ["ExponentialMap", "exp_map"]
 
 _SPEED = 1000  # times rtol: the largest relative change of the speed along what counts as a geodesic
+_DISCRETE_SPEED = 1e-2  # the same for steps of second order, whose error `segments` decides
 
 
 @dataclass(frozen=True)
@@ -54,34 +56,41 @@ def exp_map(
     v: Tensor,
     t: float | Tensor = 1.0,
     *,
+    method: str = "ode",
     segments: int = 32,
     rtol: float | None = None,
-    max_steps: int = 10_000,
+    max_steps: int = 1000,
 ) -> ExponentialMap:
     """Exponential map exp_z(t v): the point at time t of the geodesic that leaves z with velocity v.
 
     z'' = -Gamma(z', z') = -(J^T J)^{-1} J^T D^2 x (z', z')
 
-    Followed by Dormand and Prince's method of order 8, with a step size for each row. Christoffel symbols are never
-    formed: their product with a velocity is one second derivative along a curve, pulled back.
+    "ode" follows this equation by Dormand and Prince's method of order 8, with a step size for each row. Christoffel
+    symbols are never formed: their product with a velocity is one second derivative along a curve, pulled back.
+    "discrete" takes T steps, each of which makes the derivative of the discrete energy vanish: of second order in 1/T,
+    the exact inverse of what `solve` finds with as many segments, and without second derivatives.
 
     Warning:
         Decoders with kinks (ReLU) have no geodesic equation: between the kinks their second derivatives vanish, and
-        the kinks themselves are not seen. Such rows are reported as `Outcome.SPEED_CHANGED`.
+        the kinks themselves are not seen; such rows are reported as `Outcome.SPEED_CHANGED`. Where second derivatives
+        jump (ELU), every jump costs "ode" a series of short steps. For both take "discrete".
 
     Reference:
-        G. Arvanitidis, L. K. Hansen, S. Hauberg, Latent Space Oddity, 2018, equation 8; for the projection onto a
-        decoder's image see `shoot`.
+        "ode": G. Arvanitidis, L. K. Hansen, S. Hauberg, Latent Space Oddity, 2018. "discrete": M. Rumpf, B. Wirth,
+        Variational time discretization of geodesic calculus, 2015. For the projection onto a decoder's image see
+        `shoot`.
 
     Args:
         manifold: Where to follow the geodesics.
         z: Points, (*batch, d), floating point; (*batch, *latent_shape) for a manifold with a `latent_shape`.
         v: Velocities there in latent coordinates, of the same shape.
         t: Time to follow them for, a number or (*batch,); negative times lead backwards.
-        segments: Number T of segments of the path that is returned. It does not influence the accuracy.
+        method: "ode" or "discrete".
+        segments: Number T of segments of the path that is returned. For "ode" it does not influence the accuracy.
         rtol: Largest error of a step, relative to the length of the path, measured by the metric. By default 1e-8 in
             float64 and 1e-5 in float32.
-        max_steps: Most steps of the integration that a row may attempt.
+            For "ode" alone.
+        max_steps: Most steps of the integration that a row may attempt. For "ode" alone.
 
     Returns:
         The points, the paths to them, and what happened to each row.
@@ -101,6 +110,8 @@ def exp_map(
     given = Rows(manifold, z=z, v=v)
     require_limit(manifold, "exponential map")
     rtol = checked(rtol, z.dtype, segments, max_steps)
+    if method not in ("ode", "discrete"):
+        raise InputError(f"method: expected 'ode' or 'discrete', got {method!r}; for Shao et al.'s shooting use shoot")
     rows, v_rows = given.rows
     time = _times(t, given, rows)
     with torch.inference_mode(False):
@@ -108,33 +119,63 @@ def exp_map(
         require_regular(rows, MetricInverse(G))
         pace = v_rows * time[:, None]
         moving = (pace != 0).any(-1)
-        states = torch.cat([rows, pace], dim=-1)[:, None].expand(-1, segments + 1, -1).clone()
-        share, steps = torch.ones_like(time), torch.zeros(len(rows), dtype=torch.long, device=rows.device)
-        stuck = ~moving & False
-        if moving.any():
-            run = follow(manifold, rows[moving], pace[moving], segments, rtol, max_steps)
-            states[moving], share[moving], steps[moving], stuck[moving] = run.states, run.time, run.steps, run.stuck
-        path, velocity = states.split(rows.shape[-1], dim=-1)
+        if method == "ode":
+            flow = _follow(manifold, rows, pace, moving, segments, rtol, max_steps)
+        else:
+            flow = _follow_discretely(manifold, rows, pace, segments)
         with torch.no_grad():
-            speed = manifold.squared_norm(path, velocity).clamp_min(0).sqrt()
+            speed = manifold.squared_norm(flow.path, flow.velocity).clamp_min(0).sqrt()
     change = ((speed - speed[:, :1]).abs().amax(-1) / speed[:, 0]).nan_to_num(nan=torch.inf)
     change = torch.where(moving, change, 0)
-    status = torch.full_like(steps, Outcome.CONVERGED)
-    status = torch.where(change > _SPEED * rtol, Outcome.SPEED_CHANGED, status)
-    status = torch.where(share < 1, Outcome.MAX_STEPS, status)
-    status = torch.where(stuck, Outcome.NOT_FINITE, status)
+    allowed = _SPEED * rtol if method == "ode" else _DISCRETE_SPEED
+    kept = (change <= allowed) | (flow.status != Outcome.CONVERGED)
+    status = torch.where(kept, flow.status, Outcome.SPEED_CHANGED)
+    path, velocity = flow.path, flow.velocity
     still = (time == 0)[:, None, None]
     velocity = torch.where(still, v_rows[:, None], velocity / torch.where(still, 1, time[:, None, None]))
     return ExponentialMap(
         point=given.back(path[:, -1]),
         path=given.back(path),
         velocity=given.back(velocity),
-        time=given.each(share * time),
+        time=given.each(flow.time * time),
         speed_change=given.each(change),
         converged=given.each(status == Outcome.CONVERGED),
         status=given.each(status),
-        steps=given.each(steps),
+        steps=given.each(flow.steps),
     )
+
+
+class _Flow(NamedTuple):
+    """What either method finds: (N, T + 1, d) twice, and (N,) each."""
+
+    path: Tensor
+    velocity: Tensor
+    time: Tensor
+    status: Tensor
+    steps: Tensor
+
+
+def _follow(
+    manifold: Manifold, z: Tensor, v: Tensor, moving: Tensor, segments: int, rtol: float, max_steps: int
+) -> _Flow:
+    states = torch.cat([z, v], dim=-1)[:, None].expand(-1, segments + 1, -1).clone()
+    time, steps = torch.ones_like(z[:, 0]), torch.zeros(len(z), dtype=torch.long, device=z.device)
+    status = torch.full_like(steps, Outcome.CONVERGED)
+    if moving.any():
+        run = follow(manifold, z[moving], v[moving], segments, rtol, max_steps)
+        states[moving], time[moving], steps[moving] = run.states, run.time, run.steps
+        status[moving] = torch.where(run.time < 1, Outcome.MAX_STEPS, Outcome.CONVERGED)
+        status[moving] = torch.where(run.stuck, Outcome.NOT_FINITE, status[moving])
+    path, velocity = states.split(z.shape[-1], dim=-1)
+    return _Flow(path, velocity, time, status, steps)
+
+
+def _follow_discretely(manifold: Manifold, z: Tensor, v: Tensor, segments: int) -> _Flow:
+    size = rows_at_once(manifold, z)
+    parts = [follow_discretely(manifold, *rows, segments) for rows in zip(z.split(size), v.split(size), strict=True)]
+    path, velocity, time = (torch.cat(x) for x in zip(*parts, strict=True))
+    steps = (time * segments).round().long()
+    return _Flow(path, velocity, time, torch.where(time < 1, Outcome.STALLED, Outcome.CONVERGED), steps)
 
 
 def checked(rtol: Any, dtype: torch.dtype, segments: Any, max_steps: Any) -> float:

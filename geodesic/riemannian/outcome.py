@@ -13,7 +13,7 @@ class Outcome(IntEnum):
     Example:
         >>> import geodesic
         >>> print(geodesic.Outcome.MAX_STEPS.remedy)
-        the step limit came first: raise max_steps or rtol
+        the step limit came first: raise max_steps or rtol; where second derivatives jump (ELU), take method="discrete"
     """
 
     CONVERGED = 1
@@ -31,18 +31,21 @@ class Outcome(IntEnum):
 
 _REMEDIES = {
     Outcome.CONVERGED: "converged",
-    Outcome.MAX_STEPS: "the step limit came first: raise max_steps or rtol",
+    Outcome.MAX_STEPS: (
+        "the step limit came first: raise max_steps or rtol; where second derivatives jump (ELU), take "
+        'method="discrete"'
+    ),
     Outcome.STALLED: (
-        "steps no longer bring the end nearer: the ends may be conjugate, or rounding is reached; use float64, raise "
-        "rtol, or go on from nearer points"
+        "steps no longer bring the answer nearer: the ends may be conjugate, discrete steps too long, or rounding is "
+        "reached; use more segments, float64, a larger rtol, or nearer points"
     ),
     Outcome.NOT_FINITE: (
         "the geodesic cannot be followed any further: the metric becomes singular there (a pole of the coordinates, a "
         "saturated decoder), or values leave the finite numbers; `time` says how far it was followed"
     ),
     Outcome.SPEED_CHANGED: (
-        "the speed, constant along every geodesic, has changed: lower rtol, use float64, or a decoder with two "
-        "continuous derivatives (the geodesic equation does not see the kinks of a ReLU)"
+        "the speed, constant along every geodesic, has changed: lower rtol, raise segments, use float64, or "
+        'method="discrete" (the geodesic equation does not see the kinks of a ReLU)'
     ),
     Outcome.NO_GEODESIC: (
         "the solver found no geodesic between the points to begin with: see its status, raise segments or max_steps"
