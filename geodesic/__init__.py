@@ -12,6 +12,7 @@ _MODULES = {
         "DataError",
         "DecoderError",
         "GeodesicError",
+        "GeodesicWarning",
         "InputError",
         "RunFolderError",
         "SettingsError",
@@ -100,6 +101,7 @@ _MODULES = {
     "geodesic.solvers.solution": ("GeodesicSolution", "Progress", "Status"),
     "geodesic.solvers.solve": ("choose_solver", "solve"),
     "geodesic.riemannian.outcome": ("Outcome",),
+    "geodesic.riemannian.distance": ("distance",),
     "geodesic.riemannian.exp_map": ("ExponentialMap", "exp_map"),
     "geodesic.riemannian.log_map": ("LogarithmMap", "log_map"),
 }

@@ -48,3 +48,7 @@ class TrainingDiverged(GeodesicError):
 
 class SingularMetricError(GeodesicError, ValueError):
     """A metric tensor has no inverse where one is needed."""
+
+
+class GeodesicWarning(UserWarning):
+    """An answer is there, but not all of it is what was asked for."""

@@ -16,7 +16,7 @@ from torch import Tensor
 __all__ = ["Trajectory", "integrate"]
 
 _FIRST_STEP = 1 / 16
-_SHORTEST = 1e-9  # a step this short means that the field cannot be followed any further
+_PATIENCE, _LEAST_GAIN = 25, 1e-4  # attempts in which a row has to advance by as much, or is stuck
 _SAFETY, _LEAST, _MOST = 0.9, 0.2, 5.0  # of the next step's length
 
 
@@ -27,7 +27,7 @@ class Trajectory:
     Attributes:
         states: y at equal times, (N, M + 1, k). After the time at which a row had to stop, its last state.
         time: Up to where each row was followed, (N,); 1 where it is complete.
-        stuck: Rows whose steps became too short: the field is not finite there, or not smooth, (N,), boolean.
+        stuck: Rows that no longer advance: ahead of them the field is not finite, or too wild, (N,), boolean.
         steps: Attempted by each row, (N,).
     """
 
@@ -74,6 +74,7 @@ def integrate(
     stuck = torch.zeros(N, dtype=torch.bool, device=start.device)
     y, slope = start.clone(), field(start)
     active = torch.arange(N, device=start.device)
+    before, attempt = torch.full_like(time, -1), 0
     while len(active):
         y_0, t = y[active], time[active]
         h = torch.minimum(length[active], 1 - t)[:, None]
@@ -92,11 +93,14 @@ def integrate(
         rows = active[accepted]
         y[rows], slope[rows], time[rows] = y_1[accepted], stages[-1][accepted], now[accepted]
         steps[active] += 1
+        attempt += 1
         factor = (_SAFETY * error.clamp_min(1e-10) ** (-1 / 8)).clamp(_LEAST, _MOST)
         # After a step that failed because a stage left the finite numbers, nothing is known of the error.
         length[active] = h[:, 0] * torch.where(accepted, factor, factor.clamp(max=_SAFETY))
-        stuck[active] = ~accepted & (length[active] < _SHORTEST)
-        keep = ~(accepted & last) & ~stuck[active] & (steps[active] < max_steps)
+        if attempt % _PATIENCE == 0:
+            stuck[active] = (time[active] < 1) & (time[active] - before[active] < _LEAST_GAIN)
+            before = time.clone()
+        keep = (time[active] < 1) & ~stuck[active] & (steps[active] < max_steps)
         active = active[keep]
     return Trajectory(states, time, stuck, steps)
 

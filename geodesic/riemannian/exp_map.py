@@ -73,7 +73,8 @@ def exp_map(
     Warning:
         Decoders with kinks (ReLU) have no geodesic equation: between the kinks their second derivatives vanish, and
         the kinks themselves are not seen; such rows are reported as `Outcome.SPEED_CHANGED`. Where second derivatives
-        jump (ELU), every jump costs "ode" a series of short steps. For both take "discrete".
+        jump (ELU), every jump costs "ode" a series of short steps. For both take "discrete", whose chords see all of
+        it; a step into a kink so sharp that it has no solution is reported as `Outcome.STALLED`.
 
     Reference:
         "ode": G. Arvanitidis, L. K. Hansen, S. Hauberg, Latent Space Oddity, 2018. "discrete": M. Rumpf, B. Wirth,

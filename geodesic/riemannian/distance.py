@@ -1,0 +1,100 @@
+"""Geodesic distance, differentiable in its ends and in the decoder."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geodesic.errors import GeodesicWarning
+from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.path import path_length
+from geodesic.geometry.points import Rows, require_limit, rows_at_once
+from geodesic.solvers.solve import solve
+
+__all__ = ["distance"]
+
+
+def distance(manifold: Manifold, a: Tensor, b: Tensor, **search: Any) -> Float[Tensor, "*batch"]:
+    """Geodesic distance d(a, b), with a gradient: for losses that speak of distances.
+
+    dL = (d_a + d_b + d_theta) [ length(c) - lambda^T dE/dc ],   lambda = H^{-1} d length / dc,   c, lambda held fixed
+
+    c are the interior nodes of the solver's path. They make the discrete energy E stationary, but not the length of
+    the spline through them, which is returned because it is far more accurate; the adjoint lambda, one solution with
+    the Hessian H of the energy, makes the gradient that of the number returned. In the limit it is the first
+    variation: G(b) v / |v| at the end, -G(a) v / |v| at the start, and for the decoder's parameters the derivative of
+    the length of the path as it stands.
+
+    Warning:
+        Not differentiable at a = b, where the gradient is taken to be zero, nor where two geodesics are equally
+        short, where it is that of the one found. Second derivatives are not those of the distance.
+
+    Reference:
+        S. Lang, Fundamentals of Differential Geometry, 1999, chapter IX, for the first variation; adjoints as in M.
+        Hinze et al., Optimization with PDE Constraints, 2009.
+
+    Args:
+        manifold: Where to measure. Parameters of its decoder that require a gradient get one.
+        a: Points, (*batch, d), floating point; (*batch, *latent_shape) for a manifold with a `latent_shape`.
+        b: Points of the same shape.
+        search: Keywords of `solve`, such as `segments` or `init`.
+
+    Returns:
+        The distances, (*batch,): lengths of the geodesics found. Where the solver has not converged, which is warned
+        of, they are lengths of paths, and longer.
+
+    Raises:
+        InputError: Shapes or settings cannot be used, or the manifold has no lengths.
+        DecoderError: As from `solve`.
+
+    Example:
+        >>> import torch, geodesic
+        >>> a = torch.tensor([torch.pi / 2, 0.0], requires_grad=True)
+        >>> d = geodesic.distance(geodesic.Sphere(), a, torch.tensor([torch.pi / 2, 1.0]))
+        >>> d.backward()
+        >>> print(f"{float(d.detach()):.4f}", [round(x, 4) + 0.0 for x in a.grad.tolist()])
+        1.0000 [0.0, -1.0]
+    """
+    given = Rows(manifold, a=a, b=b)
+    require_limit(manifold, "distance")
+    solution = solve(manifold, a.detach(), b.detach(), **search)
+    lost = int((~solution.converged).sum())
+    if lost:
+        warnings.warn(
+            f"distance: {lost} of {solution.converged.numel()} pairs did not converge, so their distances are lengths "
+            "of paths that are not the shortest; look at the status of `solve`, raise max_steps, or raise tol",
+            GeodesicWarning,
+            stacklevel=2,
+        )
+    d = math.prod(given.event)
+    start, end = a.reshape(-1, d), b.reshape(-1, d)
+    interior = solution.path.reshape(len(start), -1, d)[:, 1:-1]
+    (moving,) = (start != end).any(-1).nonzero(as_tuple=True)
+    lengths = start.new_zeros(len(start))
+    size = max(1, rows_at_once(manifold, start) // (interior.shape[1] + 2))
+    for rows in moving.split(size):
+        lengths = lengths.index_put((rows,), _length(manifold, start[rows], interior[rows], end[rows]))
+    return given.each(lengths)
+
+
+def _length(
+    manifold: Manifold, start: Float[Tensor, "P d"], interior: Float[Tensor, "P n d"], end: Float[Tensor, "P d"]
+) -> Float[Tensor, " P"]:
+    """Lengths of paths that make the energy stationary, with their total derivative in ends and decoder."""
+    inner = interior.detach().clone().requires_grad_(torch.is_grad_enabled())
+    path = torch.cat([start[:, None], inner, end[:, None]], dim=1)
+    length = path_length(manifold, path)
+    if not torch.is_grad_enabled():
+        return length
+    (slope,) = torch.autograd.grad(length.sum(), inner, retain_graph=True)
+    factors = manifold.expansion(path.detach()).hessian.cholesky()
+    # At a path that is no strict minimum the nodes have no derivative; what is left is the path as it stands.
+    adjoint = torch.where(factors.positive[:, None, None], factors.solve(slope), 0)
+    (force,) = torch.autograd.grad(manifold.squared_chords(path).sum() / 2, inner, create_graph=True)
+    response = (adjoint * force).sum((1, 2))
+    return length - (response - response.detach())
