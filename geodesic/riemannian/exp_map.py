@@ -117,12 +117,7 @@ def exp_map(
         path, velocity = states.split(rows.shape[-1], dim=-1)
         with torch.no_grad():
             speed = manifold.squared_norm(path, velocity).clamp_min(0).sqrt()
-    change = ((speed - speed[:, :1]).abs().amax(-1) / speed[:, 0]).nan_to_num(nan=torch.inf)
-    change = torch.where(moving, change, 0)
-    status = torch.full_like(steps, Outcome.CONVERGED)
-    status = torch.where(change > _SPEED * rtol, Outcome.SPEED_CHANGED, status)
-    status = torch.where(share < 1, Outcome.MAX_STEPS, status)
-    status = torch.where(stuck, Outcome.NOT_FINITE, status)
+    change, status = judged(speed, moving, share, stuck, rtol)
     still = (time == 0)[:, None, None]
     velocity = torch.where(still, v_rows[:, None], velocity / torch.where(still, 1, time[:, None, None]))
     return ExponentialMap(
@@ -150,6 +145,18 @@ def checked(rtol: Any, dtype: torch.dtype, segments: Any, max_steps: Any) -> flo
     if rtol < least:
         raise InputError(f"rtol: expected at least {least:.1e}, which is what {dtype} can tell apart, got {rtol!r}")
     return float(rtol)
+
+
+def judged(
+    speed: Float[Tensor, "N nodes"], moving: Tensor, share: Tensor, stuck: Tensor, rtol: float
+) -> tuple[Float[Tensor, " N"], Int[Tensor, " N"]]:
+    """The relative change of the speed along geodesics, and the `Outcome` of following them."""
+    change = ((speed - speed[:, :1]).abs().amax(-1) / speed[:, 0]).nan_to_num(nan=torch.inf)
+    change = torch.where(moving, change, 0)
+    status = torch.full_like(moving, Outcome.CONVERGED, dtype=torch.long)
+    status = torch.where(change > _SPEED * rtol, Outcome.SPEED_CHANGED, status)
+    status = torch.where(share < 1, Outcome.MAX_STEPS, status)
+    return change, torch.where(stuck, Outcome.NOT_FINITE, status)
 
 
 def _times(t: Any, given: Rows, rows: Tensor) -> Float[Tensor, " N"]:
