@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -252,7 +253,7 @@ def scalar_curvature(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch"]:
     return _ricci(manifold, z, lambda ricci, inverse: inverse(ricci).diagonal(dim1=-2, dim2=-1).sum(-1))
 
 
-def _ricci(manifold: Manifold, z: Tensor, answer: Callable[[Tensor, MetricInverse], Tensor]) -> Tensor:
+def _ricci(manifold: Any, z: Any, answer: Callable[[Tensor, MetricInverse], Tensor]) -> Tensor:
     given = Rows(manifold, z=z)
     require_limit(manifold, "curvature")
     d = given.rows[0].shape[-1]
@@ -426,7 +427,7 @@ def anisotropy(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch"]:
     return _of_metric(manifold, z, fraction)
 
 
-def _of_metric(manifold: Manifold, z: Tensor, answer: Callable[[Tensor], Tensor]) -> Tensor:
+def _of_metric(manifold: Any, z: Any, answer: Callable[[Tensor], Tensor]) -> Tensor:
     """A quantity of the metric tensor, NaN where that is not finite."""
     given = Rows(manifold, z=z)
 
