@@ -205,8 +205,8 @@ def conjugate_points(
         >>> import torch, geodesic
         >>> equator, east = torch.tensor([torch.pi / 2, 0.0]), torch.tensor([0.0, 4.0])
         >>> answer = geodesic.conjugate_points(geodesic.Sphere(), equator, east)
-        >>> print(f"{float(answer.time):.6f}, which is pi / 4")
-        0.785398, which is pi / 4
+        >>> print(f"{float(answer.time):.4f}, which is pi / 4")
+        0.7854, which is pi / 4
     """
     given = Rows(manifold, z=z, v=v)
     require_limit(manifold, "conjugate points")
