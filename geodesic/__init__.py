@@ -104,6 +104,18 @@ _MODULES = {
     "geodesic.riemannian.distance": ("distance",),
     "geodesic.riemannian.exp_map": ("ExponentialMap", "exp_map"),
     "geodesic.riemannian.log_map": ("LogarithmMap", "log_map"),
+    "geodesic.riemannian.curvature": (
+        "anisotropy",
+        "christoffel_symbols",
+        "condition_number",
+        "log_volume",
+        "magnification_factor",
+        "ricci_tensor",
+        "riemann_tensor",
+        "scalar_curvature",
+        "sectional_curvature",
+    ),
+    "geodesic.riemannian.jacobi": ("ConjugatePoints", "JacobiField", "conjugate_points", "jacobi_field"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -56,6 +56,7 @@ class ChordManifold(Manifold):
         return Expansion(2 * half.reshape(P, T), gradient, _assembled(hessian), convexified)
 
     @final
+    @torch.enable_grad()  # without it SiLU, for one, has no second derivative in forward mode
     def lowered_acceleration(
         self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"], w: Float[Tensor, "*batch d"]
     ) -> Float[Tensor, "*batch d"]:
@@ -69,6 +70,7 @@ class ChordManifold(Manifold):
         return lowered.detach().reshape(z.shape)
 
     @final
+    @torch.enable_grad()  # without it SiLU, for one, has no second derivative in forward mode
     def lowered_connection(
         self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]
     ) -> Float[Tensor, "*batch d d"]:
@@ -78,6 +80,7 @@ class ChordManifold(Manifold):
         return ((change + M - M.mT) / 2).detach().reshape(*z.shape, -1)
 
     @final
+    @torch.enable_grad()  # without it SiLU, for one, has no second derivative in forward mode
     def lowered_curvature(
         self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]
     ) -> Float[Tensor, "*batch d d"]:
@@ -100,6 +103,7 @@ class ChordManifold(Manifold):
         return ((R + R.mT) / 2).detach().reshape(*z.shape, d)
 
     @final
+    @torch.enable_grad()  # without it SiLU, for one, has no second derivative in forward mode
     def riemann(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d d d"]:
         d = z.shape[-1]
         rows = z.reshape(-1, d)

@@ -20,7 +20,7 @@ from geodesic.riemannian.outcome import Outcome
 
 __all__ = ["ExponentialMap", "exp_map"]
 
-_SPEED = 1000  # times rtol: the largest relative change of the speed along what counts as a geodesic
+SPEED = 1000  # times rtol: the largest relative change of the speed along what counts as a geodesic
 _DISCRETE_SPEED = 1e-2  # the same for steps of second order, whose error `segments` decides
 
 
@@ -126,11 +126,8 @@ def exp_map(
             flow = _follow_discretely(manifold, rows, pace, segments)
         with torch.no_grad():
             speed = manifold.squared_norm(flow.path, flow.velocity).clamp_min(0).sqrt()
-    change = ((speed - speed[:, :1]).abs().amax(-1) / speed[:, 0]).nan_to_num(nan=torch.inf)
-    change = torch.where(moving, change, 0)
-    allowed = _SPEED * rtol if method == "ode" else _DISCRETE_SPEED
-    kept = (change <= allowed) | (flow.status != Outcome.CONVERGED)
-    status = torch.where(kept, flow.status, Outcome.SPEED_CHANGED)
+    allowed = SPEED * rtol if method == "ode" else _DISCRETE_SPEED
+    change, status = judged(speed, moving, flow.status, allowed)
     path, velocity = flow.path, flow.velocity
     still = (time == 0)[:, None, None]
     velocity = torch.where(still, v_rows[:, None], velocity / torch.where(still, 1, time[:, None, None]))
@@ -165,8 +162,7 @@ def _follow(
     if moving.any():
         run = follow(manifold, z[moving], v[moving], segments, rtol, max_steps)
         states[moving], time[moving], steps[moving] = run.states, run.time, run.steps
-        status[moving] = torch.where(run.time < 1, Outcome.MAX_STEPS, Outcome.CONVERGED)
-        status[moving] = torch.where(run.stuck, Outcome.NOT_FINITE, status[moving])
+        status[moving] = ended(run.time, run.stuck)
     path, velocity = states.split(z.shape[-1], dim=-1)
     return _Flow(path, velocity, time, status, steps)
 
@@ -192,6 +188,21 @@ def checked(rtol: Any, dtype: torch.dtype, segments: Any, max_steps: Any) -> flo
     if rtol < least:
         raise InputError(f"rtol: expected at least {least:.1e}, which is what {dtype} can tell apart, got {rtol!r}")
     return float(rtol)
+
+
+def ended(time: Float[Tensor, " N"], stuck: Bool[Tensor, " N"]) -> Int[Tensor, " N"]:
+    """The `Outcome` of an integration over [0, 1] that came so far."""
+    status = torch.where(time < 1, Outcome.MAX_STEPS, Outcome.CONVERGED)
+    return torch.where(stuck, Outcome.NOT_FINITE, status)
+
+
+def judged(
+    speed: Float[Tensor, "N nodes"], moving: Bool[Tensor, " N"], status: Int[Tensor, " N"], allowed: float
+) -> tuple[Float[Tensor, " N"], Int[Tensor, " N"]]:
+    """The relative change of the speed along geodesics, and their status with it: none that converged may exceed it."""
+    change = ((speed - speed[:, :1]).abs().amax(-1) / speed[:, 0]).nan_to_num(nan=torch.inf)
+    change = torch.where(moving, change, 0)
+    return change, torch.where((status == Outcome.CONVERGED) & (change > allowed), Outcome.SPEED_CHANGED, status)
 
 
 def _times(t: Any, given: Rows, rows: Tensor) -> Float[Tensor, " N"]:

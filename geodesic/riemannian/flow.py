@@ -97,7 +97,8 @@ def follow_with_neighbours(
         factor = MetricInverse(manifold.metric_tensor(z).detach()).factor
         size = _norms(factor, torch.stack([dz, dv, v], dim=-1))
         fields, errors = (_norms(factor, torch.cat(x, dim=-1)).norm(dim=-1) for x in ((Y, W), (dY, dW)))
-        return torch.maximum(size[:, :2].amax(-1) / size[:, 2], errors / fields)
+        # Fields that vanish do so for good, without an error.
+        return torch.maximum(size[:, :2].amax(-1) / size[:, 2], errors / torch.where(fields > 0, fields, 1))
 
     start = torch.cat([z, v, Y.flatten(1), W.flatten(1)], dim=-1)
     trajectory = _by_groups(manifold, field, start, z, nodes, rtol, error_norm, max_steps)
