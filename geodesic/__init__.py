@@ -101,6 +101,9 @@ _MODULES = {
     "geodesic.solvers.solve": ("choose_solver", "solve"),
     "geodesic.riemannian.outcome": ("Outcome",),
     "geodesic.riemannian.exp_map": ("ExponentialMap", "exp_map"),
+    "geodesic.riemannian.transport": ("ParallelTransport", "parallel_transport"),
+    "geodesic.riemannian.shooting": ("shoot",),
+    "geodesic.riemannian.analogy": ("Analogy", "analogy"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
