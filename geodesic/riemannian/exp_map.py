@@ -102,7 +102,7 @@ def exp_map(
     require_limit(manifold, "exponential map")
     rtol = checked(rtol, z.dtype, segments, max_steps)
     rows, v_rows = given.rows
-    time = _times(t, given, rows)
+    time = times(t, given, rows)
     with torch.inference_mode(False):
         G = manifold.metric_tensor(rows).detach()
         require_regular(rows, MetricInverse(G))
@@ -152,7 +152,8 @@ def checked(rtol: Any, dtype: torch.dtype, segments: Any, max_steps: Any) -> flo
     return float(rtol)
 
 
-def _times(t: Any, given: Rows, rows: Tensor) -> Float[Tensor, " N"]:
+def times(t: Any, given: Rows, rows: Tensor) -> Float[Tensor, " N"]:
+    """The times that were given, one for each row."""
     if isinstance(t, Tensor) and t.dim() > 0:
         if t.shape != given.batch or not bool(t.isfinite().all()):
             raise InputError(f"t: expected finite times, a number or of shape {tuple(given.batch)}, got {t}")
