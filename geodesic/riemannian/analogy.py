@@ -12,6 +12,7 @@ from torch import Tensor
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit
 from geodesic.riemannian.exp_map import exp_map
+from geodesic.riemannian.outcome import Outcome
 from geodesic.riemannian.transport import parallel_transport
 from geodesic.solvers.solve import solve
 
@@ -84,12 +85,13 @@ def analogy(
     vector, reached = _logarithm(manifold, a, b, **settings)
     across = solve(manifold, a, c, **settings)
     carried = parallel_transport(manifold, across, vector, method=method)
-    # A row that could not be carried has no direction to go on in: it stays, and is reported.
-    lost = ~carried.vector.isfinite()
-    there = exp_map(manifold, c, carried.vector.masked_fill(lost, 0), segments=across.path.shape[a.dim() - 1] - 1)
-    axes = tuple(range(reached.dim(), a.dim()))
+    # A row that could not be carried has no direction to go on in: it stays, and has no answer.
+    lost = carried.status == Outcome.NOT_FINITE
+    lost = lost.reshape(lost.shape + (1,) * (a.dim() - lost.dim()))
+    segments = across.path.shape[reached.dim()] - 1
+    there = exp_map(manifold, c, carried.vector.masked_fill(lost, 0), segments=segments)
     return Analogy(
-        point=there.point.masked_fill(lost.any(axes, keepdim=True) if axes else lost, torch.nan),
+        point=there.point.masked_fill(lost, torch.nan),
         vector=vector,
         transported=carried.vector,
         path=there.path,

@@ -89,7 +89,7 @@ def along_projection(
     parts = []
     for z, v_rows in zip(path.split(max(1, size // nodes)), v.split(max(1, size // nodes)), strict=True):
         tangent = TangentSpaces(manifold, z.flatten(0, 1))
-        require_regular(z.flatten(0, 1), tangent, "path")
+        require_regular(z.flatten(0, 1), tangent.regular, "path")
         U = tangent.basis.unflatten(0, (-1, nodes))
         turn = U[:, 1:].mT @ U[:, :-1]
         first = (tangent.J.unflatten(0, (-1, nodes))[:, 0] @ v_rows[..., None])[..., 0]

@@ -40,7 +40,8 @@ def shoot(
     projection of x~ onto the decoder's image takes its place, by the method of Gauss and Newton.
 
     Of first order in 1/T: halving the error takes twice the segments, where `exp_map` follows the geodesic to its
-    tolerance. It asks for first derivatives alone, so for decoders with kinks (ReLU) it is what there is.
+    tolerance. It asks for first derivatives alone, and so goes on across the kinks of a decoder (ReLU), at each of
+    which it errs by the square of the angle of the kink.
 
     Warning:
         The encoder's bias h(g(z)) - z is paid at every step, and adds up to T times itself: more segments then make
@@ -60,7 +61,7 @@ def shoot(
     Returns:
         The points, the paths to them, and what happened to each row. The rescaled velocities keep their norm by
         construction, so `speed_change` is read off the chords of the path, with which a good answer agrees to
-        order 1/T^2; a row where they differ by a twentieth has not converged. `steps` are those that were taken.
+        order 1/T; a row where they differ by a twentieth has not converged. `steps` are those that were taken.
 
     Raises:
         InputError: Shapes, dtypes or settings cannot be used, or the manifold has no embedding.
@@ -86,7 +87,7 @@ def shoot(
     with torch.inference_mode(False), torch.no_grad():
         points, velocities = rows.clone(), v_rows.clone() * time[:, None]  # over [0, 1]
         tangent = TangentSpaces(manifold, points)
-        require_regular(points, tangent)
+        require_regular(points, tangent.regular)
         x = manifold.embed(points).flatten(1)
         a = tangent.of_latent(velocities)
         speed = _norm(a)

@@ -69,7 +69,8 @@ def parallel_transport(
     - "pole_ladder" and "schild_ladder", of order 2: geodesic parallelograms from node to node, see `along_ladder`.
       They ask for the exponential map alone.
     - "projection", of order 1: Shao et al.'s algorithm 2, decoder outputs projected onto the next tangent space. It
-      asks for first derivatives alone: the one for decoders with kinks (ReLU).
+      asks for first derivatives alone: the one for decoders with kinks (ReLU), at each of which it errs by the
+      square of the angle of the kink.
 
     Warning:
         The path's own errors remain, and the curve between the nodes is the spline: nodes with corners, and few of
@@ -104,10 +105,9 @@ def parallel_transport(
         >>> import torch, geodesic
         >>> path = geodesic.straight_path(torch.tensor([1.0, 0.0]), torch.tensor([1.0, torch.pi]))
         >>> answer = geodesic.parallel_transport(geodesic.Sphere(), path, torch.tensor([1.0, 0.0]))
-        >>> turned = answer.vector * torch.tensor([1.0, 1.0]).sin()[:1] ** torch.tensor([0.0, 1.0])
-        >>> angle = torch.atan2(turned[1], turned[0])  # -pi cos(1) half round the circle of colatitude 1
-        >>> print(f"{float(angle):.4f}", f"{float(torch.cos(torch.tensor(1.0)) * -torch.pi):.4f}")
-        -1.6974 -1.6974
+        >>> angle = torch.atan2(answer.vector[1] * path[-1, 0].sin(), answer.vector[0])
+        >>> print(f"{float(angle):.3f}")  # half round the circle of colatitude 1: -pi cos(1)
+        -1.697
     """
     given, nodes, rows = _checked(manifold, path, v)
     if method not in _METHODS:
