@@ -62,7 +62,7 @@ def inner(manifold: Manifold, z: Tensor, v: Tensor, w: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(
     ("method", "T", "error"),
-    [("connection", 3, 1e-12), ("pole_ladder", 12, 0.1), ("schild_ladder", 12, 0.1), ("projection", 500, 5e-3)],
+    [("connection", 3, 1e-12), ("pole_ladder", 8, 0.2), ("schild_ladder", 8, 0.2), ("projection", 500, 5e-3)],
 )
 @pytest.mark.parametrize("colatitude", [1.0, 2.0])
 def test_transport_round_a_latitude_turns_by_minus_two_pi_cos_of_the_colatitude(
@@ -150,14 +150,14 @@ WITH_METRIC = {"sphere": (lambda: SPHERE_METRIC, 2), "torus": (lambda: TORUS_MET
 
 def fitted_order(manifold: Manifold, d: int, method: str, steps: tuple[int, ...], end: float = 1.0) -> float:
     v = torch.tensor([1.0, -0.5, 0.3])[:d].expand(4, d)
-    exact = parallel_transport(manifold, curves(512, d, end), v).vector
+    exact = parallel_transport(manifold, curves(8 * steps[-1], d, end), v).vector
     errors = [(parallel_transport(manifold, curves(T, d, end), v, method=method).vector - exact).norm() for T in steps]
     x, y = torch.tensor([math.log(T) for T in steps]), torch.stack(errors).log()
     return -float(((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum())
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
-@pytest.mark.parametrize(("method", "order", "steps"), [("connection", 4, (64, 128)), ("projection", 1, (64, 256))])
+@pytest.mark.parametrize(("method", "order", "steps"), [("connection", 4, (128, 256)), ("projection", 1, (64, 256))])
 def test_the_connection_is_of_order_four_and_the_projection_of_order_one(
     name: str, method: str, order: int, steps: tuple[int, ...]
 ) -> None:
@@ -169,7 +169,7 @@ def test_the_connection_is_of_order_four_and_the_projection_of_order_one(
 @pytest.mark.parametrize("method", ["pole_ladder", "schild_ladder"])
 def test_both_ladders_are_of_order_two_also_along_curves_that_are_no_geodesics(name: str, method: str) -> None:
     make, d = WITH_METRIC[name]
-    assert fitted_order(make(), d, method, (6, 12), end=0.6) == pytest.approx(2, abs=0.3)
+    assert fitted_order(make(), d, method, (4, 8), end=0.5) == pytest.approx(2, abs=0.3)
 
 
 # --- laws -----------------------------------------------------------------------------------------
@@ -233,10 +233,11 @@ def test_transport_does_not_depend_on_latent_coordinates() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_batch_is_carried_as_its_rows_are(method: str) -> None:
-    manifold, path, v = Torus() if method == "projection" else TORUS_METRIC, curves(4, 2), torch.randn(4, 2)
-    together = parallel_transport(manifold, path.reshape(2, 2, 5, 2), v.reshape(2, 2, 2), method=method)
-    alone = [parallel_transport(manifold, *row, method=method) for row in zip(path, v, strict=True)]
-    torch.testing.assert_close(together.vectors.flatten(0, 1), torch.stack([a.vectors for a in alone]))
+    manifold, path, v = Torus() if method == "projection" else TORUS_METRIC, curves(3, 2), torch.randn(4, 2)
+    together = parallel_transport(manifold, path.reshape(2, 2, 4, 2), v.reshape(2, 2, 2), method=method)
+    for i in (0, 3):
+        alone = parallel_transport(manifold, path[i], v[i], method=method)
+        torch.testing.assert_close(together.vectors.flatten(0, 1)[i], alone.vectors)
     torch.testing.assert_close(together.vector, together.vectors[:, :, -1])
     assert together.status.shape == together.norm_change.shape == (2, 2)
 
@@ -369,31 +370,32 @@ def test_what_cannot_be_carried_is_refused_by_name(arguments: dict, message: str
 # --- shooting -------------------------------------------------------------------------------------
 
 
-def shooting_error(manifold: Manifold, T: int, encoder: Callable[[Tensor], Tensor] | None = None) -> float:
+def order_of_shooting(manifold: Manifold, encoder: Callable[[Tensor], Tensor] | None = None) -> float:
     z, v = torch.tensor([[1.0, 0.2], [0.6, 0.5]]), torch.tensor([[0.3, 0.9], [0.4, -0.5]])
-    exact = geodesic.exp_map(manifold, z, v, rtol=1e-12)
-    answer = geodesic.shoot(manifold, z, v, segments=T, encoder=encoder)
-    assert answer.converged.all()
-    return float((answer.point - exact.point).norm() + (answer.velocity[:, -1] - exact.velocity[:, -1]).norm())
+    exact, errors = geodesic.exp_map(manifold, z, v), []
+    for T in (20, 40):
+        answer = geodesic.shoot(manifold, z, v, segments=T, encoder=encoder)
+        assert (answer.time == 1).all()
+        errors.append((answer.point - exact.point).norm() + (answer.velocity - exact.velocity)[:, -1].norm())
+    return math.log2(errors[0] / errors[1])
 
 
-@pytest.mark.parametrize("manifold", [geodesic.Paraboloid(), Torus(), "decoder"], ids=str)
-def test_shooting_is_of_first_order(manifold: Manifold | str) -> None:
-    where = mlp(2) if isinstance(manifold, str) else manifold
-    assert math.log2(shooting_error(where, 25) / shooting_error(where, 50)) == pytest.approx(1, abs=0.2)
+@pytest.mark.parametrize("name", ["paraboloid", "torus", "decoder"])
+def test_shooting_is_of_first_order(name: str) -> None:
+    manifold = {"paraboloid": geodesic.Paraboloid(), "torus": Torus(), "decoder": mlp(2)}[name]
+    assert order_of_shooting(manifold) == pytest.approx(1, abs=0.2)
 
 
 def test_shooting_with_an_exact_left_inverse_is_of_first_order() -> None:
-    errors = [shooting_error(geodesic.Paraboloid(), T, lambda x: x[:, :2]) for T in (25, 50)]
-    assert math.log2(errors[0] / errors[1]) == pytest.approx(1, abs=0.2)
+    assert order_of_shooting(geodesic.Paraboloid(), lambda x: x[:, :2]) == pytest.approx(1, abs=0.2)
 
 
 def test_shooting_on_the_sphere_follows_great_circles() -> None:
     sphere, z, v = Sphere(), torch.tensor([1.0, 0.2]), torch.tensor([0.3, 0.9])
     u = geodesic.jvp(sphere.embed, z[None], v[None])[0]
-    x, t = sphere.embed(z), torch.linspace(0, 2, 201)[:, None] * u.norm()
-    answer = geodesic.shoot(sphere, z, v, t=2.0, segments=200)
-    torch.testing.assert_close(sphere.embed(answer.path), x * t.cos() + u / u.norm() * t.sin(), rtol=0, atol=3e-4)
+    x, t = sphere.embed(z), torch.linspace(0, 2, 81)[:, None] * u.norm()
+    answer = geodesic.shoot(sphere, z, v, t=2.0, segments=80)
+    torch.testing.assert_close(sphere.embed(answer.path), x * t.cos() + u / u.norm() * t.sin(), rtol=0, atol=1e-3)
 
 
 def test_a_bias_of_the_encoder_is_paid_at_every_step() -> None:
@@ -414,7 +416,7 @@ def test_an_encoder_that_does_not_undo_the_decoder_is_reported() -> None:
 def test_shooting_crosses_a_fold_as_on_the_unfolded_sheet_up_to_the_square_of_the_angle() -> None:
     slope = 0.1
     fold = PullbackManifold(lambda z: torch.stack([z[:, 0], z[:, 1], slope * z[:, 0].clamp(min=0)], dim=1))
-    answer = geodesic.shoot(fold, torch.tensor([-0.5, 0.0]), torch.tensor([1.0, 0.3]), segments=50)
+    answer = geodesic.shoot(fold, torch.tensor([-0.5, 0.0]), torch.tensor([1.0, 0.3]), segments=30)
     beyond = 0.5 / math.sqrt(1 + slope**2)
     torch.testing.assert_close(answer.point, torch.tensor([beyond, 0.3]), rtol=0, atol=slope**2 / 4)
     assert answer.converged
@@ -495,19 +497,17 @@ def test_an_analogy_in_a_flat_space_is_a_parallelogram() -> None:
     assert answer.converged.all()
 
 
-@pytest.mark.parametrize("method", ["connection", "projection"])
-def test_an_analogy_on_the_sphere_is_the_rotation_that_takes_a_to_c(method: str) -> None:
+@pytest.mark.parametrize(("method", "error"), [("connection", 1e-5), ("projection", 3e-3)])
+def test_an_analogy_on_the_sphere_is_the_rotation_that_takes_a_to_c(method: str, error: float) -> None:
     sphere = Sphere()
     a, b, c = torch.tensor([[1.0, 0.0], [1.3, 0.5], [0.8, -0.4]])
-    answer = geodesic.analogy(sphere, a, b, c, method=method, segments=128, tol=1e-12)
+    answer = geodesic.analogy(sphere, a, b, c, method=method, segments=64, tol=1e-12)
     xa, xb, xc = sphere.embed(torch.stack([a, b, c]))
     axis = torch.linalg.cross(xa, xc)
     sin, cos = axis.norm(), xa @ xc
     k = axis / sin
     turned = xb * cos + torch.linalg.cross(k, xb) * sin + k * (k @ xb) * (1 - cos)
-    torch.testing.assert_close(
-        sphere.embed(answer.point), turned, rtol=0, atol=1e-5 if method == "connection" else 3e-3
-    )
+    torch.testing.assert_close(sphere.embed(answer.point), turned, rtol=0, atol=error)
     assert answer.converged
 
 
@@ -519,15 +519,13 @@ def test_an_analogy_of_equal_points_adds_nothing() -> None:
     assert answer.converged.all()
 
 
-def test_analogies_of_a_batch_and_of_shaped_points_are_those_of_the_rows() -> None:
+def test_analogies_of_a_batch_of_shaped_points_are_those_of_its_rows() -> None:
     rows = mlp(4)
     images = PullbackManifold(lambda z: rows.decoder(z.flatten(1)), latent_shape=(2, 2))
     points = torch.randn(3, 2, 4) / 8
-    expected = geodesic.analogy(rows, *points, segments=8)
     answer = geodesic.analogy(images, *points.reshape(3, 2, 2, 2), segments=8)
-    torch.testing.assert_close(answer.point.flatten(1), expected.point)
     alone = geodesic.analogy(rows, *points[:, 0], segments=8)
-    torch.testing.assert_close(expected.point[0], alone.point, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(answer.point[0].flatten(), alone.point, rtol=1e-6, atol=1e-6)
     assert answer.path.shape == answer.across.shape == (2, 9, 2, 2)
 
 

@@ -38,7 +38,7 @@ class TangentSpaces:
         D, d = self.J.shape[-2:]
         length = torch.linalg.vector_norm(self.J, dim=-2, keepdim=True)
         finite: Bool[Tensor, " N"] = ((length > 0) & length.isfinite()).flatten(1).all(-1)
-        if D < d:
+        if d > D:
             self.regular = finite & False
             self.basis = torch.full_like(self.J, torch.nan)
             return
