@@ -62,7 +62,7 @@ def inner(manifold: Manifold, z: Tensor, v: Tensor, w: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(
     ("method", "T", "error"),
-    [("connection", 3, 1e-12), ("pole_ladder", 8, 0.2), ("schild_ladder", 8, 0.2), ("projection", 500, 5e-3)],
+    [("connection", 3, 1e-12), ("pole_ladder", 12, 0.1), ("schild_ladder", 12, 0.1), ("projection", 500, 5e-3)],
 )
 @pytest.mark.parametrize("colatitude", [1.0, 2.0])
 def test_transport_round_a_latitude_turns_by_minus_two_pi_cos_of_the_colatitude(
@@ -169,7 +169,7 @@ def test_the_connection_is_of_order_four_and_the_projection_of_order_one(
 @pytest.mark.parametrize("method", ["pole_ladder", "schild_ladder"])
 def test_both_ladders_are_of_order_two_also_along_curves_that_are_no_geodesics(name: str, method: str) -> None:
     make, d = WITH_METRIC[name]
-    assert fitted_order(make(), d, method, (4, 8), end=0.5) == pytest.approx(2, abs=0.3)
+    assert fitted_order(make(), d, method, (6, 12), end=0.6) == pytest.approx(2, abs=0.3)
 
 
 # --- laws -----------------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ def test_a_batch_is_carried_as_its_rows_are(method: str) -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_little_memory_changes_nothing(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    manifold, path, v = Torus() if method == "projection" else TORUS_METRIC, curves(3, 2), torch.randn(4, 2)
+    manifold, path, v = Torus() if method == "projection" else TORUS_METRIC, curves(2, 2), torch.randn(4, 2)
     expected = parallel_transport(manifold, path, v, method=method)
     monkeypatch.setattr("geodesic.riemannian.transport.rows_at_once", lambda manifold, z: 3)
     torch.testing.assert_close(parallel_transport(manifold, path, v, method=method).vectors, expected.vectors)
@@ -270,7 +270,7 @@ def test_a_solution_is_a_path() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_zero_vectors_and_paths_that_stay_carry_what_they_were_given(method: str) -> None:
-    path = torch.stack([curves(4, 2)[0], curves(4, 2)[0, :1].expand(5, 2)])
+    path = torch.stack([curves(2, 2)[0], curves(2, 2)[0, :1].expand(3, 2)])
     v = torch.tensor([[0.0, 0.0], [1.0, 2.0]])
     answer = parallel_transport(Sphere(), path, v, method=method)
     torch.testing.assert_close(answer.vector, v)
@@ -376,7 +376,7 @@ def order_of_shooting(manifold: Manifold, encoder: Callable[[Tensor], Tensor] | 
     for T in (20, 40):
         answer = geodesic.shoot(manifold, z, v, segments=T, encoder=encoder)
         assert (answer.time == 1).all()
-        errors.append((answer.point - exact.point).norm() + (answer.velocity - exact.velocity)[:, -1].norm())
+        errors.append((answer.point - exact.point).norm() + (answer.velocity[:, -1] - exact.velocity[:, -1]).norm())
     return math.log2(errors[0] / errors[1])
 
 

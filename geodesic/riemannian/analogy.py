@@ -25,7 +25,7 @@ class Analogy:
 
     Attributes:
         point: d, which is to c as b is to a, (*batch, d).
-        vector: The logarithm of b at a, (*batch, d): the velocity that leads along the geodesic from a to b in unit time.
+        vector: The logarithm of b at a, (*batch, d): the velocity that leads from a to b in unit time.
         transported: The same at c, (*batch, d).
         path: Nodes of the geodesic from c to the point, (*batch, T + 1, d).
         across: Nodes of the geodesic from a to c along which the vector was carried, (*batch, T + 1, d).
