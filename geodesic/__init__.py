@@ -116,6 +116,9 @@ _MODULES = {
         "sectional_curvature",
     ),
     "geodesic.riemannian.jacobi": ("ConjugatePoints", "JacobiField", "conjugate_points", "jacobi_field"),
+    "geodesic.riemannian.transport": ("ParallelTransport", "parallel_transport"),
+    "geodesic.riemannian.shooting": ("shoot",),
+    "geodesic.riemannian.analogy": ("Analogy", "analogy"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -47,9 +47,12 @@ class MetricInverse:
         return raised.reshape(v.shape)
 
 
-def require_regular(z: Float[Tensor, "*batch d"], inverse: MetricInverse, argument: str = "z") -> None:
-    """Raise `SingularMetricError` for the first of the points, (*batch, d), at which the metric is singular."""
-    singular = ~inverse.regular
+def require_regular(z: Float[Tensor, "*batch d"], inverse: MetricInverse | Tensor, argument: str = "z") -> None:
+    """Raise `SingularMetricError` for the first of the points, (*batch, d), at which the metric is singular.
+
+    Or at which it is not regular, by a mask, (*batch,).
+    """
+    singular = ~(inverse if isinstance(inverse, Tensor) else inverse.regular)
     if singular.any():
         point = ", ".join(f"{x:.6g}" for x in z[singular][0].tolist())
         raise SingularMetricError(

@@ -199,6 +199,12 @@ def spline_matrices(T: int, segments: int) -> tuple[np.ndarray, np.ndarray]:
     return spline(t), spline(t, 1)
 
 
+def spline_at(T: int, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Matrices (K, T + 1) from T + 1 nodes to the spline, and to its derivative, at times t, (K,), in [0, 1]."""
+    spline = _spline(T)
+    return spline(t), spline(t, 1)
+
+
 @lru_cache(maxsize=64)
 def _spline_middle(T: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     spline, t = _spline(T), (np.arange(T) + 0.5) / T

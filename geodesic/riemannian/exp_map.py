@@ -114,7 +114,7 @@ def exp_map(
     if method not in ("ode", "discrete"):
         raise InputError(f"method: expected 'ode' or 'discrete', got {method!r}; for Shao et al.'s shooting use shoot")
     rows, v_rows = given.rows
-    time = _times(t, given, rows)
+    time = times(t, given, rows)
     with torch.inference_mode(False):
         G = manifold.metric_tensor(rows).detach()
         require_regular(rows, MetricInverse(G))
@@ -205,7 +205,8 @@ def judged(
     return change, torch.where((status == Outcome.CONVERGED) & (change > allowed), Outcome.SPEED_CHANGED, status)
 
 
-def _times(t: Any, given: Rows, rows: Tensor) -> Float[Tensor, " N"]:
+def times(t: Any, given: Rows, rows: Tensor) -> Float[Tensor, " N"]:
+    """The times that were given, one for each row."""
     if isinstance(t, Tensor) and t.dim() > 0:
         if t.shape != given.batch or not bool(t.isfinite().all()):
             raise InputError(f"t: expected finite times, a number or of shape {tuple(given.batch)}, got {t}")

@@ -22,6 +22,7 @@ class Outcome(IntEnum):
     NOT_FINITE = 4
     SPEED_CHANGED = 5
     NO_GEODESIC = 6
+    NORM_CHANGED = 7
 
     @property
     def remedy(self) -> str:
@@ -49,5 +50,9 @@ _REMEDIES = {
     ),
     Outcome.NO_GEODESIC: (
         "the solver found no geodesic between the points to begin with: see its status, raise segments or max_steps"
+    ),
+    Outcome.NORM_CHANGED: (
+        "the norm of the vector, which transport keeps, has changed or would have: use a path with more segments, "
+        "leave out the encoder, or use a decoder with two continuous derivatives; for a ReLU, method='projection'"
     ),
 }

@@ -1,0 +1,123 @@
+"""Tangent spaces in the space of outputs, and parallel transport by projecting from one onto the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from geodesic.autodiff import jvp
+from geodesic.errors import InputError
+from geodesic.geometry.embedded import EmbeddedManifold
+from geodesic.geometry.inverse import require_regular
+
+__all__ = ["TangentSpaces", "along_projection", "latent_rows"]
+
+
+class TangentSpaces:
+    """Bases of tangent spaces of an embedding, from the thin singular value decomposition J = U S V^T.
+
+    Thin: the full one has a square U, U U^T would be the identity, and nothing would be projected. The columns of J
+    are scaled to one length before, so that the units of the latent coordinates do not matter.
+
+    Args:
+        manifold: Gives J.
+        z: Points, (N, d).
+
+    Attributes:
+        regular: Where J has full rank, (N,), boolean.
+        J: (N, D, d), the event shape of the outputs flattened to D.
+        basis: U, orthonormal columns, (N, D, d); NaN where J has not full rank.
+    """
+
+    def __init__(self, manifold: EmbeddedManifold, z: Float[Tensor, "N d"]) -> None:
+        self.J = manifold.jacobian(z).detach()
+        D, d = self.J.shape[-2:]
+        length = torch.linalg.vector_norm(self.J, dim=-2, keepdim=True)
+        finite: Bool[Tensor, " N"] = ((length > 0) & length.isfinite()).flatten(1).all(-1)
+        if d > D:
+            self.regular = finite & False
+            self.basis = torch.full_like(self.J, torch.nan)
+            return
+        even = torch.where(finite[:, None, None], self.J / length, torch.eye(D, d, dtype=z.dtype, device=z.device))
+        U, S, Vt = torch.linalg.svd(even, full_matrices=False)
+        self.regular = finite & (S[:, -1] > 10 * D * torch.finfo(z.dtype).eps * S[:, 0])
+        lost = ~self.regular[:, None, None]
+        self.basis = U.masked_fill(lost, torch.nan)
+        self._inverse = (Vt.mT / S[:, None, :] / length.mT).masked_fill(lost, torch.nan)
+
+    def latent(self, a: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
+        """V S^{-1} a: the latent vectors of U a."""
+        return (self._inverse @ a[..., None])[..., 0]
+
+    def coefficients(self, u: Float[Tensor, "N D"]) -> Float[Tensor, "N d"]:
+        """U^T u: the projections of vectors onto the tangent spaces, in the bases."""
+        return (self.basis.mT @ u[..., None])[..., 0]
+
+    def of_latent(self, v: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
+        """U^T J v: latent vectors in the bases."""
+        return self.coefficients((self.J @ v[..., None])[..., 0])
+
+
+def along_projection(
+    manifold: EmbeddedManifold,
+    path: Float[Tensor, "N nodes d"],
+    v: Float[Tensor, "N d"],
+    encoder: Callable[[Tensor], Tensor] | None,
+    size: int,
+) -> Float[Tensor, "N nodes d"]:
+    """Vectors at all nodes by Shao, Kumar and Fletcher's algorithm 2.
+
+    u_0 = J v,   u_{i+1} = U U^T u_i |u_i| / |U U^T u_i|,   v_i = V S^{-1} U^T u_i   with J = U S V^T at node i
+
+    In the bases of the tangent spaces, a_i = U_i^T u_i, only the small matrices U_{i+1}^T U_i are multiplied in turn.
+
+    Args:
+        manifold: The embedding.
+        path: Nodes.
+        v: Vectors at the first of them.
+        encoder: h, whose Jacobian takes the last vector back where it is given: v_T = J_h u_T.
+        size: For how many points to take derivatives at once.
+
+    Raises:
+        SingularMetricError: J has not full rank at a node.
+    """
+    nodes, d = path.shape[1:]
+    parts = []
+    for z, v_rows in zip(path.split(max(1, size // nodes)), v.split(max(1, size // nodes)), strict=True):
+        tangent = TangentSpaces(manifold, z.flatten(0, 1))
+        require_regular(z.flatten(0, 1), tangent.regular, "path")
+        U = tangent.basis.unflatten(0, (-1, nodes))
+        turn = U[:, 1:].mT @ U[:, :-1]
+        first = (tangent.J.unflatten(0, (-1, nodes))[:, 0] @ v_rows[..., None])[..., 0]
+        a = [(U[:, 0].mT @ first[..., None])[..., 0]]
+        norm = _norm(a[0])
+        for i in range(nodes - 1):
+            projected = (turn[:, i] @ a[-1][..., None])[..., 0]
+            a.append(torch.where(norm > 0, projected * (norm / _norm(projected)), 0))
+        vectors = tangent.latent(torch.stack(a, dim=1).flatten(0, 1)).reshape(-1, nodes, d)
+        vectors = torch.cat([v_rows[:, None], vectors[:, 1:]], dim=1)
+        if encoder is not None:
+            x = manifold.embed(z[:, -1])
+            u = (U[:, -1] @ a[-1][..., None]).reshape(x.shape)
+            vectors[:, -1] = latent_rows(jvp(encoder, x, u), vectors[:, -1])
+        parts.append(vectors)
+    return torch.cat(parts)
+
+
+def latent_rows(encoded: Any, like: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
+    """What an encoder returned, as rows, after its shape has been checked."""
+    if not isinstance(encoded, Tensor) or encoded.shape[:1] != like.shape[:1] or encoded[0].numel() != like.shape[1]:
+        got = tuple(encoded.shape) if isinstance(encoded, Tensor) else type(encoded).__name__
+        raise InputError(
+            f"encoder: expected {like.shape[1]} latent coordinates for each decoder output, {tuple(like.shape)}, got "
+            f"{got}; pass the mean of q(z|x) alone"
+        )
+    return encoded.detach().reshape(like.shape).to(like)
+
+
+def _norm(a: Float[Tensor, "N d"]) -> Float[Tensor, "N 1"]:
+    return torch.linalg.vector_norm(a, dim=-1, keepdim=True)
