@@ -12,6 +12,7 @@ _MODULES = {
         "DataError",
         "DecoderError",
         "GeodesicError",
+        "GeodesicWarning",
         "InputError",
         "RunFolderError",
         "SettingsError",
@@ -102,6 +103,8 @@ _MODULES = {
     "geodesic.riemannian.outcome": ("Outcome",),
     "geodesic.riemannian.exp_map": ("ExponentialMap", "exp_map"),
     "geodesic.riemannian.log_map": ("LogarithmMap", "log_map"),
+    "geodesic.riemannian.mean": ("FrechetMean", "frechet_mean", "frechet_median", "frechet_variance"),
+    "geodesic.riemannian.clustering": ("Clustering", "MedoidClustering", "k_means", "k_medoids"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -48,3 +48,7 @@ class TrainingDiverged(GeodesicError):
 
 class SingularMetricError(GeodesicError, ValueError):
     """A metric tensor has no inverse where one is needed."""
+
+
+class GeodesicWarning(UserWarning):
+    """An answer was found that may not be what was asked for; the text says why, and what to do."""
