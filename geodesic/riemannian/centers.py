@@ -24,7 +24,7 @@ _CURVATURE = 1e-3  # of the slope, that a step must show to be worth remembering
 _ROUNDING = 100  # times eps: relative changes of the objective that are none
 _PATIENCE = 3  # shorter steps before the model of the objective is given up for a fresh one
 _TRIES = 20  # before a row has stalled
-_MARGIN = 1.1  # of the test whether a point of the cloud is the median, from near by
+_MARGIN, _SMOOTH = 1.01, 0.02  # of the test whether a point of the cloud is the median, from near by
 _HALVINGS = 30  # to bring a step back into the chart
 
 
@@ -144,7 +144,7 @@ class Cloud:
 
     def visit(self, m: Float[Tensor, "R d"], path: Tensor | None = None) -> Visit:
         """Find the geodesics from points m, (R, d), beginning from paths that lead there, (R, N, T + 1, d), if any."""
-        w, x = self.weights, self.points
+        w = self.weights
         pairs = self._seen(m, w > 0, path)
         found = pairs.found | (w == 0)
         if self.power == 2:
@@ -328,13 +328,14 @@ def _worth_a_jump(
 ) -> tuple[Bool[Tensor, " R"], Int[Tensor, " R"]]:
     """Whether the nearest point, of each row, could be the median: where the others pull less than it holds.
 
-    Y. Vardi, C.-H. Zhang, The multivariate L1-median and associated data depth, 2000. From near by, and with a margin
-    for that; at the point itself the test is that of the subgradient.
+    Y. Vardi, C.-H. Zhang, The multivariate L1-median and associated data depth, 2000. Tested from near by; at the point
+    itself it is the size of the subgradient that decides. Where the gradient nearly vanishes the median is smooth, and
+    the nearest point pulls as much as all others without being it.
     """
-    unknown = (cloud.weights > 0) & (visit.squared > 0) & ~tried
-    nearest = torch.where(unknown, visit.squared, torch.inf).argmin(-1)
+    nearest = torch.where(cloud.weights > 0, visit.squared, torch.inf).argmin(-1)
     rows = torch.arange(len(m), device=m.device)
+    weight = cloud.weights[rows, nearest]
     others = visit.pull.sum(1) - visit.pull[rows, nearest]
     rest = _size(MetricInverse(cloud.manifold.metric_tensor(m).detach()), others)
-    held = rest <= _MARGIN * cloud.weights[rows, nearest]
-    return held & unknown[rows, nearest] & ~cloud.touches(visit), nearest
+    held = (rest <= _MARGIN * weight) & (visit.size >= _SMOOTH * weight)
+    return held & ~tried[rows, nearest] & ~cloud.touches(visit), nearest

@@ -90,10 +90,10 @@ def k_means(
 
     minimise  sum_i min_k d(m_k, x_i)^2   in m_1, ..., m_K
 
-    Seeded by k-means++, then in turn (Lloyd): every point to its nearest center, every center to the mean of its points.
-    Means are searched from the last centers along the last paths, all in one call of `solve` for each step. A distance
-    is computed only where `Manifold.lower_bound` does not rule a center out. An emptied cluster begins anew at
-    the point that is farthest from its center.
+    Seeded by k-means++, then in turn (Lloyd): every center to the mean of its points, every point to its nearest
+    center. Means are searched from the last centers along the last paths, all in one call of `solve` for each step. A
+    distance is computed only where `Manifold.lower_bound` does not rule a center out. An emptied cluster begins anew
+    at the point that is farthest from its center.
 
     Warning:
         A local minimum, as everywhere: other seeds may end lower, compare `inertia`. Means need not be unique on

@@ -77,8 +77,8 @@ def frechet_mean(
     "discrete" takes for d^2/2 the energy of the solver's paths: its gradient in m is minus their first momentum, by the
     envelope theorem, exact for this energy, and no second derivative is needed. The mean is then of second order in
     1/T, but exact where the decoder is affine. "ode" goes on from there with the exact geodesics of `log_map`. Both
-    minimise by BFGS in latent coordinates, with the inverse metric to begin with, and solve all geodesics of all rows in
-    one call for each step, from the paths of the last one.
+    minimise by BFGS in latent coordinates, with the inverse metric to begin with, and solve all geodesics of all rows
+    in one call for each step, from the paths of the last one.
 
     Warning:
         The mean is unique where the points lie in a ball of radius min(injectivity radius, pi / sqrt(K)) / 2, K a bound
@@ -146,8 +146,8 @@ def frechet_median(
 
     Weiszfeld's step is m + sum u_i log_m(x_i) / sum u_i, u_i = w_i / d(m, x_i). Here it is the first step, and the
     one after every jump; between them BFGS learns the Hessian, so that the last digits do not cost hundreds of steps.
-    A point of the cloud is the median where the others together pull less than its own weight: when that may be so of the
-    nearest one, it is tried.
+    A point of the cloud is the median where the others together pull less than its own weight: when that may be so of
+    the nearest one, it is tried.
 
     Warning:
         Without a positive curvature that is too large the median is unique, unless the points lie on one geodesic:
@@ -356,8 +356,8 @@ def _given(manifold: Manifold, init: Any, given: Rows, x: Float[Tensor, "R N d"]
     start = Rows(manifold, init=init)
     if init.shape != (*given.batch[:-1], *given.event) or init.dtype != x.dtype or init.device != x.device:
         raise InputError(
-            f"init: expected a point for each row, shape {(*given.batch[:-1], *given.event)} of {x.dtype} on {x.device}, "
-            f"got {tuple(init.shape)} of {init.dtype} on {init.device}"
+            f"init: expected a point for each row, shape {(*given.batch[:-1], *given.event)} of {x.dtype} on "
+            f"{x.device}, got {tuple(init.shape)} of {init.dtype} on {init.device}"
         )
     require_regular(start.rows[0], MetricInverse(manifold.metric_tensor(start.rows[0]).detach()), "init")
     return start.rows[0]
@@ -410,9 +410,9 @@ def _agreement(manifold: Manifold, found: Found, best: Tensor, S: int, what: str
         names = ("the latent mean", "the most central point")
         warnings.warn(
             GeodesicWarning(
-                f"{what}: {int(several.sum())} of {R} may not be unique: two starts led to points {float(apart[row]):.3g} "
-                f"apart, where the points are up to {float(spread[row]):.3g} away; the answer is that of "
-                f"{names[int(best[row])]}, with the smaller sum. Give init to choose, or take fewer or nearer points"
+                f"{what}: {int(several.sum())} of {R} may not be unique: two starts led to points "
+                f"{float(apart[row]):.3g} apart, where the points are up to {float(spread[row]):.3g} away; the answer is "
+                f"that of {names[int(best[row])]}, with the smaller sum. Give init to choose, or take fewer or nearer points"
             ),
             stacklevel=4,
         )
