@@ -119,6 +119,8 @@ _MODULES = {
     "geodesic.riemannian.transport": ("ParallelTransport", "parallel_transport"),
     "geodesic.riemannian.shooting": ("shoot",),
     "geodesic.riemannian.analogy": ("Analogy", "analogy"),
+    "geodesic.riemannian.mean": ("FrechetMean", "frechet_mean", "frechet_median", "frechet_variance"),
+    "geodesic.riemannian.clustering": ("Clustering", "MedoidClustering", "k_means", "k_medoids"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

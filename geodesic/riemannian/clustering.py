@@ -1,0 +1,409 @@
+"""Clusters of points under geodesic distances: round Fréchet means, or round points of their own."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from geodesic.errors import GeodesicWarning, InputError
+from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.points import Rows, require_limit
+from geodesic.riemannian.centers import Cloud, Pairs, check_search, find_center, geodesics
+from geodesic.riemannian.exp_map import checked
+from geodesic.riemannian.mean import path_tolerance, tolerance
+from geodesic.riemannian.outcome import Outcome
+from geodesic.solvers.solve import solve
+
+__all__ = ["Clustering", "MedoidClustering", "k_means", "k_medoids"]
+
+_PAIRS = 4096  # solved at once for a matrix of distances: bounds what their paths take
+
+
+@dataclass(frozen=True)
+class Clustering:
+    """What `k_means` found.
+
+    Attributes:
+        centers: Fréchet means of the clusters, (K, d).
+        labels: The cluster of each point, (N,), from 0 on.
+        distances: From each point to the center of its cluster, (N,).
+        inertia: The sum of their squares, without axes.
+        history: What was minimised, the sum of squared distances from discrete energies, after the seeding and
+            after each step, (steps + 1,). It never rises; it differs from `inertia` by order 1/T^2.
+        converged: Whether the labels have come to rest with all means and geodesics converged, boolean without axes.
+        steps: Steps taken.
+    """
+
+    centers: Float[Tensor, "*centers"]
+    labels: Int[Tensor, " N"]
+    distances: Float[Tensor, " N"]
+    inertia: Float[Tensor, ""]
+    history: Float[Tensor, " steps"]
+    converged: Bool[Tensor, ""]
+    steps: int
+
+
+@dataclass(frozen=True)
+class MedoidClustering:
+    """What `k_medoids` found.
+
+    Attributes:
+        medoids: Which points the clusters are round, (K,).
+        centers: These points, (K, d).
+        labels: The cluster of each point, (N,), from 0 on.
+        distances: From each point to the medoid of its cluster, (N,).
+        cost: Their sum, without axes.
+        matrix: All distances, (N, N).
+        converged: Whether no exchange of a medoid for another point lowers the cost, and all geodesics have converged,
+            boolean without axes.
+        steps: Exchanges made.
+    """
+
+    medoids: Int[Tensor, " K"]
+    centers: Float[Tensor, "*centers"]
+    labels: Int[Tensor, " N"]
+    distances: Float[Tensor, " N"]
+    cost: Float[Tensor, ""]
+    matrix: Float[Tensor, "N N"]
+    converged: Bool[Tensor, ""]
+    steps: int
+
+
+def k_means(
+    manifold: Manifold,
+    points: Tensor,
+    clusters: int,
+    *,
+    seed: int = 0,
+    max_steps: int = 100,
+    method: str = "discrete",
+    tol: float | None = None,
+    rtol: float | None = None,
+    **search: Any,
+) -> Clustering:
+    """K-means under geodesic distances: clusters round their Fréchet means.
+
+    minimise  sum_i min_k d(m_k, x_i)^2   in m_1, ..., m_K
+
+    Seeded by k-means++, then in turn (Lloyd): every center to the mean of its points, every point to its nearest
+    center. Means are searched from the last centers along the last paths, all in one call of `solve` for each step. A
+    distance is computed only where `Manifold.lower_bound` does not rule a center out. An emptied cluster begins anew
+    at the point that is farthest from its center.
+
+    Warning:
+        A local minimum, as everywhere: other seeds may end lower, compare `inertia`. Means need not be unique on
+        manifolds of positive curvature, see `frechet_mean`; here no warning is issued.
+
+    Reference:
+        D. Arthur, S. Vassilvitskii, k-means++: the advantages of careful seeding, 2007. S. P. Lloyd, Least squares
+        quantization in PCM, 1982.
+
+    Args:
+        manifold: Where to measure.
+        points: x, (N, d), floating point; (N, *latent_shape) for a manifold with a `latent_shape`.
+        clusters: K, from 1 to N.
+        seed: Of the random seeding.
+        max_steps: Most steps of reassignment, and of each search for means.
+        method: "discrete" or "ode", as for `frechet_mean`.
+        tol: Of the means, as for `frechet_mean`.
+        rtol: Of the integration, as in `exp_map`; for "ode" alone.
+        search: `solver`, `segments` and `memory` of `solve`.
+
+    Returns:
+        The clusters.
+
+    Raises:
+        InputError: Shapes or settings cannot be used, `clusters` is below 1 or above N, or the manifold has no lengths.
+        DecoderError: As from `solve`.
+
+    Example:
+        >>> import torch, geodesic
+        >>> points = torch.tensor([[1.0, 0.0], [1.2, 0.1], [1.1, -0.1], [6.0, 0.0], [6.1, 0.2]])
+        >>> answer = geodesic.k_means(geodesic.SwissRoll(), points, 2, segments=8)
+        >>> sorted(answer.labels.bincount().tolist()), bool(answer.converged)
+        ([2, 3], True)
+    """
+    x, given = _points(manifold, points, clusters)
+    require_limit(manifold, "Fréchet mean")
+    check_search(search, method)
+    tol = tolerance(tol, x.dtype)
+    rtol = checked(rtol, x.dtype, 1, max_steps)
+    settings: dict[str, Any] = {"method": method, "tol": path_tolerance(tol, x.dtype), "rtol": rtol, "search": search}
+    with torch.inference_mode(False):
+        run = _Lloyd(manifold, x, clusters, seed, settings)
+        history, steps, rested = [run.squared.sum()], 0, False
+        while not rested and steps < max_steps:
+            run.move_centers(tol, max_steps)
+            rested = not run.assign()
+            history.append(run.squared.sum())
+            steps += 1
+    converged = torch.full_like(run.found.all(), rested) & run.found.all() & run.centered
+    return Clustering(
+        centers=run.centers.reshape(clusters, *given.event),
+        labels=run.labels,
+        distances=run.length,
+        inertia=run.length.square().sum(),
+        history=torch.stack(history),
+        converged=converged,
+        steps=steps,
+    )
+
+
+class _Lloyd:
+    """The state of k-means: centers, and for each point its label, and the geodesic from its center.
+
+    Attributes:
+        centers: (K, d).
+        labels: (N,).
+        squared: What is minimised, (N,): see `Pairs`.
+        length: (N,).
+        path: (N, T + 1, d).
+        found: Whether the geodesics have converged, (N,).
+        centered: Whether the means have.
+    """
+
+    def __init__(
+        self, manifold: Manifold, x: Float[Tensor, "N d"], clusters: int, seed: int, settings: dict[str, Any]
+    ) -> None:
+        self.manifold, self.x, self.settings = manifold, x, settings
+        generator = torch.Generator().manual_seed(seed)
+        first = int(torch.randint(len(x), (), generator=generator))
+        self.centers = x[first : first + 1]
+        self.labels = torch.zeros(len(x), dtype=torch.long, device=x.device)
+        pairs = self._geodesics(x[first].expand_as(x), x)
+        self.squared, self.length, _, self.path, self.found = pairs
+        self.centered = torch.ones_like(self.found).all()
+        while len(self.centers) < clusters:
+            # Where every point is at a center, there is nothing to draw by.
+            share = self.squared.cpu().double() if bool((self.squared > 0).any()) else torch.ones(len(x)).double()
+            following = int(torch.multinomial(share, 1, generator=generator))
+            self.centers = torch.cat([self.centers, x[following : following + 1]])
+            self._offer(len(self.centers) - 1)
+
+    def move_centers(self, tol: float, max_steps: int) -> None:
+        """Every center to the mean of its points."""
+        K = len(self.centers)
+        self._refill()
+        members = torch.nn.functional.one_hot(self.labels, K).T.to(self.x)
+        # As many columns as the largest cluster has points; the others of a row are of weight zero.
+        order = members.sort(dim=1, descending=True, stable=True).indices[:, : int(members.sum(1).max())]
+        weights = members.gather(1, order)
+        cloud = Cloud(
+            self.manifold,
+            self.x[order],
+            weights / weights.sum(1, keepdim=True),
+            power=2,
+            first="straight",
+            graph_points=None,
+            **self.settings,
+        )
+        found = find_center(cloud, self.centers, tol, max_steps, self.path[order])
+        self.centered = (found.status == Outcome.CONVERGED).all()
+        self.centers = found.point
+        taken = weights > 0
+        rows = order[taken]
+        self.squared, self.length = self.squared.clone(), self.length.clone()
+        self.path, self.found = self.path.clone(), self.found.clone()
+        visit = found.visit
+        self.squared[rows], self.length[rows] = visit.squared[taken], visit.length[taken]
+        self.path[rows] = visit.path[taken]
+        self.found[rows] = visit.found[:, None].expand_as(taken)[taken]
+
+    def assign(self) -> bool:
+        """Every point to its nearest center; whether any point has changed its cluster."""
+        before = self.labels.clone()
+        for k in range(len(self.centers)):
+            self._offer(k)
+        return not torch.equal(before, self.labels)
+
+    def _offer(self, k: int) -> None:
+        """Points go over to cluster k where its center is nearer than their own."""
+        center = self.centers[k].expand_as(self.x)
+        with torch.no_grad():
+            bound = self.manifold.lower_bound(center, self.x)
+        (i,) = ((self.labels != k) & (bound**2 < self.squared)).nonzero(as_tuple=True)
+        if not len(i):
+            return
+        pairs = self._geodesics(center[i], self.x[i])
+        nearer = pairs.squared < self.squared[i] * (1 - 1e-9)  # or equal distances would change sides for ever
+        i = i[nearer]
+        self.labels[i] = k
+        self.squared[i], self.length[i] = pairs.squared[nearer], pairs.length[nearer]
+        self.path[i], self.found[i] = pairs.path[nearer], pairs.found[nearer]
+
+    def _refill(self) -> None:
+        """Emptied clusters begin anew, each at the point that is then farthest from its center."""
+        for k in range(len(self.centers)):
+            counts = self.labels.bincount(minlength=len(self.centers))
+            if counts[k]:
+                continue
+            # Not the only point of another cluster, which would be emptied in turn.
+            far = torch.where(counts[self.labels] > 1, self.squared, -1).argmax()
+            self.centers = self.centers.clone()
+            self.centers[k], self.labels[far] = self.x[far], k
+            self.squared[far] = self.length[far] = 0
+            self.path[far], self.found[far] = self.x[far], True
+
+    def _geodesics(self, start: Tensor, end: Tensor) -> Pairs:
+        return geodesics(self.manifold, start, end, init="straight", **self.settings)
+
+
+def k_medoids(
+    manifold: Manifold,
+    points: Tensor,
+    clusters: int,
+    *,
+    distances: Tensor | None = None,
+    max_steps: int = 100,
+    **search: Any,
+) -> MedoidClustering:
+    """K-medoids under geodesic distances: clusters round points of their own. No mean is needed.
+
+    minimise  sum_i min_k d(x_{m_k}, x_i)   in the points m_1, ..., m_K
+
+    PAM: medoids are added one by one, each where it lowers the cost most (build), then the exchange of a medoid and
+    another point that lowers the cost most is made until there is none (swap). No chance is involved.
+
+    Warning:
+        N (N - 1) / 2 geodesics, unless distances are given. The answer is a local minimum: no single exchange
+        is better.
+
+    Reference:
+        L. Kaufman, P. J. Rousseeuw, Partitioning around medoids (program PAM), 1990.
+
+    Args:
+        manifold: Where to measure.
+        points: x, (N, d), floating point; (N, *latent_shape) for a manifold with a `latent_shape`.
+        clusters: K, from 1 to N.
+        distances: All distances, (N, N), symmetric, where they are known already.
+        max_steps: Most exchanges.
+        search: Keywords of `solve`, where they are not.
+
+    Returns:
+        The clusters, with the distances.
+
+    Raises:
+        InputError: Shapes or settings cannot be used, or `clusters` is below 1 or above N.
+        DecoderError: As from `solve`.
+
+    Example:
+        >>> import torch, geodesic
+        >>> points = torch.tensor([[1.0, 0.0], [1.2, 0.1], [1.1, -0.1], [6.0, 0.0], [6.1, 0.2]])
+        >>> answer = geodesic.k_medoids(geodesic.SwissRoll(), points, 2, segments=8)
+        >>> sorted(answer.medoids.tolist()), bool(answer.converged)
+        ([2, 3], True)
+    """
+    x, given = _points(manifold, points, clusters)
+    checked(None, x.dtype, 1, max_steps)
+    found = torch.tensor(True, device=x.device)
+    if distances is None:
+        D, found = _distance_matrix(manifold, points.detach(), search)
+    else:
+        D = _matrix(distances, x)
+        if search:
+            raise InputError(f"{next(iter(search))}: expected no keywords of `solve` where distances are given")
+    medoids = _build(D, clusters)
+    steps, rested = 0, False
+    while steps <= max_steps:
+        exchanged = _swap(D, medoids)
+        rested = exchanged is None
+        if exchanged is None or steps == max_steps:
+            break
+        medoids, steps = exchanged, steps + 1
+    near, labels = D[medoids].min(0)
+    # A medoid belongs to itself, also where another one is at the same place.
+    labels[medoids] = torch.arange(clusters, device=x.device)
+    return MedoidClustering(
+        medoids=medoids,
+        centers=x[medoids].reshape(clusters, *given.event),
+        labels=labels,
+        distances=near,
+        cost=near.sum(),
+        matrix=D,
+        converged=found & rested,
+        steps=steps,
+    )
+
+
+def _build(D: Float[Tensor, "N N"], clusters: int) -> Int[Tensor, " K"]:
+    medoids = D.sum(1).argmin()[None]
+    while len(medoids) < clusters:
+        near = D[medoids].amin(0)
+        cost = torch.minimum(D, near).sum(1)
+        cost[medoids] = torch.inf  # or two medoids would be one, where points coincide
+        medoids = torch.cat([medoids, cost.argmin()[None]])
+    return medoids
+
+
+def _swap(D: Float[Tensor, "N N"], medoids: Int[Tensor, " K"]) -> Int[Tensor, " K"] | None:
+    """The best exchange of one medoid, if there is one that lowers the cost."""
+    K = len(medoids)
+    current = D[medoids].amin(0).sum()
+    best, where = current * (1 - 1e-12), None  # by more than rounding
+    for k in range(K):
+        others = torch.cat([medoids[:k], medoids[k + 1 :]])
+        cost = torch.minimum(D, D[others].amin(0)).sum(1) if K > 1 else D.sum(1)
+        cost[medoids] = torch.inf
+        if cost.min() < best:
+            best, where = cost.min(), (k, cost.argmin())
+    if where is None:
+        return None
+    exchanged = medoids.clone()
+    exchanged[where[0]] = where[1]
+    return exchanged
+
+
+def _distance_matrix(
+    manifold: Manifold, points: Tensor, search: dict[str, Any]
+) -> tuple[Float[Tensor, "N N"], Bool[Tensor, ""]]:
+    """Distances between all points, from one geodesic for each pair; and whether all of these have converged."""
+    N = len(points)
+    i, j = torch.triu_indices(N, N, offset=1, device=points.device)
+    D = points.new_zeros(N, N)
+    found = torch.ones_like(i, dtype=torch.bool)
+    for some in torch.arange(len(i), device=points.device).split(_PAIRS):
+        a, b = i[some], j[some]
+        solution = solve(manifold, points[a], points[b], **search)
+        D[a, b] = D[b, a] = solution.length
+        found[some] = solution.converged
+    lost = int((~found).sum())
+    if lost:
+        warnings.warn(
+            GeodesicWarning(
+                f"k-medoids: {lost} of {len(i)} geodesics have not converged, and their lengths are too large; raise "
+                'max_steps of `solve`, or take init="best", and give the lengths as distances'
+            ),
+            stacklevel=3,
+        )
+    return D, found.all()
+
+
+def _matrix(distances: Any, x: Float[Tensor, "N d"]) -> Float[Tensor, "N N"]:
+    N = len(x)
+    if not isinstance(distances, Tensor) or distances.shape != (N, N):
+        got = tuple(distances.shape) if isinstance(distances, Tensor) else type(distances).__name__
+        raise InputError(f"distances: expected a tensor of shape {(N, N)}, one row for each point, got {got}")
+    D = distances.detach().to(x)
+    if not bool((D.isfinite() & (D >= 0)).all()):
+        where = (~(D.isfinite() & (D >= 0))).nonzero()[0].tolist()
+        raise InputError(
+            f"distances: expected finite numbers, none below zero, got {D[tuple(where)].item()} at {where}"
+        )
+    if not torch.allclose(D, D.T, rtol=1e-3, atol=1e-3 * float(D.max())):
+        raise InputError("distances: expected a symmetric matrix; give (D + D.T) / 2, if that is what is meant")
+    return D
+
+
+def _points(manifold: Any, points: Any, clusters: Any) -> tuple[Float[Tensor, "N d"], Rows]:
+    given = Rows(manifold, points=points)
+    if len(given.batch) != 1:
+        raise InputError(f"points: expected (N, d), got {tuple(points.shape)}")
+    N = given.batch[0]
+    if isinstance(clusters, bool) or not isinstance(clusters, int) or not 1 <= clusters <= N:
+        raise InputError(f"clusters: expected an integer from 1 to the number of points, {N}, got {clusters!r}")
+    return given.rows[0], given

@@ -1,0 +1,140 @@
+"""Clusters under geodesic distances."""
+
+import itertools
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+import geodesic
+from geodesic import InputError, frechet_mean, k_means, k_medoids
+
+SPHERE = geodesic.StereographicSphere()
+
+
+def three_clusters() -> tuple[Tensor, Tensor]:
+    """Points of the sphere round three directions, and their labels."""
+    labels = torch.arange(3).repeat_interleave(5)
+    x = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0, 0, -1]])[labels] + 0.15 * torch.randn(15, 3)
+    x = x / x.norm(dim=-1, keepdim=True)
+    return x[:, :2] / (1 - x[:, 2:]), labels
+
+
+def same_partition(a: Tensor, b: Tensor) -> bool:
+    return torch.equal(a[:, None] == a, b[:, None] == b)
+
+
+def test_separated_clusters_on_the_sphere_are_recovered_with_their_means() -> None:
+    x, truth = three_clusters()
+    answer = k_means(SPHERE, x, 3, segments=8)
+    assert answer.converged
+    assert same_partition(answer.labels, truth)
+    for k in range(3):
+        mine = answer.labels == k
+        mean = frechet_mean(SPHERE, x[mine], segments=8)
+        assert_close(answer.centers[k], mean.point, rtol=0, atol=1e-5)
+        assert_close(answer.distances[mine], mean.distances, rtol=1e-5, atol=1e-6)
+    assert_close(answer.inertia, answer.distances.square().sum())
+
+
+def test_on_a_swiss_roll_clusters_follow_the_arc_length_and_not_the_latent_coordinate() -> None:
+    # The same steps of t are seven times longer outside: of four groups at equal arc length, the first are the
+    # farthest apart in t.
+    t = torch.tensor([0.5, 1.0, 4.0, 4.4, 9.0, 9.2, 10.8, 11.0])
+    x = torch.stack([t, torch.zeros(8)], dim=-1)
+    s = (t * (1 + t**2).sqrt() + t.asinh()) / 2
+    best = {}
+    for name, line in (("arc", s), ("latent", t)):
+        splits = [
+            torch.tensor([*([0] * a), *([1] * (b - a)), *([2] * (8 - b))]) for a in range(1, 7) for b in range(a + 1, 8)
+        ]
+        costs = [sum(float((line[c == k] - line[c == k].mean()).square().sum()) for k in range(3)) for c in splits]
+        best[name] = splits[costs.index(min(costs))]
+    assert not same_partition(best["arc"], best["latent"])
+    answers = [k_means(geodesic.SwissRoll(), x, 3, segments=16, seed=seed) for seed in range(4)]
+    answer = min(answers, key=lambda a: float(a.inertia))
+    assert same_partition(answer.labels, best["arc"])
+
+
+def test_what_is_minimised_never_rises() -> None:
+    x = 0.7 * torch.randn(14, 2)
+    for seed in range(3):
+        answer = k_means(SPHERE, x, 4, segments=8, seed=seed)
+        assert answer.converged
+        assert len(answer.history) == answer.steps + 1
+        assert (answer.history.diff() <= 1e-9 * answer.history[0]).all()
+        assert_close(answer.inertia, answer.history[-1], rtol=0.02, atol=0)
+
+
+def test_every_point_is_with_its_nearest_center() -> None:
+    x = 0.7 * torch.randn(12, 2)
+    answer = k_means(SPHERE, x, 3, segments=16)
+    D = SPHERE.distance(answer.centers[:, None].expand(-1, 12, -1), x.expand(3, -1, -1))
+    assert_close(D.amin(0), answer.distances, rtol=1e-3, atol=1e-6)
+
+
+def test_as_many_clusters_as_points_cost_nothing_and_one_is_the_mean() -> None:
+    x = 0.5 * torch.randn(5, 2)
+    assert_close(k_means(SPHERE, x, 5, segments=4).inertia, torch.tensor(0.0))
+    one, mean = k_means(SPHERE, x, 1, segments=8), frechet_mean(SPHERE, x, segments=8)
+    assert_close(one.centers[0], mean.point, rtol=0, atol=1e-5)
+    assert_close(one.inertia, 5 * mean.variance, rtol=1e-6, atol=0)
+
+
+def test_equal_points_leave_no_cluster_empty() -> None:
+    x = torch.tensor([[0.1, 0.2]]).expand(4, 2)
+    answer = k_means(SPHERE, x, 2, segments=4)
+    assert sorted(answer.labels.bincount(minlength=2).tolist())[0] >= 1
+    assert sorted(k_medoids(SPHERE, x, 2, segments=4).labels.bincount(minlength=2).tolist())[0] >= 1
+
+
+def test_the_same_seed_gives_the_same_clusters_and_leaves_the_callers_generator() -> None:
+    x, state = 0.5 * torch.randn(8, 2), torch.get_rng_state()
+    one, two = (k_means(SPHERE, x, 2, segments=4, seed=3) for _ in range(2))
+    assert torch.equal(one.labels, two.labels)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_exact_geodesics_give_exact_inertia() -> None:
+    x = torch.tensor([[0.0, 0.0], [0.4, 0.0], [5.0, 0.0], [5.6, 0.0]])
+    answer = k_means(geodesic.FlatTorus(), x, 2, segments=8, method="ode")
+    assert_close(answer.inertia, torch.tensor(0.08 + 0.18), rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("clusters", [1, 2, 3])
+def test_medoids_are_those_of_all_subsets(clusters: int) -> None:
+    x, _ = three_clusters()
+    x = x[::2]
+    N = len(x)
+    D = SPHERE.distance(x[:, None].expand(N, N, 2), x.expand(N, N, 2))
+    cost, best = min((float(D[list(some)].amin(0).sum()), some) for some in itertools.combinations(range(N), clusters))
+    answer = k_medoids(SPHERE, x, clusters, segments=16)
+    assert answer.converged
+    assert sorted(answer.medoids.tolist()) == list(best)
+    assert_close(answer.cost, torch.tensor(cost), rtol=1e-4, atol=0)
+    assert_close(answer.matrix, D, rtol=1e-4, atol=1e-12)
+    assert torch.equal(answer.centers, x[answer.medoids])
+    given = k_medoids(SPHERE, x, clusters, distances=D)
+    assert torch.equal(given.medoids, answer.medoids)
+
+
+@pytest.mark.parametrize("clusters", [0, 6, 2.0, True])
+@pytest.mark.parametrize("method", [k_means, k_medoids])
+def test_impossible_numbers_of_clusters_are_refused(method: Any, clusters: Any) -> None:
+    with pytest.raises(InputError, match="clusters: expected an integer from 1 to the number of points, 5, got"):
+        method(SPHERE, torch.zeros(5, 2), clusters)
+
+
+@pytest.mark.parametrize(
+    ("distances", "message"),
+    [
+        (torch.zeros(2, 2), r"distances: expected a tensor of shape \(3, 3\)"),
+        (torch.full((3, 3), -1.0), "none below zero"),
+        (torch.arange(9.0).reshape(3, 3), "symmetric"),
+    ],
+)
+def test_distances_that_are_none_are_refused(distances: Tensor, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        k_medoids(SPHERE, torch.zeros(3, 2), 2, distances=distances)

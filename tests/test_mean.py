@@ -1,0 +1,289 @@
+"""Fréchet means and geometric medians: known answers, and the laws that they follow from."""
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+from torch.testing import assert_close
+
+import geodesic
+from geodesic import GeodesicWarning, InputError, Outcome, frechet_mean, frechet_median, frechet_variance
+
+SPHERE = geodesic.StereographicSphere()
+HYPERBOLIC = geodesic.HyperbolicPlane()
+
+
+def affine() -> Any:
+    A = torch.randn(4, 2)
+    return geodesic.PullbackManifold(lambda z: z @ A.mT + 1)
+
+
+def chart(x: Tensor) -> Tensor:
+    """Stereographic coordinates of points of the sphere."""
+    return x[..., :-1] / (1 - x[..., -1:])
+
+
+def ring(n: int, tilt: float) -> Tensor:
+    """Points at equal distances on a great circle."""
+    angle = 2 * torch.pi * torch.arange(n) / n
+    height = angle.sin() * math.sin(tilt)
+    return chart(torch.stack([angle.cos(), angle.sin() * math.cos(tilt), height], dim=-1))
+
+
+def test_the_mean_under_an_affine_decoder_is_the_weighted_arithmetic_mean_in_one_step() -> None:
+    x, w = torch.randn(3, 6, 2), torch.rand(3, 6)
+    expected = (w[..., None] * x).sum(1) / w.sum(1, keepdim=True)
+    manifold = affine()
+    for init, steps in ((None, 0), (torch.randn(3, 2), 1)):
+        mean = frechet_mean(manifold, x, w, init=init, segments=4)
+        assert mean.converged.all()
+        assert mean.steps.tolist() == [steps] * 3
+        assert_close(mean.point, expected, rtol=0, atol=1e-8)
+        squared = manifold.lower_bound(expected[:, None].expand_as(x), x) ** 2
+        assert_close(mean.variance, (w * squared).sum(1) / w.sum(1))
+        assert_close(mean.distances, squared.sqrt())
+
+
+def test_the_discrete_mean_on_a_flat_torus_is_of_second_order_and_that_of_ode_is_exact() -> None:
+    x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.5, 2.0]])
+    torus = geodesic.FlatTorus()
+    errors = [float((frechet_mean(torus, x, segments=T, tol=1e-9).point - x.mean(0)).norm()) for T in (8, 16)]
+    assert 1.9 < math.log2(errors[0] / errors[1]) < 2.1
+    exact = frechet_mean(torus, x, segments=8, method="ode")
+    assert_close(exact.point, x.mean(0), rtol=0, atol=1e-6)
+    assert_close(exact.variance, (x - x.mean(0)).square().sum(1).mean(), rtol=1e-7, atol=0)
+
+
+def test_points_symmetric_round_an_axis_of_the_sphere_have_their_mean_on_it() -> None:
+    angle = torch.arange(5) * 2 * torch.pi / 5
+    x = torch.stack([angle.cos(), angle.sin(), torch.full((5,), -0.8)], dim=-1)
+    x = x / x.norm(dim=-1, keepdim=True)
+    turn = torch.linalg.matrix_exp(torch.tensor([[0, 0.2, 0.7], [-0.2, 0, 0.3], [-0.7, -0.3, 0]]))
+    mean = frechet_mean(SPHERE, chart(x @ turn.mT), segments=8)
+    assert_close(mean.point, chart(turn @ torch.tensor([0.0, 0.0, -1.0])), rtol=0, atol=1e-3)
+    assert_close(mean.variance.sqrt(), torch.atan2(torch.tensor(1.0), torch.tensor(0.8)), rtol=1e-4, atol=0)
+    # All distances are equal: so are their errors, and the discrete mean is exact as well.
+    assert_close(mean.point, chart(turn @ torch.tensor([0.0, 0.0, -1.0])), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("manifold", [SPHERE, HYPERBOLIC], ids=["sphere", "hyperbolic plane"])
+def test_the_weighted_mean_of_two_points_divides_the_geodesic_in_proportion(manifold: Any) -> None:
+    x = torch.tensor([[-0.3, 0.5], [0.6, 0.9]])
+    length = manifold.distance(*x)
+    mean = frechet_mean(manifold, x, torch.tensor([3.0, 1.0]), segments=8, method="ode")
+    assert_close(mean.distances, torch.stack([length / 4, 3 * length / 4]), rtol=1e-6, atol=0)
+    assert_close(mean.variance, length**2 * 3 / 16, rtol=1e-6, atol=0)
+    assert_close(
+        frechet_variance(manifold, x, torch.tensor([3.0, 1.0]), segments=16), length**2 * 3 / 16, rtol=1e-4, atol=0
+    )
+
+
+def test_the_mean_of_points_on_a_vertical_line_of_the_hyperbolic_plane_is_their_geometric_mean() -> None:
+    y = torch.tensor([0.5, 1.0, 3.0])
+    mean = frechet_mean(HYPERBOLIC, torch.stack([torch.zeros(3), y], dim=-1), segments=8, method="ode")
+    assert_close(mean.point, torch.stack([torch.tensor(0.0), y.log().mean().exp()]), rtol=0, atol=1e-6)
+
+
+def test_the_gradient_by_exact_logarithms_vanishes_at_the_mean() -> None:
+    x = 0.4 * torch.randn(5, 2) + 0.3
+
+    def gradient(mean: Any) -> float:
+        m = mean.point.expand_as(x).contiguous()
+        vector = geodesic.log_map(SPHERE, m, x, segments=8).vector.mean(0)
+        return float(SPHERE.squared_norm(mean.point, vector).sqrt() / mean.variance.sqrt())
+
+    assert gradient(frechet_mean(SPHERE, x, segments=8, method="ode")) < 2e-6
+    coarse, fine = (gradient(frechet_mean(SPHERE, x, segments=T)) for T in (8, 16))
+    assert coarse < 1e-3
+    assert 1.8 < math.log2(coarse / fine) < 2.2
+
+
+def test_the_mean_moves_with_rotations_of_the_sphere() -> None:
+    x = 0.4 * torch.randn(5, 2)
+    turn = torch.linalg.matrix_exp(torch.tensor([[0, 0.4, -0.3], [-0.4, 0, 0.5], [0.3, -0.5, 0]]))
+    mean = frechet_mean(SPHERE, x, segments=8, tol=1e-8)
+    turned = frechet_mean(SPHERE, chart(SPHERE.embed(x) @ turn.mT), segments=8, tol=1e-8)
+    assert_close(turned.point, chart(turn @ SPHERE.embed(mean.point)), rtol=0, atol=1e-6)
+    assert_close(turned.variance, mean.variance, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("center", [frechet_mean, frechet_median])
+def test_an_affine_change_of_latent_coordinates_changes_nothing_else(center: Any) -> None:
+    net = torch.nn.Sequential(torch.nn.Linear(3, 16), torch.nn.Tanh(), torch.nn.Linear(16, 6)).eval()
+    A, b, x = torch.randn(3, 3) + 2 * torch.eye(3), torch.randn(3), torch.randn(5, 3)
+    one = center(geodesic.PullbackManifold(net), x @ A.mT + b, segments=8, tol=1e-7)
+    other = center(geodesic.PullbackManifold(lambda z: net(z @ A.mT + b)), x, segments=8, tol=1e-7)
+    assert one.converged
+    assert other.converged
+    assert_close(other.point @ A.mT + b, one.point, rtol=0, atol=1e-5)
+    assert_close(other.variance, one.variance, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("center", [frechet_mean, frechet_median])
+def test_a_batch_gives_what_its_rows_give_alone_in_any_order_of_the_points(center: Any) -> None:
+    x, w = 0.4 * torch.randn(2, 3, 4, 2), torch.rand(2, 3, 4)
+    many = center(SPHERE, x, w, segments=8, tol=1e-8)
+    assert many.point.shape == (2, 3, 2)
+    assert many.paths.shape == (2, 3, 4, 9, 2)
+    order = torch.tensor([2, 0, 3, 1])
+    one = center(SPHERE, x[1, 2, order], w[1, 2, order], segments=8, tol=1e-8)
+    assert_close(one.point, many.point[1, 2], rtol=0, atol=1e-7)
+    assert_close(one.distances, many.distances[1, 2, order], rtol=1e-6, atol=1e-8)
+    assert torch.equal(one.paths[:, 0], one.point.expand(4, 2))
+    assert torch.equal(one.paths[:, -1], x[1, 2, order])
+
+
+@pytest.mark.parametrize("center", [frechet_mean, frechet_median])
+def test_a_weight_of_zero_is_an_absent_point_and_whole_weights_are_repeated_points(center: Any) -> None:
+    x = 0.4 * torch.randn(4, 2)
+    weighted = center(SPHERE, x, torch.tensor([1.0, 2.0, 0.0, 3.0]), segments=8, tol=1e-8)
+    repeated = center(SPHERE, x[[0, 1, 1, 3, 3, 3]], segments=8, tol=1e-8)
+    assert_close(weighted.point, repeated.point, rtol=0, atol=1e-7)
+    assert_close(weighted.variance, repeated.variance, rtol=1e-7, atol=1e-12)
+    assert_close(weighted.distances[2], SPHERE.distance(weighted.point, x[2]), rtol=1e-4, atol=0)
+
+
+def test_a_single_point_and_equal_points_are_their_own_center() -> None:
+    z = torch.tensor([0.2, -0.4])
+    for center in (frechet_mean, frechet_median):
+        for N in (1, 3):
+            answer = center(SPHERE, z.expand(N, 2), segments=4)
+            assert_close(answer.point, z)
+            assert answer.converged
+            assert_close(answer.variance, torch.tensor(0.0))
+
+
+def test_points_of_any_latent_shape_keep_it() -> None:
+    A = torch.randn(7, 6)
+    decoder = geodesic.PullbackManifold(lambda z: z.flatten(1) @ A.mT, latent_shape=(2, 3))
+    x = torch.randn(2, 4, 2, 3)
+    mean = frechet_mean(decoder, x, segments=4)
+    assert_close(mean.point, x.mean(1))
+    assert mean.paths.shape == (2, 4, 5, 2, 3)
+
+
+def test_float32_converges_to_what_it_can_tell_apart() -> None:
+    x = 0.4 * torch.randn(5, 2)
+    single, double = (frechet_mean(SPHERE, z, segments=8) for z in (x.float(), x))
+    assert single.converged
+    assert single.point.dtype == torch.float32
+    assert_close(single.point.double(), double.point, rtol=0, atol=5e-3)
+
+
+def test_the_middle_of_three_points_on_a_line_is_their_median() -> None:
+    x = torch.tensor([[0.0, 0.5], [0.0, 1.0], [0.0, 4.0]])
+    median = frechet_median(HYPERBOLIC, x, segments=8)
+    assert torch.equal(median.point, x[1])
+    assert float(median.gradient_norm) == 0
+
+
+def test_a_point_of_more_than_half_of_the_weight_is_the_median() -> None:
+    x, w = 0.5 * torch.randn(6, 2), torch.tensor([1.0, 1.0, 1.0, 5.5, 1.0, 1.0])
+    for init in (None, torch.tensor([0.5, 0.5])):
+        median = frechet_median(SPHERE, x, w, init=init, segments=8)
+        assert torch.equal(median.point, x[3])
+        assert median.converged
+
+
+@pytest.mark.parametrize("N", [3, 4, 7, 20])
+def test_the_median_of_a_plane_is_that_of_scipy(N: int) -> None:
+    A, x = torch.randn(3, 2), torch.randn(N, 2)
+    manifold = geodesic.PullbackManifold(lambda z: z @ A.mT)
+    embedded, a = (x @ A.mT).numpy(), A.numpy()
+
+    def cost(z: np.ndarray) -> float:
+        return float(np.linalg.norm(embedded - a @ z, axis=1).mean())
+
+    best = min(
+        (minimize(cost, z, method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-13}) for z in (x.mean(0), x[0])),
+        key=lambda answer: answer.fun,
+    )
+    median = frechet_median(manifold, x, segments=4)
+    assert median.converged
+    assert median.steps <= 25
+    assert_close(median.distances.mean(), torch.tensor(best.fun), rtol=1e-10, atol=0)
+    assert_close(median.point, torch.as_tensor(best.x), rtol=0, atol=1e-5)
+
+
+def test_an_outlier_moves_the_mean_and_hardly_the_median() -> None:
+    x = 0.1 * torch.randn(9, 2) + torch.tensor([0.0, 1.0])
+    far = torch.cat([x, torch.tensor([[30.0, 1.0]])])
+    moved = [
+        HYPERBOLIC.distance(c(HYPERBOLIC, x, segments=16).point, c(HYPERBOLIC, far, segments=16).point)
+        for c in (frechet_mean, frechet_median)
+    ]
+    assert moved[0] > 0.3
+    assert moved[1] < 0.1
+
+
+def test_equally_spaced_points_on_a_great_circle_warn_that_there_may_be_several_means() -> None:
+    with pytest.warns(GeodesicWarning, match=r"Fréchet mean: 1 of 1 may not be unique: two starts led to points 1\.5"):
+        mean = frechet_mean(SPHERE, ring(3, 0.0), segments=8)
+    assert not mean.unique
+    assert mean.start == 0
+    assert_close(mean.variance, torch.tensor((torch.pi / 2) ** 2), rtol=1e-6, atol=0)
+
+
+def test_points_round_a_hill_warn_and_the_answer_is_the_lower_one() -> None:
+    hill = geodesic.PullbackManifold(
+        lambda z: torch.cat([z, 3 * torch.exp(-2 * z.square().sum(-1, keepdim=True))], dim=-1)
+    )
+    angle = torch.arange(3) * 2 * torch.pi / 3 + 0.1
+    x = 1.2 * torch.stack([angle.cos(), angle.sin()], dim=-1)
+    with pytest.warns(GeodesicWarning, match="may not be unique"):
+        mean = frechet_mean(hill, x, segments=16)
+    top = frechet_mean(hill, x, init=x.mean(0), segments=16)
+    assert top.converged
+    assert mean.variance < top.variance
+    assert mean.start == 1
+
+
+def test_the_median_of_an_even_number_of_points_on_a_line_is_not_unique() -> None:
+    x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [2.0, 0.0], [5.0, 0.0]])
+    with pytest.warns(GeodesicWarning, match="geometric median"):
+        median = frechet_median(geodesic.Cylinder(), x, segments=8)
+    assert 1 - 1e-9 <= float(median.point[0]) <= 2 + 1e-9
+
+
+def test_points_in_a_small_ball_do_not_warn() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert frechet_mean(SPHERE, 0.2 * torch.randn(2, 5, 2), segments=8).unique.all()
+
+
+def test_too_few_steps_are_reported() -> None:
+    mean = frechet_mean(HYPERBOLIC, torch.tensor([[-1.0, 0.5], [1.0, 1.0], [0.0, 3.0]]), max_steps=1, segments=8)
+    assert not mean.converged
+    assert mean.status == Outcome.MAX_STEPS
+    assert mean.gradient_norm > 1e-6
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"weights": torch.ones(3)}, r"weights: expected one for each point, shape \(2, 4\) or \(4,\), got \(3,\)"),
+        ({"weights": torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, 1]])}, r"none below zero, got \[1.0, -1.0.*in row 1"),
+        ({"weights": torch.tensor([[0.0, 0, 0, 0], [1, 1, 1, 1]])}, "a positive sum.* in row 0"),
+        ({"weights": torch.tensor([1.0, math.nan, 1, 1])}, "finite numbers"),
+        ({"weights": [1, 1, 1, 1]}, "weights: expected a tensor, got list"),
+        ({"init": torch.zeros(2)}, r"init: expected a point for each row, shape \(2, 2\)"),
+        ({"method": "exact"}, "method: expected 'discrete' or 'ode', got 'exact'"),
+        ({"paths": "curved"}, "paths: expected 'straight', 'graph' or 'best', got 'curved'"),
+        ({"tol": 0.0}, "tol: expected a number between 0 and 1"),
+        ({"max_steps": 0}, "max_steps: expected an integer of at least 1, got 0"),
+        ({"length_rtol": 1e-3}, "length_rtol: expected of the keywords of `solve` solver, segments or memory"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_with_the_reason(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        frechet_mean(SPHERE, torch.zeros(2, 4, 2), **settings)
+
+
+def test_a_single_point_without_an_axis_for_their_number_is_refused() -> None:
+    with pytest.raises(InputError, match=r"points: expected \(\*batch, N, d\), got \(2,\)"):
+        frechet_mean(SPHERE, torch.zeros(2))
