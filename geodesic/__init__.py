@@ -102,6 +102,9 @@ _MODULES = {
     "geodesic.riemannian.outcome": ("Outcome",),
     "geodesic.riemannian.exp_map": ("ExponentialMap", "exp_map"),
     "geodesic.riemannian.log_map": ("LogarithmMap", "log_map"),
+    "geodesic.riemannian.principal": ("PrincipalGeodesics", "principal_geodesic_analysis"),
+    "geodesic.riemannian.regression": ("GeodesicRegression", "geodesic_regression"),
+    "geodesic.riemannian.sampling": ("RandomWalk", "RiemannianSamples", "random_walk", "riemannian_normal"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
