@@ -120,7 +120,7 @@ def principal_geodesic_analysis(
     there = log_map(manifold, start, points.detach(), method=method, **search)
     # In an orthonormal frame: with G = L L^T the inner product of v and w is that of L^T v and L^T w.
     y = there.vector.reshape(B, N, d) @ inverse.factor
-    U, S, Vh = torch.linalg.svd(share.sqrt()[..., None] * y, full_matrices=False)
+    _, S, Vh = torch.linalg.svd(share.sqrt()[..., None] * y, full_matrices=False)
     directions = torch.linalg.solve_triangular(inverse.factor.mT, Vh[:, :k].mT, upper=True).mT
     sign = _signs(directions)
     directions = sign[..., None] * directions

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -284,7 +284,6 @@ class _Fit:
 
     def towards(self, mean: _State) -> _State:
         """The linear regression of the logarithms at the mean, or the mean itself where that is nearer."""
-        B, N, d = self.y.shape
         L = MetricInverse(self.manifold.metric_tensor(mean.point).detach()).factor
         frame = (self.x[..., None] * mean.residual).mean(1)
         v = torch.linalg.solve_triangular(L.mT, frame[..., None], upper=True)[..., 0]
@@ -348,7 +347,7 @@ class _Fit:
 def _paths(solution: GeodesicSolution, rows: Tensor) -> GeodesicSolution:
     """The solution of some of the pairs, along one batch axis."""
     values = {field.name: getattr(solution, field.name) for field in fields(solution)}
-    return GeodesicSolution(**{name: x[rows] if isinstance(x, Tensor) else x for name, x in values.items()})
+    return replace(solution, **{name: x[rows] for name, x in values.items() if isinstance(x, Tensor)})
 
 
 def _some(state: _State, rows: Tensor) -> _State:
