@@ -121,6 +121,9 @@ _MODULES = {
     "geodesic.riemannian.analogy": ("Analogy", "analogy"),
     "geodesic.riemannian.mean": ("FrechetMean", "frechet_mean", "frechet_median", "frechet_variance"),
     "geodesic.riemannian.clustering": ("Clustering", "MedoidClustering", "k_means", "k_medoids"),
+    "geodesic.riemannian.principal": ("PrincipalGeodesics", "principal_geodesic_analysis"),
+    "geodesic.riemannian.regression": ("GeodesicRegression", "geodesic_regression"),
+    "geodesic.riemannian.sampling": ("RandomWalk", "RiemannianSamples", "random_walk", "riemannian_normal"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -77,7 +77,7 @@ class ChordManifold(Manifold):
         rows, v_rows = z.reshape(-1, z.shape[-1]), v.reshape(-1, z.shape[-1])
         change = jvp(self.metric_tensor, rows, v_rows)
         M = jacobian(self._lowered(v_rows), rows)
-        return ((change + M - M.mT) / 2).detach().reshape(*z.shape, -1)
+        return ((change + M - M.mT) / 2).detach().reshape(*z.shape, z.shape[-1])
 
     @final
     @torch.enable_grad()  # without it SiLU, for one, has no second derivative in forward mode

@@ -124,7 +124,7 @@ class EmbeddedManifold(Manifold):
     ) -> Float[Tensor, "*batch d d"]:
         # <D^2 x (v, e_j), d_k x>
         J, change = self._bending(z.reshape(-1, z.shape[-1]), v.reshape(-1, z.shape[-1]))
-        return (J.mT @ change).reshape(*z.shape, -1)
+        return (J.mT @ change).reshape(*z.shape, z.shape[-1])
 
     @final
     def lowered_curvature(

@@ -1,0 +1,122 @@
+"""The exponential map with its derivatives: how the end of a geodesic follows its beginning."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from geodesic.errors import InputError
+from geodesic.geometry.inverse import MetricInverse
+from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.points import rows_at_once
+from geodesic.riemannian.discrete import follow_discretely
+from geodesic.riemannian.flow import follow_with_neighbours
+
+__all__ = ["Neighbours", "Stride", "exp_with_neighbours", "require_method"]
+
+
+def require_method(method: Any) -> None:
+    """Raise `InputError` where a method of following geodesics is neither "ode" nor "discrete"."""
+    if method not in ("ode", "discrete"):
+        raise InputError(f"method: expected 'ode' or 'discrete', got {method!r}; for kinks (ReLU) take 'discrete'")
+
+
+class Stride(NamedTuple):
+    """How geodesics are followed: the keywords of `exp_map`, checked."""
+
+    method: str
+    segments: int
+    rtol: float
+    max_steps: int
+
+    def vary(
+        self,
+        manifold: Manifold,
+        z: Float[Tensor, "N d"],
+        v: Float[Tensor, "N d"],
+        change: Float[Tensor, "N d"],
+        turn: Float[Tensor, "N d"],
+    ) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d"]]:
+        """Points and velocities that differ by (change, turn) to first order, as the columns of `Neighbours` mean it.
+
+        "ode": v is carried to z + change by the connection. "discrete": the momentum G v is kept, which needs none.
+        """
+        G = manifold.metric_tensor(z).detach()
+        if self.method == "ode":
+            carried = manifold.lowered_connection(z, v) @ change[..., None]
+            return z + change, v + turn - MetricInverse(G)(carried[..., 0])
+        momentum = (G @ (v + turn)[..., None])[..., 0]
+        return z + change, MetricInverse(manifold.metric_tensor(z + change).detach())(momentum)
+
+
+class Neighbours(NamedTuple):
+    """Geodesics over unit time, and the derivatives of their ends.
+
+    Attributes:
+        path: Nodes, (N, T + 1, d).
+        by_point: Derivative of the end in the first point, (N, d, d): what is kept is the velocity in parallel for
+            "ode", the momentum for "discrete".
+        by_velocity: Derivative of the end in the velocity, (N, d, d).
+        reached: Whether unit time was reached, (N,).
+    """
+
+    path: Float[Tensor, "N nodes d"]
+    by_point: Float[Tensor, "N d d"]
+    by_velocity: Float[Tensor, "N d d"]
+    reached: Bool[Tensor, " N"]
+
+
+def exp_with_neighbours(
+    manifold: Manifold, z: Float[Tensor, "N d"], v: Float[Tensor, "N d"], stride: Stride
+) -> Neighbours:
+    """exp_z(v) with its derivatives in z and v.
+
+    "ode" takes Jacobi fields. "discrete" differentiates its own steps, so that its derivatives are exact:
+
+    H_{i,i-1} Y_{i-1} + H_{i,i} Y_i + H_{i,i+1} Y_{i+1} = 0,   H the Hessian of the discrete energy.
+    """
+    N, d = z.shape
+    units = torch.eye(d, dtype=z.dtype, device=z.device).expand(N, d, d)
+    # Where nothing moves the derivatives are known, and sizes relative to the length are not.
+    path = z[:, None].expand(-1, stride.segments + 1, -1).clone()
+    by_point, by_velocity = units.clone(), units.clone()
+    reached = torch.ones(N, dtype=torch.bool, device=z.device)
+    (moving,) = (v != 0).any(-1).nonzero(as_tuple=True)
+    step = _by_jacobi_fields if stride.method == "ode" else _by_the_discrete_energy
+    size = rows_at_once(manifold, z)
+    size = size if stride.method == "ode" else max(1, size // (stride.segments + 3))
+    for rows in moving.split(size) if len(moving) else ():
+        path[rows], by_point[rows], by_velocity[rows], reached[rows] = step(manifold, z[rows], v[rows], stride)
+    return Neighbours(path, by_point, by_velocity, reached)
+
+
+def _by_jacobi_fields(manifold: Manifold, z: Tensor, v: Tensor, stride: Stride) -> Neighbours:
+    d = z.shape[-1]
+    units = torch.eye(d, dtype=z.dtype, device=z.device).expand(len(z), d, d)
+    none = torch.zeros_like(units)
+    Y, W = torch.cat([units, none], dim=-1), torch.cat([none, units], dim=-1)
+    run, path, _, Y, _ = follow_with_neighbours(manifold, z, v, Y, W, stride.segments, stride.rtol, stride.max_steps)
+    by_point, by_velocity = Y[:, -1].split(d, dim=-1)
+    return Neighbours(path, by_point, by_velocity, run.time == 1)
+
+
+def _by_the_discrete_energy(manifold: Manifold, z: Tensor, v: Tensor, stride: Stride) -> Neighbours:
+    T, d = stride.segments, z.shape[-1]
+    run = follow_discretely(manifold, z, v, T)
+    path, G = run.path, manifold.metric_tensor(z).detach()
+    # With its second node before the first and its last but one behind the last, all blocks are those of interior
+    # nodes; at either end both neighbours are the same, which doubles the block.
+    longer = torch.cat([path[:, 1:2], path, path[:, -2:-1]], dim=1)
+    H = manifold.expansion(longer).hessian
+    units, none = torch.eye(d, dtype=z.dtype, device=z.device).expand_as(G), torch.zeros_like(G)
+    before = torch.cat([units, none], dim=-1)  # Y_0, for changes of the point and of the velocity
+    p = torch.cat([none, G], dim=-1)  # of the momentum
+    Y = -torch.linalg.solve_ex(H.upper[:, 0], p / T + H.diagonal[:, 0] @ before / 2).result
+    for i in range(1, T):
+        after = -torch.linalg.solve_ex(H.upper[:, i], H.upper[:, i - 1].mT @ before + H.diagonal[:, i] @ Y).result
+        before, Y = Y, after
+    by_point, by_velocity = Y.split(d, dim=-1)
+    return Neighbours(path, by_point, by_velocity, run.time == 1)

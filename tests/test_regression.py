@@ -1,0 +1,163 @@
+"""Geodesic regression: least squares where space is flat, geodesics found again where it is not."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+import geodesic
+from geodesic import InputError, Manifold, geodesic_regression
+from geodesic.riemannian.neighbours import Stride, exp_with_neighbours
+
+
+def network() -> geodesic.PullbackManifold:
+    torch.manual_seed(1)
+    return geodesic.PullbackManifold(nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 6)).eval())
+
+
+SPACES = {
+    "sphere": lambda: geodesic.StereographicSphere(),
+    "hyperbolic plane": lambda: geodesic.HyperbolicPlane(),
+    "network": network,
+}
+P, V, X = torch.tensor([0.3, 1.1]), torch.tensor([0.3, -0.2]), torch.linspace(-1, 1, 6)
+
+
+def on_a_geodesic(manifold: Manifold, method: str = "discrete", segments: int = 8) -> tuple[Tensor, Tensor, Tensor]:
+    p, v, x = P.double(), V.double(), X.double()
+    there = geodesic.exp_map(manifold, p.expand(6, 2), x[:, None] * v, method=method, segments=segments)
+    return p, v, there.point
+
+
+@pytest.mark.parametrize("method", ["ode", "discrete"])
+@pytest.mark.parametrize("name", SPACES)
+def test_ends_of_geodesics_change_as_their_derivatives_say(name: str, method: str) -> None:
+    manifold, stride = SPACES[name](), Stride(method, 4, 1e-11, 1000)
+    z, v = P.double().expand(2, 2), torch.stack([V, -2 * V]).double()
+    there = exp_with_neighbours(manifold, z, v, stride)
+    for k in range(2):
+        unit, none, e = torch.eye(2)[k].expand(2, 2), torch.zeros(2, 2), 1e-5
+        for columns, directions in ((there.by_velocity, (none, unit)), (there.by_point, (unit, none))):
+            ends = []
+            for sign in (1, -1):
+                z_e, v_e = stride.vary(manifold, z, v, *(sign * e * x for x in directions))
+                answer = geodesic.exp_map(manifold, z_e, v_e, method=method, segments=4, rtol=1e-11)
+                ends.append(answer.point)
+            assert_close((ends[0] - ends[1]) / (2 * e), columns[..., k], rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("method", ["ode", "discrete"])
+def test_under_an_affine_decoder_it_is_least_squares(method: str) -> None:
+    A, x, points = torch.randn(5, 3), torch.randn(7) + 2, torch.randn(7, 3)
+    plane = geodesic.PullbackManifold(lambda z: z @ A.mT + 1)
+    fit = geodesic_regression(plane, x, points, method=method, segments=2)
+    design = torch.stack([torch.ones(7), x], dim=-1)
+    exact = torch.linalg.lstsq(design, points).solution
+    assert fit.converged
+    assert_close(fit.point, exact[0], rtol=1e-7, atol=1e-7)
+    assert_close(fit.velocity, exact[1], rtol=1e-7, atol=1e-7)
+    assert_close(fit.predictions, design @ exact, rtol=1e-7, atol=1e-7)
+    left = ((points - design @ exact) @ A.mT).norm(dim=-1)
+    assert_close(fit.residuals, left, rtol=1e-6, atol=1e-7)
+    total = ((points - points.mean(0)) @ A.mT).square().sum()
+    assert_close(fit.variance, total / 7, rtol=1e-6, atol=0)
+    assert_close(fit.r_squared, 1 - left.square().sum() / total, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_exact_data_give_their_geodesic_back(name: str) -> None:
+    manifold = SPACES[name]()
+    p, v, points = on_a_geodesic(manifold)
+    fit = geodesic_regression(manifold, X.double(), points, segments=8, tol=1e-8)
+    assert fit.converged
+    assert_close(fit.point, p, rtol=0, atol=1e-7)
+    assert_close(fit.velocity, v, rtol=0, atol=1e-7)
+    assert_close(fit.predictions, points, rtol=0, atol=1e-7)
+    assert 0 <= fit.r_squared <= 1
+    assert_close(fit.r_squared, torch.tensor(1.0), rtol=0, atol=1e-10)
+
+
+def test_exact_data_give_their_geodesic_back_by_jacobi_fields() -> None:
+    manifold = network()
+    p, v, points = on_a_geodesic(manifold, "ode")
+    fit = geodesic_regression(manifold, X.double(), points, method="ode", segments=8)
+    assert fit.converged
+    assert_close(fit.point, p, rtol=0, atol=1e-6)
+    assert_close(fit.velocity, v, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_noisy_data_are_fitted_where_no_change_of_the_geodesic_lessens_the_squared_distances(name: str) -> None:
+    manifold = SPACES[name]()
+    points = on_a_geodesic(manifold)[2] + 0.1 * torch.randn(6, 2)
+    fit = geodesic_regression(manifold, X.double(), points, segments=8, tol=1e-8)
+    assert fit.converged
+    assert 0 < fit.r_squared < 1
+
+    def loss(change: Tensor) -> Tensor:
+        p, v = fit.point_at_centre + change[:2], fit.velocity_at_centre + change[2:]
+        there = geodesic.exp_map(manifold, p.expand(6, 2), X.double()[:, None] * v, method="discrete", segments=8)
+        return 2 * geodesic.solve(manifold, there.point, points, segments=8, tol=1e-12).energy.sum()
+
+    least = loss(torch.zeros(4))
+    assert_close(least, fit.residuals.square().sum(), rtol=1e-8, atol=0)
+    for e in 1e-4 * torch.eye(4):
+        gradient = (loss(e) - loss(-e)) / 2e-4
+        assert abs(gradient) < 1e-5 * least
+        assert loss(e) > least
+        assert loss(-e) > least
+
+
+def test_the_fit_follows_changes_of_the_latent_coordinates_and_of_the_origin_and_unit_of_x() -> None:
+    sphere = geodesic.StereographicSphere()
+    points = on_a_geodesic(sphere)[2] + 0.1 * torch.randn(6, 2)
+    A = torch.tensor([[2.0, 0.7], [-0.4, 0.1]])
+    other = geodesic.PullbackManifold(lambda z: sphere.embed(z @ A.mT))
+    here = geodesic_regression(sphere, X.double(), points, segments=8, tol=1e-8)
+    there = geodesic_regression(other, 5 + 10 * X.double(), points @ torch.linalg.inv(A).mT, segments=8, tol=1e-8)
+    assert_close(there.centre, torch.tensor(5.0))
+    assert_close(A @ there.point_at_centre, here.point, rtol=0, atol=1e-6)
+    assert_close(A @ there.velocity_at_centre, here.velocity / 10, rtol=0, atol=1e-6)
+    assert_close(there.r_squared, here.r_squared, rtol=0, atol=1e-6)
+
+
+def test_x_that_says_nothing_explains_nothing() -> None:
+    sphere, x = geodesic.StereographicSphere(), torch.tensor([-1.0, 1.0, 1.0, -1.0])
+    points = 0.5 * torch.tensor([[1.0, 1.0], [1.0, 1.0], [-1.0, -1.0], [-1.0, -1.0]])
+    fit = geodesic_regression(sphere, x, points, segments=8)
+    assert fit.converged
+    assert_close(fit.r_squared, torch.tensor(0.0), rtol=0, atol=1e-10)
+    assert_close(fit.velocity, torch.zeros(2), rtol=0, atol=1e-6)
+
+
+def test_a_batch_has_the_answers_of_its_members() -> None:
+    sphere = geodesic.StereographicSphere()
+    x, points = torch.randn(2, 4), 0.4 * torch.randn(2, 4, 2)
+    both = geodesic_regression(sphere, x, points, segments=4, tol=1e-8)
+    assert both.predictions.shape == (2, 4, 2)
+    for i in range(2):
+        one = geodesic_regression(sphere, x[i], points[i], segments=4, tol=1e-8)
+        assert both.converged[i] == one.converged
+        assert_close(both.point[i], one.point, rtol=0, atol=1e-9)
+        assert_close(both.residuals[i], one.residuals, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": torch.ones(4)}, "x: expected numbers that differ, got 1"),
+        ({"x": torch.ones(3)}, "x: expected a number for each point"),
+        ({"x": torch.tensor([0.0, 1.0, 2.0, torch.nan])}, "x: expected finite numbers"),
+        ({"points": torch.zeros(1, 2), "x": torch.zeros(1)}, "points: expected at least 2 points"),
+        ({"points": torch.zeros(2)}, "points: expected at least 2 points"),
+        ({"segments": 1}, "segments: expected an integer of at least 2"),
+        ({"tol": 0.0}, "tol: expected a share of the spread"),
+        ({"method": "euler"}, "method: expected 'ode' or 'discrete'"),
+        ({"max_steps": 0}, "max_steps: expected an integer of at least 1"),
+    ],
+)
+def test_bad_input_is_named(change: dict, message: str) -> None:
+    plane = geodesic.PullbackManifold(lambda z: z)
+    arguments = {"x": torch.arange(4.0), "points": torch.randn(4, 2)} | change
+    with pytest.raises(InputError, match=message):
+        geodesic_regression(plane, **arguments)

@@ -1,0 +1,179 @@
+"""Random points: the laws of normal samples and of Brownian motion where they are known."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from scipy.integrate import quad
+from scipy.stats import kstest
+from torch.testing import assert_close
+
+import geodesic
+from geodesic import InputError, random_walk, riemannian_normal
+from geodesic.riemannian.outcome import Outcome
+
+
+def law_of_the_radius(growth: Callable, s: float, end: float) -> Callable:
+    """The distribution function of the density ~ growth(r) exp(-r^2 / (2 s^2)) on [0, end]."""
+    r = np.linspace(0, end, 4001)
+    density = growth(r) * np.exp(-(r**2) / (2 * s**2))
+    total = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2)])
+    return lambda x: np.interp(x, r, total / total[-1])
+
+
+@pytest.mark.parametrize("method", ["ode", "discrete"])
+def test_on_a_plane_samples_have_the_mean_and_covariance_of_the_normal_distribution(method: str) -> None:
+    A, mean, s, n = torch.tensor([[2.0, 0.5], [0.0, 0.4]]), torch.tensor([1.0, -2.0]), 0.7, 400
+    plane = geodesic.PullbackManifold(lambda z: z @ A.mT)
+    answer = riemannian_normal(plane, mean, s, n, method=method, segments=2, burn_in=1, rtol=1e-3)
+    assert_close(answer.acceptance, torch.tensor(1.0))
+    assert bool(answer.converged.all())
+    x = (answer.points - mean) @ A.mT / s
+    assert x.mean(0).abs().max() < 4 / n**0.5
+    assert (x.mT @ x / n - torch.eye(2)).abs().max() < 4 * (2 / n) ** 0.5
+
+
+@pytest.mark.parametrize(
+    ("manifold", "growth", "end", "mean", "s"),
+    [
+        (geodesic.StereographicSphere(), np.sin, math.pi, (0.3, 0.2), 1.0),
+        (geodesic.HyperbolicPlane(), np.sinh, 12.0, (0.5, 2.0), 0.7),
+    ],
+    ids=["sphere", "hyperbolic plane"],
+)
+def test_where_curvature_is_constant_the_radius_has_its_law_and_the_angle_is_uniform(
+    manifold: geodesic.DistanceManifold, growth: Callable, end: float, mean: tuple, s: float
+) -> None:
+    z = torch.tensor(mean, dtype=torch.float64)
+    answer = riemannian_normal(manifold, z, s, 1000, segments=8, burn_in=8)
+    assert bool(answer.converged.all())
+    r = manifold.distance(z.expand(1000, 2), answer.points)
+    assert kstest(r.numpy(), law_of_the_radius(growth, s, end)).pvalue > 0.05
+    # Proposals without acceptance have the law of a plane, which the same test tells apart.
+    assert kstest(r.numpy(), law_of_the_radius(lambda r: r, s, end)).pvalue < 0.01
+    angle = torch.atan2(answer.vectors[:, 1], answer.vectors[:, 0]) / (2 * math.pi) + 0.5
+    assert kstest(angle.numpy(), "uniform").pvalue > 0.01
+
+
+def test_no_sample_lies_beyond_a_conjugate_point_even_where_two_meet() -> None:
+    sphere, south = geodesic.StereographicSphere(dimension=3), torch.zeros(3)
+    answer = riemannian_normal(sphere, south, 2.5, 200, segments=16, burn_in=3)
+    length = sphere.squared_norm(torch.zeros(200, 3), answer.vectors).sqrt()[answer.converged]
+    assert length.max() < math.pi * 1.01
+    assert answer.acceptance < 0.7
+
+
+def test_the_vectors_lead_to_the_points() -> None:
+    sphere, means = geodesic.StereographicSphere(), torch.tensor([[0.0, 0.0], [0.5, -1.0]])
+    answer = riemannian_normal(sphere, means, torch.tensor([0.1, 0.5]), 5, segments=8, burn_in=2)
+    assert answer.points.shape == (2, 5, 2)
+    start = means[:, None].expand(2, 5, 2)
+    there = geodesic.exp_map(sphere, start, answer.vectors, method="discrete", segments=8)
+    assert_close(there.point, answer.points)
+    one = riemannian_normal(sphere, means[:1], 0.1, 5, segments=8, burn_in=2)
+    alone = riemannian_normal(sphere, means[0], 0.1, 5, segments=8, burn_in=2)
+    assert_close(one.points[0], alone.points)
+    assert_close(one.acceptance[0], alone.acceptance)
+
+
+@pytest.mark.parametrize("method", ["ode", "discrete"])
+def test_one_step_on_the_sphere_has_the_mean_cosine_of_a_normal_step(method: str) -> None:
+    sphere, h, n = geodesic.StereographicSphere(), 0.5, 2000
+    z = torch.tensor([0.1, 0.2])
+    walk = random_walk(sphere, z, h, 1, count=n, method=method, segments=8, rtol=1e-4)
+    assert bool(walk.converged.all())
+    cosine = sphere.distance(z.expand(n, 2), walk.point).cos()
+    exact = quad(lambda r: math.cos(r) * r / h * math.exp(-(r**2) / (2 * h)), 0, 20)[0]
+    assert abs(cosine.mean() - exact) < 4 * cosine.std() / n**0.5
+
+
+def test_short_steps_on_the_sphere_forget_the_beginning_as_brownian_motion_does() -> None:
+    # cos of the angle is an eigenfunction: Delta cos = -2 cos, so its mean falls as exp(-time).
+    sphere, n = geodesic.StereographicSphere(), 2000
+    z = torch.tensor([0.1, 0.2])
+    walk = random_walk(sphere, z, 0.5, 10, count=n, segments=2)
+    cosine = sphere.distance(z.expand(n, 2), walk.point).cos()
+    assert abs(cosine.mean() - math.exp(-0.5)) < 4 * cosine.std() / n**0.5
+
+
+def test_on_the_flat_torus_the_variance_of_each_coordinate_is_the_time() -> None:
+    n, time = 3000, 0.04
+    walk = random_walk(geodesic.FlatTorus(frequency=1.0), torch.zeros(2), time, 4, count=n, segments=4)
+    for i in range(1, 5):
+        variance = walk.path[:, i].square().mean(0)
+        assert ((variance / (time * i / 4) - 1).abs() < 4 * (2 / n) ** 0.5).all()
+
+
+def test_walks_of_a_batch_are_different_and_begin_where_they_should() -> None:
+    plane, z = geodesic.PullbackManifold(lambda z: z), torch.tensor([[0.0, 0.0], [1.0, 2.0]])
+    walk = random_walk(plane, z, 1.0, 3, count=4, segments=1)
+    assert walk.path.shape == (2, 4, 4, 2)
+    assert_close(walk.path[:, :, 0], z[:, None].expand(2, 4, 2))
+    assert_close(walk.path[..., -1, :], walk.point)
+    assert_close(walk.time, torch.ones(2, 4))
+    steps = walk.path.diff(dim=2).reshape(-1, 2)
+    assert len({tuple(x) for x in steps.tolist()}) == len(steps)
+    assert random_walk(plane, z, 1.0, 3, segments=1).path.shape == (2, 4, 2)
+
+
+def test_a_walk_that_leaves_the_chart_is_lost_alone_and_says_when() -> None:
+    # A disc whose metric ends at its rim.
+    class Disc(geodesic.MetricManifold):
+        def metric_tensor(self, z: torch.Tensor) -> torch.Tensor:
+            inside = z.square().sum(-1) < 1
+            return torch.eye(2).expand(*z.shape, 2) / torch.where(inside, 1.0, torch.nan)[..., None, None]
+
+    walk = random_walk(Disc(), torch.zeros(2), 1.0, 8, count=50, segments=1)
+    lost = ~walk.converged
+    assert 0 < lost.sum() < 50
+    assert (walk.time[lost] < 1).all()
+    assert (walk.status[lost] != Outcome.CONVERGED).all()
+    assert (walk.point.norm(dim=-1) < 1).all()
+    assert_close(walk.time[walk.converged], torch.ones(int(walk.converged.sum())))
+
+
+def test_a_seed_decides_everything_and_no_global_state_is_touched() -> None:
+    sphere, z = geodesic.StereographicSphere(), torch.zeros(2)
+    state = torch.get_rng_state()
+    for draw in (
+        lambda seed: riemannian_normal(sphere, z, 0.3, 4, seed=seed, segments=2, burn_in=1).points,
+        lambda seed: random_walk(sphere, z, 0.1, 2, count=4, seed=seed, segments=1).path,
+    ):
+        first = draw(3)
+        assert torch.equal(first, draw(3))
+        assert not torch.equal(first, draw(4))
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"scale": 0.0}, "scale: expected positive lengths, got 0.0"),
+        ({"scale": torch.tensor([1.0, 1.0])}, "scale: expected a number or one for each mean"),
+        ({"count": 0}, "count: expected an integer of at least 1"),
+        ({"burn_in": 0}, "burn_in: expected an integer of at least 1"),
+        ({"segments": 1}, "segments: expected an integer of at least 2"),
+        ({"method": "euler"}, "method: expected 'ode' or 'discrete'"),
+    ],
+)
+def test_bad_input_for_samples_is_named(change: dict, message: str) -> None:
+    arguments = {"mean": torch.zeros(2), "scale": 1.0, "count": 3} | change
+    with pytest.raises(InputError, match=message):
+        riemannian_normal(geodesic.StereographicSphere(), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"time": 0.0}, "time: expected a positive number"),
+        ({"steps": 0}, "steps: expected an integer of at least 1"),
+        ({"count": 0}, "count: expected an integer of at least 1"),
+        ({"method": "euler"}, "method: expected 'ode' or 'discrete'"),
+    ],
+)
+def test_bad_input_for_walks_is_named(change: dict, message: str) -> None:
+    arguments = {"z": torch.zeros(2), "time": 1.0, "steps": 3} | change
+    with pytest.raises(InputError, match=message):
+        random_walk(geodesic.StereographicSphere(), **arguments)
