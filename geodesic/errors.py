@@ -51,8 +51,4 @@ class SingularMetricError(GeodesicError, ValueError):
 
 
 class GeodesicWarning(UserWarning):
-<<<<<<< HEAD
-    """An answer is there, but not all of it is what was asked for."""
-=======
     """An answer was found that may not be what was asked for; the text says why, and what to do."""
->>>>>>> mean

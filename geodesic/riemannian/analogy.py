@@ -12,6 +12,7 @@ from torch import Tensor
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit
 from geodesic.riemannian.exp_map import exp_map
+from geodesic.riemannian.log_map import log_map
 from geodesic.riemannian.outcome import Outcome
 from geodesic.riemannian.transport import parallel_transport
 from geodesic.solvers.solve import solve
@@ -41,7 +42,14 @@ class Analogy:
 
 
 def analogy(
-    manifold: Manifold, a: Tensor, b: Tensor, c: Tensor, *, method: str = "connection", **settings: Any
+    manifold: Manifold,
+    a: Tensor,
+    b: Tensor,
+    c: Tensor,
+    *,
+    method: str = "ode",
+    transport: str = "connection",
+    **search: Any,
 ) -> Analogy:
     """The point d with a : b :: c : d.
 
@@ -61,8 +69,9 @@ def analogy(
         a: Points, (*batch, d), floating point; (*batch, *latent_shape) for a manifold with a `latent_shape`.
         b: What they become, of the same shape.
         c: Points to do the same with, of the same shape.
-        method: How to carry the vectors, see `parallel_transport`.
-        settings: For `solve`, such as `segments` or `init`; `segments` also for the path to the point.
+        method: Of the logarithm and exponential maps, "ode" or "discrete", see `exp_map`.
+        transport: How to carry the vectors, the method of `parallel_transport`.
+        search: Keywords of `solve`, such as `segments` or `init`; `segments` also for the path to the point.
 
     Returns:
         The points, and how they were found.
@@ -82,25 +91,19 @@ def analogy(
     """
     Rows(manifold, a=a, b=b, c=c)
     require_limit(manifold, "exponential map")
-    vector, reached = _logarithm(manifold, a, b, **settings)
-    across = solve(manifold, a, c, **settings)
-    carried = parallel_transport(manifold, across, vector, method=method)
-    # A row that could not be carried has no direction to go on in: it stays, and has no answer.
+    logarithm = log_map(manifold, a, b, method=method, **search)
+    across = solve(manifold, a, c, **search)
+    carried = parallel_transport(manifold, across, logarithm.vector, method=transport)
+    # A row that could not be carried has no direction to go on in: it stays where it is, and has not converged.
     lost = carried.status == Outcome.NOT_FINITE
     lost = lost.reshape(lost.shape + (1,) * (a.dim() - lost.dim()))
-    segments = across.path.shape[reached.dim()] - 1
-    there = exp_map(manifold, c, carried.vector.masked_fill(lost, 0), segments=segments)
+    segments = across.path.shape[logarithm.converged.dim()] - 1
+    there = exp_map(manifold, c, carried.vector.masked_fill(lost, 0), method=method, segments=segments)
     return Analogy(
-        point=there.point.masked_fill(lost, torch.nan),
-        vector=vector,
+        point=there.point,
+        vector=logarithm.vector,
         transported=carried.vector,
         path=there.path,
         across=across.path,
-        converged=reached & across.converged & carried.converged & there.converged,
+        converged=logarithm.converged & across.converged & carried.converged & there.converged,
     )
-
-
-def _logarithm(manifold: Manifold, a: Tensor, b: Tensor, **settings: Any) -> tuple[Tensor, Tensor]:
-    """The velocities at a of geodesics that are at b after unit time, and whether they were found."""
-    solution = solve(manifold, a, b, **settings)
-    return solution.velocity(torch.tensor(0.0)), solution.converged
