@@ -87,6 +87,21 @@ def jvp(f: RowWise, z: Tensor, u: Tensor, method: str = "forward") -> Tensor:
     raise InputError(f"method: expected 'forward' or 'double_vjp', got {method!r}")
 
 
+def value_and_jvp(f: RowWise, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """f(z) and J_f(z) u, by forward mode: the product with its evaluation, which it needs anyway.
+
+    Args:
+        f: Row-wise function, (N, d) to (N, ...).
+        z: Points, (N, d).
+        u: Tangents, (N, d).
+
+    Returns:
+        The values and the products, both (N, ...).
+    """
+    _prepare_forward_mode()
+    return _jvp(f, z, u)
+
+
 def jacobian(f: RowWise, z: Tensor, method: str = "jvp") -> Tensor:
     """Jacobian J_f(z) from products with unit vectors.
 

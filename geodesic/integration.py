@@ -43,7 +43,7 @@ def integrate(
     *,
     nodes: int,
     rtol: float,
-    error_norm: Callable[[Tensor, Tensor], Tensor],
+    measure: Callable[[Tensor], Callable[[Tensor], Tensor]],
     max_steps: int,
 ) -> Trajectory:
     """Follow y' = f(y) from t = 0 to 1, for all rows at once, by Dormand and Prince's method of order 8.
@@ -61,8 +61,8 @@ def integrate(
         field: f, row-wise: (N, k) to (N, k).
         start: y(0), (N, k).
         nodes: Number M of equal intervals whose ends are returned.
-        rtol: Largest error of a step, as measured by `error_norm`.
-        error_norm: From states and errors, both (N, k), to sizes of the errors, (N,).
+        rtol: Largest error of a step, as measured.
+        measure: From states, (N, k), to the function that gives errors there, (N, k), their sizes, (N,).
         max_steps: Most steps that any row may attempt.
     """
     table = _coefficients()
@@ -83,7 +83,7 @@ def integrate(
             stages.append(field(y_0 + h * _combined(row, stages)))
         y_1 = y_0 + h * _combined(table.weights, stages)
         stages.append(field(y_1))
-        error = h[:, 0] * _error(table, y_0, stages, error_norm) / rtol
+        error = h[:, 0] * _error(table, stages, measure(y_0)) / rtol
         error = torch.where(y_1.isfinite().all(-1) & stages[-1].isfinite().all(-1), error, torch.inf)
         error = error.nan_to_num(nan=torch.inf)
         accepted = error <= 1
@@ -142,14 +142,11 @@ def _fill(
     states[active[dense][rows], node] = y_0[rows] + value
 
 
-def _error(
-    table: _Table, y: Tensor, stages: list[Tensor], error_norm: Callable[[Tensor, Tensor], Tensor]
-) -> Float[Tensor, " N"]:
+def _error(table: _Table, stages: list[Tensor], size: Callable[[Tensor], Tensor]) -> Float[Tensor, " N"]:
     """The estimate of DOP853, from two embedded methods, over the length of the step."""
-    fifth = error_norm(y, _combined(table.error_5, stages))
-    third = error_norm(y, _combined(table.error_3, stages))
-    size = (fifth.square() + 0.01 * third.square()).sqrt()
-    return torch.where(size > 0, fifth.square() / size, fifth)
+    fifth, third = (size(_combined(weights, stages)) for weights in (table.error_5, table.error_3))
+    both = (fifth.square() + 0.01 * third.square()).sqrt()
+    return torch.where(both > 0, fifth.square() / both, fifth)
 
 
 def _combined(coefficients: list[float], stages: list[Tensor]) -> Tensor:

@@ -1,6 +1,7 @@
 """Laws of the exponential map, the logarithm map and the distance."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -32,6 +33,10 @@ def great_circle(sphere: geodesic.Sphere, z: Tensor, v: Tensor, t: Tensor) -> Te
     return x * angle.cos() + sphere.radius * u / u.norm(dim=-1, keepdim=True) * angle.sin()
 
 
+def euclidean(y: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda error: error.norm(dim=-1)
+
+
 # --- the integrator -----------------------------------------------------------------------------
 
 
@@ -39,13 +44,10 @@ def test_the_integrator_is_of_order_eight() -> None:
     def field(y: Tensor) -> Tensor:  # a pendulum of period 2 pi over one unit of time, and its phase
         return 2 * math.pi * torch.stack([y[:, 1], -y[:, 0]], dim=-1)
 
-    def error_norm(y: Tensor, error: Tensor) -> Tensor:
-        return error.norm(dim=-1)
-
     start = torch.tensor([[1.0, 0.0]])
     steps, errors = [], []
     for rtol in (1e-5, 1e-7, 1e-9, 1e-11):
-        run = integrate(field, start, nodes=1, rtol=rtol, error_norm=error_norm, max_steps=1000)
+        run = integrate(field, start, nodes=1, rtol=rtol, measure=euclidean, max_steps=1000)
         steps.append(int(run.steps))
         errors.append(float((run.states[0, -1] - start[0]).norm()))
     assert linregress(np.log(steps), np.log(errors)).slope < -7
@@ -60,7 +62,7 @@ def test_values_between_the_steps_are_as_good_as_at_their_ends() -> None:
         torch.tensor([[0.0, 1.0]]),
         nodes=100,
         rtol=1e-10,
-        error_norm=lambda y, error: error.norm(dim=-1),
+        measure=euclidean,
         max_steps=1000,
     )
     t = torch.linspace(0, 3, 101)
@@ -72,9 +74,7 @@ def test_a_field_that_jumps_is_followed_by_short_steps() -> None:
     def field(y: Tensor) -> Tensor:
         return torch.where(y < 0.5, 1.0, 3.0)
 
-    run = integrate(
-        field, torch.tensor([[0.0]]), nodes=1, rtol=1e-8, error_norm=lambda y, e: e.norm(dim=-1), max_steps=1000
-    )
+    run = integrate(field, torch.tensor([[0.0]]), nodes=1, rtol=1e-8, measure=euclidean, max_steps=1000)
     assert float(run.states[0, -1, 0]) == pytest.approx(2.0, abs=1e-6)
     assert float(run.time) == 1
 

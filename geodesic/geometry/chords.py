@@ -13,7 +13,7 @@ from geodesic.autodiff import expand, gradient, jacobian, jvp, vjp
 from geodesic.errors import InputError
 from geodesic.geometry.block_tridiagonal import BlockTridiagonal, convex
 from geodesic.geometry.inverse import MetricInverse
-from geodesic.geometry.manifold import Expansion, Manifold
+from geodesic.geometry.manifold import Deviation, Expansion, Manifold
 
 __all__ = ["ChordManifold", "MetricManifold"]
 
@@ -81,15 +81,13 @@ class ChordManifold(Manifold):
 
     @final
     @torch.enable_grad()  # without it SiLU, for one, has no second derivative in forward mode
-    def lowered_curvature(
-        self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]
-    ) -> Float[Tensor, "*batch d d"]:
+    def deviation(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Deviation:
         # <R(w,v)v,w> = D_w D_v <w,v> - D_w D_w <v,v> / 2 - D_v D_v <w,w> / 2 + |Gamma(w,v)|^2 - <Gamma(w,w),Gamma(v,v)>
         # where D differentiates the metric, v and w held fixed.
         d = z.shape[-1]
         rows, v = z.reshape(-1, d), v.reshape(-1, d)
-        inverse = MetricInverse(self.metric_tensor(rows).detach())
-        B = self.lowered_connection(rows, v)
+        G = self.metric_tensor(rows).detach()
+        inverse, B = MetricInverse(G), self.lowered_connection(rows, v)
         a = inverse((B @ v[..., None])[..., 0])  # Gamma(v, v)
 
         def along(z: Tensor) -> Tensor:
@@ -100,7 +98,7 @@ class ChordManifold(Manifold):
         hessian = jacobian(lambda z: gradient(lambda z: _quadratic_form(self.metric_tensor(z), v), z), rows)
         across = jacobian(self._lowered(a), rows) - jvp(self.metric_tensor, rows, a) / 2
         R = mixed - hessian / 2 - second / 2 + B.mT @ inverse(B) - across
-        return ((R + R.mT) / 2).detach().reshape(*z.shape, d)
+        return Deviation(*(x.reshape(*z.shape, d) for x in (G, B, ((R + R.mT) / 2).detach())))
 
     @final
     @torch.enable_grad()  # without it SiLU, for one, has no second derivative in forward mode

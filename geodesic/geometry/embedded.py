@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.autodiff import expand, jacobian, jvp, vjp
+from geodesic.autodiff import expand, jacobian, jvp, value_and_jvp, vjp
 from geodesic.errors import DecoderError
 from geodesic.geometry.block_tridiagonal import BlockTridiagonal, convex
 from geodesic.geometry.inverse import MetricInverse
-from geodesic.geometry.manifold import Expansion, Manifold
+from geodesic.geometry.manifold import Deviation, Expansion, Manifold
 
 __all__ = ["EmbeddedManifold"]
 
@@ -127,19 +127,18 @@ class EmbeddedManifold(Manifold):
         return (J.mT @ change).reshape(*z.shape, z.shape[-1])
 
     @final
-    def lowered_curvature(
-        self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]
-    ) -> Float[Tensor, "*batch d d"]:
+    def deviation(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Deviation:
         # Gauss: <R(w,v)v,w> = <II(w,w), II(v,v)> - |II(w,v)|^2, II the normal part of D^2 x.
         d = z.shape[-1]
         rows, v = z.reshape(-1, d), v.reshape(-1, d)
         J, change = self._bending(rows, v)
-        normal = change - J @ MetricInverse(J.mT @ J)(J.mT @ change)  # II(v, .)
+        G, B = J.mT @ J, J.mT @ change
+        normal = change - J @ MetricInverse(G)(B)  # II(v, .)
         n = (normal @ v[..., None])[..., 0]
         # n is normal: of D^2 x (w, w) it sees II(w, w) alone.
         across = expand(self.embed, rows, lambda x: n.reshape(x.shape))[2].detach()
         R = (across + across.mT) / 2 - normal.mT @ normal
-        return R.reshape(*z.shape, d)
+        return Deviation(*(x.reshape(*z.shape, d) for x in (G, B, R)))
 
     @final
     def riemann(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d d d"]:
@@ -157,10 +156,10 @@ class EmbeddedManifold(Manifold):
     def _bending(self, z: Float[Tensor, "N d"], v: Float[Tensor, "N d"]) -> tuple[Tensor, Tensor]:
         """J and its derivative along v, D^2 x (v, e_j) by columns, both (N, D, d)."""
         try:
-            change = jvp(self.jacobian, z, v)
+            J, change = value_and_jvp(self.jacobian, z, v)
         except NotImplementedError:  # as in lowered_acceleration
-            change = jvp(self.jacobian, z, v, "double_vjp")
-        return self.jacobian(z).detach(), change.detach()
+            J, change = self.jacobian(z), jvp(self.jacobian, z, v, "double_vjp")
+        return J.detach(), change.detach()
 
     @final
     def lower_bound(self, start: Float[Tensor, "*batch d"], end: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:

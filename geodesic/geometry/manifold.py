@@ -16,7 +16,7 @@ from torch import Tensor
 
 from geodesic.geometry.block_tridiagonal import BlockTridiagonal
 
-__all__ = ["Expansion", "Manifold"]
+__all__ = ["Deviation", "Expansion", "Manifold"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,22 @@ class Expansion:
     gradient: Float[Tensor, "*batch interior d"]
     hessian: BlockTridiagonal
     convexified: Callable[[Tensor, float], BlockTridiagonal]
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """How geodesics beside one of velocity v move, at points of it.
+
+    Attributes:
+        metric: G, (*batch, d, d).
+        connection: As `Manifold.lowered_connection`, (*batch, d, d).
+        curvature: The symmetric matrix of w -> <R(w, v) v, w>, (*batch, d, d): divided by |v|^2 |w|^2 - <v, w>^2 it is
+            the sectional curvature. NaN where the metric is singular.
+    """
+
+    metric: Float[Tensor, "*batch d d"]
+    connection: Float[Tensor, "*batch d d"]
+    curvature: Float[Tensor, "*batch d d"]
 
 
 class Manifold(ABC):
@@ -105,17 +121,20 @@ class Manifold(ABC):
         """
 
     @abstractmethod
-    def lowered_curvature(
-        self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]
-    ) -> Float[Tensor, "*batch d d"]:
-        """The symmetric matrix of w -> <R(w, v) v, w>, (*batch, d, d): how geodesics beside one of velocity v bend.
-
-        Divided by |v|^2 |w|^2 - <v, w>^2 it is the sectional curvature. NaN where the metric is singular.
+    def deviation(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Deviation:
+        """The metric, the connection and the curvature along v: what moves the neighbours of a geodesic.
 
         Args:
             z: Points, (*batch, d).
-            v: Vectors there, (*batch, d).
+            v: Velocities there, (*batch, d).
         """
+
+    @final
+    def lowered_curvature(
+        self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]
+    ) -> Float[Tensor, "*batch d d"]:
+        """The symmetric matrix of w -> <R(w, v) v, w>, (*batch, d, d), see `Deviation`."""
+        return self.deviation(z, v).curvature
 
     @abstractmethod
     def riemann(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d d d"]:

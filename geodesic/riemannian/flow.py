@@ -38,12 +38,12 @@ def follow(
         bend = manifold.lowered_acceleration(z, v, torch.zeros_like(v))
         return torch.cat([v, -MetricInverse(manifold.metric_tensor(z).detach())(bend)], dim=-1)
 
-    def error_norm(state: Tensor, error: Tensor) -> Tensor:
+    def measure(state: Tensor) -> Callable[[Tensor], Tensor]:
         factor = MetricInverse(manifold.metric_tensor(state[:, :d]).detach()).factor
-        size = _norms(factor, torch.stack([error[:, :d], error[:, d:], state[:, d:]], dim=-1))
-        return size[:, :2].amax(-1) / size[:, 2]
+        speed = _norms(factor, state[:, d:, None])[:, 0]
+        return lambda error: _norms(factor, error.unflatten(-1, (2, d)).mT).amax(-1) / speed
 
-    return _by_groups(manifold, field, torch.cat([z, v], dim=-1), z, nodes, rtol, error_norm, max_steps)
+    return _by_groups(manifold, field, torch.cat([z, v], dim=-1), z, nodes, rtol, measure, max_steps)
 
 
 def follow_with_neighbours(
@@ -84,24 +84,29 @@ def follow_with_neighbours(
 
     def field(state: Tensor) -> Tensor:
         z, v, Y, W = parts(state)
-        inverse = MetricInverse(manifold.metric_tensor(z).detach())
-        connection = inverse(manifold.lowered_connection(z, v))
-        curvature = inverse(manifold.lowered_curvature(z, v))
+        at = manifold.deviation(z, v)
+        connection, curvature = MetricInverse(at.metric)(torch.cat([at.connection, at.curvature], dim=-1)).chunk(2, -1)
         bend = (connection @ v[..., None])[..., 0]
         Y, W = W - connection @ Y, -curvature @ Y - connection @ W
         return torch.cat([v, -bend, Y.flatten(1), W.flatten(1)], dim=-1)
 
-    def error_norm(state: Tensor, error: Tensor) -> Tensor:
+    def measure(state: Tensor) -> Callable[[Tensor], Tensor]:
         z, v, Y, W = parts(state)
-        dz, dv, dY, dW = parts(error)
         factor = MetricInverse(manifold.metric_tensor(z).detach()).factor
-        size = _norms(factor, torch.stack([dz, dv, v], dim=-1))
-        fields, errors = (_norms(factor, torch.cat(x, dim=-1)).norm(dim=-1) for x in ((Y, W), (dY, dW)))
-        # Fields that vanish do so for good, without an error.
-        return torch.maximum(size[:, :2].amax(-1) / size[:, 2], errors / torch.where(fields > 0, fields, 1))
+        speed = _norms(factor, v[..., None])[:, 0]
+        fields = _norms(factor, torch.cat([Y, W], dim=-1)).norm(dim=-1)
+
+        def size(error: Tensor) -> Tensor:
+            dz, dv, dY, dW = parts(error)
+            change = _norms(factor, torch.stack([dz, dv], dim=-1)).amax(-1) / speed
+            errors = _norms(factor, torch.cat([dY, dW], dim=-1)).norm(dim=-1)
+            # Fields that vanish do so for good, without an error.
+            return torch.maximum(change, errors / torch.where(fields > 0, fields, 1))
+
+        return size
 
     start = torch.cat([z, v, Y.flatten(1), W.flatten(1)], dim=-1)
-    trajectory = _by_groups(manifold, field, start, z, nodes, rtol, error_norm, max_steps)
+    trajectory = _by_groups(manifold, field, start, z, nodes, rtol, measure, max_steps)
     return (trajectory, *parts(trajectory.states))
 
 
@@ -117,14 +122,14 @@ def _by_groups(
     z: Tensor,
     nodes: int,
     rtol: float,
-    error_norm: Callable[[Tensor, Tensor], Tensor],
+    measure: Callable[[Tensor], Callable[[Tensor], Tensor]],
     max_steps: int,
 ) -> Trajectory:
     """Integrate in groups of rows that fit into memory."""
     size = rows_at_once(manifold, z)
     with torch.no_grad():
         parts = [
-            integrate(field, rows, nodes=nodes, rtol=rtol, error_norm=error_norm, max_steps=max_steps)
+            integrate(field, rows, nodes=nodes, rtol=rtol, measure=measure, max_steps=max_steps)
             for rows in start.split(size)
         ]
     return Trajectory(*(torch.cat([getattr(p, name) for p in parts]) for name in ("states", "time", "stuck", "steps")))
