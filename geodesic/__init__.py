@@ -101,7 +101,7 @@ _MODULES = {
     "geodesic.solvers.solution": ("GeodesicSolution", "Progress", "Status"),
     "geodesic.solvers.solve": ("choose_solver", "solve"),
     "geodesic.riemannian.outcome": ("Outcome",),
-    "geodesic.riemannian.distance": ("distance",),
+    "geodesic.riemannian.distance": ("distance", "length_ratio"),
     "geodesic.riemannian.exp_map": ("ExponentialMap", "exp_map"),
     "geodesic.riemannian.log_map": ("LogarithmMap", "log_map"),
     "geodesic.riemannian.curvature": (
@@ -116,6 +116,7 @@ _MODULES = {
         "sectional_curvature",
     ),
     "geodesic.riemannian.jacobi": ("ConjugatePoints", "JacobiField", "conjugate_points", "jacobi_field"),
+    "geodesic.riemannian.minimality": ("Minimality", "is_minimizing"),
     "geodesic.riemannian.transport": ("ParallelTransport", "parallel_transport"),
     "geodesic.riemannian.shooting": ("shoot",),
     "geodesic.riemannian.analogy": ("Analogy", "analogy"),

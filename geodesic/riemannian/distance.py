@@ -16,7 +16,7 @@ from geodesic.geometry.path import path_length
 from geodesic.geometry.points import Rows, require_limit, rows_at_once
 from geodesic.solvers.solve import solve
 
-__all__ = ["distance"]
+__all__ = ["distance", "length_ratio"]
 
 
 def distance(manifold: Manifold, a: Tensor, b: Tensor, **search: Any) -> Float[Tensor, "*batch"]:
@@ -80,6 +80,39 @@ def distance(manifold: Manifold, a: Tensor, b: Tensor, **search: Any) -> Float[T
     for rows in moving.split(size):
         lengths = lengths.index_put((rows,), _length(manifold, start[rows], interior[rows], end[rows]))
     return given.each(lengths)
+
+
+def length_ratio(manifold: Manifold, a: Tensor, b: Tensor, **search: Any) -> Float[Tensor, "*batch"]:
+    """Length of the straight latent line over the geodesic distance: how much the curvature of latent space matters.
+
+    1 where straight lines are geodesics; without history, see `distance` for gradients.
+
+    Reference:
+        H. Shao, A. Kumar, P. T. Fletcher, The Riemannian Geometry of Deep Generative Models, 2017, whose question it
+        is whether the ratio is worth the search.
+
+    Args:
+        manifold: Where to measure.
+        a: Points, (*batch, d), floating point; (*batch, *latent_shape) for a manifold with a `latent_shape`.
+        b: Points of the same shape.
+        search: Keywords of `solve`, such as `segments` or `init`.
+
+    Returns:
+        The ratios, (*batch,), 1 between equal points; NaN where the solver has not converged.
+
+    Raises:
+        InputError: Shapes or settings cannot be used, or the manifold has no lengths.
+        DecoderError: As from `solve`.
+
+    Example:
+        >>> import torch, geodesic
+        >>> a, b = torch.tensor([torch.pi / 4, 0.0]), torch.tensor([torch.pi / 4, 2.0])
+        >>> print(f"{float(geodesic.length_ratio(geodesic.Sphere(), a, b)):.4f}")
+        1.1096
+    """
+    require_limit(manifold, "length of a geodesic to compare with")
+    solution = solve(manifold, a, b, **search)
+    return torch.where(solution.converged, 1 / solution.ratio, torch.nan)
 
 
 def _length(

@@ -1,0 +1,210 @@
+"""Is a geodesic a shortest path? What can be certified, and what only searched for."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from geodesic.errors import InputError
+from geodesic.geometry.block_tridiagonal import BlockTridiagonal
+from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.points import Rows, require_limit, rows_at_once
+from geodesic.riemannian.jacobi import conjugate_points
+from geodesic.riemannian.log_map import log_map
+from geodesic.solvers.solution import GeodesicSolution
+from geodesic.solvers.solve import solve
+
+__all__ = ["Minimality", "is_minimizing"]
+
+_SHORTER = 1e-3  # relative difference of lengths from which a competitor counts as shorter
+_BEND = 0.4  # amplitude of the bent starts, over the latent distance of the ends
+
+
+@dataclass(frozen=True)
+class Minimality:
+    """What is known about geodesics being shortest paths. Leading axes are those of the solution.
+
+    Attributes:
+        minimizing: Whether nothing speaks against it: converged, a local minimum, no conjugate point before the end,
+            no shorter competitor, (*batch,), boolean. The last is a search and no proof: another path may be shorter.
+        local_minimum: Whether the Hessian of the energy is positive definite, (*batch,), boolean: no path near by is
+            shorter. This is certain up to the discretisation.
+        conjugate_time: First time in (0, 1] that is conjugate to the start, (*batch,); inf where there is none.
+            Beyond it the geodesic is no shortest path.
+        competitor_length: Least length that other starts led to, (*batch,); inf where none of them converged.
+        competitor_path: Nodes of that path, (*batch, T + 1, d).
+        gap: Its length over that of the geodesic, minus one, (*batch,): negative where it is shorter.
+    """
+
+    minimizing: Bool[Tensor, "*batch"]
+    local_minimum: Bool[Tensor, "*batch"]
+    conjugate_time: Float[Tensor, "*batch"]
+    competitor_length: Float[Tensor, "*batch"]
+    competitor_path: Float[Tensor, "*path"]
+    gap: Float[Tensor, "*batch"]
+
+
+def is_minimizing(
+    manifold: Manifold,
+    solution: GeodesicSolution,
+    *,
+    method: str = "discrete",
+    starts: int = 4,
+    points: Tensor | None = None,
+    seed: int = 0,
+    **search: Any,
+) -> Minimality:
+    """Ask of geodesics whether they are shortest paths: locally, up to conjugate points, and against competitors.
+
+    "discrete" finds the first conjugate point from the Hessian of the energy: by Morse's index theorem a part of the
+    geodesic is a local minimum just as long as it holds none, and the leading blocks of the Hessian are those of the
+    parts. The time is interpolated between two nodes. "ode" follows Jacobi fields, see `conjugate_points`, which is
+    far more accurate and needs continuous second derivatives.
+
+    Warning:
+        No search can prove that a path is shortest. Competitors come from a neighbour graph and from bent lines; in
+        many dimensions they explore little.
+
+    Reference:
+        J. Milnor, Morse Theory, 1963, section 15 (the index theorem).
+
+    Args:
+        manifold: The one that the solution was found on.
+        solution: The geodesics.
+        method: Of looking for conjugate points, "discrete" or "ode".
+        starts: Number of bent lines from which to look for competitors, beside the neighbour graph.
+        points: For the graph, as in `solve`.
+        seed: Of the directions in which the lines are bent.
+        search: More keywords of `solve` for the competitors, such as `solver` or `max_steps`.
+
+    Returns:
+        What was found for each pair.
+
+    Raises:
+        InputError: The solution does not fit the manifold, a setting cannot be used, or there are no lengths.
+
+    Example:
+        >>> import torch, geodesic
+        >>> hill = geodesic.PullbackManifold(lambda z: torch.cat([z, 3 * (-z.square().sum(1, True)).exp()], dim=1))
+        >>> solution = geodesic.solve(hill, torch.tensor([-1.5, 0.0]), torch.tensor([1.5, 0.0]))
+        >>> answer = geodesic.is_minimizing(hill, solution)  # of the geodesic over the top
+        >>> print(bool(solution.converged), bool(answer.minimizing), f"{float(answer.gap):.2f}")
+        True False -0.34
+    """
+    axes = 1 if manifold.latent_shape is None else len(manifold.latent_shape)
+    start, end = solution.path.select(-axes - 1, 0), solution.path.select(-axes - 1, -1)
+    given = Rows(manifold, start=start, end=end)
+    require_limit(manifold, "shortest path to compare with")
+    if method not in ("discrete", "ode"):
+        raise InputError(f"method: expected 'discrete' or 'ode', got {method!r}")
+    if isinstance(starts, bool) or not isinstance(starts, int) or starts < 0:
+        raise InputError(f"starts: expected a number of bent lines, at least 0, got {starts!r}")
+    d = math.prod(given.event)
+    path = solution.path.reshape(len(given.rows[0]), -1, d)
+    still = (path == path[:, :1]).flatten(1).all(1)
+    definite, time = _first_indefinite_part(manifold, path)
+    if method == "ode":
+        vector = log_map(manifold, start, end, solution=solution).vector.reshape(-1, d)
+        found = torch.full_like(time, torch.inf)
+        if not bool(still.all()):
+            found[~still] = conjugate_points(manifold, path[~still, 0], vector[~still]).time
+        time = found
+    time = torch.where(still, torch.inf, time)
+    length, others = _competitors(manifold, given, path, starts, points, seed, search)
+    own = solution.length.reshape(-1)
+    gap = torch.where(still, torch.inf, length / own - 1)
+    local = solution.converged.reshape(-1) & (definite | still)
+    # Not a number where nothing could be found out, which is no certificate.
+    best = local & (time > 1) & (gap > -_SHORTER)
+    return Minimality(
+        minimizing=given.each(best),
+        local_minimum=given.each(local),
+        conjugate_time=given.each(time),
+        competitor_length=given.each(length),
+        competitor_path=given.back(others),
+        gap=given.each(gap),
+    )
+
+
+def _first_indefinite_part(
+    manifold: Manifold, path: Float[Tensor, "P nodes d"]
+) -> tuple[Bool[Tensor, " P"], Float[Tensor, " P"]]:
+    """Whether the Hessian of the energy is positive definite, and the time up to which the parts of a path have one.
+
+    The part up to node k + 1 has the first k blocks. Eliminating them one by one shows which is the first that has no
+    positive definite pivot.
+    """
+    size = max(1, rows_at_once(manifold, path[:, 0]) // path.shape[1])
+    parts = [_pivots(manifold.expansion(rows).hessian) for rows in path.split(size)]
+    return torch.cat([definite for definite, _ in parts]), torch.cat([time for _, time in parts])
+
+
+def _pivots(hessian: BlockTridiagonal) -> tuple[Bool[Tensor, " P"], Float[Tensor, " P"]]:
+    n = hessian.diagonal.shape[1]
+    pivot = hessian.diagonal[:, 0]
+    time = torch.full_like(pivot[:, 0, 0], torch.inf)
+    for k in range(n):
+        if k:
+            B = hessian.upper[:, k - 1]
+            pivot = hessian.diagonal[:, k] - B.mT @ torch.linalg.solve_ex(pivot, B).result
+        # In units of the stiffness of one segment, half of the block, a pivot is the ratio of a discrete Jacobi field
+        # at node k + 2 to its value at node k + 1. Where that is negative, the field has a zero between the two.
+        L, failed = torch.linalg.cholesky_ex(hessian.diagonal[:, k] / 2)
+        inner = torch.linalg.solve_triangular(L, torch.linalg.solve_triangular(L, pivot, upper=False).mT, upper=False)
+        usable = (failed == 0) & inner.isfinite().flatten(1).all(1)
+        inner = torch.where(usable[:, None, None], inner, -torch.eye(pivot.shape[-1]).to(pivot))
+        ratio = torch.linalg.eigvalsh((inner + inner.mT) / 2)[:, 0]
+        crossing = (k + 1 + 1 / (1 - ratio)) / (n + 1)
+        time = torch.where((ratio <= 0) & time.isinf(), crossing, time)
+    return time.isinf(), time
+
+
+def _competitors(
+    manifold: Manifold,
+    given: Rows,
+    path: Float[Tensor, "P nodes d"],
+    starts: int,
+    points: Tensor | None,
+    seed: int,
+    search: dict[str, Any],
+) -> tuple[Float[Tensor, " P"], Float[Tensor, "P nodes d"]]:
+    """The shortest path that each pair's other starts lead to."""
+    P, n, d = path.shape
+    a, b = path[:, 0], path[:, -1]
+    t = torch.linspace(0, 1, n, dtype=path.dtype, device=path.device)[:, None]
+    line = torch.lerp(a[:, None], b[:, None], t)
+    generator = torch.Generator().manual_seed(seed)
+    length = torch.full_like(path[:, 0, 0], torch.inf)
+    best = path.clone()
+    ends = given.back(a), given.back(b)
+    inits: list[Any] = ["graph"]
+    span = (b - a).norm(dim=-1)[:, None, None]
+    direction = torch.zeros(1, 1, d)
+    for i in range(starts):
+        # To either side of the line in turn: in the plane these are all the sides there are.
+        direction = torch.randn(1, 1, d, generator=generator, dtype=torch.float64) if i % 2 == 0 else -direction
+        u = (b - a)[:, None] / span.clamp_min(torch.finfo(path.dtype).tiny)
+        across = direction.to(path) - (direction.to(path) * u).sum(-1, keepdim=True) * u
+        across = across / across.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(path.dtype).tiny)
+        bent = line + _BEND * (1 + i // 2) * span * (math.pi * t).sin() * across
+        bent[:, 0], bent[:, -1] = a, b
+        inits.append(given.back(bent))
+    for init in inits:
+        found = solve(
+            manifold,
+            *ends,
+            init=init,
+            segments=n - 1,
+            points=points if isinstance(init, str) else None,
+            **search,
+        )
+        other = torch.where(found.converged, found.length, torch.inf).reshape(-1)
+        better = other < length
+        length = torch.where(better, other, length)
+        best = torch.where(better[:, None, None], found.path.reshape(P, n, d), best)
+    return length, best

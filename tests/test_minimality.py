@@ -1,0 +1,112 @@
+"""Which geodesics are shortest paths, where that is known."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+import geodesic
+from geodesic import is_minimizing, solve
+
+
+def hill(z: Tensor) -> Tensor:
+    return torch.cat([z, 3 * (-z.square().sum(1, keepdim=True)).exp()], dim=1)
+
+
+def around_the_equator(angle: float, segments: int = 32) -> tuple[geodesic.Torus, geodesic.GeodesicSolution]:
+    """The outer equator of a torus, a geodesic with conjugate points every pi sqrt(r (R + r))."""
+    torus = geodesic.Torus(major_radius=2.0, minor_radius=1.0)
+    ends = torch.tensor([0.0, 0.0]), torch.tensor([0.0, angle])
+    return torus, solve(torus, *ends, init=geodesic.straight_path(*ends, segments))
+
+
+@pytest.mark.parametrize("method", ["discrete", "ode"])
+def test_a_geodesic_is_minimizing_up_to_its_first_conjugate_point_only(method: str) -> None:
+    conjugate = math.pi * math.sqrt(3.0) / 3  # as an angle: the equator has radius R + r = 3
+    before, beyond = (around_the_equator(share * conjugate) for share in (0.9, 1.25))
+    answer = is_minimizing(*before, method=method)
+    assert answer.minimizing
+    assert answer.local_minimum
+    assert answer.conjugate_time == math.inf
+    answer = is_minimizing(*beyond, method=method)
+    assert beyond[1].converged
+    assert not answer.minimizing
+    assert not answer.local_minimum
+    tolerance = 5e-3 if method == "discrete" else 1e-6
+    assert float(answer.conjugate_time) == pytest.approx(0.8, abs=tolerance)
+    assert answer.gap < 0  # leaving the equator is shorter
+
+
+def test_the_discrete_conjugate_time_is_of_second_order_in_the_segments() -> None:
+    conjugate = math.pi * math.sqrt(3.0) / 3
+    errors = [
+        abs(float(is_minimizing(*around_the_equator(1.25 * conjugate, T), starts=0).conjugate_time) - 0.8)
+        for T in (16, 64)
+    ]
+    assert errors[1] < errors[0] / 6
+
+
+def test_over_a_hill_is_no_shortest_path_and_the_way_round_is_found() -> None:
+    manifold = geodesic.PullbackManifold(hill)
+    over = solve(manifold, torch.tensor([-1.5, 0.0]), torch.tensor([1.5, 0.0]))
+    answer = is_minimizing(manifold, over)
+    assert over.converged
+    assert not answer.minimizing
+    assert answer.gap < -0.3
+    assert answer.competitor_path[:, 1].abs().max() > 0.8
+    round_it = solve(manifold, torch.tensor([-1.5, 0.0]), torch.tensor([1.5, 0.0]), init=answer.competitor_path)
+    assert is_minimizing(manifold, round_it).minimizing
+
+
+@pytest.mark.parametrize("manifold", [geodesic.Saddle(), geodesic.HyperbolicPlane()], ids=["saddle", "half plane"])
+def test_where_curvature_is_negative_every_geodesic_is_minimizing(manifold: geodesic.Manifold) -> None:
+    a, b = torch.rand(2, 4, 2) + 0.5
+    for method in ("discrete", "ode"):
+        answer = is_minimizing(manifold, solve(manifold, a, b), method=method, starts=2)
+        assert answer.minimizing.all()
+        assert (answer.gap.abs() < 1e-4).all()  # all starts end in the only geodesic that there is
+        assert answer.conjugate_time.isinf().all()
+
+
+def test_a_path_that_is_no_geodesic_is_not_minimizing() -> None:
+    torus, a, b = geodesic.Torus(), torch.tensor([[0.5, 0.0]]), torch.tensor([[2.0, 1.5]])
+    rough = solve(torus, a, b, solver=geodesic.GradientDescent(), max_steps=1, tol=1e-14)
+    assert not rough.converged
+    assert not is_minimizing(torus, rough, starts=0).minimizing
+
+
+def test_equal_ends_are_minimizing() -> None:
+    a = torch.tensor([[0.5, 0.0], [0.5, 0.0]])
+    b = torch.tensor([[0.5, 0.0], [1.0, 0.5]])
+    answer = is_minimizing(geodesic.Torus(), solve(geodesic.Torus(), a, b), starts=0)
+    assert answer.minimizing.tolist() == [True, True]
+
+
+def test_batches_are_rows_and_latent_shapes_are_kept() -> None:
+    flat = geodesic.PullbackManifold(hill)
+    shaped = geodesic.PullbackManifold(lambda z: hill(z.flatten(1)), latent_shape=(2, 1))
+    a, b = torch.randn(2, 3, 2)
+    one = is_minimizing(flat, solve(flat, a, b), starts=2)
+    other = is_minimizing(shaped, solve(shaped, a[..., None], b[..., None]), starts=2)
+    torch.testing.assert_close(one.competitor_length, other.competitor_length)
+    assert other.competitor_path.shape == (3, 33, 2, 1)
+    alone = is_minimizing(flat, solve(flat, a[1], b[1]), starts=2)
+    assert alone.minimizing == one.minimizing[1]
+
+
+def test_the_straight_line_is_compared_with_the_geodesic() -> None:
+    a, b = torch.tensor([math.pi / 4, 0.0]), torch.tensor([math.pi / 4, 2.0])
+    sphere = geodesic.Sphere()
+    assert float(geodesic.length_ratio(sphere, a, b)) == pytest.approx(math.sqrt(2) / 1.2745557823, rel=1e-6)
+    assert geodesic.length_ratio(sphere, a, a) == 1
+    lost = geodesic.length_ratio(sphere, a, b, solver=geodesic.GradientDescent(), max_steps=1, tol=1e-14)
+    assert lost.isnan()
+
+
+def test_settings_that_cannot_be_used_are_refused() -> None:
+    torus, solution = around_the_equator(0.5)
+    with pytest.raises(geodesic.InputError, match="method: expected 'discrete' or 'ode', got 'eye'"):
+        is_minimizing(torus, solution, method="eye")
+    with pytest.raises(geodesic.InputError, match="starts: expected a number of bent lines"):
+        is_minimizing(torus, solution, starts=-1)
