@@ -385,3 +385,8 @@ def test_a_wrong_argument_is_named_in_the_error(argument, call):
     with pytest.raises(InputError) as caught:
         call(torch.ones(5, 2))
     assert str(caught.value).startswith(f"{argument}: ")
+
+
+def test_points_that_share_their_memory_have_products_too() -> None:
+    z, u = torch.randn(2).expand(3, 2), torch.randn(3, 2)
+    assert_close(geodesic.jvp(torch.sin, z, u), z.cos() * u)

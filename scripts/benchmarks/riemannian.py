@@ -1,0 +1,303 @@
+"""What the Riemannian tools cost on MNIST VAEs, how curved these are, and how far the three transports agree.
+
+Trains the VAEs that are not there yet: set GEODESIC_DATA to the folder that holds mnist/. Needs no extra.
+
+    python scripts/benchmarks/riemannian.py --sections tools curvature transport --latent-sizes 2 16
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from comparison.work import flops_of
+from geometries import CASES, CONFIG, Case, Problem, problem_of, random_pairs
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+import geodesic
+from geodesic.geometry.inverse import MetricInverse
+
+POINTS = 200  # at which curvatures are taken, and pairs of which lengths are compared
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+AT_ONCE = 20  # points whose curvature is computed at once: a metric of data holds all data for each direction
+TRANSPORTS = ("connection", "pole_ladder", "schild_ladder", "projection")
+METHOD = "discrete"  # these decoders' ELU has second derivatives that jump
+
+
+# --- tools ------------------------------------------------------------------------------------
+
+
+def tools(options: argparse.Namespace) -> list[Table]:
+    """Decoder passes and time of each tool, on the plain VAE with the Euclidean metric."""
+    tables, found = [], {}
+    for d in options.latent_sizes:
+        problem = problem_of(CASES[0], d, options)
+        calls = _calls(problem, options)
+        one = problem.test[: options.rows]
+        forward = flops_of(lambda problem=problem, one=one: problem.manifold.embed(one)) / len(one)
+        rows = {}
+        for name, (count, call) in calls.items():
+            call()  # the first call pays for imports
+            flops = flops_of(call)
+            seconds = []
+            for _ in range(options.repeats):
+                begin = time.perf_counter()
+                note = call()
+                seconds.append(time.perf_counter() - begin)
+            middle = sorted(seconds)[len(seconds) // 2]
+            rows[name] = {"rows": count, "passes a row": flops / forward / count, "ms a row": 1e3 * middle / count}
+            rows[name]["converged"] = note
+        found[str(d)] = rows
+        tables.append(_table(f"tools, latent size {d}", "tool", rows))
+    _write(options, "tools", found)
+    return tables
+
+
+def _calls(problem: Problem, options: argparse.Namespace) -> dict[str, tuple[int, Callable[[], str]]]:
+    """Each tool with the number of its rows; a call says how many of them converged."""
+    M, N = problem.manifold, options.rows
+    a, b = random_pairs(N, problem.test, options.seed)
+    u, w = torch.randn(2, *a.shape, dtype=a.dtype, generator=torch.Generator().manual_seed(options.seed))
+    solution = geodesic.solve(M, a, b)
+    v = geodesic.log_map(M, a, b, method="discrete", solution=solution).vector
+
+    def share(converged: Tensor) -> str:
+        return f"{int(converged.sum())} of {converged.numel()}"
+
+    def local(call: Callable[[], object]) -> Callable[[], str]:
+        def quiet() -> str:
+            call()
+            return ""
+
+        return quiet
+
+    tools: dict[str, tuple[int, Callable[[], str]]] = {
+        "solve (32 segments)": (N, lambda: share(geodesic.solve(M, a, b).converged)),
+        "exp_map, discrete (32 steps)": (
+            N,
+            lambda: share(geodesic.exp_map(M, a, v, method="discrete").converged),
+        ),
+        "exp_map, discrete (128 steps)": (
+            N,
+            lambda: share(geodesic.exp_map(M, a, v, method="discrete", segments=128).converged),
+        ),
+        "exp_map, ode (rtol 1e-4, 0.1 of the way)": (
+            N,
+            lambda: share(geodesic.exp_map(M, a, v, t=0.1, rtol=1e-4).converged),
+        ),
+        "log_map, discrete, from a solution": (
+            N,
+            lambda: share(geodesic.log_map(M, a, b, method="discrete", solution=solution).converged),
+        ),
+        "shoot (32 steps)": (N, lambda: share(geodesic.shoot(M, a, v).converged)),
+        "christoffel_symbols": (N, local(lambda: geodesic.christoffel_symbols(M, a))),
+        "sectional_curvature": (N, local(lambda: geodesic.sectional_curvature(M, a, u, w))),
+        "ricci_tensor": (N, local(lambda: geodesic.ricci_tensor(M, a))),
+        "riemann_tensor": (N, local(lambda: geodesic.riemann_tensor(M, a))),
+        "magnification_factor": (N, local(lambda: geodesic.magnification_factor(M, a))),
+        "frechet_mean of 10 points (16 segments)": (
+            1,
+            lambda: share(geodesic.frechet_mean(M, problem.test[:10], segments=16).converged),
+        ),
+        "is_minimizing (4 bent lines and the graph)": (
+            N,
+            lambda: share(geodesic.is_minimizing(M, solution).minimizing),
+        ),
+    }
+    for method in TRANSPORTS:
+        tools[f"parallel_transport, {method} (32 segments)"] = (
+            N,
+            lambda method=method: share(geodesic.parallel_transport(M, solution, u, method=method).converged),
+        )
+    return tools
+
+
+# --- curvature --------------------------------------------------------------------------------
+
+
+def curvature(options: argparse.Namespace) -> list[Table]:
+    """Sectional curvature at data points and straight over geodesic length, under each geometry."""
+    tables, found, drawn = [], {}, {}
+    for d in options.latent_sizes:
+        rows = {}
+        for case in (case for case in CASES if case.name in options.geometries):
+            problem = problem_of(case, d, options)
+            if not problem.manifold.has_length:
+                continue
+            begin = time.perf_counter()
+            rows[case.name], drawn[case.name, d] = _how_curved(case, problem, options)
+            rows[case.name]["seconds"] = time.perf_counter() - begin
+            found[str(d)] = rows
+            _write(options, "curvature", found)
+        tables.append(_table(f"curvature, latent size {d}", "geometry", rows))
+    _draw(options, drawn)
+    return tables
+
+
+def _how_curved(case: Case, problem: Problem, options: argparse.Namespace) -> tuple[dict, tuple[Tensor, Tensor]]:
+    start, end = random_pairs(options.pairs, problem.test, options.seed)
+    solution = geodesic.solve(problem.manifold, start, end, length_rtol=None)
+    ratio = 1 / solution.ratio[solution.converged]
+    scale = float(solution.length[solution.converged].median())
+    points = problem.test[: options.points]
+    u, w = torch.randn(2, *points.shape, dtype=points.dtype, generator=torch.Generator().manual_seed(options.seed))
+    K = torch.cat(
+        [_section(problem.manifold, *rows) for rows in zip(*(x.split(AT_ONCE) for x in (points, u, w)), strict=True)]
+    )
+    size = 8 if case.name in ("density", "local_variance") else AT_ONCE
+    with torch.no_grad():
+        log_volume = torch.cat([geodesic.log_volume(problem.manifold, z) for z in points.split(size)])
+    finite = K[K.isfinite()]
+    low, _, middle, _, high = (float(q) * scale**2 for q in finite.quantile(torch.tensor(QUANTILES, dtype=K.dtype)))
+    row = {
+        "points": len(finite),
+        "K l^2: 5 %": low,
+        "median": middle,
+        "95 %": high,
+        "negative": f"{100 * float((finite < 0).double().mean()):.0f} %",
+        "pairs": len(ratio),
+        "straight over geodesic: median": float(ratio.median()),
+        "95 % ": float(ratio.quantile(0.95)),
+        "most": float(ratio.max()),
+        "log10 volume, s.d.": float(log_volume.std()) / math.log(10),
+    }
+    return row, (finite * scale**2, ratio)
+
+
+def _section(manifold: geodesic.Manifold, z: Tensor, u: Tensor, w: Tensor) -> Tensor:
+    """Curvature of planes that are random in an orthonormal frame: of no direction more than of another."""
+    inverse = MetricInverse(manifold.metric_tensor(z).detach())
+    frame = torch.linalg.solve_triangular(inverse.factor.mT, torch.stack([u, w], dim=-1), upper=True)
+    K = torch.full_like(z[:, 0], torch.nan)
+    good = inverse.regular
+    K[good] = geodesic.sectional_curvature(manifold, z[good], frame[good, :, 0], frame[good, :, 1])
+    return K
+
+
+def _draw(options: argparse.Namespace, found: dict[tuple[str, int], tuple[Tensor, Tensor]]) -> None:
+    """Boxes from the first to the third quartile, whiskers from 5 to 95 %, for each geometry."""
+    if not found:
+        return
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    sizes = sorted({d for _, d in found})
+    names = [case.name for case in CASES if any((case.name, d) in found for d in sizes)]
+    figure = Figure(figsize=(10, 1.2 + 0.42 * len(names)), layout="compressed", dpi=150)
+    FigureCanvasAgg(figure)
+    left, right = figure.subplots(1, 2, sharey=True)
+    colours = dict(zip(sizes, ("#0072B2", "#D55E00", "#009E73"), strict=False))
+    for k, d in enumerate(sizes):
+        for i, name in enumerate(names):
+            if (name, d) not in found:
+                continue
+            for ax, values in zip((left, right), found[name, d], strict=True):
+                q = values.quantile(torch.tensor(QUANTILES, dtype=values.dtype)).tolist()
+                y = i + 0.3 * (k - (len(sizes) - 1) / 2)
+                ax.plot([q[0], q[4]], [y, y], color=colours[d], lw=1)
+                ax.plot([q[1], q[3]], [y, y], color=colours[d], lw=6, solid_capstyle="butt", alpha=0.6)
+                ax.plot(q[2], y, "o", color=colours[d], ms=4, label=f"d = {d}" if i == 0 else None)
+    left.axvline(0, color="black", lw=0.6)
+    left.set_xscale("symlog", linthresh=1)
+    left.set_xlabel("sectional curvature times squared median geodesic length")
+    right.set_xlabel("straight over geodesic length")
+    left.set_yticks(range(len(names)), names)
+    left.invert_yaxis()
+    right.legend(frameon=False)
+    file = options.out / "curvature.png"
+    figure.savefig(file)
+    print(f"wrote {file}")
+
+
+# --- transport --------------------------------------------------------------------------------
+
+
+def transport(options: argparse.Namespace) -> list[Table]:
+    """Differences of the transports to the connection's with the most steps, along the same geodesics."""
+    tables, found = [], {}
+    for d in options.latent_sizes:
+        problem = problem_of(CASES[0], d, options)
+        M = problem.manifold
+        a, b = random_pairs(options.rows, problem.test, options.seed)
+        finest = 2 * max(options.segments)
+        solution = geodesic.solve(M, a, b, segments=finest, tol=1e-8)
+        a, b, path = (x[solution.converged] for x in (a, b, solution.path))
+        u = torch.randn(a.shape, dtype=a.dtype, generator=torch.Generator().manual_seed(options.seed))
+        reference = geodesic.parallel_transport(M, path, u).vector
+        with torch.no_grad():
+            norm = M.squared_norm(b, reference).sqrt()
+        rows: dict[str, dict] = {}
+        for T in options.segments:
+            nodes = path[:, :: finest // T]
+            rows[str(T)] = {}
+            for method in TRANSPORTS:
+                vector = geodesic.parallel_transport(M, nodes, u, method=method).vector
+                with torch.no_grad():
+                    error = M.squared_norm(b, vector - reference).sqrt() / norm
+                rows[str(T)][method] = float(error.median())
+            found[str(d)] = rows
+            _write(options, "transport", found)
+        tables.append(_table(f"transport, latent size {d}, {len(a)} geodesics: median difference", "segments", rows))
+    return tables
+
+
+# --- the command ------------------------------------------------------------------------------
+
+SECTIONS = {"tools": tools, "curvature": curvature, "transport": transport}
+
+
+def _table(title: str, first: str, rows: dict[str, dict]) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column(first)
+    columns = list(next(iter(rows.values())))
+    for name in columns:
+        table.add_column(name, justify="right")
+    for name, row in rows.items():
+        shown = (f"{x:.3g}" if isinstance(x, float) else str(x) for x in (row[column] for column in columns))
+        table.add_row(name, *shown)
+    return table
+
+
+def _write(options: argparse.Namespace, section: str, rows: dict) -> None:
+    (options.out / f"{section}.json").write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
+    parser.add_argument("--geometries", nargs="+", choices=[c.name for c in CASES], default=[c.name for c in CASES])
+    parser.add_argument("--latent-sizes", nargs="+", type=int, default=[2, 16])
+    parser.add_argument("--rows", type=int, default=16, help="of tools and transport")
+    parser.add_argument("--points", type=int, default=POINTS, help="at which curvatures are taken")
+    parser.add_argument("--pairs", type=int, default=POINTS, help="whose lengths are compared")
+    parser.add_argument("--segments", nargs="+", type=int, default=[32, 64, 128, 256], help="of transport")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--config", type=Path, default=CONFIG)
+    parser.add_argument("--runs", type=Path, default=Path("runs"))
+    parser.add_argument("--out", type=Path, default=Path("runs/riemannian"))
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the sections and print their tables."""
+    options = parse(arguments)
+    torch.set_num_threads(options.threads)
+    options.out.mkdir(parents=True, exist_ok=True)
+    console = Console(width=140)
+    for section in options.sections:
+        for table in SECTIONS[section](options):
+            console.print(table)
+
+
+if __name__ == "__main__":
+    main()
