@@ -132,9 +132,10 @@ def test_x_that_says_nothing_explains_nothing() -> None:
 
 def test_a_batch_has_the_answers_of_its_members() -> None:
     sphere = geodesic.StereographicSphere()
-    x, points = torch.randn(2, 4), 0.4 * torch.randn(2, 4, 2)
+    x = torch.stack([X, 2 * X + 1]).double()
+    points = on_a_geodesic(sphere)[2] + 0.05 * torch.randn(2, 6, 2)
     both = geodesic_regression(sphere, x, points, segments=4, tol=1e-8)
-    assert both.predictions.shape == (2, 4, 2)
+    assert both.predictions.shape == (2, 6, 2)
     for i in range(2):
         one = geodesic_regression(sphere, x[i], points[i], segments=4, tol=1e-8)
         assert both.converged[i] == one.converged

@@ -346,7 +346,7 @@ class _Fit:
 
 def _paths(solution: GeodesicSolution, rows: Tensor) -> GeodesicSolution:
     """The solution of some of the pairs, along one batch axis."""
-    values = {field.name: getattr(solution, field.name) for field in fields(solution)}
+    values: dict[str, Any] = {field.name: getattr(solution, field.name) for field in fields(solution)}
     return replace(solution, **{name: x[rows] for name, x in values.items() if isinstance(x, Tensor)})
 
 
