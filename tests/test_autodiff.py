@@ -385,3 +385,8 @@ def test_a_wrong_argument_is_named_in_the_error(argument, call):
     with pytest.raises(InputError) as caught:
         call(torch.ones(5, 2))
     assert str(caught.value).startswith(f"{argument}: ")
+
+
+def test_points_that_were_expanded_have_products_with_the_jacobian() -> None:
+    z, u = torch.tensor([1.0, 2.0]), torch.ones(3, 2)
+    assert_close(geodesic.jvp(lambda z: z**2, z.expand(3, 2), u), torch.tensor([2.0, 4.0]).expand(3, 2))

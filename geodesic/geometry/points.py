@@ -54,8 +54,7 @@ class Rows:
                 )
         axes = 1 if manifold.latent_shape is None else len(manifold.latent_shape)
         self.batch, self.event = first.shape[:-axes], first.shape[-axes:]
-        # Contiguous: forward mode cannot write to the rows of a point that was expanded.
-        self.rows = [z.detach().reshape(-1, math.prod(self.event)).contiguous() for z in tensors.values()]
+        self.rows = [z.detach().reshape(-1, math.prod(self.event)) for z in tensors.values()]
 
     def back(self, x: Tensor, *axes: int) -> Tensor:
         """From (N, *axes, d) to (*batch, *axes, *event)."""
