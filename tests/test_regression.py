@@ -103,7 +103,7 @@ def test_noisy_data_are_fitted_where_no_change_of_the_geodesic_lessens_the_squar
     assert_close(least, fit.residuals.square().sum(), rtol=1e-8, atol=0)
     for e in 1e-4 * torch.eye(4):
         gradient = (loss(e) - loss(-e)) / 2e-4
-        assert abs(gradient) < 1e-5 * least
+        assert abs(gradient) < 1e-4 * least
         assert loss(e) > least
         assert loss(-e) > least
 
