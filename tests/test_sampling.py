@@ -122,8 +122,8 @@ def test_a_walk_that_leaves_the_chart_is_lost_alone_and_says_when() -> None:
     # A disc whose metric ends at its rim.
     class Disc(geodesic.MetricManifold):
         def metric_tensor(self, z: torch.Tensor) -> torch.Tensor:
-            inside = z.square().sum(-1) < 1
-            return torch.eye(2).expand(*z.shape, 2) / torch.where(inside, 1.0, torch.nan)[..., None, None]
+            square = z.square().sum(-1)
+            return torch.eye(2) * torch.where(square < 1, 1 + square, torch.nan)[..., None, None]
 
     walk = random_walk(Disc(), torch.zeros(2), 1.0, 8, count=50, segments=1)
     lost = ~walk.converged

@@ -136,9 +136,8 @@ def riemannian_normal(
         inverse = MetricInverse(manifold.metric_tensor(z).detach())
         require_regular(z, inverse, "mean")
         start = z.repeat_interleave(count, 0)
-        state = _Proposal(
-            *(torch.full_like(start, torch.nan) for _ in range(2)), torch.full_like(start[:, 0], -torch.inf)
-        )
+        none = torch.full_like(start, torch.nan)
+        state = _Proposal(none, none, torch.full_like(start[:, 0], -torch.inf))
         accepted = z.new_zeros(B)
         for i in range(burn_in + 1):
             xi, u = _normal(noise, (B, count, d), z), _uniform(noise, (B, count), z)
@@ -147,7 +146,11 @@ def riemannian_normal(
             ratio = proposal.log_volume - state.log_volume
             # Minus infinity stands for proposals that cannot be used: none of them replaces a state.
             better = (u.reshape(-1).log() < ratio) & proposal.log_volume.isfinite()
-            state = _Proposal(*(_where(better, new, old) for new, old in zip(proposal, state, strict=True)))
+            state = _Proposal(
+                _where(better, proposal.point, state.point),
+                _where(better, proposal.vector, state.vector),
+                _where(better, proposal.log_volume, state.log_volume),
+            )
             if i > 0:
                 accepted += better.reshape(B, count).to(z).mean(1)
     batch, event = given.batch, given.event
