@@ -109,9 +109,9 @@ def test_a_latent_shape_is_that_of_directions_too() -> None:
     [
         ({"mean": torch.zeros(3)}, "mean: expected a point for each set of points"),
         ({"mean": torch.zeros(2, dtype=torch.float32)}, r"mean: expected torch.float64"),
-        ({"weights": torch.tensor([1.0, -1.0, 1.0])}, "weights: expected finite numbers, none of them negative"),
+        ({"weights": torch.tensor([1.0, -1.0, 1.0])}, "weights: expected none below zero"),
         ({"weights": torch.zeros(3)}, "weights: expected a positive sum"),
-        ({"weights": torch.ones(2)}, r"weights: expected a tensor of shape \(3,\)"),
+        ({"weights": torch.ones(2)}, r"weights: expected one for each point, shape .* \(3,\)"),
         ({"components": 3}, "components: expected an integer from 1 to 2"),
         ({"method": "euler"}, "method: expected 'ode' or 'discrete'"),
         ({"points": torch.zeros(2)}, "mean: expected a point for each set of points"),
@@ -122,3 +122,16 @@ def test_bad_input_is_named(change: dict, message: str) -> None:
     arguments = {"points": torch.zeros(3, 2), "mean": torch.zeros(2)} | change
     with pytest.raises(InputError, match=message):
         principal_geodesic_analysis(plane, **arguments)
+
+
+def test_the_mean_is_looked_for_where_none_is_given() -> None:
+    points = torch.tensor([[1.0, 0.2], [1.4, -0.3], [1.8, 0.5], [1.2, 0.6]])
+    weights = torch.tensor([1.0, 2.0, 1.0, 0.5])
+    mean = geodesic.frechet_mean(geodesic.Sphere(), points, weights).point
+    found = geodesic.principal_geodesic_analysis(geodesic.Sphere(), points, weights)
+    given = geodesic.principal_geodesic_analysis(geodesic.Sphere(), points, weights, mean=mean)
+    assert found.converged
+    torch.testing.assert_close(found.mean, mean)
+    torch.testing.assert_close(found.variances, given.variances)
+    # About the mean the logarithms have none of their own.
+    assert ((weights[:, None] * found.scores).sum(0).abs() < 1e-4).all()

@@ -13,6 +13,7 @@ from geodesic.errors import InputError
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
 from geodesic.riemannian.discrete import first_momentum
+from geodesic.riemannian.flow import require_method
 from geodesic.riemannian.log_map import log_map
 from geodesic.riemannian.outcome import Outcome
 from geodesic.solvers.solve import solve
@@ -66,8 +67,7 @@ class Found(NamedTuple):
 
 def check_search(search: dict[str, Any], method: Any) -> None:
     """Refuse keywords that `solve` has and that have no meaning here, with the reason."""
-    if method not in ("discrete", "ode"):
-        raise InputError(f"method: expected 'discrete' or 'ode', got {method!r}")
+    require_method(method)
     others = {
         "init": "paths for where its paths begin",
         "points": "graph_points for the points of a graph",

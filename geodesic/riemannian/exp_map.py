@@ -15,7 +15,7 @@ from geodesic.geometry.inverse import MetricInverse, require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit, rows_at_once
 from geodesic.riemannian.discrete import follow_discretely
-from geodesic.riemannian.flow import default_rtol, follow
+from geodesic.riemannian.flow import default_rtol, follow, require_method
 from geodesic.riemannian.outcome import Outcome
 
 __all__ = ["ExponentialMap", "exp_map"]
@@ -111,8 +111,7 @@ def exp_map(
     given = Rows(manifold, z=z, v=v)
     require_limit(manifold, "exponential map")
     rtol = checked(rtol, z.dtype, segments, max_steps)
-    if method not in ("ode", "discrete"):
-        raise InputError(f"method: expected 'ode' or 'discrete', got {method!r}; for Shao et al.'s shooting use shoot")
+    require_method(method)
     rows, v_rows = given.rows
     time = times(t, given, rows)
     with torch.inference_mode(False):

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geodesic.errors import InputError
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import rows_at_once
 from geodesic.integration import Trajectory, integrate
 
-__all__ = ["default_rtol", "follow", "follow_with_neighbours"]
+__all__ = ["default_rtol", "follow", "follow_with_neighbours", "require_method"]
+
+
+def require_method(method: Any) -> None:
+    """Raise `InputError` where a method of following geodesics is neither "ode" nor "discrete"."""
+    if method not in ("ode", "discrete"):
+        raise InputError(f"method: expected 'ode' or 'discrete', got {method!r}; for Shao et al.'s shooting see shoot")
 
 
 def default_rtol(dtype: torch.dtype) -> float:

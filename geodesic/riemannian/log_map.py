@@ -15,7 +15,7 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit
 from geodesic.riemannian.discrete import first_momentum
 from geodesic.riemannian.exp_map import checked
-from geodesic.riemannian.flow import follow, follow_with_neighbours
+from geodesic.riemannian.flow import follow, follow_with_neighbours, require_method
 from geodesic.riemannian.outcome import Outcome
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solve import solve
@@ -107,8 +107,7 @@ def log_map(
     given = Rows(manifold, a=a, b=b)
     require_limit(manifold, "logarithm map")
     rtol = checked(rtol, a.dtype, 1, max_steps)
-    if method not in ("ode", "discrete"):
-        raise InputError(f"method: expected 'ode' or 'discrete', got {method!r}")
+    require_method(method)
     start, end = given.rows
     with torch.inference_mode(False):
         inverse, at_end = (MetricInverse(manifold.metric_tensor(z).detach()) for z in (start, end))

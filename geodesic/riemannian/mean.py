@@ -18,6 +18,7 @@ from geodesic.geometry.points import Rows, require_limit
 from geodesic.riemannian.centers import Cloud, Found, check_search, find_center
 from geodesic.riemannian.exp_map import checked
 from geodesic.riemannian.outcome import Outcome
+from geodesic.riemannian.weights import normalised
 
 __all__ = ["FrechetMean", "frechet_mean", "frechet_median", "frechet_variance", "path_tolerance", "tolerance"]
 
@@ -276,7 +277,7 @@ def _center(
     batch, N = given.batch[:-1], given.batch[-1]
     (flat,) = given.rows
     x = flat.reshape(-1, N, flat.shape[-1])
-    w = _weights(weights, batch, x)
+    w = normalised(weights, batch, x)
     with torch.inference_mode(False):
         starts = _starts(manifold, x, w) if init is None else _given(manifold, init, given, x)[None]
         S, R = starts.shape[:2]
@@ -325,31 +326,6 @@ def _center(
 def _part(found: Found, rows: Tensor) -> Found:
     visit = type(found.visit)(*(x[rows] for x in found.visit))
     return Found(found.point[rows], visit, found.status[rows], found.steps[rows])
-
-
-def _weights(weights: Any, batch: torch.Size, x: Float[Tensor, "R N d"]) -> Float[Tensor, "R N"]:
-    R, N = x.shape[:2]
-    if weights is None:
-        return x.new_full((R, N), 1 / N)
-    if not isinstance(weights, Tensor):
-        raise InputError(f"weights: expected a tensor, got {type(weights).__name__}; use torch.as_tensor(weights)")
-    if weights.shape not in ((N,), (*batch, N)):
-        raise InputError(
-            f"weights: expected one for each point, shape {(*batch, N)} or {(N,)}, got {tuple(weights.shape)}"
-        )
-    w = weights.detach().to(x).expand(*batch, N).reshape(R, N)
-    for bad, expected in (
-        (~w.isfinite().all(-1), "finite numbers"),
-        ((w < 0).any(-1), "none below zero"),
-        (w.sum(-1) <= 0, "a positive sum, or no point has a say"),
-    ):
-        if bad.any():
-            row = int(bad.nonzero()[0])
-            at = tuple(int(k) for k in torch.unravel_index(torch.tensor(row), batch)) if batch else ()
-            where = f" in row {at[0] if len(at) == 1 else at}" if batch else ""
-            raise InputError(f"weights: expected {expected}, got {[float(f'{v:.6g}') for v in w[row].tolist()]}{where}")
-    w = w / w.amax(-1, keepdim=True)  # sums of the largest numbers would not be finite
-    return w / w.sum(-1, keepdim=True)
 
 
 def _given(manifold: Manifold, init: Any, given: Rows, x: Float[Tensor, "R N d"]) -> Float[Tensor, "R d"]:

@@ -14,6 +14,7 @@ from geodesic.errors import InputError
 from geodesic.geometry.block_tridiagonal import BlockTridiagonal
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit, rows_at_once
+from geodesic.riemannian.flow import require_method
 from geodesic.riemannian.jacobi import conjugate_points
 from geodesic.riemannian.log_map import log_map
 from geodesic.solvers.solution import GeodesicSolution
@@ -100,8 +101,7 @@ def is_minimizing(
     start, end = solution.path.select(-axes - 1, 0), solution.path.select(-axes - 1, -1)
     given = Rows(manifold, start=start, end=end)
     require_limit(manifold, "shortest path to compare with")
-    if method not in ("discrete", "ode"):
-        raise InputError(f"method: expected 'discrete' or 'ode', got {method!r}")
+    require_method(method)
     if isinstance(starts, bool) or not isinstance(starts, int) or starts < 0:
         raise InputError(f"starts: expected a number of bent lines, at least 0, got {starts!r}")
     d = math.prod(given.event)

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from geodesic.errors import InputError
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import rows_at_once
 from geodesic.riemannian.discrete import follow_discretely
 from geodesic.riemannian.flow import follow_with_neighbours
 
-__all__ = ["Neighbours", "Stride", "exp_with_neighbours", "require_method"]
-
-
-def require_method(method: Any) -> None:
-    """Raise `InputError` where a method of following geodesics is neither "ode" nor "discrete"."""
-    if method not in ("ode", "discrete"):
-        raise InputError(f"method: expected 'ode' or 'discrete', got {method!r}; for kinks (ReLU) take 'discrete'")
+__all__ = ["Neighbours", "Stride", "exp_with_neighbours"]
 
 
 class Stride(NamedTuple):

@@ -13,8 +13,10 @@ from geodesic.errors import InputError
 from geodesic.geometry.inverse import MetricInverse, require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit
+from geodesic.riemannian.flow import require_method
 from geodesic.riemannian.log_map import log_map
-from geodesic.riemannian.neighbours import require_method
+from geodesic.riemannian.mean import frechet_mean
+from geodesic.riemannian.weights import normalised
 
 __all__ = ["PrincipalGeodesics", "principal_geodesic_analysis"]
 
@@ -33,7 +35,8 @@ class PrincipalGeodesics:
         scores: Coordinates of the points along the directions, (*batch, N, k): lengths, in the unit of the outputs.
             `exp_map(manifold, mean, scores @ directions)` are the points, where k is d.
         explained: Share of each direction in the mean squared distance from the mean, (*batch, k).
-        converged: Whether all geodesics to points of positive weight were found, (*batch,), boolean.
+        converged: Whether the mean, if it was looked for, and all geodesics to points of positive weight were found,
+            (*batch,), boolean.
     """
 
     mean: Float[Tensor, "*point"]
@@ -49,7 +52,7 @@ def principal_geodesic_analysis(
     points: Tensor,
     weights: Tensor | None = None,
     *,
-    mean: Tensor,
+    mean: Tensor | None = None,
     components: int | None = None,
     method: str = "discrete",
     **search: Any,
@@ -76,7 +79,7 @@ def principal_geodesic_analysis(
         points: The points y, (*batch, N, d), floating point; (*batch, N, *latent_shape) for a manifold with a
             `latent_shape`.
         weights: How much each point counts, (N,) or (*batch, N), not negative; all alike if None.
-        mean: Where to take the directions, (*batch, d).
+        mean: Where to take the directions, (*batch, d); the Fréchet mean, which is looked for if None.
         components: Number k of directions, at most min(N, d), which is taken if None.
         method: "ode" or "discrete", as for `log_map`.
         search: Keywords of `log_map`, such as `segments` or `init`.
@@ -98,9 +101,14 @@ def principal_geodesic_analysis(
         >>> print([f"{x:.3f}" for x in answer.variances.tolist()], [f"{x:.3f}" for x in answer.explained.tolist()])
         ['0.500', '0.000'] ['1.000', '0.000']
     """
+    require_method(method)
+    found = None
+    if mean is None:
+        known = {name: search[name] for name in ("solver", "segments", "memory") if name in search}
+        found = frechet_mean(manifold, points, weights, method=method, **known)
+        mean = found.point
     given, centre = Rows(manifold, points=points), Rows(manifold, mean=mean)
     require_limit(manifold, "logarithm map")
-    require_method(method)
     if not given.batch or given.batch[:-1] != centre.batch or given.event != centre.event:
         raise InputError(
             f"mean: expected a point for each set of points, {(*given.batch[:-1], *given.event)} for points of shape "
@@ -112,7 +120,7 @@ def principal_geodesic_analysis(
         )
     (z,), N = centre.rows, given.batch[-1]
     B, d = z.shape
-    share = _shares(weights, given, points)
+    share = normalised(weights, given.batch[:-1], given.rows[0].reshape(B, N, d))
     k = _components(components, min(N, d))
     inverse = MetricInverse(manifold.metric_tensor(z).detach())
     require_regular(z, inverse, "mean")
@@ -129,6 +137,8 @@ def principal_geodesic_analysis(
     total = variances.sum(-1, keepdim=True)
     explained = torch.where(total > 0, variances / total, 0)[:, :k]
     converged = (there.converged.reshape(B, N) | (share == 0)).all(-1)
+    if found is not None:
+        converged &= found.converged.reshape(B)
     batch = centre.batch
     return PrincipalGeodesics(
         mean=mean.detach().clone(),
@@ -146,23 +156,6 @@ def _signs(directions: Float[Tensor, "B k d"]) -> Float[Tensor, "B k"]:
     largest = size >= (1 - _TIE) * size.amax(-1, keepdim=True)
     first = largest.to(torch.int8).argmax(-1, keepdim=True)
     return torch.where(directions.gather(-1, first)[..., 0] < 0, -1, 1).to(directions)
-
-
-def _shares(weights: Any, given: Rows, points: Tensor) -> Float[Tensor, "B N"]:
-    """Weights over their sum, for each set of points."""
-    N = given.batch[-1]
-    if weights is None:
-        return points.new_full((given.batch[:-1].numel(), N), 1 / N)
-    if not isinstance(weights, Tensor) or weights.shape not in (given.batch, given.batch[-1:]):
-        got = tuple(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
-        raise InputError(f"weights: expected a tensor of shape {(N,)} or {tuple(given.batch)}, got {got}")
-    w = weights.detach().to(points).expand(given.batch).reshape(-1, N)
-    if not bool(w.isfinite().all()) or bool((w < 0).any()):
-        raise InputError(f"weights: expected finite numbers, none of them negative, got {weights}; drop such points")
-    total = w.sum(-1, keepdim=True)
-    if not bool((total > 0).all()):
-        raise InputError("weights: expected a positive sum for each set of points, got zeros; give one a weight")
-    return w / total
 
 
 def _components(components: Any, most: int) -> int:

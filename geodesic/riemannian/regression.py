@@ -15,8 +15,9 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.path import straight_path
 from geodesic.geometry.points import Rows, require_limit
 from geodesic.riemannian.exp_map import checked, exp_map
+from geodesic.riemannian.flow import require_method
 from geodesic.riemannian.log_map import log_map
-from geodesic.riemannian.neighbours import Stride, exp_with_neighbours, require_method
+from geodesic.riemannian.neighbours import Stride, exp_with_neighbours
 from geodesic.riemannian.outcome import Outcome
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solve import solve

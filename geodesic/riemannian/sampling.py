@@ -16,8 +16,8 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit, rows_at_once
 from geodesic.riemannian.discrete import follow_discretely
 from geodesic.riemannian.exp_map import checked
-from geodesic.riemannian.flow import follow
-from geodesic.riemannian.neighbours import Stride, exp_with_neighbours, require_method
+from geodesic.riemannian.flow import follow, require_method
+from geodesic.riemannian.neighbours import Stride, exp_with_neighbours
 from geodesic.riemannian.outcome import Outcome
 
 __all__ = ["RandomWalk", "RiemannianSamples", "random_walk", "riemannian_normal"]
