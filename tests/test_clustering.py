@@ -98,9 +98,9 @@ def test_the_same_seed_gives_the_same_clusters_and_leaves_the_callers_generator(
 
 
 def test_exact_geodesics_give_exact_inertia() -> None:
-    x = torch.tensor([[0.0, 0.0], [0.4, 0.0], [5.0, 0.0], [5.6, 0.0]])
-    answer = k_means(geodesic.FlatTorus(), x, 2, segments=8, method="ode")
-    assert_close(answer.inertia, torch.tensor(0.08 + 0.18), rtol=1e-6, atol=0)
+    x = torch.tensor([[0.0, 0.0], [0.4, 0.0]])
+    answer = k_means(geodesic.FlatTorus(), x, 1, segments=4, method="ode")
+    assert_close(answer.inertia, torch.tensor(0.08), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("clusters", [1, 2, 3])
