@@ -26,6 +26,8 @@ _ROUNDING = 100  # times eps: relative changes of the objective that are none
 _PATIENCE = 3  # shorter steps before the model of the objective is given up for a fresh one
 _TRIES = 20  # before a row has stalled
 _MARGIN, _SMOOTH = 1.01, 0.02  # of the test whether a point of the cloud is the median, from near by
+_NEGLIGIBLE = 1e-8  # of the largest squared distance
+_SOLVER_STEPS = 50  # from the paths of the last step; two or three are usual
 _HALVINGS = 30  # to bring a step back into the chart
 
 
@@ -96,6 +98,7 @@ def geodesics(
     a, b = start.reshape(shape), end.reshape(shape)
     if isinstance(init, Tensor):
         init = init.reshape(len(start), -1, *shape[1:])
+        search = {**search, "max_steps": _SOLVER_STEPS}
     solution = solve(manifold, a, b, init=init, tol=tol, **search)
     path = solution.path.reshape(len(start), -1, start.shape[1])
     if method == "discrete":
@@ -146,7 +149,9 @@ class Cloud:
         """Find the geodesics from points m, (R, d), beginning from paths that lead there, (R, N, T + 1, d), if any."""
         w = self.weights
         pairs = self._seen(m, w > 0, path)
-        found = pairs.found | (w == 0)
+        # Next to a point the chords are rounding, which no solver improves, and which says nothing at this scale.
+        negligible = pairs.squared <= _NEGLIGIBLE * pairs.squared.amax(-1, keepdim=True)
+        found = pairs.found | (w == 0) | negligible
         if self.power == 2:
             value = (w * pairs.squared).sum(-1) / 2
             pull = w[..., None] * pairs.covector
@@ -197,6 +202,13 @@ class Cloud:
         zeros = (x.new_zeros(*seen.shape, *x.shape[1:]) for x in pairs)
         return Pairs(*(zero.index_put((seen,), x) for zero, x in zip(zeros, pairs, strict=True)))
 
+    def only_points(self, m: Float[Tensor, "R d"]) -> Float[Tensor, "R d"]:
+        """The points m, or where there is but one point in a row, this: a search would only come near to it."""
+        first = self.weights.argmax(-1)
+        point = self.points[torch.arange(len(m), device=m.device), first]
+        alone = ((self.points == point[:, None]).all(-1) | (self.weights == 0)).all(-1)
+        return torch.where(alone[:, None], point, m)
+
     def touches(self, visit: Visit) -> Bool[Tensor, " R"]:
         """Whether it was made from one of the points itself."""
         return ((visit.squared == 0) & (self.weights > 0)).any(-1)
@@ -224,8 +236,8 @@ def find_center(
     updates of H learn what curvature adds. One call of `visit` for each step, of the rows that are still searching;
     paths come along linearly.
     """
-    m, R = start.clone(), len(start)
-    now = cloud.visit(m, path)
+    m, R = cloud.only_points(start), len(start)
+    now = cloud.visit(m, None if path is None else _moved(path, cloud.points, m))
     H = cloud.inverse_hessian(m, now)
     learned = torch.zeros(R, dtype=torch.bool, device=m.device)  # whether H knows more than the metric
     tried = torch.zeros_like(cloud.weights, dtype=torch.bool)  # points that were jumped to, for power 1
