@@ -342,8 +342,8 @@ def _vjp(f: RowWise, z: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor
 
 def _jvp(f: RowWise, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """f(z), and its product with the tangents u."""
-    # Points of `expand` share their memory, which torch refuses to make dual numbers of.
-    return cast(tuple[Tensor, Tensor], torch.func.jvp(_on_a_copy(f), (z.contiguous(),), (u,)))
+    # Forward mode refuses tensors whose entries share memory, as after `expand`.
+    return cast(tuple[Tensor, Tensor], torch.func.jvp(_on_a_copy(f), (z.contiguous(),), (u.contiguous(),)))
 
 
 def _on_a_copy(f: RowWise) -> RowWise:

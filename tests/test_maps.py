@@ -453,3 +453,9 @@ def test_maps_and_distance_run_on_cuda() -> None:
     geodesic.distance(manifold, a, b).sum().backward()
     assert a.grad.is_cuda
     assert a.grad.isfinite().all()
+
+
+def test_a_distance_of_which_nobody_asks_a_gradient_carries_no_history() -> None:
+    a, b = torch.tensor([1.0, 0.0]), torch.tensor([1.2, 1.0])
+    assert not geodesic.distance(geodesic.Sphere(), a, b).requires_grad
+    assert geodesic.distance(geodesic.Sphere(), a, b.requires_grad_()).requires_grad

@@ -11,17 +11,45 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", README, flags=re.S | re.M)
+def blocks(language: str, text: str = README) -> list[str]:
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.S | re.M)
     return [text for name, text in fenced if name == language]
 
 
-@pytest.mark.parametrize("block", blocks("python"))
-def test_the_python_of_the_readme_runs_and_converges(block: str) -> None:
-    done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, timeout=120, cwd=ROOT)
+def run(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, cwd=ROOT)
     assert done.returncode == 0, done.stderr
-    assert "2 of 2 pairs converged" in done.stdout
-    assert "2.0994" in done.stdout
+    return done.stdout
+
+
+def test_the_first_python_of_the_readme_runs_and_converges() -> None:
+    printed = run(blocks("python")[0])
+    assert "2 of 2 pairs converged" in printed
+    assert "2.0994" in printed
+
+
+def test_the_second_python_of_the_readme_comes_back_to_where_it_began() -> None:
+    first, second = blocks("python")  # a third wants a test of its own
+    assert first != second
+    back, _, _, _, curvature = run(second).splitlines()
+    assert back.startswith("tensor([1.2000, 1.0000]")
+    assert curvature.startswith("tensor([1.0000, 1.0000, 1.0000]") or curvature.startswith("tensor([1., 1., 1.]")
+
+
+@pytest.mark.slow
+def test_the_python_of_the_riemannian_page_runs_from_top_to_bottom() -> None:
+    page = (ROOT / "docs" / "riemannian.md").read_text(encoding="utf-8")
+    assert run("\n".join(blocks("python", page)))
+
+
+def test_the_table_of_the_riemannian_page_names_every_tool() -> None:
+    import geodesic
+
+    page = (ROOT / "docs" / "riemannian.md").read_text(encoding="utf-8")
+    modules = {name: home for home, names in geodesic._MODULES.items() for name in names}
+    tools = {name for name, home in modules.items() if home.startswith("geodesic.riemannian.") and name.islower()}
+    table = page.partition("## The tools")[2].partition("## Maps")[0]
+    assert {name for name in tools if not re.search(rf"`{name}[`(]", table)} - {"is_minimizing"} == set()
 
 
 def test_the_yaml_of_the_readme_is_valid_settings(tmp_path: Path) -> None:
@@ -43,7 +71,9 @@ def test_every_command_of_the_readme_exists_and_its_files_do() -> None:
         assert not argument.startswith("configs/") or (ROOT / argument).is_file()
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/results.md"])
+@pytest.mark.parametrize(
+    "document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/results.md", "docs/riemannian.md"]
+)
 def test_every_file_that_a_document_links_or_names_exists(document: str) -> None:
     text = (ROOT / document).read_text(encoding="utf-8")
     links = re.findall(r"\]\((?!http)([^)#]+)\)", text)

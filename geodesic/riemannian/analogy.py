@@ -58,7 +58,8 @@ def analogy(
     two geodesics; it is not symmetric, a : c :: b : d has another answer.
 
     Warning:
-        Geodesics are those that `solve` finds: where there are several, the answer depends on which.
+        Geodesics are those that `solve` finds: where there are several, the answer depends on which. For decoders
+        whose second derivatives jump (ELU) or miss kinks (ReLU) take method="discrete" and transport="projection".
 
     Reference:
         H. Shao, A. Kumar, P. T. Fletcher, The Riemannian Geometry of Deep Generative Models, 2017.

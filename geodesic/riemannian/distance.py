@@ -119,11 +119,14 @@ def _length(
     manifold: Manifold, start: Float[Tensor, "P d"], interior: Float[Tensor, "P n d"], end: Float[Tensor, "P d"]
 ) -> Float[Tensor, " P"]:
     """Lengths of paths that make the energy stationary, with their total derivative in ends and decoder."""
-    inner = interior.detach().clone().requires_grad_(torch.is_grad_enabled())
+    inner = interior.detach().clone()
+    path = torch.cat([start[:, None], inner, end[:, None]], dim=1)
+    asked = path.requires_grad or manifold.squared_chords(path[:1, :2]).requires_grad
+    if not asked:
+        return path_length(manifold, path)  # nobody asks for a gradient
+    inner.requires_grad_()
     path = torch.cat([start[:, None], inner, end[:, None]], dim=1)
     length = path_length(manifold, path)
-    if not torch.is_grad_enabled():
-        return length
     (slope,) = torch.autograd.grad(length.sum(), inner, retain_graph=True)
     factors = manifold.expansion(path.detach()).hessian.cholesky()
     # At a path that is no strict minimum the nodes have no derivative; what is left is the path as it stands.

@@ -35,8 +35,9 @@ class LogarithmMap:
         vector: log_a(b), (*batch, d), in latent coordinates: exp_a of it is b.
         length: Its Riemannian norm, (*batch,): the length of the geodesic.
         path: Nodes of the geodesic, (*batch, T + 1, d), with the given ends.
-        miss: By how much exp_a(vector) misses b, over the length, (*batch,), in the metric at b; for "discrete" zero
-            where the solver has converged, for its steps are exact inverses of each other.
+        miss: By how much exp_a(vector) misses b, over the length, (*batch,), in the metric at b. For "discrete" it is
+            not measured: zero where the solver has converged, for its steps would be exact inverses of each other at
+            `tol` = 0; the vector is known to about the root of the solver's `tol`.
         converged: Whether the miss is small enough, or for "discrete" whether the solver has converged, (*batch,),
             boolean. Where it is False, `vector` is the discrete logarithm of the solver's path.
         status: Why the row ended, an `Outcome` as integer, (*batch,).
@@ -86,7 +87,7 @@ def log_map(
         rtol: Of the integration, as in `exp_map`; the end is met within ten times as much of the length.
         max_steps: Of the integration, as in `exp_map`.
         solution: The geodesics, where they have been found already.
-        search: Keywords of `solve`, where they have not, such as `segments` or `init`.
+        search: Keywords of `solve`, where they have not, such as `segments`, `init` or `tol`.
 
     Returns:
         The velocities, and what happened to each row. Equal points give the zero vector.

@@ -151,9 +151,9 @@ def frechet_median(
     the nearest one, it is tried.
 
     Warning:
-        Without a positive curvature that is too large the median is unique, unless the points lie on one geodesic:
-        for an even number of them every point between the middle two is a median, of which one is returned with
-        a `GeodesicWarning`. Otherwise as for `frechet_mean`.
+        Where the curvature is not too large the median is unique, unless the points lie on one geodesic: for an even
+        number of them every point between the middle two is a median, of which one is returned with a
+        `GeodesicWarning`. Otherwise as for `frechet_mean`.
 
     Reference:
         P. T. Fletcher, S. Venkatasubramanian, S. Joshi, The geometric median on Riemannian manifolds with application
