@@ -87,28 +87,23 @@ def plot_latent(
 
 
 def draw_encodings(
-    axes: Axes, encodings: NDArray, labels: NDArray | None, *, size: float = 13, alpha: float = 0.6
+    axes: Axes, encodings: NDArray, labels: NDArray | None, *, size: float = 13, alpha: float = 0.6, rim: float = 0
 ) -> dict[int, Any]:
-    """Latent points, (N, 2), coloured and marked by label, (N,), if there are any: the colour of each."""
+    """Latent points, (N, 2), coloured and marked by label, (N,), if there are any: the colour of each.
+
+    A white rim of so many points is for those on a coloured ground.
+    """
     from matplotlib import color_sequences
 
+    style: dict[str, Any] = {"linewidths": rim, "edgecolors": "white" if rim else "none"}
+    z1, z2 = encodings.T
     if labels is None:
-        axes.scatter(
-            encodings[:, 0],
-            encodings[:, 1],
-            s=0.7 * size,
-            alpha=alpha / 1.5,
-            linewidths=0,
-            color="#999999",
-            label="data",
-        )
+        axes.scatter(z1, z2, s=0.7 * size, alpha=alpha / 1.5, color="#999999", label="data", **style)
         return {}
     colours = {int(x): color_sequences["tab10"][k % 10] for k, x in enumerate(np.unique(labels))}
     for k, (label, colour) in enumerate(colours.items()):
-        points = encodings[labels == label]
-        marker = MARKERS[k % len(MARKERS)]
-        z1, z2 = points.T
-        axes.scatter(z1, z2, s=size, alpha=alpha, linewidths=0, color=colour, marker=marker, label=str(label))
+        style |= {"s": size, "alpha": alpha, "marker": MARKERS[k % len(MARKERS)]}
+        axes.scatter(z1[labels == label], z2[labels == label], color=colour, label=str(label), **style)
     return colours
 
 

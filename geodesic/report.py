@@ -164,8 +164,8 @@ def mean_table(arrays: Mapping[str, NDArray]) -> Table:
     """
     table = Table(title="Fréchet means", box=HORIZONTALS, padding=(0, 1, 0, 0))
     table.caption = (
-        "variance: mean squared distance to the mean; apart: geodesic distance from the Fréchet mean to the mean of\n"
-        "latent coordinates, and in parts of the root of the variance; one minimum: two starts agree, which is no proof"
+        "variance: mean squared distance to the mean; apart: geodesic distance between the\nFréchet mean and the mean of "
+        "latent coordinates; relative: over the root of the variance;\none minimum: two starts agree, which proves little"
     )
     table.caption_justify = "left"
     table.add_column("label")

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from geodesic.config import Settings
+from geodesic.errors import GeodesicWarning
 from geodesic.experiment import decode, to_numpy
 from geodesic.geometry.path import path_length, straight_path
 from geodesic.pairs import choose_triples
 from geodesic.plots import plot_strip
 from geodesic.riemannian.analogy import analogy
+from geodesic.riemannian.outcome import Outcome
 from geodesic.riemannian.transport import parallel_transport
 from geodesic.solvers.solve import solve
 from geodesic.studies.plots import plot_analogy, plot_outputs
@@ -57,20 +61,44 @@ def transport_analogies(
     along = solve(study.manifold, a, b, **search)
     # Once more, for the vectors on the way: a small part of the work.
     lost = torch.where(answer.vector.isfinite(), answer.vector, 0)
-    carried = parallel_transport(study.manifold, answer.across, lost, method=chosen.transport).vectors
+    carried = parallel_transport(study.manifold, answer.across, lost, method=chosen.transport)
+    _say_what_is_wrong(answer.converged & along.converged, carried.status)
     linear = c + b - a
     straight = straight_path(c, linear, answer.path.shape[1] - 1)
     rest = straight_path(answer.point, linear, answer.path.shape[1] - 1)
     with torch.no_grad():
         lengths = [path_length(study.manifold, path) for path in (along.path, answer.path, straight, rest)]
     found = {"a": a, "b": b, "c": c, "point": answer.point, "linear": linear, "vector": answer.vector}
-    found |= {"transported": answer.transported, "carried": carried, "along": along.path, "across": answer.across}
-    found |= {"path": answer.path, "converged": answer.converged & along.converged, "encodings": z}
+    found |= {
+        "transported": answer.transported,
+        "carried": carried.vectors,
+        "along": along.path,
+        "across": answer.across,
+    }
+    found |= {
+        "path": answer.path,
+        "converged": answer.converged & along.converged,
+        "transport_status": carried.status,
+        "encodings": z,
+    }
     found |= dict(zip(("length", "path_length", "linear_length", "apart"), lengths, strict=True))
     arrays = {"rows": rows} | {key: to_numpy(values) for key, values in found.items()}
     if study.labels is not None:
         arrays["labels"] = study.labels
     return study.write(arrays, _pictures(study, arrays))
+
+
+def _say_what_is_wrong(converged: Tensor, transport: Tensor) -> None:
+    if converged.all():
+        return
+    reasons = sorted({Outcome(status).remedy for status in transport[~converged].tolist()} - {"converged"})
+    rest = ["a geodesic or the map from c has not converged: raise analogy.segments or geodesic.max_steps"]
+    warnings.warn(
+        f"transport: {int((~converged).sum())} of {len(converged)} analogies have not converged, and their answers are "
+        f"inexact: {'; '.join(reasons or rest)}",
+        GeodesicWarning,
+        stacklevel=3,
+    )
 
 
 def _pictures(study: Study, arrays: dict[str, NDArray]) -> dict[str, Figure]:
@@ -83,6 +111,7 @@ def _pictures(study: Study, arrays: dict[str, NDArray]) -> dict[str, Figure]:
         names = [
             f"{name}\n({', '.join(map(str, study.labels[r]))})" for name, r in zip(names, arrays["rows"], strict=True)
         ]
+    names = [name if done else f"{name}\nnot converged" for name, done in zip(names, arrays["converged"], strict=True)]
     figures = {"answers.png": plot_outputs(rows, names, ["a", "b", "c", "parallel\ntransport", "linear\nc + b - a"])}
     times = np.linspace(0, 1, arrays["path"].shape[1])
     frames = np.linspace(0, len(times) - 1, min(_FRAMES, len(times))).round().astype(int)

@@ -133,7 +133,7 @@ def _pictures(study: Study, groups: list[str], arrays: dict[str, NDArray]) -> di
     decoded = [decode(study.model, torch.as_tensor(arrays[key]).to(study.encodings)) for key in ("euclidean", "point")]
     members = [study.test.values[arrays["rows"][arrays["group"] == k][:_SHOWN]].numpy() for k in range(len(groups))]
     rows = [[decoded[0][k], decoded[1][k], *members[k]] for k in range(len(groups))]
-    headings = ["Euclidean\nmean", "Fréchet\nmean", "test\nrows"]
+    headings = ["Euclidean\nmean", "Fréchet\nmean", "test rows"]
     names = [f"label {group}" if group != "all" else "all rows" for group in groups]
     figures = {"means.png": plot_outputs(rows, names, headings)}
     if study.model.latent_size == 2:

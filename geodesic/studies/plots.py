@@ -12,6 +12,7 @@ from geodesic.plots import as_image, draw_encodings, new_figure, shades
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 __all__ = ["plot_analogy", "plot_histograms", "plot_map", "plot_means", "plot_outputs"]
@@ -39,34 +40,42 @@ def plot_map(arrays: Mapping[str, NDArray], quantity: str) -> Figure:
     if quantity == "curvature":
         values, style, extend = _signed(arrays["grid_curvature"])
     else:
-        values, style, extend = arrays["grid_log_volume"] / np.log(10), {"cmap": "Greys"}, "neither"
+        values, style, extend = arrays["grid_log_volume"] / np.log(10), {"cmap": _pale("Greys", 0, 0.6)}, "neither"
     axes.set_facecolor("#F0E442")  # singular points: a colour that no map has
     image = axes.pcolormesh(first, second, np.ma.masked_invalid(values), shading="nearest", **style)
     bar = figure.colorbar(image, ax=axes, extend=extend, fraction=0.05, pad=0.02)
     bar.set_label(_TITLES[quantity], fontsize=10)
     bar.ax.tick_params(labelsize=9)
-    draw_encodings(axes, arrays["encodings"], arrays.get("labels"), size=7, alpha=0.85)
+    draw_encodings(axes, arrays["encodings"], arrays.get("labels"), size=14, alpha=1, rim=0.4)
     for i, path in enumerate(arrays["paths"]):
         _line(axes, path, "#000000", label="geodesic" if i == 0 else None)
         axes.plot(*path[[0, -1]].T, "o", color="white", markeredgecolor="#000000", ms=4.5, zorder=4)
     if np.isnan(values).any():
         axes.plot([], [], "s", color="#F0E442", label="singular")
     _frame(axes, first, second)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=9, markerscale=1.8)
+    _legend(figure, 1.3)
     return figure
 
 
 def _signed(values: NDArray) -> tuple[NDArray, dict[str, Any], Any]:
-    """Logarithmic on both sides of zero, up to the 99th percentile: curvature has few and huge extremes."""
+    """Linear up to the median size, then logarithmic up to the 99th percentile: curvature has few and huge extremes."""
     from matplotlib.colors import Normalize, SymLogNorm
 
     size = np.abs(values[np.isfinite(values)])
     if not size.any():
-        return values, {"cmap": "PuOr", "norm": Normalize(-1, 1)}, "neither"
+        return values, {"cmap": _pale("PuOr_r", 0.15, 0.85), "norm": Normalize(-1, 1)}, "neither"
     high = float(np.quantile(size, 0.99)) or float(size.max())
-    low = high / 1000
-    norm = SymLogNorm(low, vmin=-high, vmax=high, linscale=0.5)
-    return values, {"cmap": "PuOr_r", "norm": norm}, "both" if size.max() > high else "neither"
+    low = max(float(np.median(size)), high / 1000)
+    norm = SymLogNorm(low, vmin=-high, vmax=high)
+    return values, {"cmap": _pale("PuOr_r", 0.15, 0.85), "norm": norm}, "both" if size.max() > high else "neither"
+
+
+def _pale(name: str, low: float, high: float) -> Colormap:
+    """Part of a colour map, without the dark ends on which points cannot be seen."""
+    from matplotlib import colormaps
+    from matplotlib.colors import LinearSegmentedColormap
+
+    return LinearSegmentedColormap.from_list(f"pale {name}", colormaps[name](np.linspace(low, high, 256)))
 
 
 def plot_histograms(arrays: Mapping[str, NDArray]) -> Figure:
@@ -117,14 +126,15 @@ def plot_means(arrays: Mapping[str, NDArray]) -> Figure:
         both = np.stack([arrays["euclidean"][k], arrays["point"][k]])
         axes.plot(*both.T, color="#000000", lw=0.8, ls=":")
         edge: dict[str, Any] = {"markeredgecolor": "#000000", "color": colour, "ls": "", "zorder": 5}
-        first = k == 0
-        axes.plot(*both[0], marker="X", ms=7, label="Euclidean mean" if first else None, **edge)
-        axes.plot(*both[1], marker="*", ms=11, label="Fréchet mean" if first else None, **edge)
+        axes.plot(*both[0], marker="X", ms=6, **edge)
+        axes.plot(*both[1], marker="*", ms=9, **edge)
+    for marker, size, name in (("X", 6, "Euclidean mean"), ("*", 9, "Fréchet mean")):
+        axes.plot([], [], marker, ms=size, color="white", markeredgecolor="#000000", label=name)
     cloud = np.concatenate([arrays["paths"].reshape(-1, 2), arrays["euclidean"]])
     low, high = cloud.min(0), cloud.max(0)
     room = 0.05 * (high - low)
     _frame(axes, *np.stack([low - room, high + room]).T)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    _legend(figure, 1.5)
     return figure
 
 
@@ -154,7 +164,7 @@ def plot_analogy(arrays: Mapping[str, NDArray], row: int) -> Figure:
         "color": _GREEN,
     }
     tips = across[nodes] + arrays["carried"][row][nodes]
-    axes.quiver(*across[nodes].T, *(tips - across[nodes]).T, label="vector, carried", **style)
+    axes.quiver(*across[nodes].T, *(tips - across[nodes]).T, color=_GREEN, label="vector, carried", **style)
     points = {"a": along[0], "b": along[-1], "c": across[-1], "answer": arrays["point"][row]}
     points["c + b - a"] = arrays["linear"][row]
     for name, point in points.items():
@@ -164,26 +174,26 @@ def plot_analogy(arrays: Mapping[str, NDArray], row: int) -> Figure:
     cloud = np.concatenate([along, across, path, tips, np.stack(list(points.values()))])
     cloud = cloud[np.isfinite(cloud).all(-1)]
     low, high = cloud.min(0), cloud.max(0)
-    room = 0.15 * (high - low).max()
-    _frame(axes, *np.stack([low - room, high + room]).T)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    middle, half = (low + high) / 2, 0.65 * (high - low).max()  # a square, with room for names
+    _frame(axes, *np.stack([middle - half, middle + half]).T)
+    _legend(figure, 1.5)
     return figure
 
 
 def _name_points(axes: Axes, points: Mapping[str, NDArray]) -> None:
-    """Names beside points, each away from the middle of all."""
-    middle = np.mean(list(points.values()), axis=0)
+    """Names above points, or below those that have their nearest neighbour above."""
     for name, point in points.items():
-        away = point - middle
-        right, up = away[0] >= 0, away[1] >= 0
+        others = np.stack([other for key, other in points.items() if key != name])
+        nearest = others[np.linalg.norm(others - point, axis=1).argmin()]
+        up = nearest[1] <= point[1]
         axes.annotate(
             name,
             (point[0], point[1]),
-            xytext=(7 if right else -7, 6 if up else -6),
+            xytext=(0, 8 if up else -8),
             textcoords="offset points",
-            ha="left" if right else "right",
+            ha="center",
             va="bottom" if up else "top",
-            fontsize=10,
+            fontsize=9,
             fontweight="bold",
             zorder=7,
             bbox={"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.75},
@@ -225,7 +235,8 @@ def plot_outputs(rows: Sequence[Sequence[NDArray]], row_names: Sequence[str], he
             else:
                 ax.set_axis_off()
             if k == 0 and j < len(headings):
-                ax.set_title(headings[j], fontsize=9)
+                spans = j == len(headings) - 1 < columns - 1
+                ax.set_title(headings[j], fontsize=9, loc="left" if spans else "center")
             if j == 0:
                 ax.set_ylabel(row_names[k], fontsize=9, rotation=0, ha="right", va="center")
     return figure
@@ -237,6 +248,17 @@ def _line(axes: Axes, path: NDArray, colour: str, label: str | None) -> None:
 
     rim = [Stroke(linewidth=3, foreground="white"), Normal()]
     axes.plot(*path.T, color=colour, lw=1.5, label=label, path_effects=rim, zorder=3)
+
+
+def _legend(figure: Figure, scale: float) -> None:
+    """Beside the axes, with points as dark as can be, however pale they are among others."""
+    from matplotlib.collections import PathCollection
+
+    legend = figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    for handle in legend.legend_handles:
+        if isinstance(handle, PathCollection):
+            handle.set_alpha(1)
+            handle.set_sizes(scale * handle.get_sizes())
 
 
 def _frame(axes: Axes, first: NDArray, second: NDArray) -> None:
