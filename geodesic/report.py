@@ -164,8 +164,9 @@ def mean_table(arrays: Mapping[str, NDArray]) -> Table:
     """
     table = Table(title="Fréchet means", box=HORIZONTALS, padding=(0, 1, 0, 0))
     table.caption = (
-        "variance: mean squared distance to the mean; apart: geodesic distance between the\nFréchet mean and the mean of "
-        "latent coordinates; relative: over the root of the variance;\none minimum: two starts agree, which proves little"
+        "apart: geodesic distance between the Fréchet mean and the mean of coordinates\n"
+        "relative: the same over the root of the variance\n"
+        "one minimum: two starts led to the same point, which proves little"
     )
     table.caption_justify = "left"
     table.add_column("label")

@@ -164,7 +164,7 @@ def plot_analogy(arrays: Mapping[str, NDArray], row: int) -> Figure:
         "color": _GREEN,
     }
     tips = across[nodes] + arrays["carried"][row][nodes]
-    axes.quiver(*across[nodes].T, *(tips - across[nodes]).T, color=_GREEN, label="vector, carried", **style)
+    axes.quiver(*across[nodes].T, *(tips - across[nodes]).T, label="vector, carried", **style)
     points = {"a": along[0], "b": along[-1], "c": across[-1], "answer": arrays["point"][row]}
     points["c + b - a"] = arrays["linear"][row]
     for name, point in points.items():
