@@ -68,19 +68,10 @@ def transport_analogies(
     rest = straight_path(answer.point, linear, answer.path.shape[1] - 1)
     with torch.no_grad():
         lengths = [path_length(study.manifold, path) for path in (along.path, answer.path, straight, rest)]
-    found = {"a": a, "b": b, "c": c, "point": answer.point, "linear": linear, "vector": answer.vector}
-    found |= {
-        "transported": answer.transported,
-        "carried": carried.vectors,
-        "along": along.path,
-        "across": answer.across,
-    }
-    found |= {
-        "path": answer.path,
-        "converged": answer.converged & along.converged,
-        "transport_status": carried.status,
-        "encodings": z,
-    }
+    found = {"a": a, "b": b, "c": c, "point": answer.point, "linear": linear, "encodings": z}
+    found |= {"vector": answer.vector, "transported": answer.transported, "carried": carried.vectors}
+    found |= {"along": along.path, "across": answer.across, "path": answer.path}
+    found |= {"converged": answer.converged & along.converged, "transport_status": carried.status}
     found |= dict(zip(("length", "path_length", "linear_length", "apart"), lengths, strict=True))
     arrays = {"rows": rows} | {key: to_numpy(values) for key, values in found.items()}
     if study.labels is not None:
@@ -91,11 +82,11 @@ def transport_analogies(
 def _say_what_is_wrong(converged: Tensor, transport: Tensor) -> None:
     if converged.all():
         return
-    reasons = sorted({Outcome(status).remedy for status in transport[~converged].tolist()} - {"converged"})
-    rest = ["a geodesic or the map from c has not converged: raise analogy.segments or geodesic.max_steps"]
+    carried = int((transport != Outcome.CONVERGED).sum())
+    remedy = "; or set analogy.transport=projection, which takes no second derivatives" if carried else ""
     warnings.warn(
-        f"transport: {int((~converged).sum())} of {len(converged)} analogies have not converged, and their answers are "
-        f"inexact: {'; '.join(reasons or rest)}",
+        f"transport: {int((~converged).sum())} of {len(converged)} analogies have not converged, {carried} of them on "
+        f"the way from a to c, and their answers are inexact: raise analogy.segments{remedy}",
         GeodesicWarning,
         stacklevel=3,
     )

@@ -40,7 +40,7 @@ def plot_map(arrays: Mapping[str, NDArray], quantity: str) -> Figure:
     if quantity == "curvature":
         values, style, extend = _signed(arrays["grid_curvature"])
     else:
-        values, style, extend = arrays["grid_log_volume"] / np.log(10), {"cmap": _pale("Greys", 0, 0.6)}, "neither"
+        values, style, extend = arrays["grid_log_volume"] / np.log(10), {"cmap": _pale("Greys", 0.0, 0.6)}, "neither"
     axes.set_facecolor("#F0E442")  # singular points: a colour that no map has
     image = axes.pcolormesh(first, second, np.ma.masked_invalid(values), shading="nearest", **style)
     bar = figure.colorbar(image, ax=axes, extend=extend, fraction=0.05, pad=0.02)
