@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 import geodesic
 from geodesic.config import Settings, load_settings
-from geodesic.errors import GeodesicError, RunFolderError, SettingsError
+from geodesic.errors import GeodesicError, GeodesicWarning, RunFolderError, SettingsError
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from geodesic.solvers.solution import Progress
+    from geodesic.studies.study import Findings
 
 __all__ = ["main"]
 
@@ -116,6 +120,70 @@ def cov(config: Config, overrides: Overrides = None, runs: Runs = Path("runs"), 
     _say(f"wrote {found.file} and {found.figure}")
 
 
+@app.command(
+    epilog="Example: `geodesic curvature configs/mnist.yaml curvature.grid=100`\n\n"
+    "Of another geometry: `geodesic curvature configs/mnist.yaml geodesic.geometry=fisher_rao --name fisher`"
+)
+def curvature(
+    config: Config,
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    name: Name = "curvature",
+    overwrite: Overwrite = False,
+) -> None:
+    """Map magnification factor and curvature over the latent plane, or their spread over encodings where d > 2."""
+    settings = load_settings(config, overrides or ())
+    from geodesic.report import curvature_table
+    from geodesic.studies.curvature import map_curvature
+
+    with console.status("measuring"):
+        found = map_curvature(settings, runs, name=name, overwrite=overwrite)
+    _show(curvature_table(found.arrays), found)
+
+
+@app.command(epilog="Example: `geodesic mean configs/mnist.yaml mean.labels='[3, 5, 8]' mean.count=50`")
+def mean(
+    config: Config,
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    name: Name = "mean",
+    overwrite: Overwrite = False,
+) -> None:
+    """Find Fréchet means of encoded test rows, one for each label."""
+    settings = load_settings(config, overrides or ())
+    from geodesic.report import mean_table
+    from geodesic.studies.means import find_means
+
+    with console.status("beginning") as status:
+
+        def report(group: str, done: int, total: int) -> None:
+            status.update(f"mean {done + 1} of {total}: {group}")
+
+        found = find_means(settings, runs, name=name, overwrite=overwrite, report=report)
+    _show(mean_table(found.arrays), found)
+
+
+@app.command(
+    epilog="Example: `geodesic transport configs/mnist.yaml analogy.from=3 analogy.to=8 analogy.target=5`\n\n"
+    "Between chosen test rows: `geodesic transport configs/mnist.yaml analogy.triples='[[0, 1, 2]]' --name one`"
+)
+def transport(
+    config: Config,
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    name: Name = "transport",
+    overwrite: Overwrite = False,
+) -> None:
+    """Answer analogies a : b :: c : ? between encoded test rows by parallel transport."""
+    settings = load_settings(config, overrides or ())
+    from geodesic.report import analogy_table
+    from geodesic.studies.analogies import transport_analogies
+
+    with console.status("carrying"):
+        found = transport_analogies(settings, runs, name=name, overwrite=overwrite)
+    _show(analogy_table(found.arrays), found)
+
+
 @app.command(epilog="Example: `geodesic demo`")
 def demo(overrides: Overrides = None, runs: Runs = Path("runs")) -> None:
     """Train on bundled digits, find geodesics, print a table, draw pictures: runs/demo.
@@ -172,6 +240,12 @@ def _solve(settings: Settings, runs: Path, name: str, overwrite: bool) -> None:
     _say(f"wrote {result.file}")
 
 
+def _show(table: Table, found: Findings) -> None:
+    out = console if console.is_terminal else Console(width=140)
+    out.print(table)
+    _say(f"wrote {found.file} and {len(found.pictures)} pictures to {found.pictures[0].parent}")
+
+
 def _plot(folder: Path, name: str, overwrite: bool) -> None:
     from geodesic.figures import plot_run
 
@@ -219,13 +293,31 @@ def _say(text: str) -> None:
 def main() -> None:
     """Run the command line. Exit status 0, 1 (failed) or 2 (bad usage or settings)."""
     try:
-        app()
+        with _warnings_shown():
+            app()
     except SettingsError as error:
         _fail(str(error), 2)
     except (GeodesicError, OSError) as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
         _fail("interrupted", 1)
+
+
+@contextlib.contextmanager
+def _warnings_shown() -> Iterator[None]:
+    """What answers warn of, in a line for the user; warnings of other packages as ever."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", GeodesicWarning)
+        others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if issubclass(category, GeodesicWarning):
+                _complain(f"warning: {message}", "yellow")
+            else:
+                others(message, category, *where, **more)
+
+        warnings.showwarning = show
+        yield
 
 
 def _fail(message: str, status: int) -> None:

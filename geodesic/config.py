@@ -32,6 +32,7 @@ from pydantic import (
 from geodesic.errors import SettingsError
 
 __all__ = [
+    "AnalogySettings",
     "ArrayData",
     "AutoSettings",
     "BernoulliSettings",
@@ -39,6 +40,7 @@ __all__ = [
     "CategoricalSettings",
     "ContinuousBernoulliSettings",
     "CovSettings",
+    "CurvatureSettings",
     "DataSettings",
     "DensitySettings",
     "DigitsData",
@@ -57,6 +59,7 @@ __all__ = [
     "LBFGSSettings",
     "LikelihoodSettings",
     "LocalVarianceSettings",
+    "MeanSettings",
     "ModelSettings",
     "NegativeBinomialSettings",
     "NewtonKrylovSettings",
@@ -594,6 +597,60 @@ class CovSettings(_Section):
     )
 
 
+class CurvatureSettings(_Section):
+    """Where `geodesic curvature` looks at the metric: see `geodesic.studies.map_curvature`."""
+
+    grid: int = Field(60, ge=2, description="points a side of the map of a latent plane")
+    margin: NonNegativeFloat = Field(0.1, description="of the map around most encodings, in parts of their extent")
+    points: PositiveInt = Field(200, description="test rows at whose encodings the metric is looked at")
+    planes: PositiveInt = Field(4, description="random planes at each of them, where there is more than one")
+    seed: NonNegativeInt = 0
+
+
+class MeanSettings(_Section):
+    """Of what `geodesic mean` takes the Fréchet mean: see `geodesic.studies.find_means`."""
+
+    per_label: bool = Field(True, description="one mean for each label, if there are labels; otherwise one of all")
+    labels: tuple[int, ...] | None = Field(None, min_length=1, description="only these; null: all")
+    count: int = Field(20, ge=2, description="test rows behind a mean, drawn at random")
+    method: Literal["discrete", "ode"] = "discrete"
+    segments: int = Field(16, ge=2)
+    seed: NonNegativeInt = 0
+
+    @field_validator("labels")
+    @classmethod
+    def _labels_differ(cls, labels: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if labels is not None and len(set(labels)) < len(labels):
+            raise ValueError("expected each label once")
+        return labels
+
+
+class AnalogySettings(_Section):
+    """Which analogies a : b :: c : ? `geodesic transport` solves: see `geodesic.studies.transport_analogies`."""
+
+    triples: tuple[tuple[NonNegativeInt, NonNegativeInt, NonNegativeInt], ...] | None = Field(
+        None, min_length=1, description="test rows [a, b, c]; null: `count` are drawn"
+    )
+    count: PositiveInt = 4
+    seed: NonNegativeInt = 0
+    from_: int | None = Field(None, alias="from", description="label of a; null for all three: rows of any label")
+    to: int | None = Field(None, description="label of b")
+    target: int | None = Field(None, description="label of c")
+    method: Literal["discrete", "ode"] = "discrete"
+    transport: Literal["connection", "pole_ladder", "schild_ladder", "projection"] = "connection"
+    segments: int = Field(64, ge=2)
+
+    @model_validator(mode="after")
+    def _rows_or_labels(self) -> AnalogySettings:
+        given = {"from": self.from_, "to": self.to, "target": self.target}
+        known = [name for name, label in given.items() if label is not None]
+        if known and len(known) < len(given):
+            raise ValueError(f"got {', '.join(known)} alone; expected labels from, to and target, or none of them")
+        if known and self.triples is not None:
+            raise ValueError("triples name rows; leave out from, to and target, or leave out triples")
+        return self
+
+
 class Settings(_Section):
     """One experiment. `load_settings` reads it from YAML.
 
@@ -614,6 +671,9 @@ class Settings(_Section):
     pairs: PairSettings = RandomPairs(kind="random")
     geodesic: GeodesicSettings = GeodesicSettings()
     cov: CovSettings = CovSettings()
+    curvature: CurvatureSettings = CurvatureSettings()
+    mean: MeanSettings = MeanSettings()
+    analogy: AnalogySettings = AnalogySettings()
 
 
 def load_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings:

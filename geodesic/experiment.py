@@ -8,7 +8,7 @@ import platform
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,8 +49,11 @@ from geodesic.solvers.solver import Solver
 
 __all__ = [
     "SolveResult",
+    "choose_pairs",
+    "decode",
     "encode",
     "resolve_device",
+    "results_file",
     "run_folder",
     "solve_as_set",
     "solve_pairs",
@@ -58,7 +61,10 @@ __all__ = [
     "train",
     "trained_model",
     "trained_with",
+    "write_results",
 ]
+
+_BESIDE = ("geodesic", "cov", "curvature", "mean", "analogy")  # sections that training does not look at
 
 SolveCallback = Callable[[str, Progress], None]
 
@@ -188,21 +194,13 @@ def solve_pairs(
         RunFolderError: The run folder is missing, was trained with other settings, or has the files already.
         InputError: `name` is no name for a file, or that of a file which `train` writes.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) or name == "config":
-        raise InputError(
-            f"--name: got {name!r}; expected letters, digits, '.', '_' and '-', starting with a letter or "
-            "digit, and another name than 'config', whose file holds the settings of the training"
-        )
-    folder = run_folder(settings, runs)
-    file = folder / f"{name}.npz"
-    if file.exists() and not overwrite:
-        raise RunFolderError(f"{file} exists already; choose another --name, or replace it with --overwrite")
+    folder, file = run_folder(settings, runs), results_file(settings, runs, name, overwrite)
     device, dtype = resolve_device(settings.device), getattr(torch, settings.dtype)
     model = trained_model(settings, folder, device, dtype)
     search = settings.geodesic
     solvers = {entry.name: make_solver(entry, model, search.geometry) for entry in search.solvers}
     dataset = None if settings.data is None else load_data(settings.data)
-    start, end, arrays, pair_names = _choose_pairs(settings, dataset, model, device, dtype)
+    start, end, arrays, pair_names = choose_pairs(settings, dataset, model, device, dtype)
     encodings = None
     of_data = isinstance(search.geometry, LocalVarianceSettings | DensitySettings)
     if (search.init != "straight" or of_data) and dataset is not None and model.encoder is not None:
@@ -229,10 +227,7 @@ def solve_pairs(
         if dataset.test.labels is not None:
             arrays["labels"] = to_numpy(dataset.test.labels)
 
-    # Both or neither: results with the settings of other results would mislead.
-    with _new_folder(folder), replacing(folder / f"{name}.yaml") as settings_file:
-        settings_file.write_text(settings_to_yaml(settings), encoding="utf-8")
-        write_npz(file, arrays)
+    write_results(file, arrays, settings)
     return SolveResult(solutions, pair_names, file)
 
 
@@ -345,9 +340,22 @@ def encode(model: Model, split: Split, device: torch.device, dtype: torch.dtype)
     return encodings
 
 
-def _choose_pairs(
+def decode(model: Model, z: Tensor) -> NDArray:
+    """Expected rows at latent points, (*batch, d) to (*batch, *event)."""
+    with torch.no_grad():
+        x = model.mean(z.reshape(-1, z.shape[-1]))
+    return to_numpy(x.reshape(*z.shape[:-1], *x.shape[1:]))
+
+
+def choose_pairs(
     settings: Settings, dataset: Dataset | None, model: Model, device: torch.device, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, dict[str, NDArray], list[str]]:
+    """Latent points to connect, (P, d) twice, what to store of them, and names.
+
+    Raises:
+        SettingsError: Rows of test data are asked for, and there are no data or no encoder, or no such rows.
+        DataError: A file of points cannot be used.
+    """
     pairs = settings.pairs
     if isinstance(pairs, FilePairs):
         first, second = read_points(pairs, model.latent_size)
@@ -373,9 +381,35 @@ def _choose_pairs(
 # --- files ------------------------------------------------------------------------------------
 
 
+def results_file(settings: Settings, runs: str | Path, name: str, overwrite: bool) -> Path:
+    """Where results of that name go, `NAME.npz` in the run folder, if they may.
+
+    Raises:
+        InputError: `name` is no name for a file, or that of a file which `train` writes.
+        RunFolderError: The file is there, and is not to be replaced.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) or name == "config":
+        raise InputError(
+            f"--name: got {name!r}; expected letters, digits, '.', '_' and '-', starting with a letter or "
+            "digit, and another name than 'config', whose file holds the settings of the training"
+        )
+    file = run_folder(settings, runs) / f"{name}.npz"
+    if file.exists() and not overwrite:
+        raise RunFolderError(f"{file} exists already; choose another --name, or replace it with --overwrite")
+    return file
+
+
+def write_results(file: Path, arrays: Mapping[str, NDArray], settings: Settings) -> None:
+    """Write results and, beside them, the settings that made them into a run folder."""
+    # Both or neither: results with the settings of other results would mislead.
+    with _new_folder(file.parent), replacing(file.with_name(f"{file.stem}.yaml")) as settings_file:
+        settings_file.write_text(settings_to_yaml(settings), encoding="utf-8")
+        write_npz(file, arrays)
+
+
 def _settings_of_training(folder: Path) -> Settings:
-    # How it was trained, and no more: pairs and solvers that another version wrote spoil no weights.
-    return load_settings(folder / "config.yaml", ["pairs={kind: random}", "geodesic={}"])
+    # How it was trained, and no more: what another version wrote for other commands spoils no weights.
+    return load_settings(folder / "config.yaml", [f"{key}={{}}" for key in _BESIDE] + ["pairs={kind: random}"])
 
 
 def _same_training(a: Settings, b: Settings) -> bool:

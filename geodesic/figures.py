@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geodesic.assembly import Model
 from geodesic.config import load_settings
 from geodesic.errors import RunFolderError
-from geodesic.experiment import resolve_device, to_numpy, trained_model
+from geodesic.experiment import decode, resolve_device, trained_model
 from geodesic.files import read_npz
 from geodesic.geometry.path import straight_path
-from geodesic.plots import plot_energy, plot_latent, plot_strip, save_figure
+from geodesic.plots import plot_energy, plot_latent, plot_strip, save_figures
 from geodesic.solvers.solution import GeodesicSolution
 
 __all__ = ["plot_run"]
@@ -56,7 +55,7 @@ def plot_run(folder: str | Path, *, name: str = "geodesics", overwrite: bool = F
     model = trained_model(settings, folder, device, dtype)
     frames = slice(None, None, _CURVE // (_FRAMES - 1))
     outputs = {
-        name: _decode(model, curve[:, frames], device)
+        name: decode(model, torch.as_tensor(curve[:, frames]).to(device))
         for name, curve in (("straight", straight), ("geodesic", best["curve"]))
     }
 
@@ -74,14 +73,7 @@ def plot_run(folder: str | Path, *, name: str = "geodesics", overwrite: bool = F
             float(best["length"][pair]),
             converged=bool(best["converged"][pair]),
         )
-    target.mkdir(parents=True, exist_ok=True)
-    for stale in target.glob("*.png"):
-        stale.unlink()
-    written = []
-    for file_name, figure in figures.items():
-        save_figure(figure, target / file_name)
-        written.append(target / file_name)
-    return written
+    return save_figures(target, figures)
 
 
 def _best_curves(arrays: dict[str, NDArray], methods: list[str], file: Path) -> dict[str, NDArray]:
@@ -104,13 +96,6 @@ def _solution(arrays: dict[str, NDArray], method: str) -> GeodesicSolution:
     values = {field.name: arrays[f"{method}/{field.name}"] for field in fields(GeodesicSolution)}
     tol, solver = float(values.pop("tol")), str(values.pop("solver"))
     return GeodesicSolution(**{name: torch.as_tensor(x) for name, x in values.items()}, tol=tol, solver=solver)
-
-
-def _decode(model: Model, path: NDArray, device: torch.device) -> NDArray:
-    z = torch.as_tensor(path).to(device)
-    with torch.no_grad():
-        x = model.mean(z.reshape(-1, z.shape[-1]))
-    return to_numpy(x.reshape(*z.shape[:-1], *x.shape[1:]))
 
 
 def _plane(

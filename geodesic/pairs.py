@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from geodesic.config import FilePairs, IndexPairs, LabelPairs, RandomPairs
+from geodesic.config import AnalogySettings, FilePairs, IndexPairs, LabelPairs, RandomPairs
 from geodesic.data import Split
 from geodesic.errors import DataError, SettingsError
 from geodesic.files import read_npz
 
-__all__ = ["choose_rows", "read_points"]
+__all__ = ["choose_rows", "choose_triples", "read_points", "rows_of"]
 
 
 def choose_rows(pairs: IndexPairs | LabelPairs | RandomPairs, test: Split) -> NDArray:
@@ -33,7 +33,9 @@ def choose_rows(pairs: IndexPairs | LabelPairs | RandomPairs, test: Split) -> ND
         return np.array(pairs.indices)
     generator = np.random.default_rng(pairs.seed)
     if isinstance(pairs, LabelPairs):
-        ends = [_rows_of(test, key, label) for key, label in (("from", pairs.from_), ("to", pairs.to))]
+        if test.labels is None:
+            raise SettingsError("pairs.kind: 'label' needs data with labels; use random or index")
+        ends = [rows_of(test, f"pairs.{key}", label) for key, label in (("from", pairs.from_), ("to", pairs.to))]
         if pairs.from_ == pairs.to:
             return _different_rows(ends[0], pairs.count, generator, f"label {pairs.to}")
         return np.stack([generator.choice(e, pairs.count, replace=len(e) < pairs.count) for e in ends], axis=1)
@@ -49,14 +51,47 @@ def _different_rows(rows: NDArray, count: int, generator: np.random.Generator, w
     return np.stack([generator.choice(rows, 2, replace=False) for _ in range(count)])
 
 
-def _rows_of(test: Split, key: str, label: int) -> NDArray:
+def rows_of(test: Split, key: str, label: int) -> NDArray:
+    """All test rows of a label, (N,), that the setting `key` asks for.
+
+    Raises:
+        SettingsError: There is none, or there are no labels.
+    """
     if test.labels is None:
-        raise SettingsError("pairs.kind: 'label' needs data with labels; use random or index")
+        raise SettingsError(f"{key}: got {label}, and the data have no labels; leave it out")
     labels = test.labels.numpy()
     rows = np.flatnonzero(labels == label)
     if not len(rows):
-        raise SettingsError(f"pairs.{key}: no test row has label {label}; present: {np.unique(labels).tolist()}")
+        raise SettingsError(f"{key}: no test row has label {label}; present: {np.unique(labels).tolist()}")
     return rows
+
+
+def choose_triples(analogy: AnalogySettings, test: Split) -> NDArray:
+    """Rows a, b, c of the test set for analogies a : b :: c : ?, (A, 3); the three of one analogy differ.
+
+    Raises:
+        SettingsError: A row or a label does not exist, or of a label there are too few rows.
+    """
+    if analogy.triples is not None:
+        for i, row in enumerate(analogy.triples):
+            if max(row) >= len(test):
+                raise SettingsError(f"analogy.triples.{i}: got {list(row)}; the test set has rows 0 to {len(test) - 1}")
+        return np.array(analogy.triples)
+    generator = np.random.default_rng(analogy.seed)
+    labels = {"from": analogy.from_, "to": analogy.to, "target": analogy.target}
+    every = np.arange(len(test))
+    choices = [every if label is None else rows_of(test, f"analogy.{key}", label) for key, label in labels.items()]
+    return np.array([_one_of_each(choices, generator) for _ in range(analogy.count)])
+
+
+def _one_of_each(choices: list[NDArray], generator: np.random.Generator) -> list[int]:
+    chosen: list[int] = []
+    for rows in choices:
+        left = np.setdiff1d(rows, chosen)
+        if not len(left):
+            raise SettingsError("analogy: too few test rows for three that differ; choose other labels, or more data")
+        chosen.append(int(generator.choice(left)))
+    return chosen
 
 
 def read_points(pairs: FilePairs, latent_size: int) -> tuple[NDArray, NDArray]:

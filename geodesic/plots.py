@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "MARKERS",
+    "as_image",
+    "draw_encodings",
+    "new_figure",
     "plot_energy",
     "plot_latent",
     "plot_reconstructions",
@@ -23,13 +27,15 @@ __all__ = [
     "plot_strip",
     "plot_variation",
     "save_figure",
+    "save_figures",
+    "shades",
 ]
 
 # Okabe and Ito's colours can be told apart by colour-blind readers; markers and dashes carry the rest.
 _GEODESIC, _STRAIGHT = "#000000", "#D55E00"
 _DASHES = ["-", "--", ":", "-."]
 _LINE_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
-_MARKERS = ["o", "s", "^", "v", "D", "P", "X", "<", ">", "*"]
+MARKERS = ["o", "s", "^", "v", "D", "P", "X", "<", ">", "*"]
 
 
 def plot_latent(
@@ -53,25 +59,9 @@ def plot_latent(
     Returns:
         The figure.
     """
-    from matplotlib import color_sequences
-
-    figure, (axes,) = _figure(1, width=5.2, height=4.4)
-    if encodings is not None and labels is not None:
-        colours = color_sequences["tab10"]
-        for k, label in enumerate(np.unique(labels)):
-            points = encodings[labels == label]
-            axes.scatter(
-                points[:, 0],
-                points[:, 1],
-                s=13,
-                alpha=0.6,
-                linewidths=0,
-                color=colours[k % len(colours)],
-                marker=_MARKERS[k % len(_MARKERS)],
-                label=str(label),
-            )
-    elif encodings is not None:
-        axes.scatter(encodings[:, 0], encodings[:, 1], s=9, alpha=0.4, linewidths=0, color="#999999", label="data")
+    figure, (axes,) = new_figure(1, width=5.2, height=4.4)
+    if encodings is not None:
+        draw_encodings(axes, encodings, labels)
     name = "geodesic"
     if converged is not None and not converged.all():
         name = f"best path\n({int(converged.sum())} of {len(converged)}\nconverged)"
@@ -94,6 +84,27 @@ def plot_latent(
     axes.set_ylabel(axis_names[1])
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9, markerscale=1.5)
     return figure
+
+
+def draw_encodings(
+    axes: Axes, encodings: NDArray, labels: NDArray | None, *, size: float = 13, alpha: float = 0.6, rim: float = 0
+) -> dict[int, Any]:
+    """Latent points, (N, 2), coloured and marked by label, (N,), if there are any: the colour of each.
+
+    A white rim of so many points is for those on a coloured ground.
+    """
+    from matplotlib import color_sequences
+
+    style: dict[str, Any] = {"linewidths": rim, "edgecolors": "white" if rim else "none"}
+    z1, z2 = encodings.T
+    if labels is None:
+        axes.scatter(z1, z2, s=0.7 * size, alpha=alpha / 1.5, color="#999999", label="data", **style)
+        return {}
+    colours = {int(x): color_sequences["tab10"][k % 10] for k, x in enumerate(np.unique(labels))}
+    for k, (label, colour) in enumerate(colours.items()):
+        style |= {"s": size, "alpha": alpha, "marker": MARKERS[k % len(MARKERS)]}
+        axes.scatter(z1[labels == label], z2[labels == label], color=colour, label=str(label), **style)
+    return colours
 
 
 def plot_strip(
@@ -123,13 +134,13 @@ def plot_strip(
     names = [f"straight\nlength {straight_length:.3f}", f"{best}\nlength {geodesic_length:.3f}"]
     images = straight.ndim in (3, 4)
     if images:
-        straight, geodesic = _shades(straight, geodesic)
-    figure, axes = _figure(2, width=7.0, height=1.9 if images else 3.2, rows=2)
+        straight, geodesic = shades(straight, geodesic)
+    figure, axes = new_figure(2, width=7.0, height=1.9 if images else 3.2, rows=2)
     for row, (name, outputs) in enumerate(zip(names, (straight, geodesic), strict=True)):
         ax = axes[row]
         if images:
-            strip = np.concatenate([_as_image(outputs[i]) for i in chosen], axis=1)
-            height, width = _as_image(outputs[0]).shape[:2]
+            strip = np.concatenate([as_image(outputs[i]) for i in chosen], axis=1)
+            height, width = as_image(outputs[0]).shape[:2]
             ax.imshow(strip, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
             ax.set_xticks((np.arange(len(chosen)) + 0.5) * width - 0.5)
             for k in range(1, len(chosen)):
@@ -161,7 +172,7 @@ def plot_energy(histories: Mapping[str, NDArray], steps: Mapping[str, NDArray] |
     Returns:
         The figure.
     """
-    figure, (axes,) = _figure(1, width=5.0, height=3.4)
+    figure, (axes,) = new_figure(1, width=5.0, height=3.4)
     known = {name: np.where(energy > 0, energy, np.nan) for name, energy in histories.items()}
     best = np.min([np.nan_to_num(energy, nan=np.inf).min(axis=0) for energy in known.values()], axis=0)
     for k, (name, energy) in enumerate(known.items()):
@@ -197,7 +208,7 @@ def plot_variation(decoders: Sequence[int], coefficients: Mapping[str, NDArray])
     Returns:
         The figure.
     """
-    figure, (axes,) = _figure(1, width=4.2, height=3.2)
+    figure, (axes,) = new_figure(1, width=4.2, height=3.2)
     for k, (name, values) in enumerate(coefficients.items()):
         known = [row[~np.isnan(row)] for row in values]
         means = [row.mean() if len(row) else np.nan for row in known]
@@ -208,7 +219,7 @@ def plot_variation(decoders: Sequence[int], coefficients: Mapping[str, NDArray])
             yerr=errors,
             label=name,
             color=_LINE_COLOURS[k % len(_LINE_COLOURS)],
-            marker=_MARKERS[k % len(_MARKERS)],
+            marker=MARKERS[k % len(MARKERS)],
             ls=_DASHES[k % len(_DASHES)],
             capsize=3,
         )
@@ -231,7 +242,7 @@ def plot_reconstructions(originals: NDArray, reconstructions: NDArray, columns: 
     Returns:
         The figure.
     """
-    originals, reconstructions = _shades(originals, reconstructions)
+    originals, reconstructions = shades(originals, reconstructions)
     starts = range(0, len(originals), columns)
     rows = [part[start : start + columns] for start in starts for part in (originals, reconstructions)]
     return _mosaic(rows, ["original", "decoded"] * len(starts))
@@ -247,7 +258,7 @@ def plot_samples(images: NDArray, columns: int = 8) -> Figure:
     Returns:
         The figure.
     """
-    (images,) = _shades(images)
+    (images,) = shades(images)
     return _mosaic([images[start : start + columns] for start in range(0, len(images), columns)])
 
 
@@ -257,9 +268,19 @@ def save_figure(figure: Figure, file: Path) -> None:
         figure.savefig(temporary, format="png", bbox_inches="tight", pad_inches=0.05)
 
 
+def save_figures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
+    """Write figures into a folder, by their file names, in place of all pictures that are there: the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob("*.png"):
+        stale.unlink()
+    for name, figure in figures.items():
+        save_figure(figure, folder / name)
+    return [folder / name for name in figures]
+
+
 def _mosaic(rows: Sequence[NDArray], names: Sequence[str] = ()) -> Figure:
     """Rows of images, one above the other, with the names of the rows; the last row may be shorter."""
-    images = [[_as_image(image) for image in row] for row in rows]
+    images = [[as_image(image) for image in row] for row in rows]
     height, width, *colours = images[0][0].shape
     # One picture with a line of light grey between the images: an axis for each would take seconds to draw.
     grid = (len(rows) * (height + 1) - 1, len(rows[0]) * (width + 1) - 1)
@@ -267,7 +288,7 @@ def _mosaic(rows: Sequence[NDArray], names: Sequence[str] = ()) -> Figure:
     for i, row in enumerate(images):
         for j, image in enumerate(row):
             canvas[i * (height + 1) :, j * (width + 1) :][:height, :width] = image
-    figure, (axes,) = _figure(1, width=0.6 * grid[1] / width + 0.6, height=0.6 * grid[0] / width)
+    figure, (axes,) = new_figure(1, width=0.6 * grid[1] / width + 0.6, height=0.6 * grid[0] / width)
     axes.imshow(canvas, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks(np.arange(len(names)) * (height + 1) + (height - 1) / 2, names)
@@ -286,7 +307,7 @@ def _line(steps: NDArray, values: NDArray) -> tuple[NDArray, NDArray]:
     return np.insert(steps, anew, np.nan), np.insert(values, anew, np.nan)
 
 
-def _figure(count: int, width: float, height: float, rows: int = 1) -> tuple[Figure, list[Axes]]:
+def new_figure(count: int, width: float, height: float, rows: int = 1) -> tuple[Figure, list[Axes]]:
     # Without pyplot: no global list of figures, no display needed.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -300,14 +321,14 @@ def _figure(count: int, width: float, height: float, rows: int = 1) -> tuple[Fig
     return figure, axes
 
 
-def _shades(*images: NDArray) -> list[NDArray]:
+def shades(*images: NDArray) -> list[NDArray]:
     """Values from 0 to 1 as they are; where some leave that range, as counts do, all in parts of theirs."""
     known = np.concatenate([x[np.isfinite(x)] for x in images])
     low, high = min(0.0, known.min(initial=0)), max(1.0, known.max(initial=1))
     return [(x - low) / (high - low) for x in images]
 
 
-def _as_image(output: NDArray) -> NDArray:
+def as_image(output: NDArray) -> NDArray:
     """(C, H, W) or (H, W) to what imshow takes."""
     if output.ndim == 3:
         output = np.moveaxis(output, 0, -1)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from geodesic.solvers.solution import GeodesicSolution, Status
 
-__all__ = ["geodesic_table", "variation_table"]
+__all__ = ["analogy_table", "curvature_table", "geodesic_table", "mean_table", "variation_table"]
 
 
 def geodesic_table(solutions: Mapping[str, GeodesicSolution], pair_names: list[str]) -> Table:
@@ -100,4 +100,126 @@ def variation_table(decoders: Sequence[int], coefficients: Mapping[str, NDArray]
             error = known.std(ddof=1) / len(known) ** 0.5 if len(known) > 1 else np.nan
             cells += [f"{known.mean():.4f} +- {error:.4f}" if len(known) else "-", f"{len(known)} of {len(values[k])}"]
         table.add_row(str(count), *cells)
+    return table
+
+
+def curvature_table(arrays: Mapping[str, NDArray]) -> Table:
+    """Median, 5 and 95 % of what `map_curvature` measured: a line for each quantity and place.
+
+    Args:
+        arrays: Its arrays.
+
+    Returns:
+        A rich table.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.report import curvature_table
+        >>> one = np.ones((5, 1))
+        >>> places = ("log_volume", "curvature", "condition_number", "anisotropy")
+        >>> curvature_table({name: one for name in places}).row_count
+        4
+    """
+    table = Table(title="Curvature and magnification", box=HORIZONTALS, padding=(0, 1, 0, 0))
+    table.caption, table.caption_justify = "singular: points where the metric has no inverse, left out", "left"
+    for name in ("where", "quantity"):
+        table.add_column(name)
+    for name in ("5 %", "median", "95 %", "values", "singular"):
+        table.add_column(name, justify="right")
+    magnification = "log10 magnification"
+    lines = (
+        ("plane", magnification, "grid_log_volume", 1 / np.log(10)),
+        ("plane", "Gaussian curvature", "grid_curvature", 1),
+        ("encodings", magnification, "log_volume", 1 / np.log(10)),
+        ("encodings", "sectional curvature", "curvature", 1),
+        ("encodings", "condition number", "condition_number", 1),
+        ("encodings", "anisotropy", "anisotropy", 1),
+    )
+    for where, quantity, key, unit in lines:
+        if key not in arrays:
+            continue
+        values = unit * arrays[key].ravel()
+        known = values[np.isfinite(values)]
+        spread = [f"{x:.4g}" for x in np.quantile(known, [0.05, 0.5, 0.95])] if len(known) else ["-"] * 3
+        last = key in ("grid_curvature", "anisotropy")
+        table.add_row(where, quantity, *spread, str(values.size), str(values.size - len(known)), end_section=last)
+    return table
+
+
+def mean_table(arrays: Mapping[str, NDArray]) -> Table:
+    """One line for each Fréchet mean that `find_means` found.
+
+    Args:
+        arrays: Its arrays.
+
+    Returns:
+        A rich table.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.report import mean_table
+        >>> one = {name: np.ones(1) for name in ("variance", "apart", "gradient_norm", "converged", "unique")}
+        >>> mean_table(one | {"names": np.array(["3"]), "group": np.zeros(20)}).row_count
+        1
+    """
+    table = Table(title="Fréchet means", box=HORIZONTALS, padding=(0, 1, 0, 0))
+    table.caption = (
+        "apart: geodesic distance between the Fréchet mean and the mean of coordinates\n"
+        "relative: the same over the root of the variance\n"
+        "one minimum: two starts led to the same point, which proves little"
+    )
+    table.caption_justify = "left"
+    table.add_column("label")
+    for name in ("points", "variance", "apart", "relative", "gradient norm"):
+        table.add_column(name, justify="right")
+    table.add_column("converged")
+    table.add_column("one minimum")
+    for k, name in enumerate(arrays["names"]):
+        variance, apart = float(arrays["variance"][k]), float(arrays["apart"][k])
+        table.add_row(
+            str(name),
+            str(int((arrays["group"] == k).sum())),
+            f"{variance:.4f}",
+            f"{apart:.4f}",
+            f"{apart / variance**0.5:.3f}" if variance > 0 else "-",
+            f"{float(arrays['gradient_norm'][k]):.1e}",
+            "yes" if arrays["converged"][k] else "NO",
+            "yes" if arrays["unique"][k] else "NO",
+        )
+    return table
+
+
+def analogy_table(arrays: Mapping[str, NDArray]) -> Table:
+    """One line for each analogy that `transport_analogies` answered.
+
+    Args:
+        arrays: Its arrays.
+
+    Returns:
+        A rich table.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.report import analogy_table
+        >>> ones = {name: np.ones(1) for name in ("length", "path_length", "apart", "converged")}
+        >>> analogy_table(ones | {"rows": np.array([[0, 1, 2]])}).row_count
+        1
+    """
+    table = Table(title="Analogies a : b :: c : answer", box=HORIZONTALS, padding=(0, 1, 0, 0))
+    table.caption = "apart: length of the straight line from the answer to c + b - a"
+    table.caption_justify = "left"
+    table.add_column("test rows")
+    if "labels" in arrays:
+        table.add_column("labels")
+    for name in ("a to b", "c to answer", "apart"):
+        table.add_column(name, justify="right")
+    table.add_column("converged")
+    for k, rows in enumerate(arrays["rows"]):
+        labels = [", ".join(map(str, arrays["labels"][rows]))] if "labels" in arrays else []
+        table.add_row(
+            " : ".join(map(str, rows)),
+            *labels,
+            *(f"{float(arrays[key][k]):.4f}" for key in ("length", "path_length", "apart")),
+            "yes" if arrays["converged"][k] else "NO",
+        )
     return table

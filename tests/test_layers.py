@@ -20,7 +20,7 @@ LAYERS: list[set[str]] = [
     {"riemannian"},
     {"plots", "report", "assembly"},
     {"experiment"},
-    {"figures", "cov"},
+    {"figures", "cov", "studies"},
     {"cli"},
     {"__main__"},
 ]
