@@ -299,7 +299,7 @@ def test_results_are_replaced_when_asked_and_old_pictures_go(runs) -> None:
     ("study", "changes", "message"),
     [
         ("mean", {"mean": {"labels": [3, 12]}}, r"mean.labels: no test row has label 12; present: \[0, 1"),
-        ("transport", {"analogy": {"triples": [[0, 1, 360]]}}, r"analogy.triples.0: got \[0, 1, 360\]; .* 0 to 359"),
+        ("transport", {"analogy": {"triples": [[0, 1, 360]]}}, r"analogy.triples.0: got \[0, 1, 360\]; .* 0 to 358"),
         ("transport", {"analogy": {"from": 1, "to": 2, "target": 12}}, "analogy.target: no test row has label 12"),
         *(
             (study, {"geodesic": {"members": "independent"}}, "geodesic.members: got 'independent'; .* no length")
