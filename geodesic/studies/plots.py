@@ -46,7 +46,8 @@ def plot_map(arrays: Mapping[str, NDArray], quantity: str) -> Figure:
     bar = figure.colorbar(image, ax=axes, extend=extend, fraction=0.05, pad=0.02)
     bar.set_label(_TITLES[quantity], fontsize=10)
     bar.ax.tick_params(labelsize=9)
-    draw_encodings(axes, arrays["encodings"], arrays.get("labels"), size=14.0, alpha=1.0, rim=0.4)
+    size = 14.0 * min(1.0, 500 / len(arrays["encodings"])) ** 0.5  # many would hide the map
+    draw_encodings(axes, arrays["encodings"], arrays.get("labels"), size=size, alpha=1.0, rim=0.3)
     for i, path in enumerate(arrays["paths"]):
         _line(axes, path, "#000000", label="geodesic" if i == 0 else None)
         axes.plot(*path[[0, -1]].T, "o", color="white", markeredgecolor="#000000", ms=4.5, zorder=4)
