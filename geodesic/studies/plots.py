@@ -46,7 +46,8 @@ def plot_map(arrays: Mapping[str, NDArray], quantity: str) -> Figure:
     bar = figure.colorbar(image, ax=axes, extend=extend, fraction=0.05, pad=0.02)
     bar.set_label(_TITLES[quantity], fontsize=10)
     bar.ax.tick_params(labelsize=9)
-    draw_encodings(axes, arrays["encodings"], arrays.get("labels"), size=14, alpha=1, rim=0.4)
+    size = 14.0 * min(1.0, 500 / len(arrays["encodings"])) ** 0.5  # many would hide the map
+    draw_encodings(axes, arrays["encodings"], arrays.get("labels"), size=size, alpha=1.0, rim=0.3)
     for i, path in enumerate(arrays["paths"]):
         _line(axes, path, "#000000", label="geodesic" if i == 0 else None)
         axes.plot(*path[[0, -1]].T, "o", color="white", markeredgecolor="#000000", ms=4.5, zorder=4)
@@ -118,7 +119,7 @@ def plot_means(arrays: Mapping[str, NDArray]) -> Figure:
     """
     figure, (axes,) = new_figure(1, width=6.0, height=4.6)
     labels = arrays.get("labels")
-    colours = draw_encodings(axes, arrays["encodings"], labels, size=9, alpha=0.3)
+    colours = draw_encodings(axes, arrays["encodings"], labels, size=9.0, alpha=0.3)
     for k, name in enumerate(arrays["names"]):
         colour = colours.get(int(name), "#555555") if str(name) != "all" else "#555555"
         for path in arrays["paths"][arrays["group"] == k]:
@@ -149,7 +150,7 @@ def plot_analogy(arrays: Mapping[str, NDArray], row: int) -> Figure:
         The figure.
     """
     figure, (axes,) = new_figure(1, width=6.0, height=4.6)
-    draw_encodings(axes, arrays["encodings"], arrays.get("labels"), size=9, alpha=0.3)
+    draw_encodings(axes, arrays["encodings"], arrays.get("labels"), size=9.0, alpha=0.3)
     along, across, path = (arrays[key][row] for key in ("along", "across", "path"))
     _line(axes, along, _BLUE, "geodesic a to b")
     _line(axes, across, "#777777", "geodesic a to c")
