@@ -42,7 +42,8 @@ _REMEDIES = {
     ),
     Outcome.NOT_FINITE: (
         "the geodesic cannot be followed any further: the metric becomes singular there (a pole of the coordinates, a "
-        "saturated decoder), or values leave the finite numbers; `time` says how far it was followed"
+        "saturated decoder), values leave the finite numbers, or second derivatives jump (ELU), where "
+        'method="discrete" goes on'
     ),
     Outcome.SPEED_CHANGED: (
         "the speed, constant along every geodesic, has changed: lower rtol, raise segments, use float64, or "
