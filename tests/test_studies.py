@@ -325,7 +325,7 @@ def test_what_cannot_be_studied_is_refused_with_the_key(runs, study: str, change
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_study_needs_an_encoder(linear, tmp_path, study: str) -> None:
     model = linear.model.model_copy(update={"encoder": None})
-    with pytest.raises(SettingsError, match="model.encoder: none is given"):
+    with pytest.raises(SettingsError, match=r"model.encoder: none is given"):
         STUDIES[study](linear.model_copy(update={"model": model}), tmp_path)
 
 
