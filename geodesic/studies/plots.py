@@ -213,33 +213,37 @@ def plot_outputs(rows: Sequence[Sequence[NDArray]], row_names: Sequence[str], he
     Returns:
         The figure.
     """
+    from matplotlib.collections import PatchCollection
+    from matplotlib.patches import Rectangle
+
     images = rows[0][0].ndim in (2, 3)
     flat = [np.asarray(output, dtype=float) for row in rows for output in row]
-    if images:
-        cells = [as_image(output) for output in shades(*flat)]
-        style: dict[str, Any] = {"cmap": "gray_r", "vmin": 0, "vmax": 1}
-    else:
-        cells = [output.reshape(-1, 1) for output in flat]
-        style = {"cmap": "viridis", "vmin": min(x.min() for x in cells), "vmax": max(x.max() for x in cells)}
+    cells = [as_image(x) for x in shades(*flat)] if images else [np.repeat(x.reshape(-1, 1), 20, axis=1) for x in flat]
+    height, width, *colours = cells[0].shape
+    gap, space = max(1, height // 8), max(1, width // 8)
     columns = max(map(len, rows))
-    figure, axes = new_figure(len(rows) * columns, 0.75 * columns + 1.0, 0.75 * len(rows) + 0.6, rows=len(rows))
-    remaining = iter(cells)
-    for k, row in enumerate(rows):
-        for j in range(columns):
-            ax = axes[k * columns + j]
-            ax.set_xticks([])
-            ax.set_yticks([])
-            for side in ax.spines.values():
-                side.set_color("#DDDDDD")
-            if j < len(row):
-                ax.imshow(next(remaining), aspect=None if images else "auto", interpolation="nearest", **style)
-            else:
-                ax.set_axis_off()
-            if k == 0 and j < len(headings):
-                spans = j == len(headings) - 1 < columns - 1
-                ax.set_title(headings[j], fontsize=9, loc="left" if spans else "center")
-            if j == 0:
-                ax.set_ylabel(row_names[k], fontsize=9, rotation=0, ha="right", va="center")
+    # One picture with room between the cells: an axis for each would take seconds to draw.
+    canvas = np.full((len(rows) * (height + gap) - gap, columns * (width + space) - space, *colours), np.nan)
+    places = [(k * (height + gap), j * (width + space)) for k, row in enumerate(rows) for j in range(len(row))]
+    for (top, left), cell in zip(places, cells, strict=True):
+        canvas[top : top + height, left : left + width] = cell
+    high = 0.75 * len(rows) * (canvas.shape[0] / canvas.shape[1] * columns / len(rows) if images else 1)
+    figure, (axes,) = new_figure(1, width=0.75 * columns + 1.0, height=high + 0.5)
+    if colours:
+        axes.imshow(np.nan_to_num(canvas, nan=1.0), interpolation="nearest")
+    elif images:
+        axes.imshow(np.ma.masked_invalid(canvas), cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    else:
+        axes.imshow(np.ma.masked_invalid(canvas), cmap="viridis", aspect="auto", interpolation="nearest")
+    frames = [Rectangle((left - 0.5, top - 0.5), width, height) for top, left in places]
+    axes.add_collection(PatchCollection(frames, facecolor="none", edgecolor="#CCCCCC", linewidth=0.8, clip_on=False))
+    for k, name in enumerate(row_names):
+        axes.text(-space, k * (height + gap) + height / 2, name, fontsize=9, ha="right", va="center")
+    for k, name in enumerate(headings):
+        spans = k == len(headings) - 1 < columns - 1
+        left = k * (width + space) + (-0.5 if spans else width / 2)
+        axes.text(left, -gap, name, fontsize=9, ha="left" if spans else "center", va="bottom")
+    axes.set_axis_off()
     return figure
 
 
