@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
-    "MARKERS",
     "as_image",
     "draw_encodings",
     "new_figure",
@@ -35,7 +34,7 @@ __all__ = [
 _GEODESIC, _STRAIGHT = "#000000", "#D55E00"
 _DASHES = ["-", "--", ":", "-."]
 _LINE_COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"]
-MARKERS = ["o", "s", "^", "v", "D", "P", "X", "<", ">", "*"]
+_MARKERS = ["o", "s", "^", "v", "D", "P", "X", "<", ">", "*"]
 
 
 def plot_latent(
@@ -102,7 +101,7 @@ def draw_encodings(
         return {}
     colours = {int(x): color_sequences["tab10"][k % 10] for k, x in enumerate(np.unique(labels))}
     for k, (label, colour) in enumerate(colours.items()):
-        style |= {"s": size, "alpha": alpha, "marker": MARKERS[k % len(MARKERS)]}
+        style |= {"s": size, "alpha": alpha, "marker": _MARKERS[k % len(_MARKERS)]}
         axes.scatter(z1[labels == label], z2[labels == label], color=colour, label=str(label), **style)
     return colours
 
@@ -219,7 +218,7 @@ def plot_variation(decoders: Sequence[int], coefficients: Mapping[str, NDArray])
             yerr=errors,
             label=name,
             color=_LINE_COLOURS[k % len(_LINE_COLOURS)],
-            marker=MARKERS[k % len(MARKERS)],
+            marker=_MARKERS[k % len(_MARKERS)],
             ls=_DASHES[k % len(_DASHES)],
             capsize=3,
         )
@@ -308,6 +307,7 @@ def _line(steps: NDArray, values: NDArray) -> tuple[NDArray, NDArray]:
 
 
 def new_figure(count: int, width: float, height: float, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure with so many axes in rows, in inches: the figure and its axes, row by row."""
     # Without pyplot: no global list of figures, no display needed.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
