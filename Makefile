@@ -1,4 +1,4 @@
-.PHONY: help demo test lint clean
+.PHONY: help demo test quick lint clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -12,6 +12,9 @@ demo: .venv/installed-demo ## train on bundled digits, find geodesics, draw pict
 
 test: lint ## linter, type checker and the whole test suite
 	$(BIN)/python -m pytest -n 2
+
+quick: .venv/installed-dev ## the tests that are not marked slow
+	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 lint: .venv/installed-dev ## linter and type checker alone
 	$(BIN)/ruff check .

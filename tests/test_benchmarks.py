@@ -98,7 +98,7 @@ def comparison(monkeypatch) -> Iterator[ModuleType]:
     yield sys.modules["comparison"]
     torch.set_num_threads(threads)
     for name in set(sys.modules) - before:
-        if name in ("energy_gradient", "solvers") or name.partition(".")[0] == "comparison":
+        if name in ("energy_gradient", "geometries", "solvers") or name.partition(".")[0] == "comparison":
             del sys.modules[name]
 
 
@@ -303,3 +303,39 @@ def test_the_mean_along_a_path_does_not_depend_on_how_fast_it_is_run_through(geo
     line = lambda t: torch.tensor([-2.0, 0.0]) + t * torch.tensor([4.0, 1.0])  # noqa: E731
     slow, fast = (geometries._mean_along(line(s)[None], points) for s in (t, t**3))
     torch.testing.assert_close(slow, fast, rtol=1e-4, atol=0)
+
+
+# --- the Riemannian tools ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def riemannian(comparison, monkeypatch) -> Iterator[ModuleType]:
+    yield from script("riemannian", monkeypatch)
+
+
+@pytest.mark.slow
+def test_the_tools_are_counted_and_the_curvature_is_drawn(riemannian, tmp_path, capsys):
+    config = tmp_path / "digits.yaml"
+    config.write_text(
+        "name: digits\ndata: {kind: digits}\nmodel: {hidden_sizes: [8]}\n"
+        "training: {epochs: 2, importance_samples: 0, picture_every: null}\n"
+    )
+    few = ["--rows", "2", "--points", "6", "--pairs", "3", "--segments", "8", "--repeats", "1", "--latent-sizes", "2"]
+    paths = ["--config", str(config), "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)]
+    riemannian.main([*few, *paths, "--geometries", "euclidean", "ensemble, independent"])
+    found = {name: json.loads((tmp_path / f"{name}.json").read_text())["2"] for name in riemannian.SECTIONS}
+    assert all(row["passes a row"] > 0 for row in found["tools"].values())
+    # The connection at every node, and nothing else of the size of the network: more than the ends alone would take.
+    transport = found["tools"]["parallel_transport, projection (32 segments)"]
+    assert transport["passes a row"] > 33
+    assert list(found["curvature"]) == ["euclidean"]  # independent members have no curvature
+    assert found["curvature"]["euclidean"]["points"] == 6
+    assert found["transport"]["8"]["connection"] < found["transport"]["8"]["projection"]
+    assert (tmp_path / "curvature.png").stat().st_size > 5_000
+    assert "tools, latent size 2" in capsys.readouterr().out
+
+
+def test_planes_are_random_in_the_metric_and_not_in_the_coordinates(riemannian):
+    z = torch.tensor([[1.0, 0.3, -0.2], [0.1, 0.5, 0.4]])
+    K = riemannian._section(geodesic.StereographicSphere(dimension=3), z, *torch.randn(2, 2, 3))
+    torch.testing.assert_close(K, torch.ones(2))

@@ -458,6 +458,7 @@ def test_the_field_of_a_space_form_is_the_one_in_closed_form() -> None:
     torch.testing.assert_close(plane.field[0, :, 0], t.exp() * t.sinh(), rtol=0, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_the_field_is_the_derivative_of_the_exponential_map() -> None:
     manifold, step = PullbackManifold(decoder()), 1e-4
     z, v, Y, W = torch.randn(4, 6, 3) * 0.5
@@ -524,6 +525,7 @@ def test_the_first_conjugate_point_of_a_sphere_is_the_antipode() -> None:
     assert answer.margin.tolist() == pytest.approx(margin, abs=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [3, 4])
 def test_fields_that_vanish_together_are_seen(n: int) -> None:
     """All n - 1 at once: with n = 3 their determinant does not change sign."""
@@ -542,6 +544,7 @@ def test_the_outer_equator_of_a_torus_has_a_conjugate_point_where_sturm_puts_it(
     assert answer.time.tolist() == pytest.approx([float(first[0]), inf], abs=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("manifold", "z", "v"),
     [
@@ -574,6 +577,7 @@ def test_products_of_spheres_have_the_first_conjugate_point_of_the_faster_factor
     assert float(answer.time) == pytest.approx(pi / speed, abs=1e-8)
 
 
+@pytest.mark.slow
 def test_few_segments_are_made_more_where_curvature_asks_for_them() -> None:
     z, v = torch.tensor([pi / 2, 0.0]), torch.tensor([0.0, 4.0])
     answer = conjugate_points(Sphere(), z, v, segments=2, rtol=1e-5)

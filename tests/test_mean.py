@@ -82,6 +82,7 @@ def test_the_weighted_mean_of_two_points_divides_the_geodesic_in_proportion(mani
     assert_close(frechet_variance(manifold, x, torch.tensor([3.0, 1.0]), segments=16), mean.variance)
 
 
+@pytest.mark.slow
 def test_exact_geodesics_divide_it_exactly() -> None:
     x = torch.tensor([[-0.3, 0.5], [0.6, 0.9]])
     length = SPHERE.distance(*x)
@@ -98,6 +99,7 @@ def test_the_mean_of_points_on_a_vertical_line_of_the_hyperbolic_plane_is_their_
     assert 1.9 < math.log2(float((coarse[1] - expected) / (fine[1] - expected))) < 2.1
 
 
+@pytest.mark.slow
 def test_the_gradient_by_exact_logarithms_vanishes_at_the_mean() -> None:
     x = 0.4 * torch.randn(4, 2) + 0.3
 
@@ -124,6 +126,7 @@ def test_the_mean_moves_with_rotations_of_the_sphere() -> None:
     assert_close(turned.variance, mean.variance, rtol=1e-6, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("center", [frechet_mean, frechet_median])
 def test_an_affine_change_of_latent_coordinates_changes_nothing_else(center: Any) -> None:
     net = torch.nn.Sequential(torch.nn.Linear(3, 16), torch.nn.Tanh(), torch.nn.Linear(16, 6)).eval()

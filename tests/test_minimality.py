@@ -21,6 +21,7 @@ def around_the_equator(angle: float, segments: int = 32) -> tuple[geodesic.Torus
     return torus, solve(torus, *ends, init=geodesic.straight_path(*ends, segments))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["discrete", "ode"])
 def test_a_geodesic_is_minimizing_up_to_its_first_conjugate_point_only(method: str) -> None:
     conjugate = math.pi * math.sqrt(3.0) / 3  # as an angle: the equator has radius R + r = 3
@@ -59,6 +60,7 @@ def test_over_a_hill_is_no_shortest_path_and_the_way_round_is_found() -> None:
     assert is_minimizing(manifold, round_it).minimizing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("manifold", [geodesic.Saddle(), geodesic.HyperbolicPlane()], ids=["saddle", "half plane"])
 def test_where_curvature_is_negative_every_geodesic_is_minimizing(manifold: geodesic.Manifold) -> None:
     a, b = torch.rand(2, 4, 2) + 0.5

@@ -29,6 +29,7 @@ def on_a_geodesic(manifold: Manifold, method: str = "discrete", segments: int = 
     return p, v, there.point
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ode", "discrete"])
 @pytest.mark.parametrize("name", SPACES)
 def test_ends_of_geodesics_change_as_their_derivatives_say(name: str, method: str) -> None:
@@ -86,6 +87,7 @@ def test_exact_data_give_their_geodesic_back_by_jacobi_fields() -> None:
     assert_close(fit.velocity, v, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPACES)
 def test_noisy_data_are_fitted_where_no_change_of_the_geodesic_lessens_the_squared_distances(name: str) -> None:
     manifold = SPACES[name]()

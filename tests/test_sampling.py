@@ -35,6 +35,7 @@ def test_on_a_plane_samples_have_the_mean_and_covariance_of_the_normal_distribut
     assert (x.mT @ x / n - torch.eye(2)).abs().max() < 4 * (2 / n) ** 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("manifold", "growth", "end", "mean", "s"),
     [

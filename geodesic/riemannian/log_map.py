@@ -12,10 +12,11 @@ from torch import Tensor
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import MetricInverse, require_regular
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.points import Rows, require_limit
+from geodesic.geometry.points import Rows, require_limit, rows_at_once
 from geodesic.riemannian.discrete import first_momentum
-from geodesic.riemannian.exp_map import checked
+from geodesic.riemannian.exp_map import SPEED, checked, judged
 from geodesic.riemannian.flow import follow, follow_with_neighbours, require_method
+from geodesic.riemannian.neighbours import ends_by_beginnings
 from geodesic.riemannian.outcome import Outcome
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solve import solve
@@ -25,6 +26,9 @@ __all__ = ["LogarithmMap", "log_map"]
 _SHOTS = 20  # Newton steps at most; from a solver's path three are usual
 _MISS = 10  # times rtol: how near a shot must come, relative to the length
 _STRIDE = 0.3  # most that a step may change the velocity by, relative to it: or another geodesic would be found
+
+
+_TOL = {torch.float64: 1e-12, torch.float32: 1e-6}  # of the solver, where nothing improves its velocities
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,8 @@ def log_map(
     """Logarithm map log_a(b): the velocity at a of the geodesic that arrives at b after unit time.
 
     The solver's path gives a velocity of second order in 1/T. "ode" improves it by Newton's method on
-    exp_a(v) = b, where the derivative of exp_a is given by the Jacobi fields that vanish at a. "discrete" returns
+    exp_a(v) = b, where the derivative of exp_a is first that of the solver's own steps and, where this does not do,
+    given by the Jacobi fields that vanish at a. "discrete" returns
     G^{-1} T J^T (x_1 - x_0), which `exp_map(..., method="discrete")` with as many segments takes to b.
 
     Warning:
@@ -115,6 +120,8 @@ def log_map(
         require_regular(start, inverse, "a")
         require_regular(end, at_end, "b")
         if solution is None:
+            if method == "discrete":  # velocities are as exact as the root of the excess energy
+                search = {"tol": _TOL[a.dtype]} | search
             solution = solve(manifold, a, b, **search)
         path = _nodes(solution, given, start, end)
         vector = inverse(first_momentum(manifold, path))
@@ -123,9 +130,8 @@ def log_map(
         miss = torch.where(solved, 0, torch.full_like(solved, torch.nan, dtype=a.dtype))
         status = torch.where(solved, Outcome.CONVERGED, Outcome.NO_GEODESIC)
         if method == "ode":
-            vector, miss, path = _shoot(manifold, vector, path, at_end, rtol, max_steps)
-            status = torch.where(solved, Outcome.STALLED, Outcome.NO_GEODESIC)
-            status = torch.where(miss <= _MISS * rtol, Outcome.CONVERGED, status)
+            vector, miss, path, status = _shoot(manifold, vector, path, at_end, rtol, max_steps)
+            status = torch.where((status == Outcome.STALLED) & ~solved, Outcome.NO_GEODESIC, status)
         with torch.no_grad():
             length = manifold.squared_norm(start, vector).clamp_min(0).sqrt()
     return LogarithmMap(
@@ -153,8 +159,8 @@ def _nodes(solution: GeodesicSolution, given: Rows, start: Tensor, end: Tensor) 
 
 def _shoot(
     manifold: Manifold, guess: Tensor, path: Tensor, at_end: MetricInverse, rtol: float, max_steps: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Improve velocities until their geodesics arrive: velocities, misses and paths of those that do."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Improve velocities until their geodesics arrive: velocities, misses, paths, and the `Outcome` of each."""
     a, b, T, d = path[:, 0], path[:, -1], path.shape[1] - 1, path.shape[-1]
 
     def size(factor: Tensor, r: Tensor) -> Tensor:
@@ -177,15 +183,15 @@ def _shoot(
     if len(rows):
         left[rows], miss[rows] = shot(rows, v[rows])
     rows = rows[miss[rows].isfinite() & (miss[rows] > _MISS * rtol)]
-    eye = torch.eye(d, dtype=v.dtype, device=v.device)
-    for _ in range(_SHOTS):
+    for attempt in range(_SHOTS):
         if not len(rows):
             break
-        units = eye.expand(len(rows), d, d)
-        Y = follow_with_neighbours(
-            manifold, a[rows], v[rows], torch.zeros_like(units), units, 1, max(rtol, 1e-6), max_steps
-        )[3][:, -1]
-        # The same derivative for several steps: each but the first costs no Jacobi fields.
+        if attempt == 0:  # that of the solver's path is near enough for most, and costs no integration
+            group = max(1, rows_at_once(manifold, a) // (T + 3))
+            Y = torch.cat([ends_by_beginnings(manifold, path[some])[1] for some in rows.split(group)])
+        else:
+            Y = _derivative(manifold, a[rows], v[rows], rtol, max_steps)
+        # The same derivative for several steps, as long as each brings the end nearer by a third.
         progress = torch.ones(len(rows), dtype=torch.bool, device=v.device)
         first = True
         while True:
@@ -199,13 +205,27 @@ def _shoot(
             if first:
                 useful = progress.clone()
             first = False
-        rows = rows[useful & (miss[rows] > _MISS * rtol)]
-    (hit,) = ((miss <= _MISS * rtol) & ~still).nonzero(as_tuple=True)
+        rows = rows[(useful | (attempt == 0)) & (miss[rows] > _MISS * rtol)]
+    status = torch.where(miss <= _MISS * rtol, Outcome.CONVERGED, Outcome.STALLED)
+    (hit,) = ((status == Outcome.CONVERGED) & ~still).nonzero(as_tuple=True)
     if len(hit):
-        nodes = follow(manifold, a[hit], v[hit], T, rtol, max_steps).states[..., :d]
-        path[hit, 1:-1] = nodes[:, 1:-1]
-    lost = miss > _MISS * rtol
-    return torch.where(lost[:, None], guess, v), miss, path
+        nodes, velocity = follow(manifold, a[hit], v[hit], T, rtol, max_steps).states.split(d, dim=-1)
+        with torch.no_grad():
+            speed = manifold.squared_norm(nodes, velocity).clamp_min(0).sqrt()
+        # Where second derivatives see nothing (ReLU), the straight line arrives, and is no geodesic.
+        moving = torch.ones_like(hit, dtype=torch.bool)
+        status[hit] = judged(speed, moving, status[hit], SPEED * rtol)[1]
+        kept = status[hit] == Outcome.CONVERGED
+        path[hit[kept], 1:-1] = nodes[kept, 1:-1]
+    return torch.where((status == Outcome.CONVERGED)[:, None], v, guess), miss, path, status
+
+
+def _derivative(manifold: Manifold, z: Tensor, v: Tensor, rtol: float, max_steps: int) -> Float[Tensor, "N d d"]:
+    """Of exp_z in v, by Jacobi fields."""
+    N, d = z.shape
+    units = torch.eye(d, dtype=z.dtype, device=z.device).expand(N, d, d)
+    Y = follow_with_neighbours(manifold, z, v, torch.zeros_like(units), units, 1, max(rtol, 1e-6), max_steps)[3]
+    return Y[:, -1]
 
 
 def _advance(

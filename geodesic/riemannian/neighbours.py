@@ -14,7 +14,7 @@ from geodesic.geometry.points import rows_at_once
 from geodesic.riemannian.discrete import follow_discretely
 from geodesic.riemannian.flow import follow_with_neighbours
 
-__all__ = ["Neighbours", "Stride", "exp_with_neighbours"]
+__all__ = ["Neighbours", "Stride", "ends_by_beginnings", "exp_with_neighbours"]
 
 
 class Stride(NamedTuple):
@@ -97,19 +97,26 @@ def _by_jacobi_fields(manifold: Manifold, z: Tensor, v: Tensor, stride: Stride) 
 
 
 def _by_the_discrete_energy(manifold: Manifold, z: Tensor, v: Tensor, stride: Stride) -> Neighbours:
-    T, d = stride.segments, z.shape[-1]
-    run = follow_discretely(manifold, z, v, T)
-    path, G = run.path, manifold.metric_tensor(z).detach()
+    run = follow_discretely(manifold, z, v, stride.segments)
+    return Neighbours(run.path, *ends_by_beginnings(manifold, run.path), run.time == 1)
+
+
+def ends_by_beginnings(manifold: Manifold, path: Float[Tensor, "N nodes d"]) -> tuple[Tensor, Tensor]:
+    """Derivatives of the last node of discrete geodesics in the first node and in the velocity there, (N, d, d) each.
+
+    For a change of the first node the momentum is kept.
+    """
+    T, G = path.shape[1] - 1, manifold.metric_tensor(path[:, 0]).detach()
     # With its second node before the first and its last but one behind the last, all blocks are those of interior
     # nodes; at either end both neighbours are the same, which doubles the block.
     longer = torch.cat([path[:, 1:2], path, path[:, -2:-1]], dim=1)
     H = manifold.expansion(longer).hessian
-    units, none = torch.eye(d, dtype=z.dtype, device=z.device).expand_as(G), torch.zeros_like(G)
+    units, none = torch.eye(G.shape[-1], dtype=G.dtype, device=G.device).expand_as(G), torch.zeros_like(G)
     before = torch.cat([units, none], dim=-1)  # Y_0, for changes of the point and of the velocity
     p = torch.cat([none, G], dim=-1)  # of the momentum
     Y = -torch.linalg.solve_ex(H.upper[:, 0], p / T + H.diagonal[:, 0] @ before / 2).result
     for i in range(1, T):
         after = -torch.linalg.solve_ex(H.upper[:, i], H.upper[:, i - 1].mT @ before + H.diagonal[:, i] @ Y).result
         before, Y = Y, after
-    by_point, by_velocity = Y.split(d, dim=-1)
-    return Neighbours(path, by_point, by_velocity, run.time == 1)
+    by_point, by_velocity = Y.chunk(2, dim=-1)
+    return by_point, by_velocity

@@ -63,16 +63,35 @@ def pairs_at_once(manifold: Manifold, solver: Solver[Any], path: Float[Tensor, "
         InputError: Not even one pair fits.
     """
     nodes = path.shape[1]
-    ends = path[:, [0, nodes // 2, -1]]
-    peaks = []
-    for pairs in (1, 2):  # their difference is what a pair takes: the decoder's weights are there in any case
-        with _Peak() as watched:
-            solver.begin(manifold, ends.repeat(pairs, 1, 1))
-        peaks.append(watched.peak)
-    needed = _SHARE * max(peaks[1] - peaks[0], 1) * nodes / 3
+    known = _known(manifold)
+    key = (solver, path.shape[-1], path.dtype, path.device)
+    if key not in known:
+        known[key] = _bytes_a_node(manifold, solver, path[:, [0, nodes // 2, -1]])
+    needed = _SHARE * known[key] * nodes
     if needed > memory:
         raise InputError(
             f"memory: one pair of {nodes - 1} segments takes about {needed / 1e6:.3g} MB, got "
             f"{memory / 1e6:.3g} MB; raise memory or use fewer segments"
         )
     return int(min(memory / needed, 2**31))
+
+
+# Watching costs as much as a few steps, half of a small `solve`: once is enough for as long as a manifold lives. By
+# identity, since a user's manifold may have no hash.
+_NEEDED: dict[int, tuple[weakref.ref[Manifold], dict[Any, float]]] = {}
+
+
+def _known(manifold: Manifold) -> dict[Any, float]:
+    key = id(manifold)
+    if key not in _NEEDED:
+        _NEEDED[key] = (weakref.ref(manifold, lambda _: _NEEDED.pop(key, None)), {})
+    return _NEEDED[key][1]
+
+
+def _bytes_a_node(manifold: Manifold, solver: Solver[Any], ends: Float[Tensor, "1 3 d"]) -> float:
+    peaks = []
+    for pairs in (1, 2):  # their difference is what a pair takes: the decoder's weights are there in any case
+        with _Peak() as watched:
+            solver.begin(manifold, ends.repeat(pairs, 1, 1))
+        peaks.append(watched.peak)
+    return max(peaks[1] - peaks[0], 1) / 3
