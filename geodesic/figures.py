@@ -81,7 +81,10 @@ def _best_curves(arrays: dict[str, NDArray], methods: list[str], file: Path) -> 
     try:
         solutions = [_solution(arrays, method) for method in methods]
     except KeyError as error:
-        raise RunFolderError(f"{file}: lacks {error}; run `geodesic solve` again with --overwrite") from None
+        raise RunFolderError(
+            f"{file}: lacks {error}; `geodesic plot` draws what `geodesic solve` has written, so run that with another "
+            "--name (other commands draw their pictures themselves)"
+        ) from None
     lengths = np.stack([solution.length.numpy() for solution in solutions])
     converged = np.stack([solution.converged.numpy() for solution in solutions])
     penalised = np.where(np.isfinite(lengths) & (converged | ~converged.any(0)), lengths, np.inf)

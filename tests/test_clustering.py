@@ -134,3 +134,8 @@ def test_impossible_numbers_of_clusters_are_refused(method: Any, clusters: Any) 
 def test_distances_that_are_none_are_refused(distances: Tensor, message: str) -> None:
     with pytest.raises(InputError, match=message):
         k_medoids(SPHERE, torch.zeros(3, 2), 2, distances=distances)
+
+
+def test_a_single_point_is_its_own_medoid() -> None:
+    answer = geodesic.k_medoids(geodesic.Torus(), torch.tensor([[1.0, 2.0]]), 1)
+    assert answer.medoids.tolist() == [0]

@@ -467,3 +467,19 @@ def test_a_distance_of_which_nobody_asks_a_gradient_carries_no_history() -> None
     a, b = torch.tensor([1.0, 0.0]), torch.tensor([1.2, 1.0])
     assert not geodesic.distance(geodesic.Sphere(), a, b).requires_grad
     assert geodesic.distance(geodesic.Sphere(), a, b.requires_grad_()).requires_grad
+
+
+def test_a_distance_of_equal_points_alone_has_a_gradient_too() -> None:
+    manifold = geodesic.PullbackManifold(mlp().requires_grad_())
+    a = torch.randn(3, 2, requires_grad=True)
+    geodesic.distance(manifold, a, a.detach()).sum().backward()
+    assert torch.equal(a.grad, torch.zeros(3, 2))
+
+
+def test_a_pair_without_a_finite_path_is_not_shot_at() -> None:
+    # Beyond z = 1 the decoder has no finite output: no path of this pair has an energy.
+    wall = geodesic.PullbackManifold(lambda z: torch.cat([z, (1 - z[:, :1].square()).abs().log()], dim=1))
+    a, b = torch.tensor([[0.0, 0.0], [0.0, 0.0]]), torch.tensor([[0.2, 0.3], [2.0, 0.0]])
+    answer = log_map(wall, a, b, segments=16)
+    assert answer.converged.tolist() == [True, False]
+    assert answer.status[1] in (Outcome.NO_GEODESIC, Outcome.STALLED)

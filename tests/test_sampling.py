@@ -178,3 +178,11 @@ def test_bad_input_for_walks_is_named(change: dict, message: str) -> None:
     arguments = {"z": torch.zeros(2), "time": 1.0, "steps": 3} | change
     with pytest.raises(InputError, match=message):
         random_walk(geodesic.StereographicSphere(), **arguments)
+
+
+def test_walks_begin_also_where_inference_mode_is_on() -> None:
+    torus, z = geodesic.FlatTorus(), torch.tensor([1.0, 2.0])
+    expected = geodesic.random_walk(torus, z, 0.1, 3)
+    with torch.inference_mode():
+        walk = geodesic.random_walk(torus, z, 0.1, 3)
+    assert torch.equal(walk.path, expected.path)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit
 from geodesic.riemannian.exp_map import exp_map
-from geodesic.riemannian.log_map import log_map
+from geodesic.riemannian.flow import require_method
+from geodesic.riemannian.log_map import DISCRETE_TOL, log_map
 from geodesic.riemannian.outcome import Outcome
 from geodesic.riemannian.transport import parallel_transport
 from geodesic.solvers.solve import solve
@@ -48,6 +50,7 @@ def analogy(
     *,
     method: str = "ode",
     transport: str = "connection",
+    rtol: float | None = None,
     **search: Any,
 ) -> Analogy:
     """The point d with a : b :: c : d.
@@ -71,6 +74,7 @@ def analogy(
         c: Points to do the same with, of the same shape.
         method: Of the logarithm and exponential maps, "ode" or "discrete", see `exp_map`.
         transport: How to carry the vectors, the method of `parallel_transport`.
+        rtol: Of the maps, as in `exp_map`.
         search: Keywords of `solve`, such as `segments` or `init`; `segments` also for the path to the point.
 
     Returns:
@@ -91,14 +95,18 @@ def analogy(
     """
     Rows(manifold, a=a, b=b, c=c)
     require_limit(manifold, "exponential map")
-    logarithm = log_map(manifold, a, b, method=method, **search)
+    require_method(method)
+    if method == "discrete":
+        search = {"tol": DISCRETE_TOL[a.dtype]} | search
+    logarithm = log_map(manifold, a, b, method=method, rtol=rtol, solution=solve(manifold, a, b, **search))
     across = solve(manifold, a, c, **search)
-    carried = parallel_transport(manifold, across, logarithm.vector, method=transport)
+    known = torch.where(logarithm.vector.isfinite(), logarithm.vector, 0)
+    carried = parallel_transport(manifold, across, known, method=transport)
     # A row that could not be carried has no direction to go on in: it stays where it is, and has not converged.
     lost = carried.status == Outcome.NOT_FINITE
     lost = lost.reshape(lost.shape + (1,) * (a.dim() - lost.dim()))
     segments = across.path.shape[logarithm.converged.dim()] - 1
-    there = exp_map(manifold, c, carried.vector.masked_fill(lost, 0), method=method, segments=segments)
+    there = exp_map(manifold, c, carried.vector.masked_fill(lost, 0), method=method, rtol=rtol, segments=segments)
     return Analogy(
         point=there.point,
         vector=logarithm.vector,

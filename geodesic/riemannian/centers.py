@@ -261,7 +261,7 @@ def find_center(
         jump = torch.zeros_like(learned[i])
         if cloud.power == 1:
             jump, nearest = _worth_a_jump(part, m[i], here, tried[i])
-            trial = torch.where(jump[:, None], part.points[torch.arange(len(i)), nearest], trial)
+            trial = torch.where(jump[:, None], part.points[torch.arange(len(i), device=i.device), nearest], trial)
             tried[i[jump], nearest[jump]] = True
         there = part.visit(trial, _moved(here.path, part.points, trial))
 

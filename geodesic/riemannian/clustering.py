@@ -179,8 +179,10 @@ class _Lloyd:
         self.squared, self.length, _, self.path, self.found = pairs
         self.centered = torch.ones_like(self.found).all()
         while len(self.centers) < clusters:
-            # Where every point is at a center, there is nothing to draw by.
-            share = self.squared.cpu().double() if bool((self.squared > 0).any()) else torch.ones(len(x)).double()
+            # Points to which no geodesic was found are not drawn; where all are at centers, any will do.
+            share = self.squared.cpu().double()
+            share = torch.where(share.isfinite(), share, 0)
+            share = share if bool((share > 0).any()) else torch.ones_like(share)
             following = int(torch.multinomial(share, 1, generator=generator))
             self.centers = torch.cat([self.centers, x[following : following + 1]])
             self._offer(len(self.centers) - 1)
@@ -226,7 +228,7 @@ class _Lloyd:
         center = self.centers[k].expand_as(self.x)
         with torch.no_grad():
             bound = self.manifold.lower_bound(center, self.x)
-        (i,) = ((self.labels != k) & (bound**2 < self.squared)).nonzero(as_tuple=True)
+        (i,) = ((self.labels != k) & (bound**2 < self.squared.nan_to_num(nan=torch.inf))).nonzero(as_tuple=True)
         if not len(i):
             return
         pairs = self._geodesics(center[i], self.x[i])
@@ -366,10 +368,11 @@ def _distance_matrix(
     i, j = torch.triu_indices(N, N, offset=1, device=points.device)
     D = points.new_zeros(N, N)
     found = torch.ones_like(i, dtype=torch.bool)
-    for some in torch.arange(len(i), device=points.device).split(_PAIRS):
+    for some in torch.arange(len(i), device=points.device).split(_PAIRS) if N > 1 else ():
         a, b = i[some], j[some]
         solution = solve(manifold, points[a], points[b], **search)
-        D[a, b] = D[b, a] = solution.length
+        # A pair without a path is farther apart than all others, and still has a sum.
+        D[a, b] = D[b, a] = solution.length.nan_to_num(nan=torch.finfo(D.dtype).max ** 0.5)
         found[some] = solution.converged
     lost = int((~found).sum())
     if lost:
@@ -388,7 +391,7 @@ def _matrix(distances: Any, x: Float[Tensor, "N d"]) -> Float[Tensor, "N N"]:
     if not isinstance(distances, Tensor) or distances.shape != (N, N):
         got = tuple(distances.shape) if isinstance(distances, Tensor) else type(distances).__name__
         raise InputError(f"distances: expected a tensor of shape {(N, N)}, one row for each point, got {got}")
-    D = distances.detach().to(x)
+    D = distances.detach().to(x).clone()
     if not bool((D.isfinite() & (D >= 0)).all()):
         where = (~(D.isfinite() & (D >= 0))).nonzero()[0].tolist()
         raise InputError(

@@ -75,9 +75,9 @@ def distance(manifold: Manifold, a: Tensor, b: Tensor, **search: Any) -> Float[T
     start, end = a.reshape(-1, d), b.reshape(-1, d)
     interior = solution.path.reshape(len(start), -1, d)[:, 1:-1]
     (moving,) = (start != end).any(-1).nonzero(as_tuple=True)
-    lengths = start.new_zeros(len(start))
+    lengths = 0 * (start.sum(-1) + end.sum(-1))  # with a gradient, of zero, also where all points are equal
     size = max(1, rows_at_once(manifold, start) // (interior.shape[1] + 2))
-    for rows in moving.split(size):
+    for rows in moving.split(size) if len(moving) else ():
         lengths = lengths.index_put((rows,), _length(manifold, start[rows], interior[rows], end[rows]))
     return given.each(lengths)
 
@@ -110,6 +110,7 @@ def length_ratio(manifold: Manifold, a: Tensor, b: Tensor, **search: Any) -> Flo
         >>> print(f"{float(geodesic.length_ratio(geodesic.Sphere(), a, b)):.4f}")
         1.1096
     """
+    Rows(manifold, a=a, b=b)
     require_limit(manifold, "length of a geodesic to compare with")
     solution = solve(manifold, a, b, **search)
     return torch.where(solution.converged, 1 / solution.ratio, torch.nan)

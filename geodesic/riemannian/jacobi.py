@@ -10,7 +10,7 @@ from torch import Tensor
 
 from geodesic.geometry.inverse import MetricInverse, require_regular
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.points import Rows, require_limit
+from geodesic.geometry.points import Rows, require_limit, rows_at_once
 from geodesic.riemannian.exp_map import SPEED, checked, ended, judged
 from geodesic.riemannian.flow import follow_with_neighbours
 from geodesic.riemannian.outcome import Outcome
@@ -223,7 +223,8 @@ def conjugate_points(
         nodes = segments
         while len(left):
             sparse = []
-            for some in left.split(_rows_of_fields(rows, nodes)):
+            size = min(_rows_of_fields(rows, nodes), max(1, rows_at_once(manifold, rows) // (nodes + 1)))
+            for some in left.split(size):
                 search = _search(manifold, rows[some], v_rows[some], frame[some], nodes, rtol, max_steps)
                 time[some], margin[some], status[some] = search.time, search.margin, search.status
                 sparse.append(some[search.needed > nodes])
@@ -277,6 +278,9 @@ def _search(
         node = near[found].to(torch.uint8).argmax(-1)  # the first
         state = (path[found, node], velocity[found, node], Y[found, node], W[found, node])
         root = times[node] + _refined(manifold, state, below[found, node], rtol, max_steps)
+        # Lost on the way to a crossing that lies within the time: nothing is known.
+        lost = found[root.isnan() & (times[node] + below[found, node] < 1)]
+        time[lost], status[lost] = torch.nan, Outcome.NOT_FINITE
         inside = root <= run.time[found] + 10 * rtol  # a conjugate point may be the end itself
         hit = found[inside]
         time[hit], margin[hit] = root[inside].clamp(max=1), 0

@@ -28,7 +28,7 @@ _MISS = 10  # times rtol: how near a shot must come, relative to the length
 _STRIDE = 0.3  # most that a step may change the velocity by, relative to it: or another geodesic would be found
 
 
-_TOL = {torch.float64: 1e-12, torch.float32: 1e-6}  # of the solver, where nothing improves its velocities
+DISCRETE_TOL = {torch.float64: 1e-12, torch.float32: 1e-6}  # of the solver, where nothing improves its velocities
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def log_map(
         require_regular(end, at_end, "b")
         if solution is None:
             if method == "discrete":  # velocities are as exact as the root of the excess energy
-                search = {"tol": _TOL[a.dtype]} | search
+                search = {"tol": DISCRETE_TOL[a.dtype]} | search
             solution = solve(manifold, a, b, **search)
         path = _nodes(solution, given, start, end)
         vector = inverse(first_momentum(manifold, path))
@@ -130,7 +130,8 @@ def log_map(
         miss = torch.where(solved, 0, torch.full_like(solved, torch.nan, dtype=a.dtype))
         status = torch.where(solved, Outcome.CONVERGED, Outcome.NO_GEODESIC)
         if method == "ode":
-            vector, miss, path, status = _shoot(manifold, vector, path, at_end, rtol, max_steps)
+            usable = solution.energy.reshape(-1).isfinite()
+            vector, miss, path, status = _shoot(manifold, vector, path, usable, at_end, rtol, max_steps)
             status = torch.where((status == Outcome.STALLED) & ~solved, Outcome.NO_GEODESIC, status)
         with torch.no_grad():
             length = manifold.squared_norm(start, vector).clamp_min(0).sqrt()
@@ -158,7 +159,13 @@ def _nodes(solution: GeodesicSolution, given: Rows, start: Tensor, end: Tensor) 
 
 
 def _shoot(
-    manifold: Manifold, guess: Tensor, path: Tensor, at_end: MetricInverse, rtol: float, max_steps: int
+    manifold: Manifold,
+    guess: Tensor,
+    path: Tensor,
+    usable: Tensor,
+    at_end: MetricInverse,
+    rtol: float,
+    max_steps: int,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Improve velocities until their geodesics arrive: velocities, misses, paths, and the `Outcome` of each."""
     a, b, T, d = path[:, 0], path[:, -1], path.shape[1] - 1, path.shape[-1]
@@ -178,7 +185,7 @@ def _shoot(
     v, path = guess.clone(), path.clone()
     still = (v == 0).all(-1)
     miss = torch.where(still, 0, torch.full_like(v[:, 0], torch.inf))
-    (rows,) = (~still).nonzero(as_tuple=True)
+    (rows,) = (~still & usable & guess.isfinite().all(-1)).nonzero(as_tuple=True)
     left = torch.zeros_like(v)
     if len(rows):
         left[rows], miss[rows] = shot(rows, v[rows])

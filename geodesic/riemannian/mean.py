@@ -300,9 +300,11 @@ def _center(
         found = _part(found, best * R + every)
         if method == "ode":
             cloud = Cloud(**{**vars(cloud), "method": "ode"})
-            if bool((found.visit.value.isfinite()).all()):
-                improved = find_center(cloud, found.point, tol, max_steps, found.visit.path)
-                found = improved._replace(steps=found.steps + improved.steps)
+            (known,) = found.visit.value.isfinite().nonzero(as_tuple=True)
+            if len(known):
+                begun = _part(found, known)
+                improved = find_center(cloud.of(known), begun.point, tol, max_steps, begun.visit.path)
+                found = _replaced(found, known, improved._replace(steps=begun.steps + improved.steps))
         visit = cloud.completed(found.point, found.visit)
     squared = visit.length**2
 
@@ -321,6 +323,14 @@ def _center(
         start=best.reshape(batch),
         unique=unique.reshape(batch),
     )
+
+
+def _replaced(found: Found, rows: Tensor, part: Found) -> Found:
+    visit = type(found.visit)(*(x.index_put((rows,), y) for x, y in zip(found.visit, part.visit, strict=True)))
+    point, status, steps = (
+        getattr(found, name).index_put((rows,), getattr(part, name)) for name in ("point", "status", "steps")
+    )
+    return Found(point, visit, status, steps)
 
 
 def _part(found: Found, rows: Tensor) -> Found:

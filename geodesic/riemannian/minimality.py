@@ -97,6 +97,10 @@ def is_minimizing(
         >>> print(bool(solution.converged), bool(answer.minimizing), f"{float(answer.gap):.2f}")
         True False -0.34
     """
+    if not isinstance(solution, GeodesicSolution):
+        raise InputError(f"solution: expected the answer of `solve`, got {type(solution).__name__}")
+    if known := {"init", "segments"} & search.keys():
+        raise InputError(f"{known.pop()}: those of the solution are used; leave it out")
     axes = 1 if manifold.latent_shape is None else len(manifold.latent_shape)
     start, end = solution.path.select(-axes - 1, 0), solution.path.select(-axes - 1, -1)
     given = Rows(manifold, start=start, end=end)

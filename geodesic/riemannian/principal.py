@@ -128,7 +128,9 @@ def principal_geodesic_analysis(
     there = log_map(manifold, start, points.detach(), method=method, **search)
     # In an orthonormal frame: with G = L L^T the inner product of v and w is that of L^T v and L^T w.
     y = there.vector.reshape(B, N, d) @ inverse.factor
-    _, S, Vh = torch.linalg.svd(share.sqrt()[..., None] * y, full_matrices=False)
+    # A point without a logarithm, or without a say, has no part in the directions.
+    known = y.isfinite().all(-1) & (share > 0)
+    _, S, Vh = torch.linalg.svd(torch.where(known[..., None], share.sqrt()[..., None] * y, 0), full_matrices=False)
     directions = torch.linalg.solve_triangular(inverse.factor.mT, Vh[:, :k].mT, upper=True).mT
     sign = _signs(directions)
     directions = sign[..., None] * directions

@@ -254,10 +254,11 @@ def random_walk(
     noise = _generator(seed)
     walks = () if count is None else (count,)
     z = given.rows[0].repeat_interleave(count or 1, 0)
-    status = torch.full_like(z[:, 0], Outcome.CONVERGED, dtype=torch.long)
-    reached = torch.full_like(status, steps)
-    path = z[:, None].expand(-1, steps + 1, -1).clone()
     with torch.inference_mode(False):
+        z = z.clone()  # what was made in inference mode has no derivatives
+        status = torch.full_like(z[:, 0], Outcome.CONVERGED, dtype=torch.long)
+        reached = torch.full_like(status, steps)
+        path = z[:, None].expand(-1, steps + 1, -1).clone()
         require_regular(z, MetricInverse(manifold.metric_tensor(z).detach()))
         for i in range(steps):
             # For the lost as well: what one walk does must not depend on the others.

@@ -133,7 +133,7 @@ def shoot(
         point=given.back(points),
         path=given.back(torch.stack(path, dim=1)),
         velocity=given.back(velocity),
-        time=given.each(steps / segments * time),
+        time=given.each(steps.to(time) / segments * time),
         speed_change=given.each(change),
         converged=given.each(status == Outcome.CONVERGED),
         status=given.each(status),
