@@ -197,10 +197,11 @@ def _draw(options: argparse.Namespace, found: dict[str, dict[str, dict]]) -> Non
         y = [names.index(name) + 0.3 * (k - (len(sizes) - 1) / 2) for name in found[d]]
         rows = list(found[d].values())
         left.hlines(y, [row["K l^2: 5 %"] for row in rows], [row["95 %"] for row in rows], color=colour, lw=2)
-        left.plot([row["median"] for row in rows], y, "o", color=colour, ms=5, label=f"d = {d}")
+        left.plot([row["median"] for row in rows], y, "o", color=colour, ms=5)
         right.hlines(y, 1, [row["most"] for row in rows], color=colour, lw=0.8)
         right.hlines(y, 1, [row["95 % "] for row in rows], color=colour, lw=2.5)
-        right.plot([row["straight over geodesic: median"] for row in rows], y, "o", color=colour, ms=5)
+        medians = [row["straight over geodesic: median"] for row in rows]
+        right.plot(medians, y, "o", color=colour, ms=5, label=f"d = {d}")
     left.axvline(0, color="black", lw=0.6)
     left.set_xscale("symlog", linthresh=1)
     left.set_xlabel("sectional curvature times squared median geodesic length")
@@ -210,7 +211,7 @@ def _draw(options: argparse.Namespace, found: dict[str, dict[str, dict]]) -> Non
     right.set_xlabel("straight over geodesic length")
     left.set_yticks(range(len(names)), names)
     left.invert_yaxis()
-    left.legend(frameon=False, loc="lower left")
+    right.legend(frameon=False, loc="lower right")
     file = options.out / "curvature.png"
     figure.savefig(file)
     print(f"wrote {file}")
