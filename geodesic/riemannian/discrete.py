@@ -10,6 +10,7 @@ from torch import Tensor
 
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.points import rows_at_once
 
 __all__ = ["DiscreteFlow", "first_momentum", "follow_discretely"]
 
@@ -43,6 +44,13 @@ def follow_discretely(
     node between them: this is the inverse of what `solve` does, and of second order in 1/T. Chords are all that it
     needs, so it also sees the kinks of a decoder that has no second derivatives.
     """
+    size = rows_at_once(manifold, z)
+    parts = [_followed(manifold, *rows, segments) for rows in zip(z.split(size), v.split(size), strict=True)]
+    return DiscreteFlow(*(torch.cat(x) for x in zip(*parts, strict=True)))
+
+
+def _followed(manifold: Manifold, z: Float[Tensor, "N d"], v: Float[Tensor, "N d"], segments: int) -> DiscreteFlow:
+    """`follow_discretely` for rows that fit into memory."""
     N, T = len(z), segments
     path, velocity = (x[:, None].expand(-1, T + 1, -1).clone() for x in (z, v))
     inverse = MetricInverse(manifold.metric_tensor(z).detach())

@@ -13,7 +13,7 @@ from torch import Tensor
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import MetricInverse, require_regular
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.points import Rows, require_limit, rows_at_once
+from geodesic.geometry.points import Rows, require_limit
 from geodesic.riemannian.discrete import follow_discretely
 from geodesic.riemannian.flow import default_rtol, follow, require_method
 from geodesic.riemannian.outcome import Outcome
@@ -167,9 +167,7 @@ def _follow(
 
 
 def _follow_discretely(manifold: Manifold, z: Tensor, v: Tensor, segments: int) -> _Flow:
-    size = rows_at_once(manifold, z)
-    parts = [follow_discretely(manifold, *rows, segments) for rows in zip(z.split(size), v.split(size), strict=True)]
-    path, velocity, time = (torch.cat(x) for x in zip(*parts, strict=True))
+    path, velocity, time = follow_discretely(manifold, z, v, segments)
     steps = (time * segments).round().long()
     return _Flow(path, velocity, time, torch.where(time < 1, Outcome.STALLED, Outcome.CONVERGED), steps)
 

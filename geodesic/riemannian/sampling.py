@@ -15,7 +15,7 @@ from geodesic.geometry.inverse import MetricInverse, require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit, rows_at_once
 from geodesic.riemannian.discrete import follow_discretely
-from geodesic.riemannian.exp_map import checked
+from geodesic.riemannian.exp_map import checked, ended
 from geodesic.riemannian.flow import follow, require_method
 from geodesic.riemannian.neighbours import Stride, exp_with_neighbours
 from geodesic.riemannian.outcome import Outcome
@@ -295,8 +295,7 @@ def _stepped(
     else:
         trajectory = follow(manifold, z, v, 1, rtol, max_steps)
         end = trajectory.states[:, -1, : z.shape[-1]]
-        lost = torch.where(trajectory.time < 1, Outcome.MAX_STEPS, Outcome.CONVERGED)
-        lost = torch.where(trajectory.stuck, Outcome.NOT_FINITE, lost)
+        lost = ended(trajectory.time, trajectory.stuck)
     return end, torch.where(end.isfinite().all(-1), lost, Outcome.NOT_FINITE)
 
 
