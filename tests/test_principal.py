@@ -48,7 +48,7 @@ def test_points_along_a_geodesic_of_the_sphere_have_one_component_with_the_varia
 def test_directions_are_orthonormal_and_scores_lead_back_to_the_points() -> None:
     plane, mean = geodesic.HyperbolicPlane(), torch.tensor([0.0, 1.5])
     points = mean + 0.4 * torch.randn(6, 2)
-    answer = principal_geodesic_analysis(plane, points, mean=mean, tol=1e-14)
+    answer = principal_geodesic_analysis(plane, points, mean=mean)
     U, G = answer.directions, plane.metric_tensor(mean)
     assert_close(U @ G @ U.mT, torch.eye(2))
     vectors = answer.scores @ U
@@ -60,9 +60,9 @@ def test_directions_are_orthonormal_and_scores_lead_back_to_the_points() -> None
 def test_variances_and_scores_do_not_depend_on_the_latent_coordinates() -> None:
     A = torch.tensor([[2.0, 0.7], [-0.4, 0.1]])
     mean, points = torch.tensor([0.2, 0.1]), 0.5 * torch.randn(6, 2)
-    here = principal_geodesic_analysis(curved(torch.eye(2)), points, mean=mean, tol=1e-12)
+    here = principal_geodesic_analysis(curved(torch.eye(2)), points, mean=mean)
     inverse = torch.linalg.inv(A)
-    there = principal_geodesic_analysis(curved(A), points @ inverse.mT, mean=inverse @ mean, tol=1e-12)
+    there = principal_geodesic_analysis(curved(A), points @ inverse.mT, mean=inverse @ mean)
     assert_close(there.variances, here.variances, rtol=1e-6, atol=0)
     assert_close(there.explained, here.explained, rtol=1e-6, atol=0)
     assert_close(there.scores.abs(), here.scores.abs(), rtol=1e-5, atol=1e-6)
@@ -115,6 +115,7 @@ def test_a_latent_shape_is_that_of_directions_too() -> None:
         ({"components": 3}, "components: expected an integer from 1 to 2"),
         ({"method": "euler"}, "method: expected 'ode' or 'discrete'"),
         ({"points": torch.zeros(2)}, "mean: expected a point for each set of points"),
+        ({"init": "graph"}, "init: .* here it is paths for where its paths begin"),
     ],
 )
 def test_bad_input_is_named(change: dict, message: str) -> None:
@@ -122,6 +123,19 @@ def test_bad_input_is_named(change: dict, message: str) -> None:
     arguments = {"points": torch.zeros(3, 2), "mean": torch.zeros(2)} | change
     with pytest.raises(InputError, match=message):
         principal_geodesic_analysis(plane, **arguments)
+
+
+@pytest.mark.parametrize("mean", [None, torch.tensor([1.35, 0.25], dtype=torch.float64)])
+def test_geodesics_to_the_points_and_to_the_mean_begin_on_the_graph(mean: Tensor | None) -> None:
+    points = torch.tensor([[1.0, 0.2], [1.4, -0.3], [1.8, 0.5], [1.2, 0.6]])
+    with pytest.raises(InputError, match="points: "):
+        wrong = {"paths": "graph", "graph_points": torch.zeros(5, 3)}
+        principal_geodesic_analysis(geodesic.Sphere(), points, mean=mean, segments=8, **wrong)
+    settings = {"paths": "graph", "graph_points": 0.5 + torch.rand(60, 2)}
+    answer = principal_geodesic_analysis(geodesic.Sphere(), points, mean=mean, segments=8, **settings)
+    straight = principal_geodesic_analysis(geodesic.Sphere(), points, mean=mean, segments=8)
+    assert answer.converged
+    assert_close(answer.variances, straight.variances, rtol=1e-4, atol=0)
 
 
 def test_the_mean_is_looked_for_where_none_is_given() -> None:

@@ -145,6 +145,32 @@ def test_a_batch_has_the_answers_of_its_members() -> None:
         assert_close(both.residuals[i], one.residuals, rtol=0, atol=1e-9)
 
 
+def polar(z: Tensor) -> Tensor:
+    return z[..., :1] * torch.cat([z[..., 1:].cos(), z[..., 1:].sin()], dim=-1)
+
+
+def test_a_set_whose_latent_mean_is_singular_starts_elsewhere() -> None:
+    plane = geodesic.PullbackManifold(polar)
+    # Polar coordinates name each point twice: the first set surrounds radius 0, the second lies to one side of it.
+    x, r = torch.linspace(0, 1, 4), torch.tensor([-2.0, -1.0, 1.0, 2.0])
+    angle = torch.tensor([1.0, 1.1, 0.9, 1.0])
+    points = torch.stack([torch.stack([r, angle], dim=-1), torch.stack([r + 4, angle], dim=-1)])
+    fit = geodesic_regression(plane, x, points, segments=8, max_steps=8)
+    alone = geodesic_regression(plane, x, points[1], segments=8)
+    assert fit.converged[1]
+    assert_close(fit.point_at_centre[1], alone.point_at_centre, rtol=0, atol=1e-9)
+    assert fit.point_at_centre[0].isfinite().all()
+
+
+def test_without_a_mean_there_is_no_variance() -> None:
+    sphere = geodesic.StereographicSphere()
+    points = on_a_geodesic(sphere)[2] + 0.2 * torch.randn(6, 2)
+    fit = geodesic_regression(sphere, X, points, segments=4, max_steps=1)
+    assert not fit.converged
+    assert fit.variance.isnan()
+    assert fit.r_squared.isnan()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

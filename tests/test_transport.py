@@ -307,15 +307,43 @@ def test_the_jacobian_of_an_exact_left_inverse_takes_the_last_vector_back_as_the
 
 def test_kinks_of_the_decoder_are_reported_by_the_connection_and_taken_by_the_projection() -> None:
     manifold, path, v = mlp(3, torch.nn.ReLU), curves(64, 3), torch.randn(4, 3)
-    assert (parallel_transport(manifold, path, v).status == Outcome.NORM_CHANGED).any()
+    assert (parallel_transport(manifold, path, v).status == Outcome.NOT_RESOLVED).any()
     assert parallel_transport(manifold, path, v, method="projection").converged.all()
+
+
+@pytest.mark.parametrize("activation", [torch.nn.Tanh, torch.nn.ELU])
+def test_the_connection_does_not_promise_more_than_it_keeps(activation: type[torch.nn.Module]) -> None:
+    manifold, v = mlp(3, activation), torch.randn(4, 3)
+    path = curves(512, 3)
+    exact = parallel_transport(manifold, path, v).vector
+    for T in (8, 16, 32, 64):
+        answer = parallel_transport(manifold, path[:, :: 512 // T], v)
+        error = manifold.squared_norm(path[:, -1], answer.vector - exact).sqrt()
+        error /= manifold.squared_norm(path[:, -1], exact).sqrt()
+        assert (error < 3 * answer.error).all()
+        assert torch.equal(answer.converged, answer.error <= 0.05)
+
+
+def test_the_projection_knows_its_error() -> None:
+    manifold, v = mlp(3), torch.randn(4, 3)
+    path = curves(256, 3)
+    exact = parallel_transport(manifold, path, v).vector  # by the connection
+    for T in (63, 64, 128):
+        nodes = curves(T, 3)
+        answer = parallel_transport(manifold, nodes, v, method="projection")
+        error = manifold.squared_norm(path[:, -1], answer.vector - exact).sqrt()
+        error /= manifold.squared_norm(path[:, -1], exact).sqrt()
+        assert ((answer.error > error / 2) & (answer.error < 2 * error)).all()
+    strict = parallel_transport(manifold, nodes, v, method="projection", tol=float(answer.error.min()))
+    assert strict.converged.sum() == 1
+    assert (strict.status[~strict.converged] == Outcome.NOT_RESOLVED).all()
 
 
 def test_an_encoder_that_shrinks_vectors_is_reported() -> None:
     answer = parallel_transport(
         geodesic.Paraboloid(), curves(32, 2), torch.randn(4, 2), method="projection", encoder=lambda x: 0.9 * x[:, :2]
     )
-    assert (answer.status == Outcome.NORM_CHANGED).all()
+    assert (answer.status == Outcome.NOT_RESOLVED).all()
     assert (answer.norm_change > 0.05).all()
 
 
@@ -472,7 +500,7 @@ def test_a_shot_that_leaves_the_numbers_says_how_far_it_came() -> None:
         ({"manifold": SPHERE_METRIC}, "manifold: shooting steps through an embedding, and MetricFunction has none"),
         ({"v": torch.ones(3)}, r"v: expected the shape of z, \(2,\), got \(3,\)"),
         ({"segments": 0}, "segments: expected an integer of at least 1, got 0"),
-        ({"t": math.inf}, "t: expected a finite time, got inf"),
+        ({"t": math.inf}, "t: expected a finite time, a number or of shape .*, got inf"),
         ({"encoder": lambda x: x}, r"encoder: expected 2 latent coordinates"),
     ],
 )

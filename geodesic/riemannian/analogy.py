@@ -62,7 +62,8 @@ def analogy(
 
     Warning:
         Geodesics are those that `solve` finds: where there are several, the answer depends on which. For decoders
-        whose second derivatives jump (ELU) or miss kinks (ReLU) take method="discrete" and transport="projection".
+        whose second derivatives jump (ELU) or miss kinks (ReLU) take method="discrete", for ReLU with
+        transport="projection".
 
     Reference:
         H. Shao, A. Kumar, P. T. Fletcher, The Riemannian Geometry of Deep Generative Models, 2017.

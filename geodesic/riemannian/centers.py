@@ -12,6 +12,7 @@ from torch import Tensor
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.points import inverse_at
 from geodesic.riemannian.discrete import first_momentum
 from geodesic.riemannian.flow import require_method
 from geodesic.riemannian.log_map import log_map
@@ -105,9 +106,8 @@ def geodesics(
         p = first_momentum(manifold, path)
         return Pairs(2 * solution.energy, solution.length, p, path, solution.converged)
     there = log_map(manifold, a, b, method="ode", rtol=rtol, solution=solution)
-    with torch.no_grad():
-        vector = there.vector.reshape(start.shape)
-        p = (manifold.metric_tensor(start) @ vector[..., None])[..., 0]
+    factor = inverse_at(manifold, start).factor
+    p = (factor @ (factor.mT @ there.vector.reshape(*start.shape, 1)))[..., 0]
     return Pairs(there.length**2, there.length, p, there.path.reshape(path.shape), there.converged)
 
 
@@ -159,7 +159,7 @@ class Cloud:
             d = pairs.squared.sqrt()
             value = (w * d).sum(-1)
             pull = (w / torch.where(d > 0, d, torch.inf))[..., None] * pairs.covector
-        inverse = MetricInverse(self.manifold.metric_tensor(m).detach())
+        inverse = inverse_at(self.manifold, m)
         gradient = -pull.sum(1)
         size = _size(inverse, gradient)
         if self.power == 2:
@@ -215,7 +215,7 @@ class Cloud:
 
     def inverse_hessian(self, m: Float[Tensor, "R d"], visit: Visit) -> Float[Tensor, "R d d"]:
         """What it is on a flat manifold, or for power 1 its majorant: G^{-1} / sum w, G^{-1} / sum (w / d)."""
-        inverse = MetricInverse(self.manifold.metric_tensor(m).detach())
+        inverse = inverse_at(self.manifold, m)
         eye = torch.eye(m.shape[-1], dtype=m.dtype, device=m.device)
         H = inverse(eye.expand(len(m), -1, -1))
         if self.power == 2:
@@ -315,7 +315,7 @@ def _inside(
     share = share.clone()
     for _ in range(_HALVINGS):
         with torch.no_grad():
-            lost = ~MetricInverse(manifold.metric_tensor(m + share[:, None] * step)).regular
+            lost = ~inverse_at(manifold, m + share[:, None] * step).regular
         if not bool(lost.any()):
             break
         share[lost] /= 2
@@ -348,6 +348,6 @@ def _worth_a_jump(
     rows = torch.arange(len(m), device=m.device)
     weight = cloud.weights[rows, nearest]
     others = visit.pull.sum(1) - visit.pull[rows, nearest]
-    rest = _size(MetricInverse(cloud.manifold.metric_tensor(m).detach()), others)
+    rest = _size(inverse_at(cloud.manifold, m), others)
     held = (rest <= _MARGIN * weight) & (visit.size >= _SMOOTH * weight)
     return held & ~tried[rows, nearest] & ~cloud.touches(visit), nearest

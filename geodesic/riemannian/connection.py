@@ -35,9 +35,11 @@ def along_connection(
         size: For how many points to take derivatives at once.
 
     Returns:
-        The vectors at all nodes, NaN from where the metric is singular on; and, as rotations keep norms even along a
-        wrong connection, by how much norms would have changed without the frames: what the change of the metric
-        from node to node differs from the integral of B + B^T. It tells of kinks and of too few nodes.
+        The vectors at all nodes, NaN from where the metric is singular on; and an estimate of their relative error.
+        Rotations keep norms even along a wrong connection, so these say nothing: the change of the metric from node
+        to node must be the integral of B + B^T, and what it differs by, added up in the frames that are carried along,
+        is what lengths of vectors would have changed by. It lies above the error where there are too few nodes, and
+        does not vanish where kinks hide a part of the connection (ReLU).
     """
     N, T, d = path.shape[0], path.shape[1] - 1, path.shape[2]
     h = 1 / T
@@ -54,16 +56,18 @@ def along_connection(
 
     G = torch.cat([manifold.metric_tensor(points) for points in path.flatten(0, 1).split(size)]).reshape(N, T + 1, d, d)
     L = MetricInverse(G).factor
-    u = [L[:, 0].mT @ v[..., None]]
+    turned = [torch.eye(d, dtype=path.dtype, device=path.device).expand(N, d, d)]
     for i in range(T):
-        u.append(rotation[:, i] @ u[-1])
-    vectors = torch.linalg.solve_triangular(L.mT, torch.stack(u, dim=1), upper=True)
+        turned.append(rotation[:, i] @ turned[-1])
+    frames = torch.linalg.solve_triangular(L.mT, torch.stack(turned, dim=1), upper=True)
+    vectors = (frames @ (L[:, :1].mT @ v[:, None, :, None]))[..., 0]
+    vectors = torch.cat([v[:, None], vectors[:, 1:]], dim=1)  # the first one as it was given, bit for bit
 
-    change = G.diff(dim=1) - h / 2 * (B + B.mT).sum(2)
-    before = vectors[:, :-1]
-    defect = (before.mT @ change @ before).flatten(1).abs().sum(-1) / 2 / u[0].square().sum((-2, -1))
-    vectors = torch.cat([v[:, None], vectors[:, 1:, :, 0]], dim=1)  # the first one as it was given, bit for bit
-    return vectors, torch.where((v == 0).all(-1), 0, defect)
+    missed = G.diff(dim=1) - h / 2 * (B + B.mT).sum(2)
+    drift = (frames[:, :-1].mT @ missed @ frames[:, :-1]).cumsum(1) / 2
+    known = drift.isfinite().flatten(2).all(-1)
+    size_of_drift = torch.linalg.matrix_norm(drift.masked_fill(~known[..., None, None], 0), ord=2)
+    return vectors, torch.where(known, size_of_drift, torch.inf).amax(-1)
 
 
 def _generator(manifold: Manifold, z: Float[Tensor, "N d"], v: Float[Tensor, "N d"]) -> tuple[Tensor, Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import MetricInverse, require_regular
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.points import Rows, require_limit, rows_at_once
+from geodesic.geometry.points import Rows, inverse_at, require_limit, rows_at_once
 
 __all__ = [
     "anisotropy",
@@ -443,7 +443,7 @@ def _of_metric(manifold: Any, z: Any, answer: Callable[[Tensor], Tensor]) -> Ten
 
 
 def _regular(manifold: Manifold, z: Float[Tensor, "N d"]) -> MetricInverse:
-    inverse = MetricInverse(manifold.metric_tensor(z).detach())
+    inverse = inverse_at(manifold, z)
     require_regular(z, inverse)
     return inverse
 

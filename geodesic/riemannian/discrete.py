@@ -30,7 +30,9 @@ def first_momentum(manifold: Manifold, path: Float[Tensor, "N nodes d"]) -> Floa
 
     G^{-1} p is the initial velocity, of second order in 1/T. For an embedding p = T J_0^T (x_1 - x_0).
     """
-    return (path.shape[1] - 1) * -_half_slopes(manifold, path[:, 0], path[:, 1])[0]
+    size = rows_at_once(manifold, path[:, 0], order=1)
+    slopes = [_half_slopes(manifold, some[:, 0], some[:, 1])[0] for some in path.split(size)]
+    return (path.shape[1] - 1) * -torch.cat(slopes)
 
 
 def follow_discretely(
@@ -44,7 +46,7 @@ def follow_discretely(
     node between them: this is the inverse of what `solve` does, and of second order in 1/T. Chords are all that it
     needs, so it also sees the kinks of a decoder that has no second derivatives.
     """
-    size = rows_at_once(manifold, z)
+    size = rows_at_once(manifold, z, order=1)
     parts = [_followed(manifold, *rows, segments) for rows in zip(z.split(size), v.split(size), strict=True)]
     return DiscreteFlow(*(torch.cat(x) for x in zip(*parts, strict=True)))
 

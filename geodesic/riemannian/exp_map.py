@@ -11,9 +11,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geodesic.errors import InputError
-from geodesic.geometry.inverse import MetricInverse, require_regular
+from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.points import Rows, require_limit
+from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.riemannian.discrete import follow_discretely
 from geodesic.riemannian.flow import default_rtol, follow, require_method
 from geodesic.riemannian.outcome import Outcome
@@ -115,16 +115,14 @@ def exp_map(
     rows, v_rows = given.rows
     time = times(t, given, rows)
     with torch.inference_mode(False):
-        G = manifold.metric_tensor(rows).detach()
-        require_regular(rows, MetricInverse(G))
+        require_regular(rows, inverse_at(manifold, rows))
         pace = v_rows * time[:, None]
         moving = (pace != 0).any(-1)
         if method == "ode":
             flow = _follow(manifold, rows, pace, moving, segments, rtol, max_steps)
         else:
             flow = _follow_discretely(manifold, rows, pace, segments)
-        with torch.no_grad():
-            speed = manifold.squared_norm(flow.path, flow.velocity).clamp_min(0).sqrt()
+        speed = norms_at(manifold, flow.path, flow.velocity)
     allowed = SPEED * rtol if method == "ode" else _DISCRETE_SPEED
     change, status = judged(speed, moving, flow.status, allowed)
     path, velocity = flow.path, flow.velocity
@@ -206,9 +204,8 @@ def times(t: Any, given: Rows, rows: Tensor) -> Float[Tensor, " N"]:
     """The times that were given, one for each row."""
     if isinstance(t, Tensor) and t.dim() > 0:
         if t.shape != given.batch or not bool(t.isfinite().all()):
-            raise InputError(f"t: expected finite times, a number or of shape {tuple(given.batch)}, got {t}")
+            raise InputError(f"t: expected finite times, a number or of shape {tuple(given.batch)}, got {t!r}")
         return t.detach().to(rows).reshape(-1)
-    number = float(t)
-    if not math.isfinite(number):
-        raise InputError(f"t: expected a finite time, got {t!r}")
+    if isinstance(t, bool) or not isinstance(t, int | float | Tensor) or not math.isfinite(number := float(t)):
+        raise InputError(f"t: expected a finite time, a number or of shape {tuple(given.batch)}, got {t!r}")
     return rows.new_full((len(rows),), number)

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geodesic.geometry.inverse import MetricInverse, require_regular
+from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.points import Rows, require_limit, rows_at_once
+from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit, rows_at_once
 from geodesic.riemannian.exp_map import SPEED, checked, ended, judged
 from geodesic.riemannian.flow import follow_with_neighbours
 from geodesic.riemannian.outcome import Outcome
@@ -122,7 +122,7 @@ def jacobi_field(
     rtol = checked(rtol, z.dtype, segments, max_steps)
     rows, v_rows, Y_rows, W_rows = given.rows
     with torch.inference_mode(False):
-        require_regular(rows, MetricInverse(manifold.metric_tensor(rows).detach()))
+        require_regular(rows, inverse_at(manifold, rows))
         moving = (v_rows != 0).any(-1)
         # Where nothing moves, covariant derivatives are derivatives: Y + t W.
         time = torch.linspace(0, 1, segments + 1, dtype=z.dtype, device=z.device)[:, None]
@@ -138,8 +138,7 @@ def jacobi_field(
             path[moving], velocity[moving], field[moving], derivative[moving] = (
                 x.reshape(-1, segments + 1, rows.shape[-1]) for x in along
             )
-        with torch.no_grad():
-            speed = manifold.squared_norm(path, velocity).clamp_min(0).sqrt()
+        speed = norms_at(manifold, path, velocity)
     change, status = judged(speed, moving, ended(share, stuck), SPEED * rtol)
     return JacobiField(
         path=given.back(path),
@@ -213,7 +212,7 @@ def conjugate_points(
     rtol = checked(rtol, z.dtype, segments, max_steps)
     rows, v_rows = given.rows
     with torch.inference_mode(False), torch.no_grad():
-        inverse = MetricInverse(manifold.metric_tensor(rows).detach())
+        inverse = inverse_at(manifold, rows)
         require_regular(rows, inverse)
         frame = torch.linalg.inv(inverse.factor).mT  # orthonormal columns: so the fields have the same size
         time, margin = torch.full_like(rows[:, 0], torch.inf), torch.ones_like(rows[:, 0])
@@ -262,9 +261,9 @@ def _search(
     times = torch.linspace(0, 1, nodes + 1, dtype=z.dtype, device=z.device)
     followed = times <= run.time[:, None]
     followed[:, 0] = False  # where all angles are zero
-    factor = MetricInverse(manifold.metric_tensor(path).detach()).factor
+    factor = inverse_at(manifold, path).factor
     needed = _segments_needed(manifold, path, velocity, factor)
-    speed = manifold.squared_norm(path, velocity).clamp_min(0).sqrt()
+    speed = norms_at(manifold, path, velocity)
     _, status = judged(speed, torch.ones_like(run.stuck), ended(run.time, run.stuck), SPEED * rtol)
 
     spread = _least_singular_value(factor, Y) / times.clamp_min(torch.finfo(z.dtype).tiny)
@@ -300,7 +299,7 @@ def _refined(
         run, path, _, Y_1, W_1 = follow_with_neighbours(
             manifold, z, v * step[:, None], Y, W * scale, 1, rtol, max_steps
         )
-        factor = MetricInverse(manifold.metric_tensor(path[:, -1]).detach()).factor
+        factor = inverse_at(manifold, path[:, -1]).factor
         angles = _angles(factor, Y_1[:, -1], W_1[:, -1] / scale)
         nearest = angles.gather(-1, angles.abs().argmin(-1, keepdim=True))[..., 0]
         step = torch.where(run.time < 1, torch.nan, step - nearest)

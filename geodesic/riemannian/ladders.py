@@ -8,6 +8,7 @@ from torch import Tensor
 
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.points import inverse_at
 
 __all__ = ["along_ladder"]
 
@@ -41,7 +42,7 @@ def along_ladder(
         The vectors at all nodes, and where an inverse exponential was not found.
     """
     T = path.shape[1] - 1
-    speed = (MetricInverse(manifold.metric_tensor(path[:, 0])).factor.mT @ v[..., None])[..., 0].norm(dim=-1)
+    speed = (inverse_at(manifold, path[:, 0]).factor.mT @ v[..., None])[..., 0].norm(dim=-1)
     side = manifold.squared_chords(path).clamp_min(0).sqrt().mean(-1) / (T if schild else 1)
     still = (side == 0) | (speed == 0)
     scale = torch.where(still, 0, side / torch.where(still, 1, speed))[:, None]
@@ -111,7 +112,7 @@ def _logarithm(manifold: Manifold, a: Float[Tensor, "N d"], b: Float[Tensor, "N 
     Returns:
         v, and where it was not found.
     """
-    inverse = MetricInverse(manifold.metric_tensor(a))
+    inverse = inverse_at(manifold, a)
     eps, v = torch.finfo(a.dtype).eps, b - a
     eye = torch.eye(v.shape[-1], dtype=v.dtype, device=v.device)
     gamma = inverse(manifold.lowered_connection(a, v))

@@ -12,7 +12,7 @@ from torch import Tensor
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import MetricInverse, require_regular
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.points import Rows, require_limit, rows_at_once
+from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit, rows_at_once
 from geodesic.riemannian.discrete import first_momentum
 from geodesic.riemannian.exp_map import SPEED, checked, judged
 from geodesic.riemannian.flow import follow, follow_with_neighbours, require_method
@@ -116,7 +116,7 @@ def log_map(
     require_method(method)
     start, end = given.rows
     with torch.inference_mode(False):
-        inverse, at_end = (MetricInverse(manifold.metric_tensor(z).detach()) for z in (start, end))
+        inverse, at_end = (inverse_at(manifold, z) for z in (start, end))
         require_regular(start, inverse, "a")
         require_regular(end, at_end, "b")
         if solution is None:
@@ -133,8 +133,7 @@ def log_map(
             usable = solution.energy.reshape(-1).isfinite()
             vector, miss, path, status = _shoot(manifold, vector, path, usable, at_end, rtol, max_steps)
             status = torch.where((status == Outcome.STALLED) & ~solved, Outcome.NO_GEODESIC, status)
-        with torch.no_grad():
-            length = manifold.squared_norm(start, vector).clamp_min(0).sqrt()
+        length = norms_at(manifold, start, vector)
     return LogarithmMap(
         vector=given.back(vector),
         length=given.each(length),
@@ -177,8 +176,7 @@ def _shoot(
         """What is left to b, and its size over the length."""
         run = follow(manifold, a[rows], v, 1, rtol, max_steps)
         left = b[rows] - run.states[:, -1, :d]
-        with torch.no_grad():
-            length = manifold.squared_norm(a[rows], v).sqrt()
+        length = norms_at(manifold, a[rows], v)
         miss = size(at_end.factor[rows], left) / length
         return left, torch.where(run.time < 1, torch.inf, miss)
 
@@ -217,8 +215,7 @@ def _shoot(
     (hit,) = ((status == Outcome.CONVERGED) & ~still).nonzero(as_tuple=True)
     if len(hit):
         nodes, velocity = follow(manifold, a[hit], v[hit], T, rtol, max_steps).states.split(d, dim=-1)
-        with torch.no_grad():
-            speed = manifold.squared_norm(nodes, velocity).clamp_min(0).sqrt()
+        speed = norms_at(manifold, nodes, velocity)
         # Where second derivatives see nothing (ReLU), the straight line arrives, and is no geodesic.
         moving = torch.ones_like(hit, dtype=torch.bool)
         status[hit] = judged(speed, moving, status[hit], SPEED * rtol)[1]

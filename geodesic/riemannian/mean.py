@@ -11,10 +11,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geodesic.errors import GeodesicWarning, InputError
-from geodesic.geometry.inverse import MetricInverse, require_regular
+from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.path import path_length, straight_path
-from geodesic.geometry.points import Rows, require_limit
+from geodesic.geometry.points import Rows, inverse_at, require_limit
 from geodesic.riemannian.centers import Cloud, Found, check_search, find_center
 from geodesic.riemannian.exp_map import checked
 from geodesic.riemannian.outcome import Outcome
@@ -103,7 +103,7 @@ def frechet_mean(
         graph_points: Latent points for the graph, as `points` of `solve`.
         tol: Largest gradient norm, relative to the root of the variance, of a mean that counts as converged. By
             default 1e-6 in float64 and 1e-3 in float32.
-        max_steps: Most steps that a row may attempt.
+        max_steps: Most steps that a row may attempt; "ode" may attempt as many again.
         rtol: Of the integration, as in `exp_map`; for "ode" alone.
         search: `solver`, `segments` and `memory` of `solve`.
 
@@ -170,7 +170,7 @@ def frechet_median(
         graph_points: As for `frechet_mean`.
         tol: Largest norm of the least subgradient of a median that counts as converged; it is at most 1 for any point.
             By default 1e-6 in float64 and 1e-3 in float32.
-        max_steps: Most steps that a row may attempt.
+        max_steps: As for `frechet_mean`.
         rtol: Of the integration, as in `exp_map`; for "ode" alone.
         search: `solver`, `segments` and `memory` of `solve`.
 
@@ -345,7 +345,7 @@ def _given(manifold: Manifold, init: Any, given: Rows, x: Float[Tensor, "R N d"]
             f"init: expected a point for each row, shape {(*given.batch[:-1], *given.event)} of {x.dtype} on "
             f"{x.device}, got {tuple(init.shape)} of {init.dtype} on {init.device}"
         )
-    require_regular(start.rows[0], MetricInverse(manifold.metric_tensor(start.rows[0]).detach()), "init")
+    require_regular(start.rows[0], inverse_at(manifold, start.rows[0]), "init")
     return start.rows[0]
 
 
@@ -362,9 +362,9 @@ def _starts(manifold: Manifold, x: Float[Tensor, "R N d"], w: Float[Tensor, "R N
         sums = (chords.reshape(-1, K, K) * of_some[:, None]).sum(-1).nan_to_num(nan=torch.inf)
         central = torch.where(of_some > 0, sums, torch.inf).argmin(-1)
         point = some[torch.arange(len(x), device=x.device), central]
-        usable = [MetricInverse(manifold.metric_tensor(z)).regular[:, None] for z in (middle, point)]
+        usable = [inverse_at(manifold, z).regular[:, None] for z in (middle, point)]
     middle, point = torch.where(usable[0], middle, point), torch.where(usable[1], point, middle)
-    require_regular(middle, MetricInverse(manifold.metric_tensor(middle).detach()), "points")
+    require_regular(middle, inverse_at(manifold, middle), "points")
     return torch.stack([middle, point])
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.points import rows_at_once
+from geodesic.geometry.points import inverse_at, rows_at_once
 from geodesic.riemannian.discrete import follow_discretely
 from geodesic.riemannian.flow import follow_with_neighbours
 
@@ -42,7 +42,7 @@ class Stride(NamedTuple):
             carried = manifold.lowered_connection(z, v) @ change[..., None]
             return z + change, v + turn - MetricInverse(G)(carried[..., 0])
         momentum = (G @ (v + turn)[..., None])[..., 0]
-        return z + change, MetricInverse(manifold.metric_tensor(z + change).detach())(momentum)
+        return z + change, inverse_at(manifold, z + change)(momentum)
 
 
 class Neighbours(NamedTuple):

@@ -22,7 +22,7 @@ class Outcome(IntEnum):
     NOT_FINITE = 4
     SPEED_CHANGED = 5
     NO_GEODESIC = 6
-    NORM_CHANGED = 7
+    NOT_RESOLVED = 7
 
     @property
     def remedy(self) -> str:
@@ -52,8 +52,8 @@ _REMEDIES = {
     Outcome.NO_GEODESIC: (
         "the solver found no geodesic between the points to begin with: see its status, raise segments or max_steps"
     ),
-    Outcome.NORM_CHANGED: (
-        "the norm of the vector, which transport keeps, has changed or would have: use a path with more segments, "
-        "leave out the encoder, or use a decoder with two continuous derivatives; for a ReLU, method='projection'"
+    Outcome.NOT_RESOLVED: (
+        "the nodes are too far apart to carry the vector within tol: use a path with more segments, leave out the "
+        "encoder, or use a decoder with two continuous derivatives; for a ReLU, method='projection'"
     ),
 }

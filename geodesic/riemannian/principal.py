@@ -10,10 +10,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from geodesic.errors import InputError
-from geodesic.geometry.inverse import MetricInverse, require_regular
+from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.points import Rows, require_limit
-from geodesic.riemannian.flow import require_method
+from geodesic.geometry.points import Rows, inverse_at, require_limit
+from geodesic.riemannian.centers import check_search
 from geodesic.riemannian.log_map import log_map
 from geodesic.riemannian.mean import frechet_mean
 from geodesic.riemannian.weights import normalised
@@ -55,6 +55,9 @@ def principal_geodesic_analysis(
     mean: Tensor | None = None,
     components: int | None = None,
     method: str = "discrete",
+    paths: str = "straight",
+    graph_points: Tensor | None = None,
+    rtol: float | None = None,
     **search: Any,
 ) -> PrincipalGeodesics:
     """Principal geodesic analysis: the principal components of log_mean(points) in the inner product of G(mean).
@@ -82,7 +85,10 @@ def principal_geodesic_analysis(
         mean: Where to take the directions, (*batch, d); the Fréchet mean, which is looked for if None.
         components: Number k of directions, at most min(N, d), which is taken if None.
         method: "ode" or "discrete", as for `log_map`.
-        search: Keywords of `log_map`, such as `segments` or `init`.
+        paths: Where geodesics are searched from, as for `frechet_mean`.
+        graph_points: As for `frechet_mean`.
+        rtol: Of the integration, as in `exp_map`; for "ode" alone.
+        search: `solver`, `segments` and `memory` of `solve`.
 
     Returns:
         The directions, the variances along them, and the points' coordinates.
@@ -101,11 +107,11 @@ def principal_geodesic_analysis(
         >>> print([f"{x:.3f}" for x in answer.variances.tolist()], [f"{x:.3f}" for x in answer.explained.tolist()])
         ['0.500', '0.000'] ['1.000', '0.000']
     """
-    require_method(method)
+    check_search(search, method)
     found = None
     if mean is None:
-        known = {name: search[name] for name in ("solver", "segments", "memory") if name in search}
-        found = frechet_mean(manifold, points, weights, method=method, **known)
+        settings = search | {"paths": paths, "graph_points": graph_points, "rtol": rtol}
+        found = frechet_mean(manifold, points, weights, method=method, **settings)
         mean = found.point
     given, centre = Rows(manifold, points=points), Rows(manifold, mean=mean)
     require_limit(manifold, "logarithm map")
@@ -122,10 +128,11 @@ def principal_geodesic_analysis(
     B, d = z.shape
     share = normalised(weights, given.batch[:-1], given.rows[0].reshape(B, N, d))
     k = _components(components, min(N, d))
-    inverse = MetricInverse(manifold.metric_tensor(z).detach())
+    inverse = inverse_at(manifold, z)
     require_regular(z, inverse, "mean")
     start = mean.detach().unsqueeze(mean.dim() - len(given.event)).expand_as(points)
-    there = log_map(manifold, start, points.detach(), method=method, **search)
+    search |= {"init": paths} | ({} if graph_points is None else {"points": graph_points})
+    there = log_map(manifold, start, points.detach(), method=method, rtol=rtol, **search)
     # In an orthonormal frame: with G = L L^T the inner product of v and w is that of L^T v and L^T w.
     y = there.vector.reshape(B, N, d) @ inverse.factor
     # A point without a logarithm, or without a say, has no part in the directions.

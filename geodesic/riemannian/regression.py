@@ -10,10 +10,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geodesic.errors import InputError
-from geodesic.geometry.inverse import MetricInverse, require_regular
+from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.path import straight_path
-from geodesic.geometry.points import Rows, require_limit
+from geodesic.geometry.points import Rows, inverse_at, require_limit
 from geodesic.riemannian.exp_map import checked, exp_map
 from geodesic.riemannian.flow import require_method
 from geodesic.riemannian.log_map import log_map
@@ -43,9 +43,9 @@ class GeodesicRegression:
         velocity_at_centre: Its velocity there, per unit of x, (*batch, d).
         predictions: The geodesic at each x, (*batch, N, d).
         residuals: Distances of the points from the predictions, (*batch, N).
-        variance: Mean squared distance of the points from their Fréchet mean, (*batch,).
+        variance: Mean squared distance of the points from their Fréchet mean, (*batch,); NaN where that was not found.
         r_squared: Share of the variance that the geodesic explains, (*batch,): 1 for points on it, 0 for points that
-            do not follow x. NaN where all points are the same.
+            do not follow x. NaN where all points are the same, or there is no variance.
         converged: Whether the fit is stationary and all its geodesics were found, (*batch,), boolean.
         status: Why the row ended, an `Outcome` as integer, (*batch,).
         steps: Steps attempted, (*batch,), those to the mean among them.
@@ -138,11 +138,11 @@ def geodesic_regression(
     times = _times(x, given, points)
     centre = times.mean(-1)
     spread = (times - centre[:, None]).square().mean(-1).sqrt()
-    require_regular(given.rows[0], MetricInverse(manifold.metric_tensor(given.rows[0]).detach()), "points")
+    require_regular(given.rows[0], inverse_at(manifold, given.rows[0]), "points")
     with torch.inference_mode(False):
         y = given.rows[0].reshape(*times.shape, -1)
         fit = _Fit(manifold, (times - centre[:, None]) / spread[:, None], y, Stride(method, segments, rtol, 1000), tol)
-        start = fit.at(y.mean(1), torch.zeros_like(y[:, 0]))
+        start = fit.at(_middle(manifold, y), torch.zeros_like(y[:, 0]))
         mean = fit.improved(start, max_steps, total=start.loss, slope=False)
         total = mean.state.loss
         best = fit.improved(fit.towards(mean.state), max_steps, total=total, slope=True)
@@ -155,6 +155,7 @@ def geodesic_regression(
     point, velocity = (torch.where(at_zero.converged[:, None], a, torch.nan) for a in zero)
     status = torch.where(mean.status == Outcome.CONVERGED, best.status, mean.status)
     status = torch.where(best.status == Outcome.CONVERGED, best.status, status)
+    total = torch.where(mean.status == Outcome.CONVERGED, total, torch.nan)
     batch, N = given.batch[:-1], given.batch[-1]
 
     def rows(z: Tensor) -> Tensor:
@@ -224,7 +225,7 @@ class _Fit:
         # Jacobi fields need no nodes on the way, discrete steps do.
         stride = self.stride if self.stride.method == "discrete" else self.stride._replace(segments=1)
         there = exp_with_neighbours(self.manifold, start.reshape(-1, d), pace.reshape(-1, d), stride)
-        G, at_start = (MetricInverse(self.manifold.metric_tensor(z).detach()) for z in (there.path[:, -1], p))
+        G, at_start = (inverse_at(self.manifold, z) for z in (there.path[:, -1], p))
         usable = (there.reached & G.regular).reshape(B, N).all(1) & at_start.regular
         predictions = there.path[:, -1].reshape(B, N, d)
         squared = torch.full_like(x, torch.inf)
@@ -285,7 +286,7 @@ class _Fit:
 
     def towards(self, mean: _State) -> _State:
         """The linear regression of the logarithms at the mean, or the mean itself where that is nearer."""
-        L = MetricInverse(self.manifold.metric_tensor(mean.point).detach()).factor
+        L = inverse_at(self.manifold, mean.point).factor
         frame = (self.x[..., None] * mean.residual).mean(1)
         v = torch.linalg.solve_triangular(L.mT, frame[..., None], upper=True)[..., 0]
         regular = v.isfinite().all(-1, keepdim=True)
@@ -336,13 +337,20 @@ class _Fit:
         d = self.y.shape[-1]
         now = _some(state, rows)
         step = torch.nan_to_num(torch.nn.functional.pad(step, (0, 2 * d - step.shape[-1])))
-        L = MetricInverse(self.manifold.metric_tensor(now.point).detach()).factor
+        L = inverse_at(self.manifold, now.point).factor
         change, turn = (
             torch.linalg.solve_triangular(L.mT, part[..., None], upper=True)[..., 0] for part in step.split(d, dim=-1)
         )
         p, v = self.stride.vary(self.manifold, now.point, now.velocity, change, turn)
         usable = (p.isfinite() & v.isfinite()).all(-1, keepdim=True)
         return self.at(torch.where(usable, p, now.point), torch.where(usable, v, now.velocity), now, rows)
+
+
+def _middle(manifold: Manifold, y: Float[Tensor, "B N d"]) -> Float[Tensor, "B d"]:
+    """The latent means, or the points nearest to them where the metric there is singular."""
+    mean = y.mean(1)
+    nearest = (y - mean[:, None]).norm(dim=-1).argmin(1)
+    return torch.where(inverse_at(manifold, mean).regular[:, None], mean, y[torch.arange(len(y)), nearest])
 
 
 def _paths(solution: GeodesicSolution, rows: Tensor) -> GeodesicSolution:

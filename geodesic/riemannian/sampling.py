@@ -13,7 +13,7 @@ from torch import Tensor
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import MetricInverse, require_regular
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.points import Rows, require_limit, rows_at_once
+from geodesic.geometry.points import Rows, inverse_at, require_limit, rows_at_once
 from geodesic.riemannian.discrete import follow_discretely
 from geodesic.riemannian.exp_map import checked, ended
 from geodesic.riemannian.flow import follow, require_method
@@ -133,7 +133,7 @@ def riemannian_normal(
     (z,) = given.rows
     B, d = z.shape
     with torch.inference_mode(False):
-        inverse = MetricInverse(manifold.metric_tensor(z).detach())
+        inverse = inverse_at(manifold, z)
         require_regular(z, inverse, "mean")
         start = z.repeat_interleave(count, 0)
         none = torch.full_like(start, torch.nan)
@@ -175,7 +175,7 @@ def _propose(manifold: Manifold, z: Tensor, v: Tensor, stride: Stride, inverse: 
     end = there.path[:, -1]
     usable = there.reached & end.isfinite().all(-1)
     end = _where(usable, end, z)
-    factor = MetricInverse(manifold.metric_tensor(end).detach()).factor
+    factor = inverse_at(manifold, end).factor
     roots = [x.diagonal(dim1=-2, dim2=-1).log().sum(-1) for x in (factor, inverse.factor.repeat_interleave(count, 0))]
     sign, size = torch.linalg.slogdet(_where(usable, there.by_velocity, torch.zeros_like(there.by_velocity)))
     volume = size + roots[0] - roots[1]
@@ -259,14 +259,14 @@ def random_walk(
         status = torch.full_like(z[:, 0], Outcome.CONVERGED, dtype=torch.long)
         reached = torch.full_like(status, steps)
         path = z[:, None].expand(-1, steps + 1, -1).clone()
-        require_regular(z, MetricInverse(manifold.metric_tensor(z).detach()))
+        require_regular(z, inverse_at(manifold, z))
         for i in range(steps):
             # For the lost as well: what one walk does must not depend on the others.
             xi = math.sqrt(time / steps) * _normal(noise, tuple(z.shape), z)
             (rows,) = (status == Outcome.CONVERGED).nonzero(as_tuple=True)
             if not len(rows):
                 break
-            inverse = MetricInverse(manifold.metric_tensor(path[rows, i]).detach())
+            inverse = inverse_at(manifold, path[rows, i])
             v = _raised(inverse, xi[rows, None])[:, 0]
             end, outcome = _stepped(manifold, path[rows, i], v, method, segments, rtol, max_steps)
             outcome = torch.where(inverse.regular, outcome, Outcome.NOT_FINITE)

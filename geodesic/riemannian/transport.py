@@ -12,9 +12,9 @@ from torch import Tensor
 
 from geodesic.errors import InputError
 from geodesic.geometry.embedded import EmbeddedManifold
-from geodesic.geometry.inverse import MetricInverse, require_regular
+from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.points import Rows, require_limit, rows_at_once
+from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit, rows_at_once
 from geodesic.riemannian.connection import along_connection
 from geodesic.riemannian.ladders import along_ladder
 from geodesic.riemannian.outcome import Outcome
@@ -24,7 +24,6 @@ from geodesic.solvers.solution import GeodesicSolution
 __all__ = ["ParallelTransport", "parallel_transport"]
 
 _METHODS = ("connection", "pole_ladder", "schild_ladder", "projection")
-_NORM = 1e-2  # largest relative change of the norm, which transport keeps, that counts as converged
 
 
 @dataclass(frozen=True)
@@ -35,16 +34,18 @@ class ParallelTransport:
         vector: The vectors at the ends of the paths, (*batch, d).
         vectors: At all nodes, (*batch, T + 1, d); NaN from where a row was lost on.
         norm_change: Largest relative change of the Riemannian norm along the path, (*batch,). Transport keeps it.
-            "connection" does so by construction, as "projection" does without an encoder: there it is rounding, and
-            no check.
-        converged: Whether `status` is `Outcome.CONVERGED`, (*batch,), boolean. It says that nothing failed and that
-            norms are kept to a hundredth; for the error of directions compare with the path at half the segments.
+            "connection" does so by construction, as "projection" does without an encoder: there it is rounding.
+        error: Estimate of the error of `vector` over its norm, (*batch,). For "connection" the change of the metric
+            it misses between the nodes, about the error where second derivatives jump, some times as much where they do
+            not; for "projection" the difference to every second node, about the error; for ladders `norm_change`.
+        converged: Whether nothing failed and `error` is at most `tol`, (*batch,), boolean.
         status: Why the row ended, an `Outcome` as integer, (*batch,).
     """
 
     vector: Float[Tensor, "*point"]
     vectors: Float[Tensor, "*path"]
     norm_change: Float[Tensor, "*batch"]
+    error: Float[Tensor, "*batch"]
     converged: Bool[Tensor, "*batch"]
     status: Int[Tensor, "*batch"]
 
@@ -56,6 +57,7 @@ def parallel_transport(
     *,
     method: str = "connection",
     encoder: Callable[[Tensor], Tensor] | None = None,
+    tol: float = 0.05,
 ) -> ParallelTransport:
     """Parallel transport of tangent vectors along paths.
 
@@ -66,6 +68,7 @@ def parallel_transport(
 
     - "connection", of order 4: the equation itself along the not-a-knot spline through the nodes, in orthonormal
       frames, by products of rotations. Norms and angles are kept to rounding however few the segments.
+      Where second derivatives jump (ELU) the order falls to 1.
     - "pole_ladder" and "schild_ladder", of order 2: geodesic parallelograms from node to node, see `along_ladder`.
       They ask for the exponential map alone.
     - "projection", of order 1: Shao et al.'s algorithm 2, decoder outputs projected onto the next tangent space. It
@@ -75,7 +78,7 @@ def parallel_transport(
     Warning:
         The path's own errors remain, and the curve between the nodes is the spline: nodes with corners, and few of
         them, carry vectors along another curve. The connection of a decoder with kinks misses what happens at them;
-        such rows are reported as `Outcome.NORM_CHANGED`.
+        such rows are reported as `Outcome.NOT_RESOLVED`.
 
     Reference:
         H. Shao, A. Kumar, P. T. Fletcher, The Riemannian Geometry of Deep Generative Models, 2017, algorithm 2;
@@ -91,6 +94,7 @@ def parallel_transport(
         encoder: With "projection" only: the row-wise mean of q(z|x), (N, ...) to (N, d), whose Jacobian takes the
             last output vector back to the latent space, as in the paper. Without it the decoder's pseudoinverse
             does, which is exact.
+        tol: Largest `error` of vectors that count as converged.
 
     Returns:
         The vectors at the ends and at all nodes, and what happened to each row.
@@ -114,35 +118,38 @@ def parallel_transport(
         raise InputError(f"method: expected one of {', '.join(map(repr, _METHODS))}, got {method!r}")
     if encoder is not None and method != "projection":
         raise InputError(f"encoder: used by method='projection' alone, got method={method!r}; leave it out")
+    if isinstance(tol, bool) or not isinstance(tol, int | float) or not tol > 0:
+        raise InputError(f"tol: expected a positive number, got {tol!r}")
     with torch.inference_mode(False), torch.no_grad():
         nodes, rows = nodes.clone(), rows.clone()  # what was made in inference mode has no derivatives
         size = rows_at_once(manifold, nodes.flatten(0, 1))
-        stalled, defect = torch.zeros_like(rows[:, 0], dtype=torch.bool), torch.zeros_like(rows[:, 0])
+        stalled, error = torch.zeros_like(rows[:, 0], dtype=torch.bool), torch.zeros_like(rows[:, 0])
         if method == "projection":
             if not isinstance(manifold, EmbeddedManifold):
                 raise InputError(
                     f"manifold: projection needs points of an embedding, got {type(manifold).__name__}; use "
                     "method='connection'"
                 )
-            vectors = along_projection(manifold, nodes, rows, encoder, size)
+            vectors, error = along_projection(manifold, nodes, rows, encoder, size)
         else:
-            for points in nodes.flatten(0, 1).split(size):
-                require_regular(points, MetricInverse(manifold.metric_tensor(points)), "path")
+            require_regular(nodes, inverse_at(manifold, nodes), "path")
             if method == "connection":
-                vectors, defect = along_connection(manifold, nodes, rows, size)
+                vectors, error = along_connection(manifold, nodes, rows, size)
             else:
                 vectors, stalled = along_ladder(manifold, nodes, rows, size, schild=method == "schild_ladder")
-        norm = manifold.squared_norm(nodes, vectors).clamp_min(0).sqrt()
+        norm = norms_at(manifold, nodes, vectors)
     moving = (rows != 0).any(-1)
     change = torch.where(moving, (norm - norm[:, :1]).abs().amax(-1) / norm[:, 0], 0).nan_to_num(nan=torch.inf)
+    error = torch.where(moving, torch.maximum(change, error), 0).nan_to_num(nan=torch.inf)
     status = torch.full_like(moving, Outcome.CONVERGED, dtype=torch.long)
-    status = torch.where(torch.maximum(change, defect) > _NORM, Outcome.NORM_CHANGED, status)
+    status = torch.where(error > tol, Outcome.NOT_RESOLVED, status)
     status = torch.where(stalled, Outcome.STALLED, status)
     status = torch.where(~vectors.isfinite().flatten(1).all(-1), Outcome.NOT_FINITE, status)
     return ParallelTransport(
         vector=given.back(vectors[:, -1]),
         vectors=given.back(vectors),
         norm_change=given.each(change),
+        error=given.each(error),
         converged=given.each(status == Outcome.CONVERGED),
         status=given.each(status),
     )

@@ -85,7 +85,7 @@ def _say_what_is_wrong(converged: Tensor, transport: Tensor) -> None:
     if converged.all():
         return
     carried = int((transport != Outcome.CONVERGED).sum())
-    remedy = "; or set analogy.transport=projection, which takes no second derivatives" if carried else ""
+    remedy = "; for a decoder with ReLU set analogy.transport=projection" if carried else ""
     warnings.warn(
         f"transport: {int((~converged).sum())} of {len(converged)} analogies have not converged, {carried} of them on "
         f"the way from a to c, and their answers are inexact: raise analogy.segments{remedy}",

@@ -16,8 +16,8 @@ from geodesic.assembly import make_solver
 from geodesic.config import Settings, VAESettings
 from geodesic.errors import GeodesicWarning, SettingsError, SingularMetricError
 from geodesic.experiment import choose_pairs, solve_as_set, to_numpy
-from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.points import inverse_at
 from geodesic.riemannian.curvature import anisotropy, condition_number, log_volume, sectional_curvature
 from geodesic.studies.plots import plot_histograms, plot_map
 from geodesic.studies.study import Findings, Study, open_study
@@ -75,7 +75,7 @@ def _at_encodings(study: Study) -> dict[str, NDArray]:
     count = chosen.planes if d > 2 else 1  # a plane has one plane
     directions = torch.as_tensor(generator.normal(size=(len(z), count, d, 2))).to(z)
     with torch.no_grad():
-        factor = torch.cat([MetricInverse(study.manifold.metric_tensor(part)).factor for part in z.split(100)])
+        factor = inverse_at(study.manifold, z).factor
     # Random in an orthonormal frame, L^{-T}: planes of all directions are alike in the metric, not in coordinates.
     planes = (torch.linalg.inv(factor).mT[:, None] @ torch.linalg.qr(directions).Q).mT
     measured = {
@@ -105,7 +105,7 @@ def _over_the_plane(study: Study) -> dict[str, NDArray]:
     volume = log_volume(study.manifold, z)
     volume = torch.where(volume.isfinite(), volume, torch.nan)
     with torch.no_grad():
-        factor = torch.cat([MetricInverse(study.manifold.metric_tensor(part)).factor for part in z.split(100)])
+        factor = inverse_at(study.manifold, z).factor
     u, v = torch.linalg.inv(factor).unbind(1)  # orthonormal: coordinate directions may be parallel to rounding
     curvature = _curvature(study.manifold, z, u, v)
     _say_where_singular(z, ~curvature.isfinite(), "points of the map")

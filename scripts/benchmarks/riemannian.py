@@ -28,7 +28,6 @@ POINTS = 200  # at which curvatures are taken, and pairs of which lengths are co
 QUANTILES = (0.05, 0.5, 0.95)
 AT_ONCE = 20  # points whose curvature is computed at once: a metric of data holds all data for each direction
 TRANSPORTS = ("connection", "pole_ladder", "schild_ladder", "projection")
-METHOD = "discrete"  # these decoders' ELU has second derivatives that jump
 
 
 # --- tools ------------------------------------------------------------------------------------
@@ -38,7 +37,7 @@ def tools(options: argparse.Namespace) -> list[Table]:
     """Decoder passes and time of each tool, on the plain VAE with the Euclidean metric."""
     tables, found = [], {}
     for d in options.latent_sizes:
-        problem = problem_of(CASES[0], d, options)
+        problem = problem_of(_plain(options), d, options)
         calls = _calls(problem, options)
         one = problem.test[: options.rows]
         forward = flops_of(lambda problem=problem, one=one: problem.manifold.embed(one)) / len(one)
@@ -55,9 +54,16 @@ def tools(options: argparse.Namespace) -> list[Table]:
             rows[name] = {"rows": count, "passes a row": flops / forward / count, "ms a row": 1e3 * middle / count}
             rows[name]["converged"] = note
         found[str(d)] = rows
-        tables.append(_table(f"tools, latent size {d}", "tool", rows))
-    _write(options, "tools", found)
+        tables.append(_table(f"tools, {options.activation}, latent size {d}", "tool", rows))
+        _write(options, "tools", found)
     return tables
+
+
+def _plain(options: argparse.Namespace) -> Case:
+    """The VAE of the first geometry, with an activation of choice: second derivatives of ELU jump."""
+    if options.activation == "elu":
+        return CASES[0]
+    return Case("euclidean", options.activation, (f"model.activation={options.activation}",))
 
 
 def _calls(problem: Problem, options: argparse.Namespace) -> dict[str, tuple[int, Callable[[], str]]]:
@@ -224,7 +230,7 @@ def transport(options: argparse.Namespace) -> list[Table]:
     """Differences of the transports to the connection's with the most steps, along the same geodesics."""
     tables, found = [], {}
     for d in options.latent_sizes:
-        problem = problem_of(CASES[0], d, options)
+        problem = problem_of(_plain(options), d, options)
         M = problem.manifold
         a, b = random_pairs(options.rows, problem.test, options.seed)
         finest = 2 * max(options.segments)
@@ -238,14 +244,16 @@ def transport(options: argparse.Namespace) -> list[Table]:
         for T in options.segments:
             nodes = path[:, :: finest // T]
             rows[str(T)] = {}
-            for method in TRANSPORTS:
-                vector = geodesic.parallel_transport(M, nodes, u, method=method).vector
+            for method in options.transports:
+                there = geodesic.parallel_transport(M, nodes, u, method=method)
                 with torch.no_grad():
-                    error = M.squared_norm(b, vector - reference).sqrt() / norm
-                rows[str(T)][method] = float(error.median())
+                    error = M.squared_norm(b, there.vector - reference).sqrt() / norm
+                rows[str(T)][method] = float(error.nanmedian())
+                rows[str(T)][f"{method}: converged"] = int(there.converged.sum())
             found[str(d)] = rows
             _write(options, "transport", found)
-        tables.append(_table(f"transport, latent size {d}, {len(a)} geodesics: median difference", "segments", rows))
+        title = f"transport, {options.activation}, latent size {d}, {len(a)} geodesics: median difference"
+        tables.append(_table(title, "segments", rows))
     return tables
 
 
@@ -276,10 +284,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
     parser.add_argument("--geometries", nargs="+", choices=[c.name for c in CASES], default=[c.name for c in CASES])
     parser.add_argument("--latent-sizes", nargs="+", type=int, default=[2, 16])
+    parser.add_argument("--activation", default="elu", help="of the VAE of tools and transport")
     parser.add_argument("--rows", type=int, default=16, help="of tools and transport")
     parser.add_argument("--points", type=int, default=POINTS, help="at which curvatures are taken")
     parser.add_argument("--pairs", type=int, default=POINTS, help="whose lengths are compared")
     parser.add_argument("--segments", nargs="+", type=int, default=[32, 64, 128, 256], help="of transport")
+    parser.add_argument("--transports", nargs="+", choices=TRANSPORTS, default=list(TRANSPORTS), help="to compare")
     parser.add_argument("--memory", type=float, default=4e9, help="bytes for each solve of curvature")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
