@@ -472,7 +472,7 @@ def _split_rows(rows: int, test_fraction: float, seed: int, source: str) -> tupl
     n_test = min(max(1, round(test_fraction * rows)), rows - 1)
     if n_test < 1:
         raise DataError(f"{source}: {rows} rows cannot be split; at least 2 are needed")
-    order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed), device="cpu")
     return order[n_test:], order[:n_test]
 
 

@@ -288,7 +288,7 @@ def _pictures(settings: Settings, dataset: Dataset, folder: Path) -> _Pictures |
     if every is None or len(shape) != 3 or shape[0] not in (1, 3):
         return None
     generator = torch.Generator().manual_seed(settings.seed)
-    noise = torch.randn(64, settings.model.latent_size, generator=generator, dtype=torch.float32)
+    noise = torch.randn(64, settings.model.latent_size, generator=generator, dtype=torch.float32, device="cpu")
     return _Pictures(folder / "pictures", every, dataset.test.values[:16], noise)
 
 

@@ -598,7 +598,17 @@ def test_without_the_steps_to_tell_the_time_is_unknown_and_what_stands_still_has
 # --- others -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("which", ["sphere", "half plane"])
+def beta_distributions() -> geodesic.MetricFunction:
+    """Their Fisher-Rao metric: the Hessian of log B(a, b)."""
+
+    def metric(z: Tensor) -> Tensor:
+        own, both = torch.polygamma(1, z), torch.polygamma(1, z.sum(-1))
+        return torch.diag_embed(own) - both[..., None, None]
+
+    return geodesic.MetricFunction(metric)
+
+
+@pytest.mark.parametrize("which", ["sphere", "beta distributions"])
 def test_geomstats_has_the_same_symbols(which: str) -> None:
     pytest.importorskip("geomstats")
     import geomstats.backend as gs
@@ -609,9 +619,9 @@ def test_geomstats_has_the_same_symbols(which: str) -> None:
 
         metric, manifold = Hypersphere(2, intrinsic=True).metric, Sphere()
     else:
-        from geomstats.geometry.poincare_half_space import PoincareHalfSpace
+        from geomstats.information_geometry.beta import BetaDistributions
 
-        metric, manifold = PoincareHalfSpace(2).metric, HyperbolicPlane()
+        metric, manifold = BetaDistributions().metric, beta_distributions()
     z = torch.rand(3, 2) + 0.5
     expected = np.stack([metric.christoffels(gs.array(point.numpy())) for point in z])
     torch.testing.assert_close(christoffel_symbols(manifold, z), torch.as_tensor(expected), rtol=1e-6, atol=1e-6)

@@ -128,8 +128,8 @@ def test_bad_input_is_named(change: dict, message: str) -> None:
 @pytest.mark.parametrize("mean", [None, torch.tensor([1.35, 0.25], dtype=torch.float64)])
 def test_geodesics_to_the_points_and_to_the_mean_begin_on_the_graph(mean: Tensor | None) -> None:
     points = torch.tensor([[1.0, 0.2], [1.4, -0.3], [1.8, 0.5], [1.2, 0.6]])
+    wrong = {"paths": "graph", "graph_points": torch.zeros(5, 3)}
     with pytest.raises(InputError, match="points: "):
-        wrong = {"paths": "graph", "graph_points": torch.zeros(5, 3)}
         principal_geodesic_analysis(geodesic.Sphere(), points, mean=mean, segments=8, **wrong)
     settings = {"paths": "graph", "graph_points": 0.5 + torch.rand(60, 2)}
     answer = principal_geodesic_analysis(geodesic.Sphere(), points, mean=mean, segments=8, **settings)

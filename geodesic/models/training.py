@@ -347,7 +347,7 @@ def _split_rows(dataset: Dataset, fraction: float, seed: int, processes: int) ->
             f"device(s) needs at least {2 * processes}, one for each of them for validation, and 1 to hold out"
         )
     held_back = min(max(processes, round(fraction * rows)), rows - processes)
-    order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed), device="cpu")
     return order[held_back:], order[:held_back]
 
 

@@ -172,7 +172,7 @@ class _Lloyd:
     ) -> None:
         self.manifold, self.x, self.settings = manifold, x, settings
         generator = torch.Generator().manual_seed(seed)
-        first = int(torch.randint(len(x), (), generator=generator))
+        first = int(torch.randint(len(x), (), generator=generator, device="cpu"))
         self.centers = x[first : first + 1]
         self.labels = torch.zeros(len(x), dtype=torch.long, device=x.device)
         pairs = self._geodesics(x[first].expand_as(x), x)

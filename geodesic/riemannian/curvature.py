@@ -374,7 +374,9 @@ def condition_number(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch"]:
     def ratio(G: Tensor) -> Tensor:
         inverse = MetricInverse(G)
         # Of the factor, and squared: eigenvalues of G would lose the small one where units differ by 1e8.
-        factor = torch.where(inverse.regular[..., None, None], inverse.factor, torch.eye(G.shape[-1]).to(G))
+        factor = torch.where(
+            inverse.regular[..., None, None], inverse.factor, torch.eye(G.shape[-1], dtype=G.dtype, device=G.device)
+        )
         values = torch.linalg.svdvals(factor)
         return torch.where(inverse.regular, (values[..., 0] / values[..., -1]).square(), torch.inf)
 
@@ -419,7 +421,7 @@ def anisotropy(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch"]:
         d = G.shape[-1]
         G = G / G.abs().amax((-2, -1), keepdim=True).clamp_min(torch.finfo(G.dtype).tiny)
         mean = G.diagonal(dim1=-2, dim2=-1).mean(-1)
-        rest = torch.linalg.matrix_norm(G - mean[..., None, None] * torch.eye(d).to(G))
+        rest = torch.linalg.matrix_norm(G - mean[..., None, None] * torch.eye(d, dtype=G.dtype, device=G.device))
         size = torch.linalg.matrix_norm(G)
         part = rest / torch.where(size > 0, size, 1)
         return ((d / max(d - 1, 1)) ** 0.5 * part).clamp(max=1)  # rounding alone exceeds it

@@ -336,7 +336,9 @@ def _least_singular_value(factor: Tensor, Y: Tensor) -> Float[Tensor, "*n"]:
 def _segments_needed(manifold: Manifold, path: Tensor, velocity: Tensor, factor: Tensor) -> Float[Tensor, " N"]:
     """So many that angles within the window move with speeds between 1/2 and 3/2."""
     curvature = manifold.lowered_curvature(path, velocity)
-    inverse = torch.linalg.inv(torch.where(factor.isfinite(), factor, torch.eye(path.shape[-1]).to(factor)))
+    inverse = torch.linalg.inv(
+        torch.where(factor.isfinite(), factor, torch.eye(path.shape[-1], dtype=path.dtype, device=path.device))
+    )
     R = inverse @ curvature @ inverse.mT
     # Its norm bounds its eigenvalues; nodes at which it is not known are not asked.
     bound = torch.linalg.matrix_norm(R.nan_to_num(0.0, 0.0, 0.0)).amax(-1)

@@ -161,7 +161,9 @@ def _pivots(hessian: BlockTridiagonal) -> tuple[Bool[Tensor, " P"], Float[Tensor
         L, failed = torch.linalg.cholesky_ex(hessian.diagonal[:, k] / 2)
         inner = torch.linalg.solve_triangular(L, torch.linalg.solve_triangular(L, pivot, upper=False).mT, upper=False)
         usable = (failed == 0) & inner.isfinite().flatten(1).all(1)
-        inner = torch.where(usable[:, None, None], inner, -torch.eye(pivot.shape[-1]).to(pivot))
+        inner = torch.where(
+            usable[:, None, None], inner, -torch.eye(pivot.shape[-1], dtype=pivot.dtype, device=pivot.device)
+        )
         ratio = torch.linalg.eigvalsh((inner + inner.mT) / 2)[:, 0]
         crossing = (k + 1 + 1 / (1 - ratio)) / (n + 1)
         time = torch.where((ratio <= 0) & time.isinf(), crossing, time)
@@ -188,12 +190,14 @@ def _competitors(
     ends = given.back(a), given.back(b)
     inits: list[Any] = ["graph"]
     span = (b - a).norm(dim=-1)[:, None, None]
-    direction = torch.zeros(1, 1, d)
+    direction = path.new_zeros(1, 1, d)
     for i in range(starts):
         # To either side of the line in turn: in the plane these are all the sides there are.
-        direction = torch.randn(1, 1, d, generator=generator, dtype=torch.float64) if i % 2 == 0 else -direction
+        direction = -direction
+        if i % 2 == 0:
+            direction = torch.randn(1, 1, d, generator=generator, dtype=torch.float64, device="cpu").to(path)
         u = (b - a)[:, None] / span.clamp_min(torch.finfo(path.dtype).tiny)
-        across = direction.to(path) - (direction.to(path) * u).sum(-1, keepdim=True) * u
+        across = direction - (direction * u).sum(-1, keepdim=True) * u
         across = across / across.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(path.dtype).tiny)
         bent = line + _BEND * (1 + i // 2) * span * (math.pi * t).sin() * across
         bent[:, 0], bent[:, -1] = a, b

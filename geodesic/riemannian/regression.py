@@ -350,7 +350,9 @@ def _middle(manifold: Manifold, y: Float[Tensor, "B N d"]) -> Float[Tensor, "B d
     """The latent means, or the points nearest to them where the metric there is singular."""
     mean = y.mean(1)
     nearest = (y - mean[:, None]).norm(dim=-1).argmin(1)
-    return torch.where(inverse_at(manifold, mean).regular[:, None], mean, y[torch.arange(len(y)), nearest])
+    return torch.where(
+        inverse_at(manifold, mean).regular[:, None], mean, y[torch.arange(len(y), device=y.device), nearest]
+    )
 
 
 def _paths(solution: GeodesicSolution, rows: Tensor) -> GeodesicSolution:

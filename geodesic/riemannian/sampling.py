@@ -310,11 +310,11 @@ def _generator(seed: Any) -> torch.Generator:
 
 def _normal(noise: torch.Generator, shape: tuple[int, ...], like: Tensor) -> Tensor:
     """Standard normal numbers, drawn on the CPU in float64: the same ones for every device and dtype."""
-    return torch.randn(shape, generator=noise, dtype=torch.float64).to(like)
+    return torch.randn(shape, generator=noise, dtype=torch.float64, device="cpu").to(like)
 
 
 def _uniform(noise: torch.Generator, shape: tuple[int, ...], like: Tensor) -> Tensor:
-    return torch.rand(shape, generator=noise, dtype=torch.float64).to(like)
+    return torch.rand(shape, generator=noise, dtype=torch.float64, device="cpu").to(like)
 
 
 def _raised(inverse: MetricInverse, xi: Float[Tensor, "B n d"]) -> Float[Tensor, "B n d"]:

@@ -44,7 +44,7 @@ def seems_minimum(
     """
     _, g, product = manifold.gradient_and_product(path)
     generator = torch.Generator().manual_seed(0)
-    right = torch.randn(g.shape[1:], generator=generator, dtype=g.dtype).to(g.device).expand_as(g)
+    right = torch.randn(g.shape[1:], generator=generator, dtype=g.dtype, device="cpu").to(g.device).expand_as(g)
     accuracy = torch.zeros_like(g[:, 0, 0])
     return preconditioner.positive & _conjugate_gradients(product, right, preconditioner, accuracy, products)[1]
 

@@ -22,11 +22,10 @@ from rich.table import Table
 from torch import Tensor
 
 import geodesic
-from geodesic.geometry.inverse import MetricInverse
+from geodesic.geometry.points import inverse_at
 
 POINTS = 200  # at which curvatures are taken, and pairs of which lengths are compared
 QUANTILES = (0.05, 0.5, 0.95)
-AT_ONCE = 20  # points whose curvature is computed at once: a metric of data holds all data for each direction
 TRANSPORTS = ("connection", "pole_ladder", "schild_ladder", "projection")
 
 
@@ -142,7 +141,7 @@ def curvature(options: argparse.Namespace) -> list[Table]:
             problem = problem_of(case, d, options)
             if not problem.manifold.has_length:
                 continue
-            rows[case.name] = _how_curved(case, problem, options)
+            rows[case.name] = _how_curved(problem, options)
             found.setdefault(str(d), {}).update(rows)
             _write(options, "curvature", found)
         tables.append(_table(f"curvature, latent size {d}", "geometry", rows))
@@ -150,19 +149,15 @@ def curvature(options: argparse.Namespace) -> list[Table]:
     return tables
 
 
-def _how_curved(case: Case, problem: Problem, options: argparse.Namespace) -> dict:
+def _how_curved(problem: Problem, options: argparse.Namespace) -> dict:
     start, end = random_pairs(options.pairs, problem.test, options.seed)
     solution = geodesic.solve(problem.manifold, start, end, memory=options.memory)
     ratio = 1 / solution.ratio[solution.converged]
     scale = float(solution.length[solution.converged].median())
     points = problem.test[: options.points]
     u, w = torch.randn(2, *points.shape, dtype=points.dtype, generator=torch.Generator().manual_seed(options.seed))
-    K = torch.cat(
-        [_section(problem.manifold, *rows) for rows in zip(*(x.split(AT_ONCE) for x in (points, u, w)), strict=True)]
-    )
-    size = 8 if case.name in ("density", "local_variance") else AT_ONCE
-    with torch.no_grad():
-        log_volume = torch.cat([geodesic.log_volume(problem.manifold, z) for z in points.split(size)])
+    K = _section(problem.manifold, points, u, w)
+    log_volume = geodesic.log_volume(problem.manifold, points)
     finite = K[K.isfinite()]
     low, middle, high = (scale**2 * finite.quantile(torch.tensor(QUANTILES, dtype=K.dtype))).tolist()
     return {
@@ -181,7 +176,7 @@ def _how_curved(case: Case, problem: Problem, options: argparse.Namespace) -> di
 
 def _section(manifold: geodesic.Manifold, z: Tensor, u: Tensor, w: Tensor) -> Tensor:
     """Curvature of planes that are random in an orthonormal frame: of no direction more than of another."""
-    inverse = MetricInverse(manifold.metric_tensor(z).detach())
+    inverse = inverse_at(manifold, z)
     frame = torch.linalg.solve_triangular(inverse.factor.mT, torch.stack([u, w], dim=-1), upper=True)
     K = torch.full_like(z[:, 0], torch.nan)
     good = inverse.regular
