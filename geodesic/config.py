@@ -638,7 +638,7 @@ class AnalogySettings(_Section):
     target: int | None = Field(None, description="label of c")
     method: Literal["discrete", "ode"] = "discrete"
     transport: Literal["connection", "pole_ladder", "schild_ladder", "projection"] = "connection"
-    segments: int = Field(64, ge=2)
+    segments: int = Field(128, ge=2)
 
     @model_validator(mode="after")
     def _rows_or_labels(self) -> AnalogySettings:
