@@ -140,7 +140,7 @@ def parallel_transport(
         norm = norms_at(manifold, nodes, vectors)
     moving = (rows != 0).any(-1)
     change = torch.where(moving, (norm - norm[:, :1]).abs().amax(-1) / norm[:, 0], 0).nan_to_num(nan=torch.inf)
-    error = torch.where(moving, torch.maximum(change, error), 0).nan_to_num(nan=torch.inf)
+    error = torch.where(moving, torch.maximum(change, error), 0).nan_to_num(nan=torch.inf, posinf=torch.inf)
     status = torch.full_like(moving, Outcome.CONVERGED, dtype=torch.long)
     status = torch.where(error > tol, Outcome.NOT_RESOLVED, status)
     status = torch.where(stalled, Outcome.STALLED, status)
