@@ -136,6 +136,27 @@ def test_distances_that_are_none_are_refused(distances: Tensor, message: str) ->
         k_medoids(SPHERE, torch.zeros(3, 2), 2, distances=distances)
 
 
+def test_sets_of_points_are_clustered_as_each_of_them_is() -> None:
+    plane, generator = geodesic.PullbackManifold(lambda z: 2 * z), torch.Generator().manual_seed(5)
+    x = torch.randn(2, 1, 7, 2, generator=generator) / 2
+    means, medoids = k_means(plane, x, 2, segments=2), k_medoids(plane, x, 2, segments=2)
+    again = k_medoids(plane, x, 2, distances=medoids.matrix)
+    assert means.centers.shape == medoids.centers.shape == (2, 1, 2, 2)
+    assert means.history.shape == (2, 1, int(means.steps.max()) + 1)
+    for i in range(2):
+        for together, alone in (
+            (means, k_means(plane, x[i, 0], 2, segments=2)),
+            (medoids, k_medoids(plane, x[i, 0], 2, segments=2)),
+            (again, k_medoids(plane, x[i, 0], 2, distances=medoids.matrix[i, 0])),
+        ):
+            for name in alone.__dataclass_fields__:
+                mine, theirs = getattr(together, name)[i, 0], getattr(alone, name)
+                if name == "history":
+                    assert mine[len(theirs) :].isnan().all()
+                    mine = mine[: len(theirs)]
+                assert_close(mine, theirs)
+
+
 def test_a_single_point_is_its_own_medoid() -> None:
     answer = geodesic.k_medoids(geodesic.Torus(), torch.tensor([[1.0, 2.0]]), 1)
     assert answer.medoids.tolist() == [0]

@@ -26,52 +26,53 @@ _PAIRS = 4096  # solved at once for a matrix of distances: bounds what their pat
 
 @dataclass(frozen=True)
 class Clustering:
-    """What `k_means` found.
+    """What `k_means` found. Leading axes are those before the axis of the points.
 
     Attributes:
-        centers: Fréchet means of the clusters, (K, d).
-        labels: The cluster of each point, (N,), from 0 on.
-        distances: From each point to the center of its cluster, (N,).
-        inertia: The sum of their squares, without axes.
+        centers: Fréchet means of the clusters, (*batch, K, d).
+        labels: The cluster of each point, (*batch, N), from 0 on.
+        distances: From each point to the center of its cluster, (*batch, N).
+        inertia: The sum of their squares, (*batch,).
         history: What was minimised, the sum of squared distances from discrete energies, after the seeding and
-            after each step, (steps + 1,). It never rises; it differs from `inertia` by order 1/T^2.
-        converged: Whether the labels have come to rest with all means and geodesics converged, boolean without axes.
-        steps: Steps taken.
+            after each step, (*batch, most steps + 1), NaN after a row's last step. It never rises; it differs
+            from `inertia` by order 1/T^2.
+        converged: Whether the labels have come to rest with all means and geodesics converged, (*batch,), boolean.
+        steps: Steps taken, (*batch,).
     """
 
     centers: Float[Tensor, "*centers"]
-    labels: Int[Tensor, " N"]
-    distances: Float[Tensor, " N"]
-    inertia: Float[Tensor, ""]
-    history: Float[Tensor, " steps"]
-    converged: Bool[Tensor, ""]
-    steps: int
+    labels: Int[Tensor, "*batch N"]
+    distances: Float[Tensor, "*batch N"]
+    inertia: Float[Tensor, "*batch"]
+    history: Float[Tensor, "*batch steps"]
+    converged: Bool[Tensor, "*batch"]
+    steps: Int[Tensor, "*batch"]
 
 
 @dataclass(frozen=True)
 class MedoidClustering:
-    """What `k_medoids` found.
+    """What `k_medoids` found. Leading axes are those before the axis of the points.
 
     Attributes:
-        medoids: Which points the clusters are round, (K,).
-        centers: These points, (K, d).
-        labels: The cluster of each point, (N,), from 0 on.
-        distances: From each point to the medoid of its cluster, (N,).
-        cost: Their sum, without axes.
-        matrix: All distances, (N, N).
+        medoids: Which points the clusters are round, (*batch, K).
+        centers: These points, (*batch, K, d).
+        labels: The cluster of each point, (*batch, N), from 0 on.
+        distances: From each point to the medoid of its cluster, (*batch, N).
+        cost: Their sum, (*batch,).
+        matrix: All distances, (*batch, N, N).
         converged: Whether no exchange of a medoid for another point lowers the cost, and all geodesics have converged,
-            boolean without axes.
-        steps: Exchanges made.
+            (*batch,), boolean.
+        steps: Exchanges made, (*batch,).
     """
 
-    medoids: Int[Tensor, " K"]
+    medoids: Int[Tensor, "*batch K"]
     centers: Float[Tensor, "*centers"]
-    labels: Int[Tensor, " N"]
-    distances: Float[Tensor, " N"]
-    cost: Float[Tensor, ""]
-    matrix: Float[Tensor, "N N"]
-    converged: Bool[Tensor, ""]
-    steps: int
+    labels: Int[Tensor, "*batch N"]
+    distances: Float[Tensor, "*batch N"]
+    cost: Float[Tensor, "*batch"]
+    matrix: Float[Tensor, "*batch N N"]
+    converged: Bool[Tensor, "*batch"]
+    steps: Int[Tensor, "*batch"]
 
 
 def k_means(
@@ -105,9 +106,10 @@ def k_means(
 
     Args:
         manifold: Where to measure.
-        points: x, (N, d), floating point; (N, *latent_shape) for a manifold with a `latent_shape`.
+        points: x, (*batch, N, d), floating point; (*batch, N, *latent_shape) for a manifold with a `latent_shape`. Sets
+            of points are clustered one after the other.
         clusters: K, from 1 to N.
-        seed: Of the random seeding.
+        seed: Of the random seeding, the same for each set of points.
         max_steps: Most steps of reassignment, and of each search for means.
         method: "discrete" or "ode", as for `frechet_mean`.
         tol: Of the means, as for `frechet_mean`.
@@ -128,30 +130,38 @@ def k_means(
         >>> sorted(answer.labels.bincount().tolist()), bool(answer.converged)
         ([2, 3], True)
     """
-    x, given = _points(manifold, points, clusters)
+    sets, given = _points(manifold, points, clusters)
     require_limit(manifold, "Fréchet mean")
     check_search(search, method)
-    tol = tolerance(tol, x.dtype)
-    rtol = checked(rtol, x.dtype, 1, max_steps)
-    settings: dict[str, Any] = {"method": method, "tol": path_tolerance(tol, x.dtype), "rtol": rtol, "search": search}
+    tol = tolerance(tol, sets.dtype)
+    rtol = checked(rtol, sets.dtype, 1, max_steps)
+    settings = {"method": method, "tol": path_tolerance(tol, sets.dtype), "rtol": rtol, "search": search}
     with torch.inference_mode(False):
-        run = _Lloyd(manifold, x, clusters, seed, settings)
-        history, steps, rested = [run.squared.sum()], 0, False
-        while not rested and steps < max_steps:
-            run.move_centers(tol, max_steps)
-            rested = not run.assign()
-            history.append(run.squared.sum())
-            steps += 1
-    converged = torch.full_like(run.found.all(), rested) & run.found.all() & run.centered
-    return Clustering(
-        centers=run.centers.reshape(clusters, *given.event),
-        labels=run.labels,
-        distances=run.length,
-        inertia=run.length.square().sum(),
-        history=torch.stack(history),
-        converged=converged,
-        steps=steps,
-    )
+        rows = [_clustered(_Lloyd(manifold, x, clusters, seed, settings), tol, max_steps) for x in sets]
+    longest = max(len(row["history"]) for row in rows)
+    for row in rows:
+        padding = (0, longest - len(row["history"]))
+        row["history"] = torch.nn.functional.pad(row["history"], padding, value=torch.nan)
+    return Clustering(**_stacked(rows, given))
+
+
+def _clustered(run: _Lloyd, tol: float, max_steps: int) -> dict[str, Tensor]:
+    """Means and labels in turn, until the labels stay."""
+    history, steps, rested = [run.squared.sum()], 0, False
+    while not rested and steps < max_steps:
+        run.move_centers(tol, max_steps)
+        rested = not run.assign()
+        history.append(run.squared.sum())
+        steps += 1
+    return {
+        "centers": run.centers,
+        "labels": run.labels,
+        "distances": run.length,
+        "inertia": run.length.square().sum(),
+        "history": torch.stack(history),
+        "converged": run.found.all() & run.centered & rested,
+        "steps": torch.full_like(run.labels[0], steps),
+    }
 
 
 class _Lloyd:
@@ -280,9 +290,10 @@ def k_medoids(
 
     Args:
         manifold: Where to measure.
-        points: x, (N, d), floating point; (N, *latent_shape) for a manifold with a `latent_shape`.
+        points: x, (*batch, N, d), floating point; (*batch, N, *latent_shape) for a manifold with a `latent_shape`. Sets
+            of points are clustered one after the other.
         clusters: K, from 1 to N.
-        distances: All distances, (N, N), symmetric, where they are known already.
+        distances: All distances, (*batch, N, N), symmetric, where they are known already.
         max_steps: Most exchanges.
         search: Keywords of `solve`, where they are not.
 
@@ -300,15 +311,27 @@ def k_medoids(
         >>> sorted(answer.medoids.tolist()), bool(answer.converged)
         ([2, 3], True)
     """
-    x, given = _points(manifold, points, clusters)
-    checked(None, x.dtype, 1, max_steps)
-    found = torch.tensor(True, device=x.device)
-    if distances is None:
-        D, found = _distance_matrix(manifold, points.detach(), search)
-    else:
-        D = _matrix(distances, x)
+    sets, given = _points(manifold, points, clusters)
+    checked(None, sets.dtype, 1, max_steps)
+    known: Any = None
+    if distances is not None:
+        known = _matrices(distances, given.batch, sets)
         if search:
             raise InputError(f"{next(iter(search))}: expected no keywords of `solve` where distances are given")
+    rows, shaped = [], points.detach().reshape(*sets.shape[:2], *given.event)
+    for i, x in enumerate(sets):
+        if known is None:
+            D, found = _distance_matrix(manifold, shaped[i], search)
+        else:
+            D, found = known[i], torch.ones_like(known[i, 0, 0], dtype=torch.bool)
+        rows.append(_round_medoids(x, D, found, clusters, max_steps))
+    return MedoidClustering(**_stacked(rows, given))
+
+
+def _round_medoids(
+    x: Float[Tensor, "N d"], D: Float[Tensor, "N N"], found: Bool[Tensor, ""], clusters: int, max_steps: int
+) -> dict[str, Tensor]:
+    """Clusters by the distances between all points."""
     medoids = _build(D, clusters)
     steps, rested = 0, False
     while steps <= max_steps:
@@ -320,16 +343,16 @@ def k_medoids(
     near, labels = D[medoids].min(0)
     # A medoid belongs to itself, also where another one is at the same place.
     labels[medoids] = torch.arange(clusters, device=x.device)
-    return MedoidClustering(
-        medoids=medoids,
-        centers=x[medoids].reshape(clusters, *given.event),
-        labels=labels,
-        distances=near,
-        cost=near.sum(),
-        matrix=D,
-        converged=found & rested,
-        steps=steps,
-    )
+    return {
+        "medoids": medoids,
+        "centers": x[medoids],
+        "labels": labels,
+        "distances": near,
+        "cost": near.sum(),
+        "matrix": D,
+        "converged": found & rested,
+        "steps": torch.full_like(labels[0], steps),
+    }
 
 
 def _build(D: Float[Tensor, "N N"], clusters: int) -> Int[Tensor, " K"]:
@@ -386,27 +409,38 @@ def _distance_matrix(
     return D, found.all()
 
 
-def _matrix(distances: Any, x: Float[Tensor, "N d"]) -> Float[Tensor, "N N"]:
-    N = len(x)
-    if not isinstance(distances, Tensor) or distances.shape != (N, N):
+def _matrices(distances: Any, batch: torch.Size, sets: Float[Tensor, "B N d"]) -> Float[Tensor, "B N N"]:
+    N = batch[-1]
+    if not isinstance(distances, Tensor) or distances.shape != (*batch, N):
         got = tuple(distances.shape) if isinstance(distances, Tensor) else type(distances).__name__
-        raise InputError(f"distances: expected a tensor of shape {(N, N)}, one row for each point, got {got}")
-    D = distances.detach().to(x).clone()
+        raise InputError(f"distances: expected a tensor of shape {(*batch, N)}, one row for each point, got {got}")
+    D = distances.detach().to(sets).reshape(-1, N, N).clone()
     if not bool((D.isfinite() & (D >= 0)).all()):
         where = (~(D.isfinite() & (D >= 0))).nonzero()[0].tolist()
         raise InputError(
             f"distances: expected finite numbers, none below zero, got {D[tuple(where)].item()} at {where}"
         )
-    if not torch.allclose(D, D.T, rtol=1e-3, atol=1e-3 * float(D.max())):
+    if not torch.allclose(D, D.mT, rtol=1e-3, atol=1e-3 * float(D.max())):
         raise InputError("distances: expected a symmetric matrix; give (D + D.T) / 2, if that is what is meant")
     return D
 
 
-def _points(manifold: Any, points: Any, clusters: Any) -> tuple[Float[Tensor, "N d"], Rows]:
+def _points(manifold: Any, points: Any, clusters: Any) -> tuple[Float[Tensor, "B N d"], Rows]:
+    """The sets of points, and the points as given."""
     given = Rows(manifold, points=points)
-    if len(given.batch) != 1:
-        raise InputError(f"points: expected (N, d), got {tuple(points.shape)}")
-    N = given.batch[0]
+    if not given.batch:
+        raise InputError(f"points: expected (*batch, N, d), got {tuple(points.shape)}")
+    N = given.batch[-1]
     if isinstance(clusters, bool) or not isinstance(clusters, int) or not 1 <= clusters <= N:
         raise InputError(f"clusters: expected an integer from 1 to the number of points, {N}, got {clusters!r}")
-    return given.rows[0], given
+    (x,) = given.rows
+    return x.reshape(-1, N, x.shape[-1]), given
+
+
+def _stacked(rows: list[dict[str, Tensor]], given: Rows) -> dict[str, Tensor]:
+    """The answers for all sets of points, with their leading axes and those of a point."""
+    batch = given.batch[:-1]
+    found = {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
+    found = {name: x.reshape(batch + x.shape[1:]) for name, x in found.items()}
+    centers = found["centers"]
+    return found | {"centers": centers.reshape(*centers.shape[:-1], *given.event)}
