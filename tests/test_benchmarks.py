@@ -332,7 +332,7 @@ def test_the_tools_are_counted_and_the_curvature_is_drawn(riemannian, tmp_path, 
     assert found["curvature"]["euclidean"]["points"] == 6
     assert found["transport"]["8"]["connection"] < found["transport"]["8"]["projection"]
     assert (tmp_path / "curvature.png").stat().st_size > 5_000
-    assert "tools, latent size 2" in capsys.readouterr().out
+    assert "tools, elu, latent size 2" in capsys.readouterr().out
 
 
 def test_planes_are_random_in_the_metric_and_not_in_the_coordinates(riemannian):
