@@ -9,6 +9,7 @@ from torch import nn
 import geodesic
 from geodesic.geometry.energy import _inverse_norm, energy_and_gradient
 from geodesic.geometry.path import spline_at_midpoints
+from geodesic.geometry.points import inverse_at, norms_at, rows_at_once
 from geodesic.solvers.preconditioner import inverse_laplacian
 from tests import surfaces
 from tests.naive import naive_energy_gradient
@@ -293,3 +294,38 @@ def test_constant_speed_keeps_the_curve_and_makes_the_chords_equal(segments: int
 def test_a_path_without_length_keeps_its_parametrisation() -> None:
     path = torch.full((2, 5, 3), 0.7, dtype=FLOAT64)
     assert torch.equal(geodesic.constant_speed(geodesic.PullbackManifold(mlp(3)), path), path)
+
+
+# --- memory -------------------------------------------------------------------------------------
+
+
+def wide(width: int) -> geodesic.PullbackManifold:
+    return geodesic.PullbackManifold(nn.Sequential(nn.Linear(2, width), nn.Tanh(), nn.Linear(width, 3)).eval())
+
+
+def test_fewer_rows_are_taken_at_once_where_hidden_layers_are_wider_and_for_second_derivatives() -> None:
+    z = torch.randn(5, 2)
+    few, many = (rows_at_once(wide(width), z) for width in (2000, 20))
+    assert 50 < many / few < 200  # outputs are as small
+    manifold = wide(20)
+    assert rows_at_once(manifold, z, order=1) > rows_at_once(manifold, z)
+    flat = geodesic.MetricFunction(manifold.metric_tensor)
+    assert rows_at_once(flat, z) < rows_at_once(flat, z, order=1) / 6  # second derivatives of the metric itself
+
+
+def test_points_beyond_the_memory_are_taken_in_groups_and_the_answers_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    manifold, (z, v) = wide(20), torch.randn(2, 3, 4, 2)
+    inverse, norms = inverse_at(manifold, z), norms_at(manifold, z, v)
+    monkeypatch.setattr("geodesic.geometry.points._BYTES", 1.0)
+    sizes = []
+    metric = type(manifold).metric_tensor
+
+    def counted(self: geodesic.PullbackManifold, z: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(z))
+        return metric(self, z)
+
+    monkeypatch.setattr(type(manifold), "metric_tensor", counted)
+    torch.testing.assert_close(inverse_at(manifold, z).factor, inverse.factor)
+    assert sizes == [1] * 12
+    torch.testing.assert_close(norms_at(manifold, z, v), norms)
+    torch.testing.assert_close(norms, (v * (metric(manifold, z) @ v[..., None])[..., 0]).sum(-1).sqrt())

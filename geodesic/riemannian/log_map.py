@@ -26,8 +26,6 @@ __all__ = ["LogarithmMap", "log_map"]
 _SHOTS = 20  # Newton steps at most; from a solver's path three are usual
 _MISS = 10  # times rtol: how near a shot must come, relative to the length
 _STRIDE = 0.3  # most that a step may change the velocity by, relative to it: or another geodesic would be found
-
-
 DISCRETE_TOL = {torch.float64: 1e-12, torch.float32: 1e-6}  # of the solver, where nothing improves its velocities
 
 

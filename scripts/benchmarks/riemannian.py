@@ -283,7 +283,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=16, help="of tools and transport")
     parser.add_argument("--points", type=int, default=POINTS, help="at which curvatures are taken")
     parser.add_argument("--pairs", type=int, default=POINTS, help="whose lengths are compared")
-    parser.add_argument("--segments", nargs="+", type=int, default=[32, 64, 128, 256], help="of transport")
+    parser.add_argument("--segments", nargs="+", type=int, default=[8, 16, 32, 64, 128], help="of transport")
     parser.add_argument("--transports", nargs="+", choices=TRANSPORTS, default=list(TRANSPORTS), help="to compare")
     parser.add_argument("--memory", type=float, default=4e9, help="bytes for each solve of curvature")
     parser.add_argument("--repeats", type=int, default=3)
