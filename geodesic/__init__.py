@@ -30,7 +30,7 @@ _MODULES = {
         "laplacian",
         "vjp",
     ),
-    "geodesic.config": ("Settings", "load_settings"),
+    "geodesic.experiment.settings": ("Settings", "load_settings"),
     "geodesic.data": ("Dataset", "Split", "load_data"),
     "geodesic.geometry.outputs": (
         "DistanceGeometry",
@@ -102,8 +102,8 @@ _MODULES = {
     "geodesic.solvers.solve": ("choose_solver", "solve"),
     "geodesic.riemannian.outcome": ("Outcome",),
     "geodesic.riemannian.distance": ("distance", "length_ratio"),
-    "geodesic.riemannian.exp_map": ("ExponentialMap", "exp_map"),
-    "geodesic.riemannian.log_map": ("LogarithmMap", "log_map"),
+    "geodesic.riemannian.maps.exp_map": ("ExponentialMap", "exp_map"),
+    "geodesic.riemannian.maps.log_map": ("LogarithmMap", "log_map"),
     "geodesic.riemannian.curvature": (
         "anisotropy",
         "christoffel_symbols",
@@ -117,14 +117,14 @@ _MODULES = {
     ),
     "geodesic.riemannian.jacobi": ("ConjugatePoints", "JacobiField", "conjugate_points", "jacobi_field"),
     "geodesic.riemannian.minimality": ("Minimality", "is_minimizing"),
-    "geodesic.riemannian.transport": ("ParallelTransport", "parallel_transport"),
-    "geodesic.riemannian.shooting": ("shoot",),
-    "geodesic.riemannian.analogy": ("Analogy", "analogy"),
-    "geodesic.riemannian.mean": ("FrechetMean", "frechet_mean", "frechet_median", "frechet_variance"),
-    "geodesic.riemannian.clustering": ("Clustering", "MedoidClustering", "k_means", "k_medoids"),
-    "geodesic.riemannian.principal": ("PrincipalGeodesics", "principal_geodesic_analysis"),
-    "geodesic.riemannian.regression": ("GeodesicRegression", "geodesic_regression"),
-    "geodesic.riemannian.sampling": ("RandomWalk", "RiemannianSamples", "random_walk", "riemannian_normal"),
+    "geodesic.riemannian.transport.parallel": ("ParallelTransport", "parallel_transport"),
+    "geodesic.riemannian.maps.shooting": ("shoot",),
+    "geodesic.riemannian.transport.analogy": ("Analogy", "analogy"),
+    "geodesic.riemannian.statistics.mean": ("FrechetMean", "frechet_mean", "frechet_median", "frechet_variance"),
+    "geodesic.riemannian.statistics.clustering": ("Clustering", "MedoidClustering", "k_means", "k_medoids"),
+    "geodesic.riemannian.statistics.principal": ("PrincipalGeodesics", "principal_geodesic_analysis"),
+    "geodesic.riemannian.statistics.regression": ("GeodesicRegression", "geodesic_regression"),
+    "geodesic.riemannian.statistics.sampling": ("RandomWalk", "RiemannianSamples", "random_walk", "riemannian_normal"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -13,14 +13,14 @@ import typer
 from rich.console import Console
 
 import geodesic
-from geodesic.config import Settings, load_settings
 from geodesic.errors import GeodesicError, GeodesicWarning, RunFolderError, SettingsError
+from geodesic.experiment.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from geodesic.experiment.studies.study import Findings
     from geodesic.solvers.solution import Progress
-    from geodesic.studies.study import Findings
 
 __all__ = ["main"]
 
@@ -107,8 +107,8 @@ def cov(config: Config, overrides: Overrides = None, runs: Runs = Path("runs"), 
 
     An interrupted run goes on where it was when it is started again.
     """
-    from geodesic.cov import measure_variation
-    from geodesic.report import variation_table
+    from geodesic.experiment.studies.variation import measure_variation
+    from geodesic.experiment.tables import variation_table
 
     def report(name: str, done: int, total: int) -> None:
         if name:
@@ -133,8 +133,8 @@ def curvature(
 ) -> None:
     """Map magnification factor and curvature over the latent plane, or their spread over encodings where d > 2."""
     settings = load_settings(config, overrides or ())
-    from geodesic.report import curvature_table
-    from geodesic.studies.curvature import map_curvature
+    from geodesic.experiment.studies.curvature import map_curvature
+    from geodesic.experiment.tables import curvature_table
 
     with console.status("measuring"):
         found = map_curvature(settings, runs, name=name, overwrite=overwrite)
@@ -151,8 +151,8 @@ def mean(
 ) -> None:
     """Find Fréchet means of encoded test rows, one for each label."""
     settings = load_settings(config, overrides or ())
-    from geodesic.report import mean_table
-    from geodesic.studies.means import find_means
+    from geodesic.experiment.studies.means import find_means
+    from geodesic.experiment.tables import mean_table
 
     with console.status("beginning") as status:
 
@@ -176,8 +176,8 @@ def transport(
 ) -> None:
     """Answer analogies a : b :: c : ? between encoded test rows by parallel transport."""
     settings = load_settings(config, overrides or ())
-    from geodesic.report import analogy_table
-    from geodesic.studies.analogies import transport_analogies
+    from geodesic.experiment.studies.analogies import transport_analogies
+    from geodesic.experiment.tables import analogy_table
 
     with console.status("carrying"):
         found = transport_analogies(settings, runs, name=name, overwrite=overwrite)
@@ -190,7 +190,7 @@ def demo(overrides: Overrides = None, runs: Runs = Path("runs")) -> None:
 
     Weights that were trained with the same settings are used again. Results are replaced.
     """
-    from geodesic.experiment import run_folder, trained_with
+    from geodesic.experiment.run import run_folder, trained_with
 
     settings = load_settings(_bundled_config("demo"), overrides or ())
     folder = run_folder(settings, runs)
@@ -203,8 +203,8 @@ def demo(overrides: Overrides = None, runs: Runs = Path("runs")) -> None:
 
 
 def _train(settings: Settings, runs: Path, resume: bool, overwrite: bool) -> None:
-    from geodesic.experiment import run_folder
-    from geodesic.experiment import train as run_training
+    from geodesic.experiment.run import run_folder
+    from geodesic.experiment.run import train as run_training
 
     result = run_training(settings, runs, resume=resume, overwrite=overwrite, progress=console.is_terminal)
     samples = settings.training.importance_samples
@@ -229,8 +229,8 @@ def _about_collapse(collapsed: tuple[int, ...], latent_size: int) -> str:
 
 
 def _solve(settings: Settings, runs: Path, name: str, overwrite: bool) -> None:
-    from geodesic.experiment import solve_pairs
-    from geodesic.report import geodesic_table
+    from geodesic.experiment.run import solve_pairs
+    from geodesic.experiment.tables import geodesic_table
 
     with _solve_progress() as callback:
         result = solve_pairs(settings, runs, name=name, overwrite=overwrite, callback=callback)
@@ -247,7 +247,7 @@ def _show(table: Table, found: Findings) -> None:
 
 
 def _plot(folder: Path, name: str, overwrite: bool) -> None:
-    from geodesic.figures import plot_run
+    from geodesic.experiment.figures import plot_run
 
     with console.status("drawing"):
         written = plot_run(folder, name=name, overwrite=overwrite)

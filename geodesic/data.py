@@ -19,8 +19,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from geodesic.config import ArrayData, DataSettings, DigitsData, IdxData, ImageFolderData, TorchvisionData
 from geodesic.errors import DataError
+from geodesic.experiment.settings import ArrayData, DataSettings, DigitsData, IdxData, ImageFolderData, TorchvisionData
 
 __all__ = ["Dataset", "Split", "load_data"]
 
@@ -118,7 +118,7 @@ def load_data(settings: DataSettings) -> Dataset:
 
     Example:
         >>> from geodesic import load_data
-        >>> from geodesic.config import DigitsData
+        >>> from geodesic.experiment.settings import DigitsData
         >>> data = load_data(DigitsData(kind="digits"))
         >>> len(data.train), len(data.test), data.event_shape
         (1438, 359, (1, 8, 8))

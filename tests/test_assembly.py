@@ -6,8 +6,8 @@ from torch import nn
 
 import geodesic
 from geodesic import SettingsError
-from geodesic.assembly import Model, check_search, make_manifold, make_solver
-from geodesic.config import GeodesicSettings, VAESettings
+from geodesic.experiment.build import Model, check_search, make_manifold, make_solver
+from geodesic.experiment.settings import GeodesicSettings, VAESettings
 from geodesic.models.likelihoods import (
     Bernoulli,
     Categorical,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from geodesic import LBFGS, GradientDescent, NewtonKrylov, Settings, SettingsError, load_settings, solve
-from geodesic.config import ImportedModelSettings, VAESettings, settings_to_yaml
+from geodesic.experiment.settings import ImportedModelSettings, VAESettings, settings_to_yaml
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
 
@@ -552,5 +552,5 @@ def test_an_override_that_cannot_be_applied_is_refused(file: Path, override: str
 
 
 def test_settings_can_be_read_without_torch() -> None:
-    code = "import sys, geodesic.config; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    code = "import sys, geodesic.experiment.settings; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

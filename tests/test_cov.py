@@ -10,7 +10,7 @@ import torch
 
 import geodesic
 from geodesic import CheckpointError, RunFolderError, Settings, SettingsError
-from geodesic.cov import coefficient_of_variation, measure_variation
+from geodesic.experiment.studies.variation import coefficient_of_variation, measure_variation
 from geodesic.files import read_npz
 
 

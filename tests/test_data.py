@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from geodesic import DataError, Dataset, Split, load_data
-from geodesic.config import ArrayData, DigitsData, IdxData, ImageFolderData, TorchvisionData
+from geodesic.experiment.settings import ArrayData, DigitsData, IdxData, ImageFolderData, TorchvisionData
 
 
 def as_set(rows: torch.Tensor) -> set[bytes]:

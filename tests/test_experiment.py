@@ -31,14 +31,14 @@ from geodesic import (
     load_settings,
     path_energy,
 )
-from geodesic.config import IndexPairs, LabelPairs, RandomPairs
-from geodesic.experiment import SolveResult, run_folder, solve_pairs, train, trained_with
-from geodesic.figures import plot_run
+from geodesic.experiment.figures import plot_run
+from geodesic.experiment.pairs import choose_rows
+from geodesic.experiment.run import SolveResult, run_folder, solve_pairs, train, trained_with
+from geodesic.experiment.settings import IndexPairs, LabelPairs, RandomPairs
 from geodesic.files import read_npz, replacing, write_npz, write_text
 from geodesic.geometry.path import straight_path
 from geodesic.models.vae import VAE
-from geodesic.pairs import choose_rows
-from geodesic.plots import plot_energy, plot_latent, plot_reconstructions, plot_samples, plot_strip
+from geodesic.pictures.plots import plot_energy, plot_latent, plot_reconstructions, plot_samples, plot_strip
 
 METHODS = ("auto", "plain", "encoder")
 HISTORIES = ("energy_history", "step_history")

@@ -28,7 +28,7 @@ from geodesic import (
     Status,
     solve,
 )
-from geodesic.config import LikelihoodSettings, VAESettings
+from geodesic.experiment.settings import LikelihoodSettings, VAESettings
 from geodesic.models.likelihoods import make_likelihood
 from geodesic.models.networks import BoundedScale, FixedScale, LearnedScale
 

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 import geodesic
 from geodesic import Outcome, exp_map, log_map
-from geodesic.integration import integrate
-from geodesic.riemannian.discrete import first_momentum
+from geodesic.numerics.ode import integrate
+from geodesic.riemannian.maps.discrete import first_momentum
 from tests.surfaces import KNOWN
 
 PLANAR = [name for name, known in KNOWN.items() if len(known.start) == 2]

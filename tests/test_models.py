@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 from geodesic import VAE, CheckpointError, GeodesicError, InputError, PullbackManifold, solve
 from geodesic import autodiff as ad
-from geodesic.config import VAESettings
+from geodesic.experiment.settings import VAESettings
 from geodesic.models.checkpoint import load_weights, write_file
 from geodesic.models.networks import ACTIVATIONS, MLP, ConvDecoder, ConvEncoder, ResidualBlock
 from geodesic.models.vae import DiagonalGaussian

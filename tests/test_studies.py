@@ -11,11 +11,11 @@ import torch
 
 import geodesic
 from geodesic import GeodesicWarning, RunFolderError, Settings, SettingsError
-from geodesic.experiment import train
+from geodesic.experiment.run import train
+from geodesic.experiment.studies.analogies import transport_analogies
+from geodesic.experiment.studies.curvature import map_curvature
+from geodesic.experiment.studies.means import find_means
 from geodesic.files import read_npz
-from geodesic.studies.analogies import transport_analogies
-from geodesic.studies.curvature import map_curvature
-from geodesic.studies.means import find_means
 from tests.test_cli import Done, refused, run
 
 SMALL = {
@@ -183,7 +183,7 @@ def test_points_with_a_singular_metric_are_left_out_and_counted(linear, tmp_path
     chosen = settings(name="clamped", model=model, curvature=SMALL["curvature"] | {"grid": 8, "margin": 1.0})
     points = tmp_path / "points.npz"
     np.savez(points, start=np.array([[1.0, 0.0]]), end=np.array([[2.0, 1.0]]))
-    chosen = chosen.model_copy(update={"pairs": geodesic.config.FilePairs(kind="file", path=str(points))})
+    chosen = chosen.model_copy(update={"pairs": geodesic.experiment.settings.FilePairs(kind="file", path=str(points))})
     with pytest.warns(GeodesicWarning) as caught:
         found = map_curvature(chosen, tmp_path).arrays
     singular = found["grid"][..., 0] <= 0
@@ -365,7 +365,7 @@ def test_the_tables_say_what_was_found(runs, said) -> None:
 
 
 def test_warnings_are_lines_on_stderr(linear, tmp_path) -> None:
-    (tmp_path / "linear.yaml").write_text(geodesic.config.settings_to_yaml(linear))
+    (tmp_path / "linear.yaml").write_text(geodesic.experiment.settings.settings_to_yaml(linear))
     done = run("curvature", tmp_path / "linear.yaml", "--runs", tmp_path / "runs")
     assert done.status == 0
     assert done.err.startswith("geodesic: warning: curvature: all curvatures are exactly 0")

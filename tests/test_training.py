@@ -29,7 +29,7 @@ from geodesic import (
     load_data,
     train_vae,
 )
-from geodesic.config import DigitsData, TrainingSettings, VAESettings
+from geodesic.experiment.settings import DigitsData, TrainingSettings, VAESettings
 from geodesic.models import _lightning
 from geodesic.models.likelihoods import Gaussian
 from geodesic.models.training import COLLAPSED_KL, TrainingResult, _split_rows
@@ -441,7 +441,7 @@ from pathlib import Path
 import torch
 
 import geodesic
-from geodesic.config import TrainingSettings, VAESettings
+from geodesic.experiment.settings import TrainingSettings, VAESettings
 from geodesic.models._lightning import VAETraining
 
 

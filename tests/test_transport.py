@@ -247,7 +247,7 @@ def test_a_batch_is_carried_as_its_rows_are(method: str) -> None:
 def test_little_memory_changes_nothing(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     manifold, path, v = Torus() if method == "projection" else TORUS_METRIC, curves(2, 2), torch.randn(4, 2)
     expected = parallel_transport(manifold, path, v, method=method)
-    monkeypatch.setattr("geodesic.riemannian.transport.rows_at_once", lambda manifold, z: 3)
+    monkeypatch.setattr("geodesic.riemannian.transport.parallel.rows_at_once", lambda manifold, z: 3)
     torch.testing.assert_close(parallel_transport(manifold, path, v, method=method).vectors, expected.vectors)
 
 

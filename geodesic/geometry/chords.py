@@ -11,9 +11,9 @@ from torch import Tensor
 
 from geodesic.autodiff import expand, gradient, jacobian, jvp, vjp
 from geodesic.errors import InputError
-from geodesic.geometry.block_tridiagonal import BlockTridiagonal, convex
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Deviation, Expansion, Manifold
+from geodesic.numerics.block_tridiagonal import BlockTridiagonal, convex
 
 __all__ = ["ChordManifold", "MetricManifold"]
 

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from geodesic.autodiff import expand, jacobian, jvp, value_and_jvp, vjp
 from geodesic.errors import DecoderError
-from geodesic.geometry.block_tridiagonal import BlockTridiagonal, convex
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Deviation, Expansion, Manifold
+from geodesic.numerics.block_tridiagonal import BlockTridiagonal, convex
 
 __all__ = ["EmbeddedManifold"]
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from geodesic.autodiff import jvp
 from geodesic.errors import InputError
-from geodesic.geometry.block_tridiagonal import BlockTridiagonal
 from geodesic.geometry.embedded import EmbeddedManifold
 from geodesic.geometry.manifold import Expansion, Manifold
 from geodesic.geometry.path import spline_at_midpoints
+from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 
 __all__ = [
     "decoder_residual",

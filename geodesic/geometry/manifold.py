@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.geometry.block_tridiagonal import BlockTridiagonal
+from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 
 __all__ = ["Deviation", "Expansion", "Manifold"]
 

@@ -20,7 +20,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from torch import Tensor
 
-from geodesic.config import TrainingSettings
+from geodesic.experiment.settings import TrainingSettings
 from geodesic.models.checkpoint import write_file
 from geodesic.models.vae import ELBO, VAE
 

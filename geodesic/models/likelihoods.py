@@ -11,7 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
-from geodesic.config import (
+from geodesic.errors import DataError, InputError
+from geodesic.experiment.settings import (
     BernoulliSettings,
     CategoricalSettings,
     ContinuousBernoulliSettings,
@@ -21,7 +22,6 @@ from geodesic.config import (
     NegativeBinomialSettings,
     PoissonSettings,
 )
-from geodesic.errors import DataError, InputError
 
 __all__ = [
     "Bernoulli",
@@ -469,7 +469,7 @@ def make_likelihood(settings: LikelihoodSettings) -> Likelihood:
     """The likelihood that settings describe.
 
     Example:
-        >>> from geodesic.config import CategoricalSettings
+        >>> from geodesic.experiment.settings import CategoricalSettings
         >>> from geodesic.models.likelihoods import make_likelihood
         >>> make_likelihood(CategoricalSettings(kind="categorical", classes=3))
         Categorical(classes=3)

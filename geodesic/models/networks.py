@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from geodesic.config import GaussianSettings, VAESettings
 from geodesic.errors import InputError
+from geodesic.experiment.settings import GaussianSettings, VAESettings
 
 __all__ = [
     "ACTIVATIONS",
@@ -446,7 +446,7 @@ def make_encoder(settings: VAESettings, event_shape: Sequence[int]) -> nn.Module
         InputError: A convolutional network was asked for, and rows are not images.
 
     Example:
-        >>> from geodesic.config import VAESettings
+        >>> from geodesic.experiment.settings import VAESettings
         >>> from geodesic.models.networks import make_encoder
         >>> type(make_encoder(VAESettings(network="conv", channels=(4,)), (1, 8, 8))).__name__
         'ConvEncoder'
@@ -470,7 +470,7 @@ def make_decoder(settings: VAESettings, event_shape: tuple[int, ...], parameter_
         parameter_shape: Shape of the parameters of the likelihood for one row.
 
     Example:
-        >>> from geodesic.config import VAESettings
+        >>> from geodesic.experiment.settings import VAESettings
         >>> from geodesic.models.networks import make_decoder
         >>> type(make_decoder(VAESettings(), (1, 8, 8), (1, 8, 8))).__name__
         'MLPDecoder'

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from geodesic.config import TrainingSettings, VAESettings
 from geodesic.data import Dataset
 from geodesic.errors import (
     CheckpointError,
@@ -28,6 +27,7 @@ from geodesic.errors import (
     TrainingDiverged,
     TrainingInterrupted,
 )
+from geodesic.experiment.settings import TrainingSettings, VAESettings
 from geodesic.models.checkpoint import WEIGHTS
 from geodesic.models.vae import VAE, DiagonalGaussian
 
@@ -126,7 +126,7 @@ def train_vae(
 
     Example:
         >>> import tempfile, geodesic
-        >>> from geodesic.config import DigitsData, TrainingSettings, VAESettings
+        >>> from geodesic.experiment.settings import DigitsData, TrainingSettings, VAESettings
         >>> data = geodesic.load_data(DigitsData(kind="digits", limit=200))
         >>> result = geodesic.train_vae(
         ...     data, VAESettings(hidden_sizes=(16,)), TrainingSettings(epochs=2),
@@ -218,7 +218,7 @@ def evaluate_elbo(vae: VAE, values: Tensor, *, samples: int = 1, seed: int = 0, 
 
     Example:
         >>> import torch, geodesic
-        >>> from geodesic.config import VAESettings
+        >>> from geodesic.experiment.settings import VAESettings
         >>> vae = geodesic.VAE((6,), VAESettings(hidden_sizes=(16,)))
         >>> geodesic.evaluate_elbo(vae, torch.rand(5, 6)) < 0
         True
@@ -256,7 +256,7 @@ def importance_weighted_bound(
 
     Example:
         >>> import torch, geodesic
-        >>> from geodesic.config import VAESettings
+        >>> from geodesic.experiment.settings import VAESettings
         >>> vae, x = geodesic.VAE((6,), VAESettings(hidden_sizes=(16,))), torch.rand(50, 6)
         >>> geodesic.importance_weighted_bound(vae, x) > geodesic.evaluate_elbo(vae, x, samples=64)
         True

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from geodesic.config import BlendSettings, GaussianSettings, RBFSettings, VAESettings
 from geodesic.errors import CheckpointError, InputError
+from geodesic.experiment.settings import BlendSettings, GaussianSettings, RBFSettings, VAESettings
 from geodesic.models.checkpoint import RECORD, WEIGHTS, load_weights, read_record, save_model
 from geodesic.models.ensemble import DecoderEnsemble
 from geodesic.models.likelihoods import make_likelihood
@@ -93,7 +93,7 @@ class VAE(nn.Module):
 
     Example:
         >>> import torch, geodesic
-        >>> from geodesic.config import VAESettings
+        >>> from geodesic.experiment.settings import VAESettings
         >>> vae = geodesic.VAE((1, 8, 8), VAESettings(latent_size=2, hidden_sizes=(16,)))
         >>> z = vae.encode(torch.rand(5, 1, 8, 8))
         >>> z.shape, vae.decode(z).shape
@@ -172,7 +172,7 @@ class VAE(nn.Module):
 
         Example:
             >>> import torch, geodesic
-            >>> from geodesic.config import VAESettings
+            >>> from geodesic.experiment.settings import VAESettings
             >>> vae = geodesic.VAE((6,), VAESettings(hidden_sizes=(16,)))
             >>> terms = vae.elbo(torch.rand(3, 6))
             >>> torch.equal(terms.value, terms.log_likelihood - terms.kl)
@@ -262,7 +262,7 @@ class VAE(nn.Module):
 
         Example:
             >>> import tempfile, torch, geodesic
-            >>> from geodesic.config import VAESettings
+            >>> from geodesic.experiment.settings import VAESettings
             >>> folder, vae = tempfile.mkdtemp(), geodesic.VAE((6,), VAESettings(hidden_sizes=(16,)))
             >>> vae.save(folder)
             >>> z = torch.zeros(1, 2)

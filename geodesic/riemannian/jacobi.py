@@ -11,8 +11,8 @@ from torch import Tensor
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit, rows_at_once
-from geodesic.riemannian.exp_map import SPEED, checked, ended, judged
-from geodesic.riemannian.flow import follow_with_neighbours
+from geodesic.riemannian.maps.exp_map import SPEED, checked, ended, judged
+from geodesic.riemannian.maps.flow import follow_with_neighbours
 from geodesic.riemannian.outcome import Outcome
 
 __all__ = ["ConjugatePoints", "JacobiField", "conjugate_points", "jacobi_field"]

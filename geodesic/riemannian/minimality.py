@@ -11,12 +11,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from geodesic.errors import InputError
-from geodesic.geometry.block_tridiagonal import BlockTridiagonal
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit, rows_at_once
-from geodesic.riemannian.flow import require_method
+from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 from geodesic.riemannian.jacobi import conjugate_points
-from geodesic.riemannian.log_map import log_map
+from geodesic.riemannian.maps.flow import require_method
+from geodesic.riemannian.maps.log_map import log_map
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solve import solve
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import inverse_at, rows_at_once
-from geodesic.riemannian.discrete import follow_discretely
-from geodesic.riemannian.flow import follow_with_neighbours
+from geodesic.riemannian.maps.discrete import follow_discretely
+from geodesic.riemannian.maps.flow import follow_with_neighbours
 
 __all__ = ["Neighbours", "Stride", "ends_by_beginnings", "exp_with_neighbours"]
 

@@ -21,9 +21,9 @@ from rich.table import Table
 from torch import Tensor
 
 import geodesic
-from geodesic.assembly import make_manifold
 from geodesic.data import load_data
-from geodesic.experiment import encode, run_folder, train, trained_model
+from geodesic.experiment.build import make_manifold
+from geodesic.experiment.run import encode, run_folder, train, trained_model
 
 CONFIG = Path(__file__).parents[2] / "configs" / "mnist.yaml"
 DEVICE = torch.device("cpu")

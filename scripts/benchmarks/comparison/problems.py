@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import geodesic
 from geodesic.data import load_data
-from geodesic.experiment import encode, run_folder, train, trained_model
+from geodesic.experiment.run import encode, run_folder, train, trained_model
 
 CONFIG = Path(__file__).parents[3] / "configs" / "mnist.yaml"
 ACTIVATIONS, SIZES = ("elu", "relu", "softplus"), (2, 16, 64)

@@ -1,0 +1,1 @@
+"""Experiments: settings, run folders, tables and studies on top of the library."""

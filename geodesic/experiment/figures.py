@@ -1,0 +1,124 @@
+"""The pictures of a run, from its folder."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from geodesic.errors import RunFolderError
+from geodesic.experiment.run import decode, resolve_device, trained_model
+from geodesic.experiment.settings import load_settings
+from geodesic.files import read_npz
+from geodesic.geometry.path import straight_path
+from geodesic.pictures.plots import plot_energy, plot_latent, plot_strip, save_figures
+from geodesic.solvers.solution import GeodesicSolution
+
+__all__ = ["plot_run"]
+
+_CURVE = 100  # segments of a drawn curve
+_FRAMES = 11  # of a strip: every tenth of a curve's length
+
+
+def plot_run(folder: str | Path, *, name: str = "geodesics", overwrite: bool = False) -> list[Path]:
+    """Draw the pictures of a run into `figures/NAME/`: latent plane, energies, one strip of outputs a pair.
+
+    Args:
+        folder: The run folder.
+        name: Which results to draw, as given to `solve_pairs`.
+        overwrite: Replace pictures that exist.
+
+    Returns:
+        The files written.
+
+    Raises:
+        RunFolderError: The folder has no results of that name, or has pictures of them already.
+    """
+    folder = Path(folder)
+    file = folder / f"{name}.npz"
+    if not file.is_file() or not (folder / f"{name}.yaml").is_file():
+        raise RunFolderError(f"{file}: no results to draw; run `geodesic solve` first")
+    target = folder / "figures" / name
+    if target.exists() and not overwrite:
+        raise RunFolderError(f"{target} exists already; replace it with --overwrite")
+    settings = load_settings(folder / f"{name}.yaml")
+    arrays = read_npz(file)
+    methods = [entry.name for entry in settings.geodesic.solvers]
+    best = _best_curves(arrays, methods, file)
+    start, end = (torch.as_tensor(arrays[name]) for name in ("start", "end"))
+    straight = straight_path(start, end, _CURVE).numpy()
+
+    device, dtype = resolve_device(settings.device), getattr(torch, settings.dtype)
+    model = trained_model(settings, folder, device, dtype)
+    frames = slice(None, None, _CURVE // (_FRAMES - 1))
+    outputs = {
+        name: decode(model, torch.as_tensor(curve[:, frames]).to(device))
+        for name, curve in (("straight", straight), ("geodesic", best["curve"]))
+    }
+
+    histories = {method: arrays[f"{method}/energy_history"] for method in methods}
+    steps = {method: arrays[f"{method}/step_history"] for method in methods}
+    figures = {"energy.png": plot_energy(histories, steps)}
+    flat, axis_names = _plane(arrays.get("encodings"), straight, best["curve"])
+    if flat is not None:
+        figures["latent.png"] = plot_latent(*flat[:1], arrays.get("labels"), *flat[1:], axis_names, best["converged"])
+    for pair in range(len(straight)):
+        figures[f"strip_{pair:03d}.png"] = plot_strip(
+            outputs["straight"][pair],
+            outputs["geodesic"][pair],
+            float(arrays[f"{methods[0]}/straight_length"][pair]),
+            float(best["length"][pair]),
+            converged=bool(best["converged"][pair]),
+        )
+    return save_figures(target, figures)
+
+
+def _best_curves(arrays: dict[str, NDArray], methods: list[str], file: Path) -> dict[str, NDArray]:
+    """For each pair the shortest converged curve, or the shortest of all where none converged, at constant speed."""
+    try:
+        solutions = [_solution(arrays, method) for method in methods]
+    except KeyError as error:
+        raise RunFolderError(
+            f"{file}: lacks {error}; `geodesic plot` draws what `geodesic solve` has written, so run that with another "
+            "--name (other commands draw their pictures themselves)"
+        ) from None
+    lengths = np.stack([solution.length.numpy() for solution in solutions])
+    converged = np.stack([solution.converged.numpy() for solution in solutions])
+    penalised = np.where(np.isfinite(lengths) & (converged | ~converged.any(0)), lengths, np.inf)
+    chosen = penalised.argmin(0)
+    pair = np.arange(len(chosen))
+    # Not the nodes: with `length_rtol` methods differ in how many they have.
+    curves = np.stack([solution(torch.linspace(0, 1, _CURVE + 1)).numpy() for solution in solutions])
+    return {"curve": curves[chosen, pair], "length": lengths[chosen, pair], "converged": converged[chosen, pair]}
+
+
+def _solution(arrays: dict[str, NDArray], method: str) -> GeodesicSolution:
+    values = {field.name: arrays[f"{method}/{field.name}"] for field in fields(GeodesicSolution)}
+    tol, solver = float(values.pop("tol")), str(values.pop("solver"))
+    return GeodesicSolution(**{name: torch.as_tensor(x) for name, x in values.items()}, tol=tol, solver=solver)
+
+
+def _plane(
+    encodings: NDArray | None, straight: NDArray, best: NDArray
+) -> tuple[tuple[NDArray | None, NDArray, NDArray] | None, tuple[str, str]]:
+    """Two coordinates to draw: the latent ones, or the first principal components of the encodings."""
+    d = straight.shape[-1]
+    if d == 2:
+        return (encodings, straight, best), ("$z_1$", "$z_2$")
+    if d == 1:
+        return None, ("", "")
+    from sklearn.decomposition import PCA
+
+    cloud = best.reshape(-1, d) if encodings is None else encodings
+    pca = PCA(2).fit(cloud)
+
+    def project(a: NDArray) -> NDArray:
+        return pca.transform(a.reshape(-1, d)).reshape(*a.shape[:-1], 2)
+
+    share = 100 * pca.explained_variance_ratio_
+    names = (f"principal component 1 ({share[0]:.0f} %)", f"principal component 2 ({share[1]:.0f} %)")
+    flat = None if encodings is None else project(encodings)
+    return (flat, project(straight), project(best)), names

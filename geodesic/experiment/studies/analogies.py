@@ -1,0 +1,126 @@
+"""Analogies between encodings: what was done to a, carried along to c, and done there."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geodesic.errors import GeodesicWarning
+from geodesic.experiment.pairs import choose_triples
+from geodesic.experiment.run import decode, to_numpy
+from geodesic.experiment.settings import Settings
+from geodesic.experiment.studies.study import Findings, Study, open_study
+from geodesic.geometry.path import path_length, straight_path
+from geodesic.pictures.plots import plot_strip
+from geodesic.pictures.studies import plot_analogy, plot_outputs
+from geodesic.riemannian.outcome import Outcome
+from geodesic.riemannian.transport.analogy import analogy
+from geodesic.riemannian.transport.parallel import parallel_transport
+from geodesic.solvers.solve import solve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["transport_analogies"]
+
+_FRAMES = 11  # of a strip
+
+
+def transport_analogies(
+    settings: Settings, runs: str | Path = "runs", *, name: str = "transport", overwrite: bool = False
+) -> Findings:
+    """Answer analogies a : b :: c : ? between encoded test rows by parallel transport, and by c + b - a.
+
+    Args:
+        settings: The experiment; its `analogy` says which, and how.
+        runs: Parent of all run folders.
+        name: Of the results.
+        overwrite: Replace them.
+
+    Returns:
+        The arrays of the file, see docs/run-folder.md, and the pictures.
+
+    Raises:
+        SettingsError: There are no data, no encoder, no lengths of curves, or no such rows.
+        RunFolderError: As from `open_study`.
+        InputError: The geometry has not what the way of transport needs.
+        SingularMetricError: The metric is singular on the way.
+    """
+    study = open_study(settings, runs, name, overwrite, "parallel transport")
+    chosen, z = settings.analogy, study.encodings
+    rows = choose_triples(chosen, study.test)
+    a, b, c = z[torch.as_tensor(rows.T, device=z.device)]
+    search = study.search(chosen.segments)
+    # Without tol, which is meant for energies: velocities are as exact as its root, and `analogy` knows what they need.
+    exact = {name: value for name, value in search.items() if name != "tol"}
+    answer = analogy(study.manifold, a, b, c, method=chosen.method, transport=chosen.transport, **exact)
+    along = solve(study.manifold, a, b, **search)
+    # Once more, for the vectors on the way: a small part of the work.
+    lost = torch.where(answer.vector.isfinite(), answer.vector, 0)
+    carried = parallel_transport(study.manifold, answer.across, lost, method=chosen.transport)
+    _say_what_is_wrong(answer.converged & along.converged, carried.status)
+    linear = c + b - a
+    straight = straight_path(c, linear, answer.path.shape[1] - 1)
+    rest = straight_path(answer.point, linear, answer.path.shape[1] - 1)
+    with torch.no_grad():
+        lengths = [path_length(study.manifold, path) for path in (along.path, answer.path, straight, rest)]
+    found = {"a": a, "b": b, "c": c, "point": answer.point, "linear": linear, "encodings": z}
+    found |= {"vector": answer.vector, "transported": answer.transported, "carried": carried.vectors}
+    found |= {"along": along.path, "across": answer.across, "path": answer.path}
+    found |= {"converged": answer.converged & along.converged, "transport_status": carried.status}
+    found |= dict(zip(("length", "path_length", "linear_length", "apart"), lengths, strict=True))
+    arrays = {"rows": rows} | {key: to_numpy(values) for key, values in found.items()}
+    if study.labels is not None:
+        arrays["labels"] = study.labels
+    return study.write(arrays, _pictures(study, arrays))
+
+
+def _say_what_is_wrong(converged: Tensor, transport: Tensor) -> None:
+    if converged.all():
+        return
+    carried = int((transport != Outcome.CONVERGED).sum())
+    remedy = "; for a decoder with ReLU set analogy.transport=projection" if carried else ""
+    warnings.warn(
+        f"transport: {int((~converged).sum())} of {len(converged)} analogies have not converged, {carried} of them on "
+        f"the way from a to c, and their answers are inexact: raise analogy.segments{remedy}",
+        GeodesicWarning,
+        stacklevel=3,
+    )
+
+
+def _pictures(study: Study, arrays: dict[str, NDArray]) -> dict[str, Figure]:
+    def outputs(*keys: str) -> list[NDArray]:
+        return [decode(study.model, torch.as_tensor(arrays[key]).to(study.encodings)) for key in keys]
+
+    rows = list(zip(*outputs("a", "b", "c", "point", "linear"), strict=True))
+    names = [" : ".join(map(str, triple)) for triple in arrays["rows"].tolist()]
+    if study.labels is not None:
+        names = [
+            f"{name}\n({', '.join(map(str, study.labels[r]))})" for name, r in zip(names, arrays["rows"], strict=True)
+        ]
+    names = [name if done else f"{name}\nnot converged" for name, done in zip(names, arrays["converged"], strict=True)]
+    figures = {"answers.png": plot_outputs(rows, names, ["a", "b", "c", "parallel\ntransport", "linear\nc + b - a"])}
+    times = np.linspace(0, 1, arrays["path"].shape[1])
+    frames = np.linspace(0, len(times) - 1, min(_FRAMES, len(times))).round().astype(int)
+    c, linear = (torch.as_tensor(arrays[key]) for key in ("c", "linear"))
+    line = straight_path(c, linear, len(times) - 1).numpy()
+    strips = [
+        decode(study.model, torch.as_tensor(path[:, frames]).to(study.encodings)) for path in (line, arrays["path"])
+    ]
+    for k in range(len(rows)):
+        figures[f"strip_{k:03d}.png"] = plot_strip(
+            strips[0][k],
+            strips[1][k],
+            float(arrays["linear_length"][k]),
+            float(arrays["path_length"][k]),
+            converged=bool(arrays["converged"][k]),
+        )
+        if study.model.latent_size == 2:
+            figures[f"latent_{k:03d}.png"] = plot_analogy(arrays, k)
+    return figures

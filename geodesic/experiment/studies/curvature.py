@@ -1,0 +1,177 @@
+"""Maps of a latent plane, or histograms over encodings: how the metric changes volumes, and how it bends."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geodesic.errors import GeodesicWarning, SettingsError, SingularMetricError
+from geodesic.experiment.build import make_solver
+from geodesic.experiment.run import choose_pairs, solve_as_set, to_numpy
+from geodesic.experiment.settings import Settings, VAESettings
+from geodesic.experiment.studies.study import Findings, Study, open_study
+from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.points import inverse_at
+from geodesic.pictures.studies import plot_histograms, plot_map
+from geodesic.riemannian.curvature import anisotropy, condition_number, log_volume, sectional_curvature
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["map_curvature"]
+
+_CURVE = 100  # segments of a drawn curve
+
+
+def map_curvature(
+    settings: Settings, runs: str | Path = "runs", *, name: str = "curvature", overwrite: bool = False
+) -> Findings:
+    """Measure the volume element and the curvature over a latent plane, and at encodings of test rows.
+
+    For d = 2 they are mapped over a grid that covers 98 % of the test encodings along either axis, and a margin, with
+    the geodesics of the pairs on top. For every d sectional curvatures of random planes, orthonormal in the metric,
+    condition numbers and anisotropies are measured at encodings. Where the metric is singular they are not a number,
+    which is warned of.
+
+    Args:
+        settings: The experiment; its `curvature` says where to look.
+        runs: Parent of all run folders.
+        name: Of the results.
+        overwrite: Replace them.
+
+    Returns:
+        The arrays of the file, see docs/run-folder.md, and the pictures.
+
+    Raises:
+        SettingsError: There are no data, no encoder, no lengths of curves, or only one latent dimension.
+        RunFolderError: As from `open_study`.
+    """
+    study = open_study(settings, runs, name, overwrite, "curvature")
+    d = study.model.latent_size
+    if d < 2:
+        raise SettingsError(f"model.latent_size: got {d}; a line has no curvature, which takes two dimensions or more")
+    arrays = _at_encodings(study)
+    figures: dict[str, Figure] = {"histograms.png": plot_histograms(arrays)}
+    if d == 2:
+        arrays |= _over_the_plane(study) | _geodesics(study)
+        for quantity in ("magnification", "curvature"):
+            figures[f"{quantity}.png"] = plot_map(arrays, quantity)
+    _say_what_is_flat(study, arrays)
+    return study.write(arrays, figures)
+
+
+def _at_encodings(study: Study) -> dict[str, NDArray]:
+    chosen, d = study.settings.curvature, study.model.latent_size
+    generator = np.random.default_rng(chosen.seed)
+    rows = np.sort(generator.permutation(len(study.encodings))[: chosen.points])
+    z = study.encodings[torch.as_tensor(rows, device=study.encodings.device)]
+    count = chosen.planes if d > 2 else 1  # a plane has one plane
+    directions = torch.as_tensor(generator.normal(size=(len(z), count, d, 2))).to(z)
+    with torch.no_grad():
+        factor = inverse_at(study.manifold, z).factor
+    # Random in an orthonormal frame, L^{-T}: planes of all directions are alike in the metric, not in coordinates.
+    planes = (torch.linalg.inv(factor).mT[:, None] @ torch.linalg.qr(directions).Q).mT
+    measured = {
+        "log_volume": log_volume(study.manifold, z),
+        "condition_number": condition_number(study.manifold, z),
+        "anisotropy": anisotropy(study.manifold, z),
+    }
+    regular = measured["log_volume"].isfinite()
+    measured = {key: torch.where(regular, values, torch.nan) for key, values in measured.items()}
+    points = z[:, None].expand(-1, count, -1).flatten(0, 1)
+    measured["curvature"] = _curvature(study.manifold, points, *planes.flatten(0, 1).unbind(1)).reshape(-1, count)
+    _say_where_singular(z, ~measured["curvature"].isfinite().all(-1), "encodings")
+    arrays = {"rows": rows, "points": to_numpy(z), "planes": to_numpy(planes), "encodings": to_numpy(study.encodings)}
+    if study.labels is not None:
+        arrays["labels"] = study.labels
+    return arrays | {key: to_numpy(values) for key, values in measured.items()}
+
+
+def _over_the_plane(study: Study) -> dict[str, NDArray]:
+    chosen = study.settings.curvature
+    low, high = np.quantile(to_numpy(study.encodings), [0.01, 0.99], axis=0)
+    extent = np.maximum(high - low, 1e-6)  # a collapsed coordinate has none
+    low, high = low - chosen.margin * extent, high + chosen.margin * extent
+    first, second = np.linspace(low, high, chosen.grid).T
+    grid = np.stack(np.meshgrid(first, second), axis=-1)
+    z = torch.as_tensor(grid.reshape(-1, 2)).to(study.encodings)
+    volume = log_volume(study.manifold, z)
+    volume = torch.where(volume.isfinite(), volume, torch.nan)
+    with torch.no_grad():
+        factor = inverse_at(study.manifold, z).factor
+    u, v = torch.linalg.inv(factor).unbind(1)  # orthonormal: coordinate directions may be parallel to rounding
+    curvature = _curvature(study.manifold, z, u, v)
+    _say_where_singular(z, ~curvature.isfinite(), "points of the map")
+    shape = grid.shape[:2]
+    return {
+        "grid": to_numpy(z).reshape(*shape, 2),
+        "grid_log_volume": to_numpy(volume).reshape(shape),
+        "grid_curvature": to_numpy(curvature).reshape(shape),
+    }
+
+
+def _curvature(
+    manifold: Manifold, z: Float[Tensor, "N d"], u: Float[Tensor, "N d"], v: Float[Tensor, "N d"]
+) -> Float[Tensor, " N"]:
+    """Sectional curvatures of planes, and NaN where the planes are not finite or the metric is singular."""
+    (known,) = torch.cat([u, v], dim=-1).isfinite().all(-1).nonzero(as_tuple=True)
+    found = torch.full_like(z[:, 0], torch.nan)
+    if len(known) == 0:
+        return found
+    try:
+        found[known] = sectional_curvature(manifold, z[known], u[known], v[known])
+    except SingularMetricError:
+        # Singular to rounding, which in another batch is another one: found by halves.
+        if len(known) > 1:
+            for part in known.tensor_split(2):
+                found[part] = _curvature(manifold, z[part], u[part], v[part])
+    return found
+
+
+def _geodesics(study: Study) -> dict[str, NDArray]:
+    """Curves of the pairs by the first of the solvers, as they are drawn."""
+    search, model, z = study.settings.geodesic, study.model, study.encodings
+    start, end, _, _ = choose_pairs(study.settings, study.dataset, model, z.device, z.dtype)
+    solver = make_solver(search.solvers[0], model, search.geometry)
+    solution = solve_as_set(search, study.manifold, solver, start, end, study.graph)
+    curves = solution(torch.linspace(0, 1, _CURVE + 1, dtype=z.dtype, device=z.device))
+    return {"paths": to_numpy(curves), "converged": to_numpy(solution.converged)}
+
+
+def _say_where_singular(z: Tensor, lost: Tensor, where: str) -> None:
+    if not lost.any():
+        return
+    point = ", ".join(f"{x:.4g}" for x in z[lost][0].tolist()[:8]) + (", ..." if z.shape[1] > 8 else "")
+    warnings.warn(
+        f"curvature: at {int(lost.sum())} of {len(z)} {where} the metric is singular to rounding, first at ({point}): "
+        "they are left out; the decoder is saturated or has collapsed latent coordinates there",
+        GeodesicWarning,
+        stacklevel=4,
+    )
+
+
+def _say_what_is_flat(study: Study, arrays: dict[str, NDArray]) -> None:
+    values = np.concatenate([arrays[key].ravel() for key in ("curvature", "grid_curvature") if key in arrays])
+    known = values[np.isfinite(values)]
+    model = study.settings.model
+    if len(known) and not known.any():
+        text = (
+            "curvature: all curvatures are exactly 0: the geometry is flat, or second derivatives are zero between the "
+            "kinks of the decoder (ReLU), which the curvature does not see; take model.activation elu, silu, softplus "
+            "or tanh"
+        )
+    elif isinstance(model, VAESettings) and model.activation == "relu":
+        text = (
+            "curvature: model.activation is relu, at whose kinks there are no second derivatives: what is shown is the "
+            "curvature between the kinks, which says nothing of them; take elu, silu, softplus or tanh"
+        )
+    else:
+        return
+    warnings.warn(text, GeodesicWarning, stacklevel=3)

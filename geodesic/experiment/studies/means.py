@@ -1,0 +1,141 @@
+"""Fréchet means of encodings, beside the means of their latent coordinates."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from geodesic.errors import GeodesicWarning, SettingsError
+from geodesic.experiment.pairs import rows_of
+from geodesic.experiment.run import decode, to_numpy
+from geodesic.experiment.settings import Settings
+from geodesic.experiment.studies.study import Findings, Study, open_study
+from geodesic.pictures.studies import plot_means, plot_outputs
+from geodesic.riemannian.statistics.mean import FrechetMean, frechet_mean
+from geodesic.solvers.solve import solve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["find_means"]
+
+_SHOWN = 6  # members beside their means
+
+
+def find_means(
+    settings: Settings,
+    runs: str | Path = "runs",
+    *,
+    name: str = "mean",
+    overwrite: bool = False,
+    report: Callable[[str, int, int], None] | None = None,
+) -> Findings:
+    """Find the Fréchet mean of encoded test rows of each label, and how far the mean of their coordinates is from it.
+
+    Args:
+        settings: The experiment; its `mean` says of what.
+        runs: Parent of all run folders.
+        name: Of the results.
+        overwrite: Replace them.
+        report: Called before each mean with its name, how many are done, and of how many.
+
+    Returns:
+        The arrays of the file, see docs/run-folder.md, and the pictures.
+
+    Raises:
+        SettingsError: There are no data, no encoder, no lengths of curves, or no rows of a label.
+        RunFolderError: As from `open_study`.
+    """
+    study = open_study(settings, runs, name, overwrite, "Fréchet mean")
+    groups = _groups(study)
+    found = []
+    for done, (group, rows) in enumerate(groups.items()):
+        if report is not None:
+            report(group, done, len(groups))
+        found.append(_mean(study, group, rows))
+    arrays = _arrays(study, groups, found)
+    return study.write(arrays, _pictures(study, list(groups), arrays))
+
+
+def _groups(study: Study) -> dict[str, NDArray]:
+    """Test rows behind each mean, by its name."""
+    chosen, labels = study.settings.mean, study.labels
+    generator = np.random.default_rng(chosen.seed)
+    if chosen.labels is not None:
+        groups = {str(label): rows_of(study.test, "mean.labels", label) for label in chosen.labels}
+    elif labels is not None:
+        groups = {str(label): np.flatnonzero(labels == label) for label in np.unique(labels)}
+    else:
+        groups = {}
+    if not (chosen.per_label and groups):
+        groups = {"all": np.concatenate(list(groups.values())) if groups else np.arange(len(study.encodings))}
+    for group, rows in groups.items():
+        if len(rows) < 2:
+            raise SettingsError(
+                f"mean.labels: the test set has only 1 row of label {group}, and a mean needs 2; choose others"
+            )
+    return {group: np.sort(generator.permutation(rows)[: chosen.count]) for group, rows in groups.items()}
+
+
+def _mean(study: Study, group: str, rows: NDArray) -> FrechetMean:
+    chosen, search = study.settings.mean, study.settings.geodesic
+    points = study.encodings[torch.as_tensor(rows, device=study.encodings.device)]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", GeodesicWarning)
+        found = frechet_mean(
+            study.manifold,
+            points,
+            method=chosen.method,
+            segments=chosen.segments,
+            paths=search.init,
+            graph_points=study.graph,
+            memory=search.memory,
+        )
+    for warning in caught:  # again, with the label
+        if issubclass(warning.category, GeodesicWarning):
+            warnings.warn(f"label {group}: {warning.message}", GeodesicWarning, stacklevel=3)
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    return found
+
+
+def _arrays(study: Study, groups: dict[str, NDArray], found: list[FrechetMean]) -> dict[str, NDArray]:
+    z = study.encodings
+    frechet = torch.stack([mean.point for mean in found])
+    euclidean = torch.stack([z[torch.as_tensor(rows, device=z.device)].mean(0) for rows in groups.values()])
+    between = solve(study.manifold, frechet, euclidean, **study.search(study.settings.mean.segments))
+    sizes = [len(rows) for rows in groups.values()]
+    arrays = {
+        "rows": np.concatenate(list(groups.values())),
+        "group": np.repeat(np.arange(len(sizes)), sizes),
+        "point": to_numpy(frechet),
+        "euclidean": to_numpy(euclidean),
+        "distances": to_numpy(torch.cat([mean.distances for mean in found])),
+        "paths": to_numpy(torch.cat([mean.paths for mean in found])),
+        "apart": to_numpy(torch.where(between.converged, between.length, torch.nan)),
+        "encodings": to_numpy(z),
+    }
+    for field in ("variance", "gradient_norm", "converged", "status", "steps", "unique"):
+        arrays[field] = np.stack([to_numpy(getattr(mean, field)) for mean in found])
+    if study.labels is not None:
+        arrays["labels"] = study.labels
+    arrays["names"] = np.array(list(groups))
+    return arrays
+
+
+def _pictures(study: Study, groups: list[str], arrays: dict[str, NDArray]) -> dict[str, Figure]:
+    decoded = [decode(study.model, torch.as_tensor(arrays[key]).to(study.encodings)) for key in ("euclidean", "point")]
+    members = [study.test.values[arrays["rows"][arrays["group"] == k][:_SHOWN]].numpy() for k in range(len(groups))]
+    rows = [[decoded[0][k], decoded[1][k], *members[k]] for k in range(len(groups))]
+    headings = ["Euclidean\nmean", "Fréchet\nmean", "test rows"]
+    names = [f"label {group}" if group != "all" else "all rows" for group in groups]
+    figures = {"means.png": plot_outputs(rows, names, headings)}
+    if study.model.latent_size == 2:
+        figures["latent.png"] = plot_means(arrays)
+    return figures

@@ -1,0 +1,225 @@
+"""Tables that a person reads, from solutions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.box import HORIZONTALS
+from rich.table import Table
+
+from geodesic.solvers.solution import GeodesicSolution, Status
+
+__all__ = ["analogy_table", "curvature_table", "geodesic_table", "mean_table", "variation_table"]
+
+
+def geodesic_table(solutions: Mapping[str, GeodesicSolution], pair_names: list[str]) -> Table:
+    """One line for each pair and method: lengths, energies, steps, and how good it is: converged, resolved.
+
+    Args:
+        solutions: Method name to solution, all for the same P pairs, batch shape (P,).
+        pair_names: P names for the first column.
+
+    Returns:
+        A rich table; print it with `rich.print`.
+
+    Example:
+        >>> import rich, torch, geodesic
+        >>> from geodesic.experiment.tables import geodesic_table
+        >>> plane = geodesic.PullbackManifold(lambda z: z)
+        >>> solution = geodesic.solve(plane, torch.zeros(1, 2), torch.ones(1, 2))
+        >>> geodesic_table({"decoder": solution}, ["3 to 8"]).row_count
+        1
+    """
+    # Lines between the columns and more space would make it wider than 140 characters.
+    table = Table(title="Geodesics", box=HORIZONTALS, padding=(0, 1, 0, 0))
+    table.caption, table.caption_justify = _caption(solutions), "left"
+    table.add_column("pair")
+    table.add_column("method")
+    numbers = ("straight\nlength", "geodesic\nlength", "energy\nbefore", "energy\nafter", "steps")
+    for name in (*numbers, "decoder\nresidual", "length\nerror"):
+        table.add_column(name, justify="right")
+    table.add_column("converged")
+    table.add_column("resolved")
+    for pair, pair_name in enumerate(pair_names):
+        for name, solution in solutions.items():
+            status = Status(int(solution.status[pair]))
+            table.add_row(
+                pair_name,
+                name,
+                f"{float(solution.straight_length[pair]):.4f}",
+                f"{float(solution.length[pair]):.4f}",
+                f"{float(solution.initial_energy[pair]):.4f}",
+                f"{float(solution.energy[pair]):.4f}",
+                f"{int(solution.steps[pair])}",
+                f"{float(solution.decoder_residual[pair]):.1e}",
+                f"{float(solution.length_error[pair]):.1e}",
+                "yes" if bool(solution.converged[pair]) else f"NO ({status.name.lower().replace('_', ' ')})",
+                "yes" if bool(solution.resolved[pair]) else "NO",
+                end_section=name == list(solutions)[-1],
+            )
+    return table
+
+
+def _caption(solutions: Mapping[str, GeodesicSolution]) -> str:
+    lines = ["converged: the path is stationary to tol; resolved: it is, and its length is right to 1e-3"]
+    for name, solution in solutions.items():
+        lines.append(f"{name}: {solution.summary()}")
+        if solution.solver.partition(":")[0].isalpha():  # not the settings of one that was named: a reason
+            lines.append(f"{name} took {solution.solver}")
+    return "\n".join(lines)
+
+
+def variation_table(decoders: Sequence[int], coefficients: Mapping[str, NDArray]) -> Table:
+    """Mean coefficients of variation over pairs, with standard errors: a line for each number of decoders.
+
+    Args:
+        decoders: Numbers of decoders, (K,).
+        coefficients: Kind of distance to coefficients of variation, (K, P); what is not a number is left out.
+
+    Returns:
+        A rich table.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.experiment.tables import variation_table
+        >>> variation_table([1, 2], {"geodesic": np.array([[0.2, 0.3], [0.1, 0.2]])}).row_count
+        2
+    """
+    table = Table(title="Coefficient of variation of distances over seeds", box=HORIZONTALS, padding=(0, 1, 0, 0))
+    table.caption, table.caption_justify = "mean over pairs, plus or minus its standard error", "left"
+    table.add_column("decoders", justify="right")
+    for name in coefficients:
+        table.add_column(name, justify="right")
+        table.add_column("pairs", justify="right")
+    for k, count in enumerate(decoders):
+        cells = []
+        for values in coefficients.values():
+            known = values[k][~np.isnan(values[k])]
+            error = known.std(ddof=1) / len(known) ** 0.5 if len(known) > 1 else np.nan
+            cells += [f"{known.mean():.4f} +- {error:.4f}" if len(known) else "-", f"{len(known)} of {len(values[k])}"]
+        table.add_row(str(count), *cells)
+    return table
+
+
+def curvature_table(arrays: Mapping[str, NDArray]) -> Table:
+    """Median, 5 and 95 % of what `map_curvature` measured: a line for each quantity and place.
+
+    Args:
+        arrays: Its arrays.
+
+    Returns:
+        A rich table.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.experiment.tables import curvature_table
+        >>> one = np.ones((5, 1))
+        >>> places = ("log_volume", "curvature", "condition_number", "anisotropy")
+        >>> curvature_table({name: one for name in places}).row_count
+        4
+    """
+    table = Table(title="Curvature and magnification", box=HORIZONTALS, padding=(0, 1, 0, 0))
+    table.caption, table.caption_justify = "singular: points where the metric has no inverse, left out", "left"
+    for name in ("where", "quantity"):
+        table.add_column(name)
+    for name in ("5 %", "median", "95 %", "values", "singular"):
+        table.add_column(name, justify="right")
+    magnification = "log10 magnification"
+    lines = (
+        ("plane", magnification, "grid_log_volume", 1 / np.log(10)),
+        ("plane", "Gaussian curvature", "grid_curvature", 1),
+        ("encodings", magnification, "log_volume", 1 / np.log(10)),
+        ("encodings", "sectional curvature", "curvature", 1),
+        ("encodings", "condition number", "condition_number", 1),
+        ("encodings", "anisotropy", "anisotropy", 1),
+    )
+    for where, quantity, key, unit in lines:
+        if key not in arrays:
+            continue
+        values = unit * arrays[key].ravel()
+        known = values[np.isfinite(values)]
+        spread = [f"{x:.4g}" for x in np.quantile(known, [0.05, 0.5, 0.95])] if len(known) else ["-"] * 3
+        last = key in ("grid_curvature", "anisotropy")
+        table.add_row(where, quantity, *spread, str(values.size), str(values.size - len(known)), end_section=last)
+    return table
+
+
+def mean_table(arrays: Mapping[str, NDArray]) -> Table:
+    """One line for each Fréchet mean that `find_means` found.
+
+    Args:
+        arrays: Its arrays.
+
+    Returns:
+        A rich table.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.experiment.tables import mean_table
+        >>> one = {name: np.ones(1) for name in ("variance", "apart", "gradient_norm", "converged", "unique")}
+        >>> mean_table(one | {"names": np.array(["3"]), "group": np.zeros(20)}).row_count
+        1
+    """
+    table = Table(title="Fréchet means", box=HORIZONTALS, padding=(0, 1, 0, 0))
+    table.caption = (
+        "apart: geodesic distance between the Fréchet mean and the mean of coordinates\n"
+        "relative: the same over the root of the variance\n"
+        "one minimum: two starts led to the same point, which proves little"
+    )
+    table.caption_justify = "left"
+    table.add_column("label")
+    for name in ("points", "variance", "apart", "relative", "gradient norm"):
+        table.add_column(name, justify="right")
+    table.add_column("converged")
+    table.add_column("one minimum")
+    for k, name in enumerate(arrays["names"]):
+        variance, apart = float(arrays["variance"][k]), float(arrays["apart"][k])
+        table.add_row(
+            str(name),
+            str(int((arrays["group"] == k).sum())),
+            f"{variance:.4f}",
+            f"{apart:.4f}",
+            f"{apart / variance**0.5:.3f}" if variance > 0 else "-",
+            f"{float(arrays['gradient_norm'][k]):.1e}",
+            "yes" if arrays["converged"][k] else "NO",
+            "yes" if arrays["unique"][k] else "NO",
+        )
+    return table
+
+
+def analogy_table(arrays: Mapping[str, NDArray]) -> Table:
+    """One line for each analogy that `transport_analogies` answered.
+
+    Args:
+        arrays: Its arrays.
+
+    Returns:
+        A rich table.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.experiment.tables import analogy_table
+        >>> ones = {name: np.ones(1) for name in ("length", "path_length", "apart", "converged")}
+        >>> analogy_table(ones | {"rows": np.array([[0, 1, 2]])}).row_count
+        1
+    """
+    table = Table(title="Analogies a : b :: c : answer", box=HORIZONTALS, padding=(0, 1, 0, 0))
+    table.caption = "apart: length of the straight line from the answer to c + b - a"
+    table.caption_justify = "left"
+    table.add_column("test rows")
+    if "labels" in arrays:
+        table.add_column("labels")
+    for name in ("a to b", "c to answer", "apart"):
+        table.add_column(name, justify="right")
+    table.add_column("converged")
+    for k, rows in enumerate(arrays["rows"]):
+        labels = [", ".join(map(str, arrays["labels"][rows]))] if "labels" in arrays else []
+        table.add_row(
+            " : ".join(map(str, rows)),
+            *labels,
+            *(f"{float(arrays[key][k]):.4f}" for key in ("length", "path_length", "apart")),
+            "yes" if arrays["converged"][k] else "NO",
+        )
+    return table

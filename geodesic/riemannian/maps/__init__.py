@@ -1,0 +1,1 @@
+"""The exponential and logarithm maps."""

@@ -1,0 +1,143 @@
+"""The geodesic equation, and with it the equation of Jacobi for the geodesics beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geodesic.errors import InputError
+from geodesic.geometry.inverse import MetricInverse
+from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.points import rows_at_once
+from geodesic.numerics.ode import Trajectory, integrate
+
+__all__ = ["default_rtol", "follow", "follow_with_neighbours", "require_method"]
+
+
+def require_method(method: Any) -> None:
+    """Raise `InputError` where a method of following geodesics is neither "ode" nor "discrete"."""
+    if method not in ("ode", "discrete"):
+        raise InputError(f"method: expected 'ode' or 'discrete', got {method!r}; for Shao et al.'s shooting see shoot")
+
+
+def default_rtol(dtype: torch.dtype) -> float:
+    """1e-8 in float64, 1e-5 in float32."""
+    return 1e-8 if dtype == torch.float64 else 1e-5
+
+
+def follow(
+    manifold: Manifold, z: Float[Tensor, "N d"], v: Float[Tensor, "N d"], nodes: int, rtol: float, max_steps: int
+) -> Trajectory:
+    """Geodesics from z with velocity v over [0, 1]: states (z, v), (N, nodes + 1, 2 d).
+
+    z' = v,   v' = -Gamma(v, v) = -G^{-1} J^T D^2 x (v, v)
+
+    Errors are measured by the metric: of the position over the length of the geodesic, of the velocity over its
+    speed. So they do not depend on the units of the latent coordinates.
+    """
+    d = z.shape[-1]
+
+    def field(state: Tensor) -> Tensor:
+        z, v = state[:, :d], state[:, d:]
+        bend = manifold.lowered_acceleration(z, v, torch.zeros_like(v))
+        return torch.cat([v, -MetricInverse(manifold.metric_tensor(z).detach())(bend)], dim=-1)
+
+    def measure(state: Tensor) -> Callable[[Tensor], Tensor]:
+        factor = MetricInverse(manifold.metric_tensor(state[:, :d]).detach()).factor
+        speed = _norms(factor, state[:, d:, None])[:, 0]
+        return lambda error: _norms(factor, error.unflatten(-1, (2, d)).mT).amax(-1) / speed
+
+    return _by_groups(manifold, field, torch.cat([z, v], dim=-1), z, nodes, rtol, measure, max_steps)
+
+
+def follow_with_neighbours(
+    manifold: Manifold,
+    z: Float[Tensor, "N d"],
+    v: Float[Tensor, "N d"],
+    Y: Float[Tensor, "N d k"],
+    W: Float[Tensor, "N d k"],
+    nodes: int,
+    rtol: float,
+    max_steps: int,
+) -> tuple[Trajectory, Tensor, Tensor, Tensor, Tensor]:
+    """Geodesics with k Jacobi fields along each: how its neighbours go apart.
+
+    D Y/dt = W,   D W/dt = -R(Y, v) v
+
+    D/dt is the covariant derivative: only second derivatives of the decoder are needed, where differentiating the
+    geodesic equation would take third ones.
+
+    Args:
+        manifold: Where to follow them.
+        z: Points, (N, d).
+        v: Velocities, (N, d).
+        Y: Jacobi fields at the points, by columns, (N, d, k).
+        W: Their covariant derivatives there, (N, d, k).
+        nodes: Number M of equal intervals.
+        rtol: As in `follow`; errors of the fields are measured relative to their size.
+        max_steps: Most steps that any row may attempt.
+
+    Returns:
+        The trajectory, and z, v, (N, M + 1, d), and Y, W, (N, M + 1, d, k), along it.
+    """
+    d, k = Y.shape[-2:]
+
+    def parts(state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        z, v, Y, W = state.split([d, d, d * k, d * k], dim=-1)
+        return z, v, Y.unflatten(-1, (d, k)), W.unflatten(-1, (d, k))
+
+    def field(state: Tensor) -> Tensor:
+        z, v, Y, W = parts(state)
+        at = manifold.deviation(z, v)
+        connection, curvature = MetricInverse(at.metric)(torch.cat([at.connection, at.curvature], dim=-1)).chunk(2, -1)
+        bend = (connection @ v[..., None])[..., 0]
+        Y, W = W - connection @ Y, -curvature @ Y - connection @ W
+        return torch.cat([v, -bend, Y.flatten(1), W.flatten(1)], dim=-1)
+
+    def measure(state: Tensor) -> Callable[[Tensor], Tensor]:
+        z, v, Y, W = parts(state)
+        factor = MetricInverse(manifold.metric_tensor(z).detach()).factor
+        speed = _norms(factor, v[..., None])[:, 0]
+        fields = _norms(factor, torch.cat([Y, W], dim=-1)).norm(dim=-1)
+
+        def size(error: Tensor) -> Tensor:
+            dz, dv, dY, dW = parts(error)
+            change = _norms(factor, torch.stack([dz, dv], dim=-1)).amax(-1) / speed
+            errors = _norms(factor, torch.cat([dY, dW], dim=-1)).norm(dim=-1)
+            # Fields that vanish do so for good, without an error.
+            return torch.maximum(change, errors / torch.where(fields > 0, fields, 1))
+
+        return size
+
+    start = torch.cat([z, v, Y.flatten(1), W.flatten(1)], dim=-1)
+    trajectory = _by_groups(manifold, field, start, z, nodes, rtol, measure, max_steps)
+    return (trajectory, *parts(trajectory.states))
+
+
+def _norms(factor: Float[Tensor, "N d d"], vectors: Float[Tensor, "N d k"]) -> Float[Tensor, "N k"]:
+    """Riemannian norms of vectors by columns."""
+    return (factor.mT @ vectors).norm(dim=-2)
+
+
+def _by_groups(
+    manifold: Manifold,
+    field: Callable[[Tensor], Tensor],
+    start: Tensor,
+    z: Tensor,
+    nodes: int,
+    rtol: float,
+    measure: Callable[[Tensor], Callable[[Tensor], Tensor]],
+    max_steps: int,
+) -> Trajectory:
+    """Integrate in groups of rows that fit into memory."""
+    size = rows_at_once(manifold, z)
+    with torch.no_grad():
+        parts = [
+            integrate(field, rows, nodes=nodes, rtol=rtol, measure=measure, max_steps=max_steps)
+            for rows in start.split(size)
+        ]
+    return Trajectory(*(torch.cat([getattr(p, name) for p in parts]) for name in ("states", "time", "stuck", "steps")))

@@ -1,0 +1,1 @@
+"""Means, clusters, principal geodesics, regression and distributions."""

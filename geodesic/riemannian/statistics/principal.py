@@ -1,0 +1,178 @@
+"""Principal geodesics: in which directions a cloud of points extends around its mean, and how far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from geodesic.errors import InputError
+from geodesic.geometry.inverse import require_regular
+from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.points import Rows, inverse_at, require_limit
+from geodesic.riemannian.maps.log_map import log_map
+from geodesic.riemannian.statistics.centers import check_search
+from geodesic.riemannian.statistics.mean import frechet_mean
+from geodesic.riemannian.statistics.weights import normalised
+
+__all__ = ["PrincipalGeodesics", "principal_geodesic_analysis"]
+
+_TIE = 1e-6  # coordinates that differ by less than this share are equally large when a sign is chosen
+
+
+@dataclass(frozen=True)
+class PrincipalGeodesics:
+    """Directions at a mean in which points extend most. Leading axes are those of the mean.
+
+    Attributes:
+        mean: Where the directions are, (*batch, d).
+        directions: Vectors at the mean in latent coordinates, of unit Riemannian norm and orthogonal to each other
+            under G(mean), (*batch, k, d). Of the largest coordinates of each the first is positive.
+        variances: Mean squared scores, descending, (*batch, k).
+        scores: Coordinates of the points along the directions, (*batch, N, k): lengths, in the unit of the outputs.
+            `exp_map(manifold, mean, scores @ directions)` are the points, where k is d.
+        explained: Share of each direction in the mean squared distance from the mean, (*batch, k).
+        converged: Whether the mean, if it was looked for, and all geodesics to points of positive weight were found,
+            (*batch,), boolean.
+    """
+
+    mean: Float[Tensor, "*point"]
+    directions: Float[Tensor, "*directions"]
+    variances: Float[Tensor, "*batch k"]
+    scores: Float[Tensor, "*batch N k"]
+    explained: Float[Tensor, "*batch k"]
+    converged: Bool[Tensor, "*batch"]
+
+
+def principal_geodesic_analysis(
+    manifold: Manifold,
+    points: Tensor,
+    weights: Tensor | None = None,
+    *,
+    mean: Tensor | None = None,
+    components: int | None = None,
+    method: str = "discrete",
+    paths: str = "straight",
+    graph_points: Tensor | None = None,
+    rtol: float | None = None,
+    **search: Any,
+) -> PrincipalGeodesics:
+    """Principal geodesic analysis: the principal components of log_mean(points) in the inner product of G(mean).
+
+    u_k maximises sum_i w_i <log_mean(y_i), u>^2 / sum_i w_i over unit vectors orthogonal to u_1, ..., u_{k-1}
+
+    Points spread along a geodesic through the mean have one component, whatever curve it is in latent
+    coordinates. Directions and variances do not depend on these coordinates.
+
+    Warning:
+        The logarithms are taken as they are and not centred: variances are about the mean that is given. Where it
+        is not the Fréchet mean of the points, the first direction may be that to their mean. Components are those of
+        the tangent space: projections onto geodesic subspaces differ from them to second order in the spread.
+        Decoders with kinks (ReLU) need "discrete", as for `log_map`.
+
+    Reference:
+        P. T. Fletcher, C. Lu, S. M. Pizer, S. Joshi, Principal geodesic analysis for the study of nonlinear
+        statistics of shape, 2004.
+
+    Args:
+        manifold: Where to measure.
+        points: The points y, (*batch, N, d), floating point; (*batch, N, *latent_shape) for a manifold with a
+            `latent_shape`.
+        weights: How much each point counts, (N,) or (*batch, N), not negative; all alike if None.
+        mean: Where to take the directions, (*batch, d); the Fréchet mean, which is looked for if None.
+        components: Number k of directions, at most min(N, d), which is taken if None.
+        method: "ode" or "discrete", as for `log_map`.
+        paths: Where geodesics are searched from, as for `frechet_mean`.
+        graph_points: As for `frechet_mean`.
+        rtol: Of the integration, as in `exp_map`; for "ode" alone.
+        search: `solver`, `segments` and `memory` of `solve`.
+
+    Returns:
+        The directions, the variances along them, and the points' coordinates.
+
+    Raises:
+        InputError: Shapes, weights or settings cannot be used, or the manifold has no lengths.
+        SingularMetricError: The metric at the mean or at a point is singular.
+        DecoderError: As from `solve`.
+
+    Example:
+        >>> import torch, geodesic
+        >>> latitude = torch.linspace(-1, 1, 5)
+        >>> meridian = torch.stack([torch.pi / 2 + latitude, torch.zeros(5)], dim=-1)
+        >>> equator = torch.tensor([torch.pi / 2, 0.0])
+        >>> answer = geodesic.principal_geodesic_analysis(geodesic.Sphere(), meridian, mean=equator)
+        >>> print([f"{x:.3f}" for x in answer.variances.tolist()], [f"{x:.3f}" for x in answer.explained.tolist()])
+        ['0.500', '0.000'] ['1.000', '0.000']
+    """
+    check_search(search, method)
+    found = None
+    if mean is None:
+        settings = search | {"paths": paths, "graph_points": graph_points, "rtol": rtol}
+        found = frechet_mean(manifold, points, weights, method=method, **settings)
+        mean = found.point
+    given, centre = Rows(manifold, points=points), Rows(manifold, mean=mean)
+    require_limit(manifold, "logarithm map")
+    if not given.batch or given.batch[:-1] != centre.batch or given.event != centre.event:
+        raise InputError(
+            f"mean: expected a point for each set of points, {(*given.batch[:-1], *given.event)} for points of shape "
+            f"{tuple(points.shape)}, (*batch, N, d), got {tuple(mean.shape)}"
+        )
+    if mean.dtype != points.dtype or mean.device != points.device:
+        raise InputError(
+            f"mean: expected {points.dtype} on {points.device}, as points, got {mean.dtype} on {mean.device}"
+        )
+    (z,), N = centre.rows, given.batch[-1]
+    B, d = z.shape
+    share = normalised(weights, given.batch[:-1], given.rows[0].reshape(B, N, d))
+    k = _components(components, min(N, d))
+    inverse = inverse_at(manifold, z)
+    require_regular(z, inverse, "mean")
+    start = mean.detach().unsqueeze(mean.dim() - len(given.event)).expand_as(points)
+    search |= {"init": paths} | ({} if graph_points is None else {"points": graph_points})
+    there = log_map(manifold, start, points.detach(), method=method, rtol=rtol, **search)
+    # In an orthonormal frame: with G = L L^T the inner product of v and w is that of L^T v and L^T w.
+    y = there.vector.reshape(B, N, d) @ inverse.factor
+    # A point without a logarithm, or without a say, has no part in the directions.
+    known = y.isfinite().all(-1) & (share > 0)
+    _, S, Vh = torch.linalg.svd(torch.where(known[..., None], share.sqrt()[..., None] * y, 0), full_matrices=False)
+    directions = torch.linalg.solve_triangular(inverse.factor.mT, Vh[:, :k].mT, upper=True).mT
+    sign = _signs(directions)
+    directions = sign[..., None] * directions
+    scores = y @ (sign[..., None] * Vh[:, :k]).mT
+    variances = S.square()
+    total = variances.sum(-1, keepdim=True)
+    explained = torch.where(total > 0, variances / total, 0)[:, :k]
+    converged = (there.converged.reshape(B, N) | (share == 0)).all(-1)
+    if found is not None:
+        converged &= found.converged.reshape(B)
+    batch = centre.batch
+    return PrincipalGeodesics(
+        mean=mean.detach().clone(),
+        directions=directions.reshape(*batch, k, *given.event),
+        variances=variances[:, :k].reshape(*batch, k),
+        scores=scores.reshape(*batch, N, k),
+        explained=explained.reshape(*batch, k),
+        converged=converged.reshape(batch),
+    )
+
+
+def _signs(directions: Float[Tensor, "B k d"]) -> Float[Tensor, "B k"]:
+    """1 or -1, so that the first among the largest coordinates becomes positive: answers can be repeated."""
+    size = directions.abs()
+    largest = size >= (1 - _TIE) * size.amax(-1, keepdim=True)
+    first = largest.to(torch.int8).argmax(-1, keepdim=True)
+    return torch.where(directions.gather(-1, first)[..., 0] < 0, -1, 1).to(directions)
+
+
+def _components(components: Any, most: int) -> int:
+    if components is None:
+        return most
+    if isinstance(components, bool) or not isinstance(components, int) or not 1 <= components <= most:
+        raise InputError(
+            f"components: expected an integer from 1 to {most}, the smaller of N and d, got {components!r}; "
+            "None takes all"
+        )
+    return components

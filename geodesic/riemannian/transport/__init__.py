@@ -1,0 +1,1 @@
+"""Vectors carried along curves."""

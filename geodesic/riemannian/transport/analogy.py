@@ -1,0 +1,118 @@
+"""Analogies: a is to b as c is to what?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.points import Rows, require_limit
+from geodesic.riemannian.maps.exp_map import exp_map
+from geodesic.riemannian.maps.flow import require_method
+from geodesic.riemannian.maps.log_map import DISCRETE_TOL, log_map
+from geodesic.riemannian.outcome import Outcome
+from geodesic.riemannian.transport.parallel import parallel_transport
+from geodesic.solvers.solve import solve
+
+__all__ = ["Analogy", "analogy"]
+
+
+@dataclass(frozen=True)
+class Analogy:
+    """The fourth points of analogies. Leading axes are those of the points given.
+
+    Attributes:
+        point: d, which is to c as b is to a, (*batch, d).
+        vector: The logarithm of b at a, (*batch, d): the velocity that leads from a to b in unit time.
+        transported: The same at c, (*batch, d).
+        path: Nodes of the geodesic from c to the point, (*batch, T + 1, d).
+        across: Nodes of the geodesic from a to c along which the vector was carried, (*batch, T + 1, d).
+        converged: Whether both geodesics, the transport and the exponential map did, (*batch,), boolean.
+    """
+
+    point: Float[Tensor, "*point"]
+    vector: Float[Tensor, "*point"]
+    transported: Float[Tensor, "*point"]
+    path: Float[Tensor, "*path"]
+    across: Float[Tensor, "*path"]
+    converged: Bool[Tensor, "*batch"]
+
+
+def analogy(
+    manifold: Manifold,
+    a: Tensor,
+    b: Tensor,
+    c: Tensor,
+    *,
+    method: str = "ode",
+    transport: str = "connection",
+    rtol: float | None = None,
+    **search: Any,
+) -> Analogy:
+    """The point d with a : b :: c : d.
+
+    d = exp_c(v'),   v' = log_a(b) carried along the geodesic from a to c
+
+    In a flat latent space this is c + b - a. The curvature makes a difference that grows with the area between the
+    two geodesics; it is not symmetric, a : c :: b : d has another answer.
+
+    Warning:
+        Geodesics are those that `solve` finds: where there are several, the answer depends on which. For decoders
+        whose second derivatives jump (ELU) or miss kinks (ReLU) take method="discrete", for ReLU with
+        transport="projection".
+
+    Reference:
+        H. Shao, A. Kumar, P. T. Fletcher, The Riemannian Geometry of Deep Generative Models, 2017.
+
+    Args:
+        manifold: Where to measure.
+        a: Points, (*batch, d), floating point; (*batch, *latent_shape) for a manifold with a `latent_shape`.
+        b: What they become, of the same shape.
+        c: Points to do the same with, of the same shape.
+        method: Of the logarithm and exponential maps, "ode" or "discrete", see `exp_map`.
+        transport: How to carry the vectors, the method of `parallel_transport`.
+        rtol: Of the maps, as in `exp_map`.
+        search: Keywords of `solve`, such as `segments` or `init`; `segments` also for the path to the point.
+
+    Returns:
+        The points, and how they were found.
+
+    Raises:
+        InputError: Points or settings cannot be used, or the manifold has no lengths.
+        SingularMetricError: The metric is singular at a point or along the way.
+        DecoderError: The decoder is in training mode, or does not take the points.
+
+    Example:
+        >>> import torch, geodesic
+        >>> torus = geodesic.FlatTorus()
+        >>> a, b, c = torch.tensor([[0.0, 0.0], [0.5, 0.2], [0.1, 0.7]])
+        >>> answer = geodesic.analogy(torus, a, b, c)
+        >>> print([round(x, 3) for x in answer.point.tolist()], bool(answer.converged))
+        [0.6, 0.9] True
+    """
+    Rows(manifold, a=a, b=b, c=c)
+    require_limit(manifold, "exponential map")
+    require_method(method)
+    if method == "discrete":
+        search = {"tol": DISCRETE_TOL[a.dtype]} | search
+    logarithm = log_map(manifold, a, b, method=method, rtol=rtol, solution=solve(manifold, a, b, **search))
+    across = solve(manifold, a, c, **search)
+    known = torch.where(logarithm.vector.isfinite(), logarithm.vector, 0)
+    carried = parallel_transport(manifold, across, known, method=transport)
+    # A row that could not be carried has no direction to go on in: it stays where it is, and has not converged.
+    lost = carried.status == Outcome.NOT_FINITE
+    lost = lost.reshape(lost.shape + (1,) * (a.dim() - lost.dim()))
+    segments = across.path.shape[logarithm.converged.dim()] - 1
+    there = exp_map(manifold, c, carried.vector.masked_fill(lost, 0), method=method, rtol=rtol, segments=segments)
+    return Analogy(
+        point=there.point,
+        vector=logarithm.vector,
+        transported=carried.vector,
+        path=there.path,
+        across=across.path,
+        converged=logarithm.converged & across.converged & carried.converged & there.converged,
+    )

@@ -1,0 +1,178 @@
+"""Parallel transport: a tangent vector carried along a path without turning or stretching it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from geodesic.errors import InputError
+from geodesic.geometry.embedded import EmbeddedManifold
+from geodesic.geometry.inverse import require_regular
+from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit, rows_at_once
+from geodesic.riemannian.outcome import Outcome
+from geodesic.riemannian.transport.connection import along_connection
+from geodesic.riemannian.transport.ladders import along_ladder
+from geodesic.riemannian.transport.projection import along_projection
+from geodesic.solvers.solution import GeodesicSolution
+
+__all__ = ["ParallelTransport", "parallel_transport"]
+
+_METHODS = ("connection", "pole_ladder", "schild_ladder", "projection")
+
+
+@dataclass(frozen=True)
+class ParallelTransport:
+    """Vectors carried along paths. Leading axes are those of the vectors given.
+
+    Attributes:
+        vector: The vectors at the ends of the paths, (*batch, d).
+        vectors: At all nodes, (*batch, T + 1, d); NaN from where a row was lost on.
+        norm_change: Largest relative change of the Riemannian norm along the path, (*batch,). Transport keeps it.
+            "connection" does so by construction, as "projection" does without an encoder: there it is rounding.
+        error: Estimate of the error of `vector` over its norm, (*batch,). For "connection" the change of the metric
+            it misses between the nodes, about the error where second derivatives jump, some times as much where they do
+            not; for "projection" the difference to every second node, about the error; for ladders `norm_change`.
+        converged: Whether nothing failed and `error` is at most `tol`, (*batch,), boolean.
+        status: Why the row ended, an `Outcome` as integer, (*batch,).
+    """
+
+    vector: Float[Tensor, "*point"]
+    vectors: Float[Tensor, "*path"]
+    norm_change: Float[Tensor, "*batch"]
+    error: Float[Tensor, "*batch"]
+    converged: Bool[Tensor, "*batch"]
+    status: Int[Tensor, "*batch"]
+
+
+def parallel_transport(
+    manifold: Manifold,
+    path: Tensor | GeodesicSolution,
+    v: Tensor,
+    *,
+    method: str = "connection",
+    encoder: Callable[[Tensor], Tensor] | None = None,
+    tol: float = 0.05,
+) -> ParallelTransport:
+    """Parallel transport of tangent vectors along paths.
+
+    v' = -Gamma(c', v)   along the curve c through the nodes
+
+    Lengths and angles between vectors are kept, and so is a geodesic's own velocity. Errors fall with the number T of
+    segments of the path, at a pace that depends on the method:
+
+    - "connection", of order 4: the equation itself along the not-a-knot spline through the nodes, in orthonormal
+      frames, by products of rotations. Norms and angles are kept to rounding however few the segments.
+      Where second derivatives jump (ELU) the order falls to 1.
+    - "pole_ladder" and "schild_ladder", of order 2: geodesic parallelograms from node to node, see `along_ladder`.
+      They ask for the exponential map alone.
+    - "projection", of order 1: Shao et al.'s algorithm 2, decoder outputs projected onto the next tangent space. It
+      asks for first derivatives alone: the one for decoders with kinks (ReLU), at each of which it errs by the
+      square of the angle of the kink.
+
+    Warning:
+        The path's own errors remain, and the curve between the nodes is the spline: nodes with corners, and few of
+        them, carry vectors along another curve. The connection of a decoder with kinks misses what happens at them;
+        such rows are reported as `Outcome.NOT_RESOLVED`.
+
+    Reference:
+        H. Shao, A. Kumar, P. T. Fletcher, The Riemannian Geometry of Deep Generative Models, 2017, algorithm 2;
+        N. Guigui, X. Pennec, Numerical Accuracy of Ladder Schemes for Parallel Transport on Manifolds, 2022;
+        A. Iserles, S. P. Norsett, On the Solution of Linear Differential Equations in Lie Groups, 1999.
+
+    Args:
+        manifold: Where the vectors live.
+        path: Nodes at equal times, (*batch, T + 1, d) with T at least 2, or the answer of `solve`;
+            (*batch, T + 1, *latent_shape) for a manifold with a `latent_shape`.
+        v: Vectors at the first nodes in latent coordinates, (*batch, d).
+        method: One of the four above.
+        encoder: With "projection" only: the row-wise mean of q(z|x), (N, ...) to (N, d), whose Jacobian takes the
+            last output vector back to the latent space, as in the paper. Without it the decoder's pseudoinverse
+            does, which is exact.
+        tol: Largest `error` of vectors that count as converged.
+
+    Returns:
+        The vectors at the ends and at all nodes, and what happened to each row.
+
+    Raises:
+        InputError: Shapes, dtypes or settings cannot be used, the manifold has no lengths, or no embedding where
+            the method needs one.
+        SingularMetricError: The metric at a node is singular.
+        DecoderError: The decoder is in training mode.
+
+    Example:
+        >>> import torch, geodesic
+        >>> path = geodesic.straight_path(torch.tensor([1.0, 0.0]), torch.tensor([1.0, torch.pi]))
+        >>> answer = geodesic.parallel_transport(geodesic.Sphere(), path, torch.tensor([1.0, 0.0]))
+        >>> angle = torch.atan2(answer.vector[1] * path[-1, 0].sin(), answer.vector[0])
+        >>> print(f"{float(angle):.3f}")  # half round the circle of colatitude 1: -pi cos(1)
+        -1.697
+    """
+    given, nodes, rows = _checked(manifold, path, v)
+    if method not in _METHODS:
+        raise InputError(f"method: expected one of {', '.join(map(repr, _METHODS))}, got {method!r}")
+    if encoder is not None and method != "projection":
+        raise InputError(f"encoder: used by method='projection' alone, got method={method!r}; leave it out")
+    if isinstance(tol, bool) or not isinstance(tol, int | float) or not tol > 0:
+        raise InputError(f"tol: expected a positive number, got {tol!r}")
+    with torch.inference_mode(False), torch.no_grad():
+        nodes, rows = nodes.clone(), rows.clone()  # what was made in inference mode has no derivatives
+        size = rows_at_once(manifold, nodes.flatten(0, 1))
+        stalled, error = torch.zeros_like(rows[:, 0], dtype=torch.bool), torch.zeros_like(rows[:, 0])
+        if method == "projection":
+            if not isinstance(manifold, EmbeddedManifold):
+                raise InputError(
+                    f"manifold: projection needs points of an embedding, got {type(manifold).__name__}; use "
+                    "method='connection'"
+                )
+            vectors, error = along_projection(manifold, nodes, rows, encoder, size)
+        else:
+            require_regular(nodes, inverse_at(manifold, nodes), "path")
+            if method == "connection":
+                vectors, error = along_connection(manifold, nodes, rows, size)
+            else:
+                vectors, stalled = along_ladder(manifold, nodes, rows, size, schild=method == "schild_ladder")
+        norm = norms_at(manifold, nodes, vectors)
+    moving = (rows != 0).any(-1)
+    change = torch.where(moving, (norm - norm[:, :1]).abs().amax(-1) / norm[:, 0], 0).nan_to_num(nan=torch.inf)
+    error = torch.where(moving, torch.maximum(change, error), 0).nan_to_num(nan=torch.inf, posinf=torch.inf)
+    status = torch.full_like(moving, Outcome.CONVERGED, dtype=torch.long)
+    status = torch.where(error > tol, Outcome.NOT_RESOLVED, status)
+    status = torch.where(stalled, Outcome.STALLED, status)
+    status = torch.where(~vectors.isfinite().flatten(1).all(-1), Outcome.NOT_FINITE, status)
+    return ParallelTransport(
+        vector=given.back(vectors[:, -1]),
+        vectors=given.back(vectors),
+        norm_change=given.each(change),
+        error=given.each(error),
+        converged=given.each(status == Outcome.CONVERGED),
+        status=given.each(status),
+    )
+
+
+def _checked(manifold: Any, path: Any, v: Any) -> tuple[Rows, Tensor, Tensor]:
+    """The vectors as given; the nodes as (N, T + 1, d) and the vectors as (N, d)."""
+    if isinstance(path, GeodesicSolution):
+        path = path.path
+    nodes = Rows(manifold, path=path)
+    given = Rows(manifold, v=v)
+    require_limit(manifold, "parallel transport")
+    if not nodes.batch or nodes.batch[-1] < 3:
+        raise InputError(
+            f"path: expected nodes of shape (*batch, T + 1, {', '.join(map(str, given.event))}) with T >= 2, got "
+            f"{tuple(path.shape)}"
+        )
+    if nodes.batch[:-1] != given.batch or nodes.event != given.event:
+        raise InputError(
+            f"v: expected a vector for the first node of each path, {(*nodes.batch[:-1], *nodes.event)}, got "
+            f"{tuple(v.shape)}; expand the path to carry many vectors along it"
+        )
+    if v.dtype != path.dtype or v.device != path.device:
+        raise InputError(f"v: expected {path.dtype} on {path.device}, as path, got {v.dtype} on {v.device}")
+    (points,), (rows,) = nodes.rows, given.rows
+    return given, points.reshape(len(rows), -1, points.shape[-1]), rows
