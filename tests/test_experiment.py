@@ -225,7 +225,7 @@ def test_each_kind_of_solver_is_made_with_its_options(runs: Path, kind: str) -> 
 def test_what_a_search_asks_for_reaches_solve_and_the_graph_gets_the_encodings_of_the_training_rows(
     runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from geodesic import experiment
+    from geodesic.experiment import run as experiment
 
     asked: list[dict[str, object]] = []
 
@@ -441,7 +441,7 @@ def test_latent_spaces_that_are_no_plane_have_pictures_too(tmp_path: Path, size:
 
 def strips(monkeypatch: pytest.MonkeyPatch) -> list[tuple[np.ndarray, float, bool]]:
     """Outputs, length and convergence of each geodesic that `plot_run` draws."""
-    from geodesic import figures
+    from geodesic.experiment import figures
 
     drawn: list[tuple[np.ndarray, float, bool]] = []
     plot_strip: Callable[..., object] = figures.plot_strip
@@ -572,7 +572,7 @@ def test_results_that_cannot_be_written_leave_no_new_folder(tmp_path: Path) -> N
 
 
 def test_a_training_that_fails_at_once_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from geodesic import experiment
+    from geodesic.experiment import run as experiment
 
     def fail(*_: object, **__: object) -> None:
         raise ValueError("at once")
@@ -602,7 +602,7 @@ def failing(error: BaseException, checkpoint: bool) -> Callable[..., None]:
 def test_a_replacement_that_fails_before_a_checkpoint_brings_the_old_run_back(
     runs: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    from geodesic import experiment
+    from geodesic.experiment import run as experiment
 
     before = everything(runs)
     monkeypatch.setattr(experiment, "train_vae", failing(error, checkpoint=False))
@@ -624,7 +624,7 @@ def test_data_that_the_model_refuses_leave_the_run_that_was_to_be_replaced(runs:
 def test_a_replacement_that_ends_after_a_checkpoint_is_kept_to_be_resumed(
     runs: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    from geodesic import experiment
+    from geodesic.experiment import run as experiment
 
     with monkeypatch.context() as patch:
         patch.setattr(experiment, "train_vae", failing(error, checkpoint=True))
@@ -645,7 +645,7 @@ def test_a_replacement_that_succeeds_leaves_nothing_of_the_old_run(runs: Path) -
 def test_a_run_set_aside_by_a_killed_process_comes_back_as_if_that_had_failed(
     runs: Path, monkeypatch: pytest.MonkeyPatch, folder: str
 ) -> None:
-    from geodesic import experiment
+    from geodesic.experiment import run as experiment
 
     before = everything(runs)
     (runs / "run").rename(runs / ".run.replaced")
@@ -661,7 +661,7 @@ def test_a_run_set_aside_by_a_killed_process_comes_back_as_if_that_had_failed(
 def test_a_run_left_aside_gives_way_to_the_trained_one_in_its_place(
     runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from geodesic import experiment
+    from geodesic.experiment import run as experiment
 
     before = everything(runs)
     shutil.copytree(runs / "run", runs / ".run.replaced")
