@@ -38,7 +38,8 @@ from geodesic.experiment.settings import IndexPairs, LabelPairs, RandomPairs
 from geodesic.files import read_npz, replacing, write_npz, write_text
 from geodesic.geometry.path import straight_path
 from geodesic.models.vae import VAE
-from geodesic.pictures.plots import plot_energy, plot_latent, plot_reconstructions, plot_samples, plot_strip
+from geodesic.pictures.outputs import plot_reconstructions, plot_samples, plot_strip
+from geodesic.pictures.paths import plot_energy, plot_latent
 
 METHODS = ("auto", "plain", "encoder")
 HISTORIES = ("energy_history", "step_history")

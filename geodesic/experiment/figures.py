@@ -14,7 +14,9 @@ from geodesic.experiment.run import decode, resolve_device, trained_model
 from geodesic.experiment.settings import load_settings
 from geodesic.files import read_npz
 from geodesic.geometry.path import straight_path
-from geodesic.pictures.plots import plot_energy, plot_latent, plot_strip, save_figures
+from geodesic.pictures.canvas import save_figures
+from geodesic.pictures.outputs import plot_strip
+from geodesic.pictures.paths import plot_energy, plot_latent
 from geodesic.solvers.solution import GeodesicSolution
 
 __all__ = ["plot_run"]

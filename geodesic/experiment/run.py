@@ -42,7 +42,8 @@ from geodesic.files import replacing, write_npz, write_text
 from geodesic.geometry.manifold import Manifold
 from geodesic.models.training import TrainingResult, train_vae
 from geodesic.models.vae import VAE
-from geodesic.pictures.plots import plot_reconstructions, plot_samples, save_figure
+from geodesic.pictures.canvas import save_figure
+from geodesic.pictures.outputs import plot_reconstructions, plot_samples
 from geodesic.solvers.solution import GeodesicSolution, Progress
 from geodesic.solvers.solve import solve
 from geodesic.solvers.solver import Solver

@@ -17,8 +17,8 @@ from geodesic.experiment.run import decode, to_numpy
 from geodesic.experiment.settings import Settings
 from geodesic.experiment.studies.study import Findings, Study, open_study
 from geodesic.geometry.path import path_length, straight_path
-from geodesic.pictures.plots import plot_strip
-from geodesic.pictures.studies import plot_analogy, plot_outputs
+from geodesic.pictures.outputs import plot_outputs, plot_strip
+from geodesic.pictures.statistics import plot_analogy
 from geodesic.riemannian.outcome import Outcome
 from geodesic.riemannian.transport.analogy import analogy
 from geodesic.riemannian.transport.parallel import parallel_transport

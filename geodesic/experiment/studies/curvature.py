@@ -19,7 +19,7 @@ from geodesic.experiment.settings import Settings, VAESettings
 from geodesic.experiment.studies.study import Findings, Study, open_study
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import inverse_at
-from geodesic.pictures.studies import plot_histograms, plot_map
+from geodesic.pictures.maps import plot_histograms, plot_map
 from geodesic.riemannian.curvature import anisotropy, condition_number, log_volume, sectional_curvature
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from geodesic.experiment.pairs import rows_of
 from geodesic.experiment.run import decode, to_numpy
 from geodesic.experiment.settings import Settings
 from geodesic.experiment.studies.study import Findings, Study, open_study
-from geodesic.pictures.studies import plot_means, plot_outputs
+from geodesic.pictures.outputs import plot_outputs
+from geodesic.pictures.statistics import plot_means
 from geodesic.riemannian.statistics.mean import FrechetMean, frechet_mean
 from geodesic.solvers.solve import solve
 

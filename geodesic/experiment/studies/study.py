@@ -17,7 +17,7 @@ from geodesic.experiment.build import Model, make_manifold
 from geodesic.experiment.run import encode, resolve_device, results_file, to_numpy, trained_model, write_results
 from geodesic.experiment.settings import DensitySettings, LocalVarianceSettings, Settings
 from geodesic.geometry.manifold import Manifold
-from geodesic.pictures.plots import save_figures
+from geodesic.pictures.canvas import save_figures
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -29,7 +29,8 @@ from geodesic.experiment.run import (
 from geodesic.experiment.settings import FilePairs, Settings, VAESettings, settings_to_yaml
 from geodesic.files import read_npz, replacing, write_npz
 from geodesic.models.checkpoint import WEIGHTS
-from geodesic.pictures.plots import plot_variation, save_figure
+from geodesic.pictures.canvas import save_figure
+from geodesic.pictures.statistics import plot_variation
 
 __all__ = ["Variation", "coefficient_of_variation", "measure_variation"]
 

@@ -1,0 +1,183 @@
+"""Pictures of outputs: strips along paths, tables, and mosaics of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from geodesic.pictures.canvas import new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["plot_outputs", "plot_reconstructions", "plot_samples", "plot_strip"]
+
+
+def plot_strip(
+    straight: NDArray,
+    geodesic: NDArray,
+    straight_length: float,
+    geodesic_length: float,
+    columns: int = 11,
+    converged: bool = True,
+) -> Figure:
+    """Decoded outputs along the straight path and along the geodesic, at equal times.
+
+    Args:
+        straight: Decoded means along the straight path: images (T + 1, C, H, W) or (T + 1, H, W), or vectors
+            (T + 1, D).
+        geodesic: The same along the geodesic.
+        straight_length: Riemannian length of the straight path.
+        geodesic_length: Riemannian length of the geodesic.
+        columns: Number of outputs to show.
+        converged: Whether the second path has converged to a geodesic; its label says so if not.
+
+    Returns:
+        The figure.
+    """
+    chosen = np.linspace(0, len(straight) - 1, min(columns, len(straight))).round().astype(int)
+    best = "geodesic" if converged else "not converged"
+    names = [f"straight\nlength {straight_length:.3f}", f"{best}\nlength {geodesic_length:.3f}"]
+    images = straight.ndim in (3, 4)
+    if images:
+        straight, geodesic = _shades(straight, geodesic)
+    figure, axes = new_figure(2, width=7.0, height=1.9 if images else 3.2, rows=2)
+    for row, (name, outputs) in enumerate(zip(names, (straight, geodesic), strict=True)):
+        ax = axes[row]
+        if images:
+            strip = np.concatenate([_as_image(outputs[i]) for i in chosen], axis=1)
+            height, width = _as_image(outputs[0]).shape[:2]
+            ax.imshow(strip, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+            ax.set_xticks((np.arange(len(chosen)) + 0.5) * width - 0.5)
+            for k in range(1, len(chosen)):
+                ax.axvline(k * width - 0.5, color="white", lw=1.5)
+            ax.set_yticks([height / 2 - 0.5], [name])
+        else:
+            both = np.concatenate([straight, geodesic])
+            ax.imshow(outputs[chosen].T, aspect="auto", cmap="viridis", vmin=both.min(), vmax=both.max())
+            ax.set_xticks(np.arange(len(chosen)))
+            ax.set_yticks([])
+            ax.set_ylabel(name)
+        ax.set_xticklabels([f"{t:.1f}" for t in chosen / (len(straight) - 1)] if row == 1 else [])
+        ax.tick_params(length=0)
+        for side in ax.spines.values():
+            side.set_visible(False)
+    axes[-1].set_xlabel("time $t$ along the path")
+    return figure
+
+
+def plot_outputs(rows: Sequence[Sequence[NDArray]], row_names: Sequence[str], headings: Sequence[str]) -> Figure:
+    """Outputs in rows with names and columns with headings; the last heading is that of all columns from there on.
+
+    Args:
+        rows: Images (C, H, W) or (H, W), or vectors (D,), which are drawn as columns of colours. Rows may be shorter
+            than the first.
+        row_names: A name for each row.
+        headings: Of the columns.
+
+    Returns:
+        The figure.
+    """
+    from matplotlib.collections import PatchCollection
+    from matplotlib.patches import Rectangle
+
+    images = rows[0][0].ndim in (2, 3)
+    flat = [np.asarray(output, dtype=float) for row in rows for output in row]
+    cells = (
+        [_as_image(x) for x in _shades(*flat)] if images else [np.repeat(x.reshape(-1, 1), 20, axis=1) for x in flat]
+    )
+    height, width, *colours = cells[0].shape
+    gap, space = max(1, height // 8), max(1, width // 8)
+    columns = max(map(len, rows))
+    # One picture with room between the cells: an axis for each would take seconds to draw.
+    canvas = np.full((len(rows) * (height + gap) - gap, columns * (width + space) - space, *colours), np.nan)
+    places = [(k * (height + gap), j * (width + space)) for k, row in enumerate(rows) for j in range(len(row))]
+    for (top, left), cell in zip(places, cells, strict=True):
+        canvas[top : top + height, left : left + width] = cell
+    high = 0.75 * len(rows) * (canvas.shape[0] / canvas.shape[1] * columns / len(rows) if images else 1)
+    figure, (axes,) = new_figure(1, width=0.75 * columns + 1.0, height=high + 0.5)
+    if colours:
+        axes.imshow(np.nan_to_num(canvas, nan=1.0), interpolation="nearest")
+    elif images:
+        axes.imshow(np.ma.masked_invalid(canvas), cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    else:
+        axes.imshow(np.ma.masked_invalid(canvas), cmap="viridis", aspect="auto", interpolation="nearest")
+    frames = [Rectangle((left - 0.5, top - 0.5), width, height) for top, left in places]
+    axes.add_collection(PatchCollection(frames, facecolor="none", edgecolor="#CCCCCC", linewidth=0.8, clip_on=False))
+    for k, name in enumerate(row_names):
+        axes.text(-space, k * (height + gap) + height / 2, name, fontsize=9, ha="right", va="center")
+    for k, name in enumerate(headings):
+        spans = k == len(headings) - 1 < columns - 1
+        left = k * (width + space) + (-0.5 if spans else width / 2)
+        axes.text(left, -gap, name, fontsize=9, ha="left" if spans else "center", va="bottom")
+    axes.set_axis_off()
+    return figure
+
+
+def plot_reconstructions(originals: NDArray, reconstructions: NDArray, columns: int = 8) -> Figure:
+    """Images in rows of `columns`, each row above one of their reconstructions.
+
+    Args:
+        originals: (N, C, H, W), values from 0 to 1; others, such as counts, are shown in shades of their range.
+        reconstructions: Means of the decoded images, in the same shape.
+        columns: Images a row.
+
+    Returns:
+        The figure.
+    """
+    originals, reconstructions = _shades(originals, reconstructions)
+    starts = range(0, len(originals), columns)
+    rows = [part[start : start + columns] for start in starts for part in (originals, reconstructions)]
+    return _mosaic(rows, ["original", "decoded"] * len(starts))
+
+
+def plot_samples(images: NDArray, columns: int = 8) -> Figure:
+    """Decoded means at points drawn from the prior, in rows of `columns`.
+
+    Args:
+        images: (N, C, H, W), values from 0 to 1, or others as in `plot_reconstructions`.
+        columns: Images a row.
+
+    Returns:
+        The figure.
+    """
+    (images,) = _shades(images)
+    return _mosaic([images[start : start + columns] for start in range(0, len(images), columns)])
+
+
+def _mosaic(rows: Sequence[NDArray], names: Sequence[str] = ()) -> Figure:
+    """Rows of images, one above the other, with the names of the rows; the last row may be shorter."""
+    images = [[_as_image(image) for image in row] for row in rows]
+    height, width, *colours = images[0][0].shape
+    # One picture with a line of light grey between the images: an axis for each would take seconds to draw.
+    grid = (len(rows) * (height + 1) - 1, len(rows[0]) * (width + 1) - 1)
+    canvas = np.full((*grid, *colours), 0.85 if colours else 0.15)
+    for i, row in enumerate(images):
+        for j, image in enumerate(row):
+            canvas[i * (height + 1) :, j * (width + 1) :][:height, :width] = image
+    figure, (axes,) = new_figure(1, width=0.6 * grid[1] / width + 0.6, height=0.6 * grid[0] / width)
+    axes.imshow(canvas, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
+    axes.set_xticks([])
+    axes.set_yticks(np.arange(len(names)) * (height + 1) + (height - 1) / 2, names)
+    axes.tick_params(length=0)
+    for side in axes.spines.values():
+        side.set_visible(False)
+    return figure
+
+
+def _shades(*images: NDArray) -> list[NDArray]:
+    """Values from 0 to 1 as they are; where some leave that range, as counts do, all in parts of theirs."""
+    known = np.concatenate([x[np.isfinite(x)] for x in images])
+    low, high = min(0.0, known.min(initial=0)), max(1.0, known.max(initial=1))
+    return [(x - low) / (high - low) for x in images]
+
+
+def _as_image(output: NDArray) -> NDArray:
+    """(C, H, W) or (H, W) to what imshow takes."""
+    if output.ndim == 3:
+        output = np.moveaxis(output, 0, -1)
+        output = output[..., :3] if output.shape[-1] > 2 else output[..., 0]  # two channels are no colours
+    return np.clip(output, 0, 1)
