@@ -126,12 +126,16 @@ _MODULES = {
     "geodesic.riemannian.statistics.regression": ("GeodesicRegression", "geodesic_regression"),
     "geodesic.riemannian.statistics.sampling": ("RandomWalk", "RiemannianSamples", "random_walk", "riemannian_normal"),
 }
+# Modules that users reach as `geodesic.outputs.FisherRaoPoisson`, without an import of their own.
+_SUBMODULES = ("autodiff", "likelihoods", "outputs", "surfaces")
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = ["__version__", *sorted(_HOME)]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _SUBMODULES:
+        return importlib.import_module(f"geodesic.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'geodesic' has no attribute {name!r}")
     return getattr(importlib.import_module(_HOME[name]), name)

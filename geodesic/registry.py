@@ -108,9 +108,15 @@ class Registry(Generic[T], Mapping[str, type[T]]):
         return kind in self._classes
 
 
-def setting(description: str, **constraints: Any) -> dict[str, Any]:
+def setting(description: str, *, words: Mapping[Any, Any] | None = None, **constraints: Any) -> dict[str, Any]:
     """The metadata of a field that can be set in YAML: what it is, and bounds such as `gt=0` or `min_length=1`.
 
     Bounds are for messages about settings files; the class refuses wrong values itself, whoever gives them.
+
+    Args:
+        description: What the field is, in a few words.
+        words: What YAML says, and the value that it stands for: for fields that hold an object. `{True: LBFGS(),
+            False: None}`, say.
+        constraints: Bounds, by pydantic's names.
     """
-    return {"description": description, **constraints}
+    return {"description": description, **constraints} | ({} if words is None else {"words": words})

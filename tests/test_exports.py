@@ -21,6 +21,13 @@ MODULES = sorted(
     if not info.ispkg and not info.name.rpartition(".")[2].startswith("_")
 )
 
+# Modules that repeat the names of another, so that users reach them in one step.
+HOMES = {
+    "geodesic.likelihoods": "geodesic.models.likelihoods",
+    "geodesic.outputs": "geodesic.geometry.outputs",
+    "geodesic.surfaces": "geodesic.geometry.surfaces",
+}
+
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name_resolves_to_what_its_module_exports(name: str) -> None:
@@ -54,7 +61,16 @@ def test_every_module_lists_what_it_defines_for_others(name: str) -> None:
         thing = getattr(module, exported)
         assert not exported.startswith("_")
         if inspect.isclass(thing) or inspect.isfunction(thing):
-            assert thing.__module__ == name, f"{exported} is another module's"
+            home = HOMES.get(name, name)
+            assert thing.__module__ == home, f"{exported} is another module's"
+
+
+@pytest.mark.parametrize("name", HOMES)
+def test_a_module_that_only_repeats_names_has_those_of_its_home(name: str) -> None:
+    module, home = importlib.import_module(name), importlib.import_module(HOMES[name])
+    assert getattr(geodesic, name.removeprefix("geodesic.")) is module
+    assert all(getattr(module, exported) is getattr(home, exported) for exported in module.__all__)
+    assert {name for name in home.__all__ if not inspect.isfunction(getattr(home, name))} == set(module.__all__)
 
 
 @pytest.mark.parametrize("name", MODULES)

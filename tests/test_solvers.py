@@ -3,6 +3,7 @@
 import dataclasses
 import inspect
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -371,8 +372,29 @@ def test_a_saved_solution_comes_back_field_by_field(tmp_path: Path) -> None:
         a, b = getattr(solution, field.name), getattr(loaded, field.name)
         assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
     np.savez(tmp_path / "other.npz", path=np.zeros(3))
-    with pytest.raises(geodesic.DataError, match="expected a saved solution; it lacks"):
+    with pytest.raises(geodesic.DataError, match="expected the fields of a solution; it lacks"):
         geodesic.GeodesicSolution.load(tmp_path / "other.npz")
+
+
+def test_the_fields_of_a_solution_may_lie_among_others_under_a_prefix() -> None:
+    plane = geodesic.PullbackManifold(lambda z: z)
+    one, other = (geodesic.solve(plane, torch.zeros(2), end) for end in torch.eye(2))
+    file = {f"{name}/{field}": x for name, s in (("a", one), ("b", other)) for field, x in s.arrays().items()}
+    again = geodesic.GeodesicSolution.from_arrays(file, prefix="b/")
+    assert torch.equal(again.path, other.path)
+    assert (again.tol, again.solver) == (other.tol, other.solver)
+    with pytest.raises(geodesic.DataError, match="c/path"):
+        geodesic.GeodesicSolution.from_arrays(file, prefix="c/")
+
+
+@pytest.mark.parametrize("rows", [(1, 0), 1, slice(1, 2), (..., 0), torch.tensor([[True, False], [False, True]])])
+def test_rows_of_a_solution_are_the_rows_of_all_its_fields(rows: Any) -> None:
+    plane = geodesic.PullbackManifold(lambda z: z)
+    solution = geodesic.solve(plane, torch.zeros(2, 2, 3), torch.randn(2, 2, 3), segments=2)
+    some, batch = solution[rows], solution.length[rows].shape
+    assert torch.equal(some.length, solution.length[rows])
+    assert torch.equal(some.path[..., 2, 1], solution.path[..., 2, 1][rows])
+    assert some.status.shape == some.arc.shape[:-1] == batch
 
 
 # --- starts, segments, memory, shapes ---------------------------------------------------------

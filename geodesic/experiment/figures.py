@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from geodesic.errors import RunFolderError
+from geodesic.errors import DataError, RunFolderError
 from geodesic.experiment.run import decode, resolve_device, trained_model
 from geodesic.experiment.settings import load_settings
 from geodesic.files import read_npz
@@ -81,10 +80,10 @@ def plot_run(folder: str | Path, *, name: str = "geodesics", overwrite: bool = F
 def _best_curves(arrays: dict[str, NDArray], methods: list[str], file: Path) -> dict[str, NDArray]:
     """For each pair the shortest converged curve, or the shortest of all where none converged, at constant speed."""
     try:
-        solutions = [_solution(arrays, method) for method in methods]
-    except KeyError as error:
+        solutions = [GeodesicSolution.from_arrays(arrays, prefix=f"{method}/") for method in methods]
+    except DataError as error:
         raise RunFolderError(
-            f"{file}: lacks {error}; `geodesic plot` draws what `geodesic solve` has written, so run that with another "
+            f"{file}: {error}; `geodesic plot` draws what `geodesic solve` has written, so run that with another "
             "--name (other commands draw their pictures themselves)"
         ) from None
     lengths = np.stack([solution.length.numpy() for solution in solutions])
@@ -95,12 +94,6 @@ def _best_curves(arrays: dict[str, NDArray], methods: list[str], file: Path) -> 
     # Not the nodes: with `length_rtol` methods differ in how many they have.
     curves = np.stack([solution(torch.linspace(0, 1, _CURVE + 1)).numpy() for solution in solutions])
     return {"curve": curves[chosen, pair], "length": lengths[chosen, pair], "converged": converged[chosen, pair]}
-
-
-def _solution(arrays: dict[str, NDArray], method: str) -> GeodesicSolution:
-    values = {field.name: arrays[f"{method}/{field.name}"] for field in fields(GeodesicSolution)}
-    tol, solver = float(values.pop("tol")), str(values.pop("solver"))
-    return GeodesicSolution(**{name: torch.as_tensor(x) for name, x in values.items()}, tol=tol, solver=solver)
 
 
 def _plane(

@@ -5,15 +5,18 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.errors import DecoderError, InputError
+from geodesic.checks import require_positive
+from geodesic.errors import DecoderError
+from geodesic.registry import Registry, setting
 
 __all__ = [
+    "OUTPUT_GEOMETRIES",
     "DistanceGeometry",
     "Euclidean",
     "ExpectedGaussian",
@@ -57,10 +60,15 @@ class DistanceGeometry(ABC):
         """Squared distances between parameters, both (N, ...), differentiable twice, where they are equal too."""
 
 
+#: Output geometries by the kind that names them in settings.
+OUTPUT_GEOMETRIES: Registry[OutputGeometry | DistanceGeometry] = Registry("output geometry")
+
+
 def _identity(parameters: Tensor) -> Tensor:
     return parameters
 
 
+@OUTPUT_GEOMETRIES.register("euclidean")
 @dataclass(frozen=True)
 class Euclidean(OutputGeometry):
     """Straight-line distance between means: phi(parameters) = mean(parameters).
@@ -84,6 +92,7 @@ class Euclidean(OutputGeometry):
         return self.mean(parameters)
 
 
+@OUTPUT_GEOMETRIES.register("expected")
 @dataclass(frozen=True)
 class ExpectedGaussian(OutputGeometry):
     """The expected metric of a random output mu + sigma epsilon: phi = (mu, sigma).
@@ -110,6 +119,7 @@ class ExpectedGaussian(OutputGeometry):
         return torch.stack([mean, log_scale.exp()], dim=1)
 
 
+@OUTPUT_GEOMETRIES.register("fisher_rao_bernoulli")
 @dataclass(frozen=True)
 class FisherRaoBernoulli(OutputGeometry):
     """Fisher-Rao distance between Bernoulli distributions: phi(l) = 2 arcsin sqrt p, from logits l.
@@ -129,6 +139,7 @@ class FisherRaoBernoulli(OutputGeometry):
         return math.pi / 2 + 2 * torch.atan(torch.tanh(parameters / 4))
 
 
+@OUTPUT_GEOMETRIES.register("fisher_rao_categorical")
 @dataclass(frozen=True)
 class FisherRaoCategorical(OutputGeometry):
     """Fisher-Rao distance between categorical distributions: phi = 2 sqrt p, on a sphere of radius 2.
@@ -156,6 +167,7 @@ class FisherRaoCategorical(OutputGeometry):
         return 2 * (parameters.log_softmax(dim=1) / 2).exp()
 
 
+@OUTPUT_GEOMETRIES.register("fisher_rao_poisson")
 @dataclass(frozen=True)
 class FisherRaoPoisson(OutputGeometry):
     """Fisher-Rao distance between Poisson distributions: phi = 2 sqrt(rate) = 2 exp(l / 2), from log rates l.
@@ -173,6 +185,7 @@ class FisherRaoPoisson(OutputGeometry):
         return 2 * (parameters / 2).exp()
 
 
+@OUTPUT_GEOMETRIES.register("fisher_rao_negative_binomial")
 @dataclass(frozen=True)
 class FisherRaoNegativeBinomial(OutputGeometry):
     """Fisher-Rao distance between negative binomial distributions of one r: phi = 2 sqrt r arcsinh sqrt(mean / r).
@@ -194,12 +207,10 @@ class FisherRaoNegativeBinomial(OutputGeometry):
         tensor([[1.7627]])
     """
 
-    total_count: float
+    total_count: float = field(metadata=setting("r, the same for all entries", gt=0))
 
     def __post_init__(self) -> None:
-        r = self.total_count
-        if isinstance(r, bool) or not isinstance(r, int | float) or not 0 < r < math.inf:
-            raise InputError(f"total_count: expected a positive number, got {r!r}")
+        require_positive("total_count", self.total_count)
 
     def embed(self, parameters: Tensor) -> Tensor:
         # Either form where it neither overflows nor cancels; the other is taken at 0, where its derivatives are finite.
@@ -210,6 +221,7 @@ class FisherRaoNegativeBinomial(OutputGeometry):
         return math.sqrt(self.total_count) * torch.where(low, small, large)
 
 
+@OUTPUT_GEOMETRIES.register("fisher_rao_gaussian")
 @dataclass(frozen=True)
 class FisherRaoGaussian(DistanceGeometry):
     """Fisher-Rao distance between Gaussians with mean and scale: a hyperbolic plane of curvature -1/2 for each entry.
@@ -257,6 +269,7 @@ def _squared_arcsinh_of_root(q: Tensor) -> Tensor:
     return torch.where(small, series, torch.asinh(far.sqrt()).square())
 
 
+@OUTPUT_GEOMETRIES.register("features")
 @dataclass(frozen=True, eq=False)
 class Features(OutputGeometry):
     """Distance between features of the mean: phi = network(mean(parameters)), a perceptual distance.

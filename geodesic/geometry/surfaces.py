@@ -11,12 +11,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geodesic.checks import require_integer, require_positive
 from geodesic.errors import InputError
 from geodesic.geometry.chords import MetricManifold
 from geodesic.geometry.embedded import EmbeddedManifold
 from geodesic.geometry.manifold import Manifold
+from geodesic.registry import Registry
 
 __all__ = [
+    "SURFACES",
     "Catenoid",
     "Cone",
     "Cylinder",
@@ -76,6 +79,11 @@ class SymmetricSurface(Surface):
         """
 
 
+#: Manifolds of which a closed form is known, by kind: what tests of laws run over.
+SURFACES: Registry[Manifold] = Registry("surface")
+
+
+@SURFACES.register("sphere")
 @final
 @dataclass(frozen=True, kw_only=True)
 class Sphere(EmbeddedManifold, SymmetricSurface, DistanceManifold):
@@ -99,7 +107,7 @@ class Sphere(EmbeddedManifold, SymmetricSurface, DistanceManifold):
     radius: float = 1.0
 
     def __post_init__(self) -> None:
-        _require_positive("radius", self.radius)
+        require_positive("radius", self.radius)
 
     def embed(self, z: Tensor) -> Tensor:
         theta, phi = _coordinates(z)
@@ -120,6 +128,7 @@ class Sphere(EmbeddedManifold, SymmetricSurface, DistanceManifold):
         return 2 * self.radius * torch.atan2(sine, cosine)
 
 
+@SURFACES.register("stereographic_sphere")
 @final
 @dataclass(frozen=True, kw_only=True)
 class StereographicSphere(EmbeddedManifold, DistanceManifold):
@@ -144,7 +153,7 @@ class StereographicSphere(EmbeddedManifold, DistanceManifold):
     dimension: int = 2
 
     def __post_init__(self) -> None:
-        _require_dimension(self.dimension)
+        require_integer("dimension", self.dimension, least=1)
 
     def embed(self, z: Tensor) -> Tensor:
         _require_size(z, self.dimension)
@@ -158,6 +167,7 @@ class StereographicSphere(EmbeddedManifold, DistanceManifold):
         return 2 * torch.atan2(chord, torch.linalg.vector_norm(self.embed(a) + self.embed(b), dim=-1))
 
 
+@SURFACES.register("hyperbolic_plane")
 @final
 @dataclass(frozen=True)
 class HyperbolicPlane(MetricManifold, SymmetricSurface, DistanceManifold):
@@ -192,6 +202,7 @@ class HyperbolicPlane(MetricManifold, SymmetricSurface, DistanceManifold):
         return _half_plane_distance(torch.linalg.vector_norm(b - a, dim=-1), y_a.sqrt() * y_b.sqrt())
 
 
+@SURFACES.register("pseudosphere")
 @final
 @dataclass(frozen=True)
 class Pseudosphere(EmbeddedManifold, SymmetricSurface, DistanceManifold):
@@ -228,6 +239,7 @@ class Pseudosphere(EmbeddedManifold, SymmetricSurface, DistanceManifold):
         return _half_plane_distance(_norm(phi_b - phi_a, rise), (t_a.cosh() * t_b.cosh()).sqrt())
 
 
+@SURFACES.register("cylinder")
 @final
 @dataclass(frozen=True, kw_only=True)
 class Cylinder(EmbeddedManifold, SymmetricSurface, DistanceManifold):
@@ -250,7 +262,7 @@ class Cylinder(EmbeddedManifold, SymmetricSurface, DistanceManifold):
     radius: float = 1.0
 
     def __post_init__(self) -> None:
-        _require_positive("radius", self.radius)
+        require_positive("radius", self.radius)
 
     def embed(self, z: Tensor) -> Tensor:
         phi, h = _coordinates(z)
@@ -267,6 +279,7 @@ class Cylinder(EmbeddedManifold, SymmetricSurface, DistanceManifold):
         return _norm(self.radius * phi, h)
 
 
+@SURFACES.register("cone")
 @final
 @dataclass(frozen=True, kw_only=True)
 class Cone(EmbeddedManifold, SymmetricSurface, DistanceManifold):
@@ -318,6 +331,7 @@ class Cone(EmbeddedManifold, SymmetricSurface, DistanceManifold):
         return _norm((t_b - t_a) * (beta / 2).cos(), (t_b + t_a) * (beta / 2).sin())
 
 
+@SURFACES.register("swiss_roll")
 @final
 @dataclass(frozen=True)
 class SwissRoll(EmbeddedManifold, Surface, DistanceManifold):
@@ -347,6 +361,7 @@ class SwissRoll(EmbeddedManifold, Surface, DistanceManifold):
         return _norm(s_b - s_a, y_b - y_a)
 
 
+@SURFACES.register("paraboloid")
 @final
 @dataclass(frozen=True, kw_only=True)
 class Paraboloid(EmbeddedManifold, SymmetricSurface):
@@ -371,7 +386,7 @@ class Paraboloid(EmbeddedManifold, SymmetricSurface):
     steepness: float = 1.0
 
     def __post_init__(self) -> None:
-        _require_positive("steepness", self.steepness)
+        require_positive("steepness", self.steepness)
 
     def embed(self, z: Tensor) -> Tensor:
         x, y = _coordinates(z)
@@ -385,6 +400,7 @@ class Paraboloid(EmbeddedManifold, SymmetricSurface):
         return z[..., 0] * v[..., 1] - z[..., 1] * v[..., 0]
 
 
+@SURFACES.register("saddle")
 @final
 @dataclass(frozen=True, kw_only=True)
 class Saddle(EmbeddedManifold, Surface):
@@ -407,7 +423,7 @@ class Saddle(EmbeddedManifold, Surface):
     steepness: float = 1.0
 
     def __post_init__(self) -> None:
-        _require_positive("steepness", self.steepness)
+        require_positive("steepness", self.steepness)
 
     def embed(self, z: Tensor) -> Tensor:
         x, y = _coordinates(z)
@@ -418,6 +434,7 @@ class Saddle(EmbeddedManifold, Surface):
         return -4 * a**2 / (1 + 4 * a**2 * z.square().sum(-1)) ** 2
 
 
+@SURFACES.register("torus")
 @final
 @dataclass(frozen=True, kw_only=True)
 class Torus(EmbeddedManifold, SymmetricSurface):
@@ -443,8 +460,8 @@ class Torus(EmbeddedManifold, SymmetricSurface):
     minor_radius: float = 1.0
 
     def __post_init__(self) -> None:
-        _require_positive("major_radius", self.major_radius)
-        _require_positive("minor_radius", self.minor_radius)
+        require_positive("major_radius", self.major_radius)
+        require_positive("minor_radius", self.minor_radius)
         if self.minor_radius >= self.major_radius:
             raise InputError(
                 f"minor_radius: expected less than the major radius, {self.major_radius!r}, got {self.minor_radius!r}"
@@ -465,6 +482,7 @@ class Torus(EmbeddedManifold, SymmetricSurface):
         return self.major_radius + self.minor_radius * t.cos()
 
 
+@SURFACES.register("catenoid")
 @final
 @dataclass(frozen=True, kw_only=True)
 class Catenoid(EmbeddedManifold, SymmetricSurface):
@@ -487,7 +505,7 @@ class Catenoid(EmbeddedManifold, SymmetricSurface):
     waist: float = 1.0
 
     def __post_init__(self) -> None:
-        _require_positive("waist", self.waist)
+        require_positive("waist", self.waist)
 
     def embed(self, z: Tensor) -> Tensor:
         t, phi = _coordinates(z)
@@ -504,6 +522,7 @@ class Catenoid(EmbeddedManifold, SymmetricSurface):
         return self.waist * (t / self.waist).cosh()
 
 
+@SURFACES.register("helicoid")
 @final
 @dataclass(frozen=True, kw_only=True)
 class Helicoid(EmbeddedManifold, SymmetricSurface):
@@ -528,7 +547,7 @@ class Helicoid(EmbeddedManifold, SymmetricSurface):
     rise: float = 1.0
 
     def __post_init__(self) -> None:
-        _require_positive("rise", self.rise)
+        require_positive("rise", self.rise)
 
     def embed(self, z: Tensor) -> Tensor:
         t, phi = _coordinates(z)
@@ -542,6 +561,7 @@ class Helicoid(EmbeddedManifold, SymmetricSurface):
         return (self.rise**2 + z[..., 0] ** 2) * v[..., 1]
 
 
+@SURFACES.register("flat_torus")
 @final
 @dataclass(frozen=True, kw_only=True)
 class FlatTorus(EmbeddedManifold, DistanceManifold):
@@ -567,8 +587,8 @@ class FlatTorus(EmbeddedManifold, DistanceManifold):
     frequency: float = 1.0
 
     def __post_init__(self) -> None:
-        _require_dimension(self.dimension)
-        _require_positive("frequency", self.frequency)
+        require_integer("dimension", self.dimension, least=1)
+        require_positive("frequency", self.frequency)
 
     def embed(self, z: Tensor) -> Tensor:
         _require_size(z, self.dimension)
@@ -603,13 +623,3 @@ def _coordinates(z: Tensor) -> tuple[Tensor, Tensor]:
 def _require_size(z: Tensor, dimension: int) -> None:
     if z.dim() == 0 or z.shape[-1] != dimension:
         raise InputError(f"z: expected points of shape (*batch, {dimension}), got {tuple(z.shape)}")
-
-
-def _require_positive(name: str, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise InputError(f"{name}: expected a positive number, got {value!r}")
-
-
-def _require_dimension(dimension: int) -> None:
-    if isinstance(dimension, bool) or not isinstance(dimension, int) or dimension < 1:
-        raise InputError(f"dimension: expected an integer of at least 1, got {dimension!r}")

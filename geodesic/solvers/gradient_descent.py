@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -16,10 +16,11 @@ from geodesic.geometry.embedded import EmbeddedManifold
 from geodesic.geometry.energy import encoder_direction, energy_and_gradient, path_energy
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.pullback import require_evaluation_mode
+from geodesic.registry import setting
 from geodesic.solvers.krylov import certify
 from geodesic.solvers.preconditioner import inverse_laplacian
 from geodesic.solvers.solution import Status
-from geodesic.solvers.solver import Certificate, Solver, inner, moved
+from geodesic.solvers.solver import SOLVERS, Certificate, Solver, inner, moved
 
 __all__ = ["GradientDescent"]
 
@@ -37,6 +38,7 @@ class _State(NamedTuple):
     status: Int[Tensor, " P"]
 
 
+@SOLVERS.register("gradient_descent")
 @dataclass(frozen=True)
 class GradientDescent(Solver[_State]):
     """z_i <- z_i - alpha p_i, with p the energy gradient or the encoder direction, preconditioned or not.
@@ -79,12 +81,20 @@ class GradientDescent(Solver[_State]):
         2.099 of 2.543
     """
 
-    direction: str = "decoder"
+    direction: Literal["decoder", "encoder"] = field(
+        default="decoder", metadata=setting("the gradient, or Shao et al.'s encoder form")
+    )
     encoder: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
-    step_size: float | None = None
-    preconditioned: bool = True
-    epsilon: float | None = None
-    jvp_method: str = "forward"
+    step_size: float | None = field(
+        default=None, metadata=setting("fixed step; null: backtracking for each path", gt=0)
+    )
+    preconditioned: bool = field(
+        default=True, metadata=setting("whether to precondition by the inverse Laplacian in time")
+    )
+    epsilon: float | None = field(default=None, metadata=setting("stop when sum |eta_i|^2 <= epsilon", gt=0))
+    jvp_method: Literal["forward", "double_vjp"] = field(
+        default="forward", metadata=setting("how the encoder direction takes its products")
+    )
 
     check_every: ClassVar[int] = 10  # a certificate costs many times as much as a step
 

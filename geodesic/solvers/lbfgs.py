@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -10,11 +10,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geodesic.geometry.manifold import Manifold
+from geodesic.registry import setting
 from geodesic.solvers.krylov import certify
 from geodesic.solvers.line_search import backtrack
 from geodesic.solvers.preconditioner import Preconditioner, precondition
 from geodesic.solvers.solution import Status
-from geodesic.solvers.solver import Certificate, Solver, inner, require_count
+from geodesic.solvers.solver import SOLVERS, Certificate, Solver, inner, require_count
 
 __all__ = ["LBFGS"]
 
@@ -34,6 +35,7 @@ class _State(NamedTuple):
     weights: Float[Tensor, "P m"]  # 1 / <s_k, y_k>; zero where a pair learned nothing
 
 
+@SOLVERS.register("lbfgs")
 @dataclass(frozen=True)
 class LBFGS(Solver[_State]):
     """Limited-memory BFGS with its own line search and history for every pair.
@@ -64,8 +66,10 @@ class LBFGS(Solver[_State]):
         2.0994 True
     """
 
-    history: int = 20
-    metric_samples: int = 4
+    history: int = field(default=20, metadata=setting("number of corrections that are kept", gt=0))
+    metric_samples: int = field(
+        default=4, metadata=setting("points at which the preconditioner takes the metric", ge=0)
+    )
 
     check_every: ClassVar[int] = 5  # a certificate costs as much as several steps
 

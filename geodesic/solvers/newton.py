@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -11,10 +11,11 @@ from torch import Tensor
 
 from geodesic.geometry.energy import newton_step
 from geodesic.geometry.manifold import Manifold
+from geodesic.registry import setting
 from geodesic.solvers.lbfgs import LBFGS
 from geodesic.solvers.line_search import backtrack
 from geodesic.solvers.solution import Status
-from geodesic.solvers.solver import Certificate, Solver, require_solver
+from geodesic.solvers.solver import SOLVERS, Certificate, Solver, require_solver
 
 __all__ = ["Newton"]
 
@@ -32,6 +33,7 @@ class _State(NamedTuple):
     minimum: Bool[Tensor, " P"]
 
 
+@SOLVERS.register("newton")
 @dataclass(frozen=True)
 class Newton(Solver[_State]):
     """Exact Newton with a block tridiagonal Hessian: the default where Jacobians are affordable.
@@ -56,7 +58,9 @@ class Newton(Solver[_State]):
         2.0994 True True
     """
 
-    warm_up: Solver[Any] | None = _WARM_UP
+    warm_up: Solver[Any] | None = field(
+        default=_WARM_UP, metadata=setting("whether L-BFGS goes first", words={True: _WARM_UP, False: None})
+    )
 
     warm_up_share: ClassVar[float] = 0.1
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -10,12 +10,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geodesic.geometry.manifold import Manifold
+from geodesic.registry import setting
 from geodesic.solvers.krylov import krylov_step, seems_minimum
 from geodesic.solvers.lbfgs import LBFGS
 from geodesic.solvers.line_search import backtrack
 from geodesic.solvers.preconditioner import Preconditioner, precondition
 from geodesic.solvers.solution import Status
-from geodesic.solvers.solver import Certificate, Solver, require_count, require_solver
+from geodesic.solvers.solver import SOLVERS, Certificate, Solver, require_count, require_solver
 
 __all__ = ["NewtonKrylov"]
 
@@ -34,6 +35,7 @@ class _State(NamedTuple):
     preconditioner: Preconditioner
 
 
+@SOLVERS.register("newton_krylov")
 @dataclass(frozen=True)
 class NewtonKrylov(Solver[_State]):
     """Newton's method by conjugate gradients: products with the Hessian alone, no Jacobian is ever formed.
@@ -56,8 +58,12 @@ class NewtonKrylov(Solver[_State]):
         2.0994 True True
     """
 
-    warm_up: Solver[Any] | None = _WARM_UP
-    metric_samples: int = 4
+    warm_up: Solver[Any] | None = field(
+        default=_WARM_UP, metadata=setting("whether L-BFGS goes first", words={True: _WARM_UP, False: None})
+    )
+    metric_samples: int = field(
+        default=4, metadata=setting("points at which the preconditioner takes the metric", ge=0)
+    )
 
     # Where latent coordinates are many, most of them hardly matter to the decoder, and systems are so badly
     # conditioned that a step of Newton's costs a hundred of the warm-up's.

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, fields, replace
 from enum import IntEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -236,12 +238,49 @@ class GeodesicSolution:
         Raises:
             DataError: The file cannot be read or lacks a field.
         """
-        arrays = read_npz(Path(path))
-        missing = {field.name for field in fields(cls)} - set(arrays)
-        if missing:
-            raise DataError(f"{path}: expected a saved solution; it lacks {', '.join(sorted(missing))}")
-        values = {field.name: torch.from_numpy(arrays[field.name]) for field in fields(cls) if "Tensor" in field.type}
-        return cls(**values, tol=float(arrays["tol"]), solver=str(arrays["solver"]))
+        try:
+            return cls.from_arrays(read_npz(Path(path)))
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from None
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], prefix: str = "") -> GeodesicSolution:
+        """The solution that `arrays` was made from, on the CPU: its inverse.
+
+        Args:
+            arrays: Fields as NumPy arrays by name, with others among them or not.
+            prefix: What the names begin with: "auto/" for the results of one solver in the file of a run.
+
+        Raises:
+            DataError: A field is missing.
+
+        Example:
+            >>> import torch, geodesic
+            >>> plane = geodesic.PullbackManifold(lambda z: z)
+            >>> solution = geodesic.solve(plane, torch.zeros(2), torch.ones(2))
+            >>> print(f"{float(geodesic.GeodesicSolution.from_arrays(solution.arrays()).length):.4f}")
+            1.4142
+        """
+        names = [field.name for field in fields(cls)]
+        if missing := [prefix + name for name in names if prefix + name not in arrays]:
+            raise DataError(f"expected the fields of a solution; it lacks {', '.join(sorted(missing))}")
+        values = {field.name: torch.as_tensor(arrays[prefix + field.name]) for field in _tensors()}
+        return cls(**values, tol=float(arrays[prefix + "tol"]), solver=str(arrays[prefix + "solver"]))
+
+    def __getitem__(self, rows: Any) -> GeodesicSolution:
+        """The answers of some pairs: `rows` is any index of a tensor of shape (*batch,).
+
+        Example:
+            >>> import torch, geodesic
+            >>> plane = geodesic.PullbackManifold(lambda z: z)
+            >>> solution = geodesic.solve(plane, torch.zeros(3, 2), torch.eye(3, 2))
+            >>> solution[solution.length > 0].path.shape
+            torch.Size([2, 33, 2])
+        """
+        batch = self.length.shape
+        chosen = torch.arange(batch.numel(), device=self.length.device).reshape(batch)[rows]
+        values = {field.name: getattr(self, field.name) for field in _tensors()}
+        return replace(self, **{name: x.reshape(-1, *x.shape[len(batch) :])[chosen] for name, x in values.items()})
 
     def summary(self) -> str:
         """How many pairs converged and were resolved, how much shorter they became, and what to do about the others.
@@ -275,3 +314,8 @@ class GeodesicSolution:
         if saddles := int((self.converged & ~self.minimum).sum()):
             lines.append(f'{saddles} converged to no strict minimum: other starts may end lower, try init="best"')
         return "\n".join(lines)
+
+
+def _tensors() -> list[Field[Any]]:
+    """The fields of a solution that have a row for each pair."""
+    return [field for field in fields(GeodesicSolution) if "Tensor" in field.type]

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
+from geodesic.registry import Registry
 
-__all__ = ["Certificate", "Solver", "SolverState"]
+__all__ = ["SOLVERS", "Certificate", "Solver", "SolverState"]
 
 
 @runtime_checkable
@@ -79,6 +80,10 @@ class Solver(ABC, Generic[State]):
     @abstractmethod
     def certify(self, manifold: Manifold, state: State) -> Certificate:
         """How far the paths of a state are from stationary points, and whether those are minima."""
+
+
+#: Solvers by the kind that names them in settings: `newton`, `newton_krylov`, `lbfgs`, `gradient_descent`.
+SOLVERS: Registry[Solver[Any]] = Registry("solver")
 
 
 def select(state: State, rows: Tensor) -> State:

@@ -1,0 +1,26 @@
+"""What the outputs of a decoder mean: the distribution of the data. `geodesic.likelihoods.Bernoulli()`, say.
+
+These names are defined in `geodesic.models.likelihoods`.
+"""
+
+from geodesic.models.likelihoods import (
+    Bernoulli,
+    Categorical,
+    ContinuousBernoulli,
+    Discretised,
+    Gaussian,
+    Likelihood,
+    NegativeBinomial,
+    Poisson,
+)
+
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "ContinuousBernoulli",
+    "Discretised",
+    "Gaussian",
+    "Likelihood",
+    "NegativeBinomial",
+    "Poisson",
+]
