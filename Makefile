@@ -7,7 +7,7 @@ BIN := .venv/bin
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: .venv/installed-demo ## train on bundled digits, find geodesics, draw pictures: runs/demo
+demo: .venv/installed-train ## train on bundled digits, find geodesics, draw pictures: runs/demo
 	$(BIN)/geodesic demo
 
 test: lint ## linter, type checker and the whole test suite
@@ -26,5 +26,5 @@ clean: ## remove the environment and all caches; runs/ stays
 
 .venv/installed-%: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --editable '$(if $(filter dev,$*),.[dev],.)'
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
 	touch $@

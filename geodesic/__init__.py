@@ -14,6 +14,7 @@ _MODULES = {
         "GeodesicError",
         "GeodesicWarning",
         "InputError",
+        "MissingExtraError",
         "RunFolderError",
         "SettingsError",
         "SingularMetricError",

@@ -202,6 +202,20 @@ def demo(overrides: Overrides = None, runs: Runs = Path("runs")) -> None:
     _plot(folder, "geodesics", overwrite=True)
 
 
+@app.command(epilog="Example: `geodesic doctor`")
+def doctor() -> None:
+    """Show versions, devices and missing extras. Exit status 1 where the installation is broken."""
+    from geodesic.doctor import examine
+
+    found = examine()
+    for name, text in found.rows():
+        _say(f"{name:<16} {text}")
+    for problem in found.problems:
+        _complain(problem, "red")
+    if found.problems:
+        raise typer.Exit(1)
+
+
 def _train(settings: Settings, runs: Path, resume: bool, overwrite: bool) -> None:
     from geodesic.experiment.run import run_folder
     from geodesic.experiment.run import train as run_training

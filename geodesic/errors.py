@@ -38,6 +38,10 @@ class CheckpointError(GeodesicError):
     """Weights are missing, truncated or made for another model."""
 
 
+class MissingExtraError(GeodesicError, ImportError):
+    """A package that an optional part needs is not installed; the text has the line that installs it."""
+
+
 class TrainingInterrupted(GeodesicError):
     """Training was interrupted; a checkpoint to resume from has been written."""
 

@@ -14,6 +14,7 @@ PACKAGE = Path(__file__).parent.parent / "geodesic"
 LAYERS: list[set[str]] = [
     {"geodesic"},
     {"errors"},
+    {"installation"},
     {"checks", "registry"},
     {"files", "autodiff"},
     {"numerics", "pictures"},
@@ -24,6 +25,7 @@ LAYERS: list[set[str]] = [
     {"riemannian"},
     {"adapters"},
     {"experiment"},
+    {"doctor"},
     {"cli"},
     {"__main__", "likelihoods", "outputs", "surfaces"},  # what only users import
 ]
