@@ -190,7 +190,7 @@ def demo(overrides: Overrides = None, runs: Runs = Path("runs")) -> None:
 
     Weights that were trained with the same settings are used again. Results are replaced.
     """
-    from geodesic.experiment.run import run_folder, trained_with
+    from geodesic.experiment.folders import run_folder, trained_with
 
     settings = load_settings(_bundled_config("demo"), overrides or ())
     folder = run_folder(settings, runs)
@@ -217,8 +217,8 @@ def doctor() -> None:
 
 
 def _train(settings: Settings, runs: Path, resume: bool, overwrite: bool) -> None:
-    from geodesic.experiment.run import run_folder
-    from geodesic.experiment.run import train as run_training
+    from geodesic.experiment.folders import run_folder
+    from geodesic.experiment.train import train as run_training
 
     result = run_training(settings, runs, resume=resume, overwrite=overwrite, progress=console.is_terminal)
     samples = settings.training.importance_samples
@@ -243,7 +243,7 @@ def _about_collapse(collapsed: tuple[int, ...], latent_size: int) -> str:
 
 
 def _solve(settings: Settings, runs: Path, name: str, overwrite: bool) -> None:
-    from geodesic.experiment.run import solve_pairs
+    from geodesic.experiment.solve import solve_pairs
     from geodesic.experiment.tables import geodesic_table
 
     with _solve_progress() as callback:

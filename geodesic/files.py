@@ -1,17 +1,23 @@
-"""Files that appear whole or not at all, and array files that need no pickle."""
+"""Files that appear whole or not at all, locks that end with their process, and array files that need no pickle."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geodesic.errors import DataError
+from geodesic.errors import DataError, RunFolderError
 
-__all__ = ["read_npz", "replacing", "write_npz", "write_text"]
+if sys.platform != "win32":
+    import fcntl
+
+__all__ = ["locked", "read_npz", "replacing", "write_npz", "write_text"]
 
 
 @contextlib.contextmanager
@@ -23,6 +29,71 @@ def replacing(file: Path) -> Iterator[Path]:
         temporary.replace(file)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
+    """Refuse what another process is writing, and keep others from it while the block runs.
+
+    The lock is the kernel's, on the file `.NAME.lock` beside the path. It ends with the process, however that ends, and
+    it stays where the path itself is replaced. Windows and some network file systems have no such locks: there the
+    block runs without one.
+
+    Args:
+        path: A file or a folder, which need not exist.
+        shared: Let others in that ask for the same. Whoever writes asks without it, and is alone.
+
+    Raises:
+        RunFolderError: Another process holds the lock.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    made = not lock.parent.exists()
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with _flock(lock, shared):
+            yield
+    except BlockingIOError:
+        raise RunFolderError(
+            f"{path}: another process is {'writing' if shared else 'using'} it; wait until that has ended, or choose "
+            "another name"
+        ) from None
+    finally:
+        if made:
+            with contextlib.suppress(OSError):  # it is no longer empty
+                lock.parent.rmdir()
+
+
+@contextlib.contextmanager
+def _flock(file: Path, shared: bool) -> Iterator[None]:
+    if sys.platform == "win32":
+        yield
+        return
+    descriptor = _acquire(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # others share it: the last of them removes the file
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            file.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _acquire(file: Path, mode: int) -> int:
+    """The descriptor of a file that is locked; BlockingIOError where it is somebody else's."""
+    while True:
+        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+            # Who had it before may have removed the file since it was opened: then the lock is on nothing.
+            if file.exists() and os.path.samestat(os.fstat(descriptor), file.stat()):
+                return descriptor
+        except OSError as error:
+            if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                return descriptor
+            if not isinstance(error, FileNotFoundError):
+                os.close(descriptor)
+                raise
+        os.close(descriptor)
 
 
 def write_text(file: Path, text: str) -> None:

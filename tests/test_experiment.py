@@ -32,9 +32,11 @@ from geodesic import (
     path_energy,
 )
 from geodesic.experiment.figures import plot_run
+from geodesic.experiment.folders import run_folder, trained_with
 from geodesic.experiment.pairs import choose_rows
-from geodesic.experiment.run import SolveResult, run_folder, solve_pairs, train, trained_with
 from geodesic.experiment.settings import IndexPairs, LabelPairs, RandomPairs
+from geodesic.experiment.solve import SolveResult, solve_pairs
+from geodesic.experiment.train import train
 from geodesic.files import read_npz, replacing, write_npz, write_text
 from geodesic.geometry.path import straight_path
 from geodesic.models.vae import VAE
@@ -226,7 +228,7 @@ def test_each_kind_of_solver_is_made_with_its_options(runs: Path, kind: str) -> 
 def test_what_a_search_asks_for_reaches_solve_and_the_graph_gets_the_encodings_of_the_training_rows(
     runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from geodesic.experiment import run as experiment
+    from geodesic.experiment import run
 
     asked: list[dict[str, object]] = []
 
@@ -234,7 +236,7 @@ def test_what_a_search_asks_for_reaches_solve_and_the_graph_gets_the_encodings_o
         asked.append(keywords)
         return geodesic.solve(*arguments, **keywords)
 
-    monkeypatch.setattr(experiment, "solve", spy)
+    monkeypatch.setattr(run, "solve", spy)
     search = {"segments": 4, "init": "best", "length_rtol": 0.5, "memory": 1e8, "tol": 1e-3, "max_steps": 7}
     solve_pairs(settings(geodesic=search), runs, name="best")
     (keywords,) = asked
@@ -573,7 +575,7 @@ def test_results_that_cannot_be_written_leave_no_new_folder(tmp_path: Path) -> N
 
 
 def test_a_training_that_fails_at_once_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from geodesic.experiment import run as experiment
+    from geodesic.experiment import train as experiment
 
     def fail(*_: object, **__: object) -> None:
         raise ValueError("at once")
@@ -603,7 +605,7 @@ def failing(error: BaseException, checkpoint: bool) -> Callable[..., None]:
 def test_a_replacement_that_fails_before_a_checkpoint_brings_the_old_run_back(
     runs: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    from geodesic.experiment import run as experiment
+    from geodesic.experiment import train as experiment
 
     before = everything(runs)
     monkeypatch.setattr(experiment, "train_vae", failing(error, checkpoint=False))
@@ -625,7 +627,7 @@ def test_data_that_the_model_refuses_leave_the_run_that_was_to_be_replaced(runs:
 def test_a_replacement_that_ends_after_a_checkpoint_is_kept_to_be_resumed(
     runs: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
-    from geodesic.experiment import run as experiment
+    from geodesic.experiment import train as experiment
 
     with monkeypatch.context() as patch:
         patch.setattr(experiment, "train_vae", failing(error, checkpoint=True))
@@ -646,7 +648,7 @@ def test_a_replacement_that_succeeds_leaves_nothing_of_the_old_run(runs: Path) -
 def test_a_run_set_aside_by_a_killed_process_comes_back_as_if_that_had_failed(
     runs: Path, monkeypatch: pytest.MonkeyPatch, folder: str
 ) -> None:
-    from geodesic.experiment import run as experiment
+    from geodesic.experiment import train as experiment
 
     before = everything(runs)
     (runs / "run").rename(runs / ".run.replaced")
@@ -662,7 +664,7 @@ def test_a_run_set_aside_by_a_killed_process_comes_back_as_if_that_had_failed(
 def test_a_run_left_aside_gives_way_to_the_trained_one_in_its_place(
     runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from geodesic.experiment import run as experiment
+    from geodesic.experiment import train as experiment
 
     before = everything(runs)
     shutil.copytree(runs / "run", runs / ".run.replaced")

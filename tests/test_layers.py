@@ -106,9 +106,9 @@ def test_what_is_learned_and_what_is_geometry_do_not_know_each_other(part: str, 
         ("geodesic.geometry.path", "from geodesic.models.vae import VAE"),
         ("geodesic.solvers.run", "from geodesic.data import load_data"),
         ("geodesic.errors", "import geodesic.cli"),
-        ("geodesic.files", "def f():\n    from geodesic.experiment.run import train"),
+        ("geodesic.files", "def f():\n    from geodesic.experiment.train import train"),
         ("geodesic.numerics.ode", "if TYPE_CHECKING:\n    from geodesic.geometry.manifold import Manifold"),
-        ("geodesic.models.vae", "from geodesic.experiment.run import train"),
+        ("geodesic.models.vae", "from geodesic.experiment.train import train"),
     ],
 )
 def test_an_import_upward_or_sideways_would_be_noticed(module: str, source: str) -> None:

@@ -11,10 +11,10 @@ import torch
 
 import geodesic
 from geodesic import GeodesicWarning, RunFolderError, Settings, SettingsError
-from geodesic.experiment.run import train
 from geodesic.experiment.studies.analogies import transport_analogies
 from geodesic.experiment.studies.curvature import map_curvature
 from geodesic.experiment.studies.means import find_means
+from geodesic.experiment.train import train
 from geodesic.files import read_npz
 from tests.test_cli import Done, refused, run
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from geodesic.errors import DataError, RunFolderError
-from geodesic.experiment.run import decode, resolve_device, trained_model
+from geodesic.experiment.run import Run, open_run
 from geodesic.experiment.settings import load_settings
 from geodesic.files import read_npz
 from geodesic.geometry.path import straight_path
@@ -17,6 +18,9 @@ from geodesic.pictures.canvas import save_figures
 from geodesic.pictures.outputs import plot_strip
 from geodesic.pictures.paths import plot_energy, plot_latent
 from geodesic.solvers.solution import GeodesicSolution
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["plot_run"]
 
@@ -46,19 +50,18 @@ def plot_run(folder: str | Path, *, name: str = "geodesics", overwrite: bool = F
     if target.exists() and not overwrite:
         raise RunFolderError(f"{target} exists already; replace it with --overwrite")
     settings = load_settings(folder / f"{name}.yaml")
+    with open_run(settings, folder) as run:
+        return save_figures(target, _figures(run, file))
+
+
+def _figures(run: Run, file: Path) -> dict[str, Figure]:
     arrays = read_npz(file)
-    methods = [entry.name for entry in settings.geodesic.solvers]
+    methods = [entry.name for entry in run.settings.geodesic.solvers]
     best = _best_curves(arrays, methods, file)
     start, end = (torch.as_tensor(arrays[name]) for name in ("start", "end"))
     straight = straight_path(start, end, _CURVE).numpy()
-
-    device, dtype = resolve_device(settings.device), getattr(torch, settings.dtype)
-    model = trained_model(settings, folder, device, dtype)
     frames = slice(None, None, _CURVE // (_FRAMES - 1))
-    outputs = {
-        name: decode(model, torch.as_tensor(curve[:, frames]).to(device))
-        for name, curve in (("straight", straight), ("geodesic", best["curve"]))
-    }
+    outputs = [run.decode(curve[:, frames]) for curve in (straight, best["curve"])]
 
     histories = {method: arrays[f"{method}/energy_history"] for method in methods}
     steps = {method: arrays[f"{method}/step_history"] for method in methods}
@@ -68,13 +71,13 @@ def plot_run(folder: str | Path, *, name: str = "geodesics", overwrite: bool = F
         figures["latent.png"] = plot_latent(*flat[:1], arrays.get("labels"), *flat[1:], axis_names, best["converged"])
     for pair in range(len(straight)):
         figures[f"strip_{pair:03d}.png"] = plot_strip(
-            outputs["straight"][pair],
-            outputs["geodesic"][pair],
+            outputs[0][pair],
+            outputs[1][pair],
             float(arrays[f"{methods[0]}/straight_length"][pair]),
             float(best["length"][pair]),
             converged=bool(best["converged"][pair]),
         )
-    return save_figures(target, figures)
+    return figures
 
 
 def _best_curves(arrays: dict[str, NDArray], methods: list[str], file: Path) -> dict[str, NDArray]:

@@ -3,17 +3,69 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from geodesic.data import Split
 from geodesic.errors import DataError, SettingsError
+from geodesic.experiment.run import Run, to_numpy
 from geodesic.experiment.settings import AnalogySettings, FilePairs, IndexPairs, LabelPairs, RandomPairs
 from geodesic.files import read_npz
 
-__all__ = ["choose_rows", "choose_triples", "read_points", "rows_of"]
+__all__ = ["Pairs", "choose_pairs", "choose_rows", "choose_triples", "rows_of"]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Latent points to connect.
+
+    Args:
+        start: (P, d).
+        end: (P, d).
+        names: A name for each pair.
+        rows: Rows of the test set that they encode, (P, 2); None for points from a file.
+    """
+
+    start: Tensor
+    end: Tensor
+    names: list[str]
+    rows: NDArray | None = None
+
+    def arrays(self) -> dict[str, NDArray]:
+        """What results hold of them."""
+        points = {"start": to_numpy(self.start), "end": to_numpy(self.end)}
+        return points if self.rows is None else points | {"rows": self.rows}
+
+
+def choose_pairs(run: Run) -> Pairs:
+    """The pairs that the settings of a run name.
+
+    Raises:
+        SettingsError: Rows of test data are asked for, and there are no data or no encoder, or no such rows.
+        DataError: A file of points cannot be used.
+    """
+    pairs = run.settings.pairs
+    if isinstance(pairs, FilePairs):
+        start, end = (
+            torch.as_tensor(points).to(run.device, run.dtype) for points in _read_points(pairs, run.model.latent_size)
+        )
+        return Pairs(start, end, [str(i) for i in range(len(start))])
+    if run.dataset is None or run.test_encodings is None:
+        raise SettingsError(
+            f"pairs.kind: {pairs.kind!r} picks rows of the test data and encodes them, so it needs data and "
+            "an encoder; use pairs: {kind: file, path: points.npz} to give latent points"
+        )
+    rows = choose_rows(pairs, run.dataset.test)
+    start, end = run.test_encodings[rows[:, 0]], run.test_encodings[rows[:, 1]]
+    names, labels = [f"{i} to {j}" for i, j in rows], run.labels
+    if labels is not None:
+        names = [f"{n} ({labels[i]} to {labels[j]})" for n, (i, j) in zip(names, rows, strict=True)]
+    return Pairs(start, end, names, rows)
 
 
 def choose_rows(pairs: IndexPairs | LabelPairs | RandomPairs, test: Split) -> NDArray:
@@ -94,7 +146,7 @@ def _one_of_each(choices: list[NDArray], generator: np.random.Generator) -> list
     return chosen
 
 
-def read_points(pairs: FilePairs, latent_size: int) -> tuple[NDArray, NDArray]:
+def _read_points(pairs: FilePairs, latent_size: int) -> tuple[NDArray, NDArray]:
     """Latent points to connect, from an .npz with `start` and `end`, both (P, latent_size).
 
     Raises:

@@ -22,8 +22,9 @@ from torch import Tensor
 
 import geodesic
 from geodesic.data import load_data
-from geodesic.experiment.build import make_manifold
-from geodesic.experiment.run import encode, run_folder, train, trained_model
+from geodesic.experiment.folders import run_folder
+from geodesic.experiment.run import open_run
+from geodesic.experiment.train import train
 
 CONFIG = Path(__file__).parents[2] / "configs" / "mnist.yaml"
 DEVICE = torch.device("cpu")
@@ -81,10 +82,8 @@ def problem_of(case: Case, latent_size: int, options: argparse.Namespace) -> Pro
     folder = run_folder(settings, options.runs)
     if not folder.exists():
         train(settings, options.runs, progress=False)
-    model = trained_model(settings, folder, DEVICE, torch.float64)
-    data = load_data(settings.data)
-    encoded = [encode(model, split, DEVICE, torch.float64) for split in (data.train, data.test)]
-    return Problem(make_manifold(settings.geodesic, model, DEVICE, torch.float64, encoded[0]), encoded[1], encoded[0])
+    with open_run(settings, folder) as run:
+        return Problem(run.manifold, run.test_encodings, run.train_encodings)
 
 
 def random_pairs(count: int, points: Tensor, seed: int) -> tuple[Tensor, Tensor]:

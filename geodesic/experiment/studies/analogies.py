@@ -13,7 +13,7 @@ from torch import Tensor
 
 from geodesic.errors import GeodesicWarning
 from geodesic.experiment.pairs import choose_triples
-from geodesic.experiment.run import decode, to_numpy
+from geodesic.experiment.run import to_numpy
 from geodesic.experiment.settings import Settings
 from geodesic.experiment.studies.study import Findings, Study, open_study
 from geodesic.geometry.path import path_length, straight_path
@@ -52,8 +52,13 @@ def transport_analogies(
         InputError: The geometry has not what the way of transport needs.
         SingularMetricError: The metric is singular on the way.
     """
-    study = open_study(settings, runs, name, overwrite, "parallel transport")
-    chosen, z = settings.analogy, study.encodings
+    with open_study(settings, runs, name, overwrite, "parallel transport") as study:
+        arrays = _answers(study)
+        return study.write(arrays, _pictures(study, arrays))
+
+
+def _answers(study: Study) -> dict[str, NDArray]:
+    chosen, z = study.settings.analogy, study.encodings
     rows = choose_triples(chosen, study.test)
     a, b, c = z[torch.as_tensor(rows.T, device=z.device)]
     search = study.search(chosen.segments)
@@ -78,7 +83,7 @@ def transport_analogies(
     arrays = {"rows": rows} | {key: to_numpy(values) for key, values in found.items()}
     if study.labels is not None:
         arrays["labels"] = study.labels
-    return study.write(arrays, _pictures(study, arrays))
+    return arrays
 
 
 def _say_what_is_wrong(converged: Tensor, transport: Tensor) -> None:
@@ -96,7 +101,7 @@ def _say_what_is_wrong(converged: Tensor, transport: Tensor) -> None:
 
 def _pictures(study: Study, arrays: dict[str, NDArray]) -> dict[str, Figure]:
     def outputs(*keys: str) -> list[NDArray]:
-        return [decode(study.model, torch.as_tensor(arrays[key]).to(study.encodings)) for key in keys]
+        return [study.run.decode(arrays[key]) for key in keys]
 
     rows = list(zip(*outputs("a", "b", "c", "point", "linear"), strict=True))
     names = [" : ".join(map(str, triple)) for triple in arrays["rows"].tolist()]
@@ -110,9 +115,7 @@ def _pictures(study: Study, arrays: dict[str, NDArray]) -> dict[str, Figure]:
     frames = np.linspace(0, len(times) - 1, min(_FRAMES, len(times))).round().astype(int)
     c, linear = (torch.as_tensor(arrays[key]) for key in ("c", "linear"))
     line = straight_path(c, linear, len(times) - 1).numpy()
-    strips = [
-        decode(study.model, torch.as_tensor(path[:, frames]).to(study.encodings)) for path in (line, arrays["path"])
-    ]
+    strips = [study.run.decode(path[:, frames]) for path in (line, arrays["path"])]
     for k in range(len(rows)):
         figures[f"strip_{k:03d}.png"] = plot_strip(
             strips[0][k],
@@ -121,6 +124,6 @@ def _pictures(study: Study, arrays: dict[str, NDArray]) -> dict[str, Figure]:
             float(arrays["path_length"][k]),
             converged=bool(arrays["converged"][k]),
         )
-        if study.model.latent_size == 2:
+        if study.latent_size == 2:
             figures[f"latent_{k:03d}.png"] = plot_analogy(arrays, k)
     return figures

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geodesic.errors import GeodesicWarning, SettingsError, SingularMetricError
-from geodesic.experiment.build import make_solver
-from geodesic.experiment.run import choose_pairs, solve_as_set, to_numpy
+from geodesic.experiment.pairs import choose_pairs
+from geodesic.experiment.run import to_numpy
 from geodesic.experiment.settings import Settings, VAESettings
 from geodesic.experiment.studies.study import Findings, Study, open_study
 from geodesic.geometry.manifold import Manifold
@@ -53,22 +53,22 @@ def map_curvature(
         SettingsError: There are no data, no encoder, no lengths of curves, or only one latent dimension.
         RunFolderError: As from `open_study`.
     """
-    study = open_study(settings, runs, name, overwrite, "curvature")
-    d = study.model.latent_size
-    if d < 2:
-        raise SettingsError(f"model.latent_size: got {d}; a line has no curvature, which takes two dimensions or more")
-    arrays = _at_encodings(study)
-    figures: dict[str, Figure] = {"histograms.png": plot_histograms(arrays)}
-    if d == 2:
-        arrays |= _over_the_plane(study) | _geodesics(study)
-        for quantity in ("magnification", "curvature"):
-            figures[f"{quantity}.png"] = plot_map(arrays, quantity)
-    _say_what_is_flat(study, arrays)
-    return study.write(arrays, figures)
+    with open_study(settings, runs, name, overwrite, "curvature") as study:
+        d = study.latent_size
+        if d < 2:
+            raise SettingsError(f"model.latent_size: got {d}; a line has no curvature, which takes two dimensions")
+        arrays = _at_encodings(study)
+        figures: dict[str, Figure] = {"histograms.png": plot_histograms(arrays)}
+        if d == 2:
+            arrays |= _over_the_plane(study) | _geodesics(study)
+            for quantity in ("magnification", "curvature"):
+                figures[f"{quantity}.png"] = plot_map(arrays, quantity)
+        _say_what_is_flat(study, arrays)
+        return study.write(arrays, figures)
 
 
 def _at_encodings(study: Study) -> dict[str, NDArray]:
-    chosen, d = study.settings.curvature, study.model.latent_size
+    chosen, d = study.settings.curvature, study.latent_size
     generator = np.random.default_rng(chosen.seed)
     rows = np.sort(generator.permutation(len(study.encodings))[: chosen.points])
     z = study.encodings[torch.as_tensor(rows, device=study.encodings.device)]
@@ -137,11 +137,9 @@ def _curvature(
 
 def _geodesics(study: Study) -> dict[str, NDArray]:
     """Curves of the pairs by the first of the solvers, as they are drawn."""
-    search, model, z = study.settings.geodesic, study.model, study.encodings
-    start, end, _, _ = choose_pairs(study.settings, study.dataset, model, z.device, z.dtype)
-    solver = make_solver(search.solvers[0], model, search.geometry)
-    solution = solve_as_set(search, study.manifold, solver, start, end, study.graph)
-    curves = solution(torch.linspace(0, 1, _CURVE + 1, dtype=z.dtype, device=z.device))
+    pairs = choose_pairs(study.run)
+    solution = study.run.solve(pairs.start, pairs.end, next(iter(study.run.solvers.values())))
+    curves = solution(torch.linspace(0, 1, _CURVE + 1).to(study.encodings))
     return {"paths": to_numpy(curves), "converged": to_numpy(solution.converged)}
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from geodesic.errors import GeodesicWarning, SettingsError
 from geodesic.experiment.pairs import rows_of
-from geodesic.experiment.run import decode, to_numpy
+from geodesic.experiment.run import to_numpy
 from geodesic.experiment.settings import Settings
 from geodesic.experiment.studies.study import Findings, Study, open_study
 from geodesic.pictures.outputs import plot_outputs
@@ -53,15 +53,15 @@ def find_means(
         SettingsError: There are no data, no encoder, no lengths of curves, or no rows of a label.
         RunFolderError: As from `open_study`.
     """
-    study = open_study(settings, runs, name, overwrite, "Fréchet mean")
-    groups = _groups(study)
-    found = []
-    for done, (group, rows) in enumerate(groups.items()):
-        if report is not None:
-            report(group, done, len(groups))
-        found.append(_mean(study, group, rows))
-    arrays = _arrays(study, groups, found)
-    return study.write(arrays, _pictures(study, list(groups), arrays))
+    with open_study(settings, runs, name, overwrite, "Fréchet mean") as study:
+        groups = _groups(study)
+        found = []
+        for done, (group, rows) in enumerate(groups.items()):
+            if report is not None:
+                report(group, done, len(groups))
+            found.append(_mean(study, group, rows))
+        arrays = _arrays(study, groups, found)
+        return study.write(arrays, _pictures(study, list(groups), arrays))
 
 
 def _groups(study: Study) -> dict[str, NDArray]:
@@ -95,7 +95,7 @@ def _mean(study: Study, group: str, rows: NDArray) -> FrechetMean:
             method=chosen.method,
             segments=chosen.segments,
             paths=search.init,
-            graph_points=study.graph,
+            graph_points=study.run.search["points"],
             memory=search.memory,
         )
     for warning in caught:  # again, with the label
@@ -131,12 +131,12 @@ def _arrays(study: Study, groups: dict[str, NDArray], found: list[FrechetMean]) 
 
 
 def _pictures(study: Study, groups: list[str], arrays: dict[str, NDArray]) -> dict[str, Figure]:
-    decoded = [decode(study.model, torch.as_tensor(arrays[key]).to(study.encodings)) for key in ("euclidean", "point")]
+    decoded = [study.run.decode(arrays[key]) for key in ("euclidean", "point")]
     members = [study.test.values[arrays["rows"][arrays["group"] == k][:_SHOWN]].numpy() for k in range(len(groups))]
     rows = [[decoded[0][k], decoded[1][k], *members[k]] for k in range(len(groups))]
     headings = ["Euclidean\nmean", "Fréchet\nmean", "test rows"]
     names = [f"label {group}" if group != "all" else "all rows" for group in groups]
     figures = {"means.png": plot_outputs(rows, names, headings)}
-    if study.model.latent_size == 2:
+    if study.latent_size == 2:
         figures["latent.png"] = plot_means(arrays)
     return figures

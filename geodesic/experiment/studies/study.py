@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geodesic.data import Dataset, Split, load_data
+from geodesic.data import Split
 from geodesic.errors import RunFolderError, SettingsError
-from geodesic.experiment.build import Model, make_manifold
-from geodesic.experiment.run import encode, resolve_device, results_file, to_numpy, trained_model, write_results
-from geodesic.experiment.settings import DensitySettings, LocalVarianceSettings, Settings
+from geodesic.experiment.folders import write_results
+from geodesic.experiment.run import Run, open_results
+from geodesic.experiment.settings import Settings
 from geodesic.geometry.manifold import Manifold
 from geodesic.pictures.canvas import save_figures
 
@@ -42,41 +42,45 @@ class Findings:
 
 @dataclass(frozen=True)
 class Study:
-    """A model with its geometry and the encodings of the test rows.
+    """A run whose test rows are encoded and whose geometry has lengths of curves.
 
     Args:
-        settings: The experiment.
+        run: The opened run.
         file: Where results go.
-        model: The decoders and the encoder.
-        manifold: The geometry of the settings.
-        dataset: The data.
-        encodings: Latent points of the test rows, (N, d).
-        graph: Latent points of the training rows, where paths begin in a graph over them, else None.
+        test: The test rows.
+        encodings: Their latent points, (N, d).
     """
 
-    settings: Settings
+    run: Run
     file: Path
-    model: Model
-    manifold: Manifold
-    dataset: Dataset
+    test: Split
     encodings: Tensor
-    graph: Tensor | None
 
     @property
-    def test(self) -> Split:
-        """The test rows."""
-        return self.dataset.test
+    def settings(self) -> Settings:
+        """The experiment."""
+        return self.run.settings
+
+    @property
+    def manifold(self) -> Manifold:
+        """The geometry of the settings."""
+        return self.run.manifold
+
+    @property
+    def latent_size(self) -> int:
+        """D."""
+        return self.run.model.latent_size
 
     @property
     def labels(self) -> NDArray | None:
         """Labels of the test rows, (N,), if there are any."""
-        return None if self.test.labels is None else to_numpy(self.test.labels)
+        return self.run.labels
 
     def search(self, segments: int) -> dict[str, Any]:
-        """Keywords of `solve`, with the settings of `geodesic` but for the number of segments."""
-        search = self.settings.geodesic
-        keywords = {"init": search.init, "tol": search.tol, "max_steps": search.max_steps, "memory": search.memory}
-        return keywords | {"points": self.graph, "segments": segments}
+        """Keywords of `solve`, with the settings of `geodesic` but for the number of segments, which stays."""
+        keywords = self.run.search | {"segments": segments}
+        del keywords["length_rtol"]
+        return keywords
 
     def write(self, arrays: dict[str, NDArray], figures: Mapping[str, Figure]) -> Findings:
         """Results, the settings that made them, and pictures, into the run folder."""
@@ -84,8 +88,9 @@ class Study:
         return Findings(arrays, self.file, save_figures(_figures(self.file), figures))
 
 
-def open_study(settings: Settings, runs: str | Path, name: str, overwrite: bool, purpose: str) -> Study:
-    """Load what a study needs, after a look at whether its results may be written.
+@contextlib.contextmanager
+def open_study(settings: Settings, runs: str | Path, name: str, overwrite: bool, purpose: str) -> Iterator[Study]:
+    """Open a run for a study, after a look at whether its results may be written.
 
     Args:
         settings: The experiment.
@@ -95,36 +100,23 @@ def open_study(settings: Settings, runs: str | Path, name: str, overwrite: bool,
         purpose: What is asked of the geometry, for messages.
 
     Raises:
-        RunFolderError: The run folder is missing, was trained with other settings, or has results of that name.
+        RunFolderError: As from `open_results`; or there are pictures of that name.
         InputError: `name` is no name for a file.
         SettingsError: There are no data, no encoder, or no lengths of curves.
     """
-    file = results_file(settings, runs, name, overwrite)
-    if _figures(file).exists() and not overwrite:
-        raise RunFolderError(f"{_figures(file)} exists already; choose another --name, or replace it with --overwrite")
-    if settings.geodesic.members == "independent":
-        raise SettingsError(
-            "geodesic.members: got 'independent'; members drawn anew at every point leave curves no length, so there "
-            f"is no {purpose}; use geodesic.members=same"
-        )
-    device, dtype = resolve_device(settings.device), getattr(torch, settings.dtype)
-    model = trained_model(settings, file.parent, device, dtype)
-    if settings.data is None or model.encoder is None:
-        missing = "data: none are given" if settings.data is None else "model.encoder: none is given"
-        raise SettingsError(f"{missing}; {purpose} is looked at where test rows are encoded, so it needs both")
-    dataset = load_data(settings.data)
-    search, train = settings.geodesic, None
-    if search.init != "straight" or isinstance(search.geometry, LocalVarianceSettings | DensitySettings):
-        train = encode(model, dataset.train, device, dtype)
-    return Study(
-        settings,
-        file,
-        model,
-        make_manifold(search, model, device, dtype, train),
-        dataset,
-        encode(model, dataset.test, device, dtype),
-        train if search.init != "straight" else None,
-    )
+    with open_results(settings, runs, name, overwrite) as (run, file):
+        pictures = _figures(file)
+        if pictures.exists() and not overwrite:
+            raise RunFolderError(f"{pictures} exists already; choose another --name, or replace it with --overwrite")
+        if settings.geodesic.members == "independent":
+            raise SettingsError(
+                "geodesic.members: got 'independent'; members drawn anew at every point leave curves no length, so "
+                f"there is no {purpose}; use geodesic.members=same"
+            )
+        if run.dataset is None or run.test_encodings is None:
+            missing = "data: none are given" if run.dataset is None else "model.encoder: none is given"
+            raise SettingsError(f"{missing}; {purpose} is looked at where test rows are encoded, so it needs both")
+        yield Study(run, file, run.dataset.test, run.test_encodings)
 
 
 def _figures(file: Path) -> Path:

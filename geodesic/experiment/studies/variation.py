@@ -12,21 +12,14 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from geodesic.data import Dataset, load_data
+from geodesic.data import load_data
 from geodesic.errors import CheckpointError, DataError, RunFolderError, SettingsError
-from geodesic.experiment.build import check_search, make_manifold, make_solver
+from geodesic.experiment.build import check_search
+from geodesic.experiment.folders import run_folder, trained_with
 from geodesic.experiment.pairs import choose_rows
-from geodesic.experiment.run import (
-    encode,
-    resolve_device,
-    run_folder,
-    solve_as_set,
-    to_numpy,
-    train,
-    trained_model,
-    trained_with,
-)
+from geodesic.experiment.run import open_run, to_numpy
 from geodesic.experiment.settings import FilePairs, Settings, VAESettings, settings_to_yaml
+from geodesic.experiment.train import train
 from geodesic.files import read_npz, replacing, write_npz
 from geodesic.models.checkpoint import WEIGHTS
 from geodesic.pictures.canvas import save_figure
@@ -132,7 +125,7 @@ def measure_variation(
         if report is not None:
             report(model.name, done, len(models))
         _train(model, folder / "models", progress)
-        found.append(_distances(model, folder / "models", dataset, rows))
+        found.append(_distances(model, folder / "models", rows))
     if report is not None:
         report("", len(models), len(models))
     shape = (len(settings.cov.decoders), settings.cov.seeds, len(rows))
@@ -179,7 +172,7 @@ def _train(settings: Settings, runs: Path, progress: bool) -> None:
         raise type(error)(f"{error}; or remove {runs} to train all of its models anew") from None
 
 
-def _distances(settings: Settings, runs: Path, dataset: Dataset, rows: NDArray) -> tuple[NDArray, NDArray]:
+def _distances(settings: Settings, runs: Path, rows: NDArray) -> tuple[NDArray, NDArray]:
     """Latent distances and lengths of geodesics between the rows of pairs, (P,) each, kept beside the model."""
     folder = run_folder(settings, runs)
     # What they were measured with: the weights too, which a resumed training changes.
@@ -193,14 +186,10 @@ def _distances(settings: Settings, runs: Path, dataset: Dataset, rows: NDArray) 
                 return kept["euclidean"], kept["geodesic"]
         except (DataError, KeyError):
             pass  # measured again below
-    device, dtype = resolve_device(settings.device), getattr(torch, settings.dtype)
-    search = settings.geodesic
-    model = trained_model(settings, folder, device, dtype)
-    encodings = encode(model, dataset.train, device, dtype)
-    start, end = encode(model, dataset.test, device, dtype)[torch.as_tensor(rows.T, device=device)]
-    manifold = make_manifold(search, model, device, dtype, encodings)
-    solver = make_solver(search.solvers[0], model, search.geometry)
-    solution = solve_as_set(search, manifold, solver, start, end, encodings)
+    with open_run(settings, folder) as run:
+        assert run.test_encodings is not None
+        start, end = run.test_encodings[torch.as_tensor(rows.T, device=run.device)]
+        solution = run.solve(start, end, next(iter(run.solvers.values())))
     lengths = torch.where(solution.converged, solution.length, torch.nan)
     arrays = {"euclidean": to_numpy((end - start).norm(dim=-1)), "geodesic": to_numpy(lengths)}
     write_npz(file, arrays | {"rows": rows, "settings": key})

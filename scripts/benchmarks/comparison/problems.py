@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 
 import geodesic
-from geodesic.data import load_data
-from geodesic.experiment.run import encode, run_folder, train, trained_model
+from geodesic.experiment.folders import run_folder
+from geodesic.experiment.run import open_run
+from geodesic.experiment.train import train
 
 CONFIG = Path(__file__).parents[3] / "configs" / "mnist.yaml"
 ACTIVATIONS, SIZES = ("elu", "relu", "softplus"), (2, 16, 64)
@@ -97,10 +98,9 @@ def _mnist(activation: str, latent_size: int, runs: Path) -> tuple[nn.Module, Te
     folder = run_folder(settings, runs)
     if not folder.exists():
         train(settings, runs)
-    device, dtype = torch.device("cpu"), torch.float64
-    model = trained_model(settings, folder, device, dtype)
     vae = geodesic.VAE.load(folder).double().eval().requires_grad_(False)
-    return vae.decoder, encode(model, load_data(settings.data).test, device, dtype)
+    with open_run(settings, folder) as run:
+        return vae.decoder, run.test_encodings
 
 
 def _tiny(latent_size: int) -> tuple[nn.Module, Tensor]:
