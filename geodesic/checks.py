@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeGuard
 
 from geodesic.errors import InputError
 
-__all__ = ["is_number", "require_choice", "require_fraction", "require_integer", "require_positive"]
+__all__ = [
+    "is_integer",
+    "is_number",
+    "require_choice",
+    "require_fraction",
+    "require_integer",
+    "require_nonnegative",
+    "require_positive",
+]
 
 
 def require_integer(name: str, value: object, least: int | None = None, most: int | None = None) -> None:
@@ -20,7 +28,7 @@ def require_integer(name: str, value: object, least: int | None = None, most: in
         >>> from geodesic.checks import require_integer
         >>> require_integer("segments", 32, least=2)
     """
-    whole = isinstance(value, int) and not isinstance(value, bool)
+    whole = is_integer(value)
     if whole and (least is None or value >= least) and (most is None or value <= most):  # type: ignore[operator]
         return
     if least is not None and most is not None:
@@ -34,7 +42,12 @@ def require_integer(name: str, value: object, least: int | None = None, most: in
     raise InputError(f"{name}: expected {expected}, got {value!r}")
 
 
-def is_number(value: object) -> bool:
+def is_integer(value: object) -> TypeGuard[int]:
+    """Whether it is an integer; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> TypeGuard[float]:
     """Whether it is an integer or a float, not a boolean and not NaN."""
     return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
 
@@ -47,6 +60,16 @@ def require_positive(name: str, value: Any) -> None:
     """
     if not (is_number(value) and 0 < value < math.inf):
         raise InputError(f"{name}: expected a positive number, got {value!r}")
+
+
+def require_nonnegative(name: str, value: Any) -> None:
+    """Refuse what is no finite number of at least 0.
+
+    Raises:
+        InputError: With the argument's name, what was expected and what was received.
+    """
+    if not (is_number(value) and 0 <= value < math.inf):
+        raise InputError(f"{name}: expected a finite number of at least 0, got {value!r}")
 
 
 def require_fraction(name: str, value: Any) -> None:

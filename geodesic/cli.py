@@ -232,7 +232,7 @@ def _train(settings: Settings, runs: Path, resume: bool, overwrite: bool) -> Non
 
 
 def _about_collapse(collapsed: tuple[int, ...], latent_size: int) -> str:
-    from geodesic.models.training import COLLAPSED_KL
+    from geodesic.models.training.train import COLLAPSED_KL
 
     named = ", ".join(map(str, collapsed[:10])) + (" and more" if len(collapsed) > 10 else "")
     return (

@@ -4,6 +4,7 @@ These names are defined in `geodesic.models.likelihoods`.
 """
 
 from geodesic.models.likelihoods import (
+    LIKELIHOODS,
     Bernoulli,
     Categorical,
     ContinuousBernoulli,
@@ -15,6 +16,7 @@ from geodesic.models.likelihoods import (
 )
 
 __all__ = [
+    "LIKELIHOODS",
     "Bernoulli",
     "Categorical",
     "ContinuousBernoulli",

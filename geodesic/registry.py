@@ -93,6 +93,17 @@ class Registry(Generic[T], Mapping[str, type[T]]):
         fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
         return {"kind": self.kind_of(value), **fields}
 
+    def restore(self, record: Mapping[str, Any]) -> T:
+        """The object that `describe` described, also after a journey through JSON, where tuples become lists.
+
+        Raises:
+            InputError: There is no such kind, or it takes other arguments.
+        """
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in record.items()
+        }
+        return self.make(**fields)
+
     def __getitem__(self, kind: str) -> type[T]:
         if kind not in self._classes:
             raise InputError(f"{self.what}: expected one of {', '.join(map(repr, self._classes))}, got {kind!r}")

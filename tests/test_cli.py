@@ -604,13 +604,13 @@ def test_an_interrupted_training_says_how_to_go_on_and_goes_on(home: Path) -> No
 def test_a_resumption_that_fails_leaves_weights_with_the_settings_that_made_them(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from geodesic.models import _lightning
+    from geodesic.models.training.module import VAETraining
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(_lightning.VAETraining, "training_step", interrupted)
+        patch.setattr(VAETraining, "training_step", interrupted)
         refused(run("train", "small.yaml", "training.epochs=9", "--resume"), 1, "--resume")
     refused(run("solve", "small.yaml", "training.epochs=9"), 1, "geodesic train")
     assert run("solve", "small.yaml").status == 0

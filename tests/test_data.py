@@ -13,7 +13,6 @@ import torch
 from PIL import Image
 
 from geodesic import DataError, Dataset, Split, load_data
-from geodesic.experiment.settings import ArrayData, DigitsData, IdxData, ImageFolderData, TorchvisionData
 
 
 def as_set(rows: torch.Tensor) -> set[bytes]:
@@ -24,7 +23,7 @@ def as_set(rows: torch.Tensor) -> set[bytes]:
 
 
 def test_digits_are_sixteenths_in_the_unit_interval() -> None:
-    data = load_data(DigitsData(kind="digits"))
+    data = load_data("digits")
     values = torch.cat([data.train.values, data.test.values])
     assert data.event_shape == (1, 8, 8)
     assert values.dtype == torch.float32
@@ -35,7 +34,7 @@ def test_digits_are_sixteenths_in_the_unit_interval() -> None:
 def test_splits_together_hold_every_row_once() -> None:
     from sklearn.datasets import load_digits
 
-    data = load_data(DigitsData(kind="digits", test_fraction=0.3))
+    data = load_data("digits", test_fraction=0.3)
     assert len(data.test) == round(0.3 * 1797)
     train, test = as_set(data.train.values), as_set(data.test.values)
     assert not train & test
@@ -48,20 +47,20 @@ def test_labels_stay_with_their_rows() -> None:
 
     bunch = load_digits()
     label_of = dict(zip((i.astype(np.float32).tobytes() for i in bunch.images), bunch.target, strict=True))
-    data = load_data(DigitsData(kind="digits", seed=3))
+    data = load_data("digits", seed=3)
     assert data.test.labels is not None
     for row, label in zip(data.test.values, data.test.labels, strict=True):
         assert label_of[(row[0] * 16).numpy().tobytes()] == label
 
 
 def test_the_split_depends_on_the_seed_alone() -> None:
-    one, same, other = (load_data(DigitsData(kind="digits", seed=seed)) for seed in (1, 1, 2))
+    one, same, other = (load_data("digits", seed=seed) for seed in (1, 1, 2))
     assert torch.equal(one.test.values, same.test.values)
     assert not torch.equal(one.test.values, other.test.values)
 
 
 def test_limit_keeps_the_first_training_rows() -> None:
-    whole, limited = load_data(DigitsData(kind="digits")), load_data(DigitsData(kind="digits", limit=7))
+    whole, limited = load_data("digits"), load_data("digits", limit=7)
     assert torch.equal(limited.train.values, whole.train.values[:7])
     assert torch.equal(limited.test.values, whole.test.values)
 
@@ -91,7 +90,7 @@ def test_a_dataset_refuses_splits_of_different_rows() -> None:
 
 
 def load_array(file: Path) -> Dataset:
-    return load_data(ArrayData(kind="array", path=str(file), test_fraction=0.5))
+    return load_data("array", path=str(file), test_fraction=0.5)
 
 
 @pytest.mark.parametrize(("shape", "event"), [((6, 4), (4,)), ((6, 3, 5), (1, 3, 5)), ((6, 2, 3, 5), (2, 3, 5))])
@@ -196,10 +195,10 @@ def test_an_unset_variable_in_a_path_is_named(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.delenv("SOME_DATA", raising=False)
     for path in ("$SOME_DATA/a.npy", "${SOME_DATA}/a.npy"):
         with pytest.raises(DataError, match="variable SOME_DATA is not set"):
-            load_data(ArrayData(kind="array", path=path))
+            load_data("array", path=path)
     np.save(tmp_path / "a.npy", VALUES)
     monkeypatch.setenv("SOME_DATA", str(tmp_path))
-    assert len(load_data(ArrayData(kind="array", path="$SOME_DATA/a.npy")).test) == 1
+    assert len(load_data("array", path="$SOME_DATA/a.npy").test) == 1
 
 
 # --- IDX ----------------------------------------------------------------------------------------
@@ -221,7 +220,7 @@ def write_idx(folder: Path, prefix: str, count: int, first: int = 0, zipped: boo
 
 
 def load_idx(folder: Path, **settings: int) -> Dataset:
-    return load_data(IdxData(kind="idx", path=str(folder), **settings))
+    return load_data("idx", path=str(folder), **settings)
 
 
 def test_handwritten_idx_bytes_are_read(tmp_path: Path) -> None:
@@ -317,8 +316,8 @@ def test_mnist_is_read_from_its_own_files(mnist_folder: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["mnist", "fashion_mnist"])
 def test_absent_torchvision_data_name_the_remedy(tmp_path: Path, kind: str) -> None:
-    with pytest.raises(DataError, match=r"data\.download=true") as caught:
-        load_data(TorchvisionData.model_validate({"kind": kind, "path": str(tmp_path), "download": False}))
+    with pytest.raises(DataError, match="set download=true") as caught:
+        load_data(kind, path=str(tmp_path), download=False)
     assert str(tmp_path) in str(caught.value)
 
 
@@ -326,25 +325,27 @@ def test_torchvision_data_keep_their_own_split(tmp_path: Path) -> None:
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
     train, test = write_idx(raw, "train", 6), write_idx(raw, "t10k", 4)
-    data = load_data(TorchvisionData(kind="mnist", path=str(tmp_path), download=False))
+    data = load_data("mnist", path=str(tmp_path), download=False)
     assert torch.equal((data.train.values * 255).round().byte()[:, 0], torch.from_numpy(train))
     assert torch.equal((data.test.values * 255).round().byte()[:, 0], torch.from_numpy(test))
     assert data.test.labels is not None
     assert data.test.labels.tolist() == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize("settings", [TorchvisionData(kind="mnist"), ImageFolderData(kind="image_folder", path=".")])
-def test_a_torchvision_that_cannot_be_imported_is_named(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("kind", "arguments"), [("mnist", {}), ("image_folder", {"path": "."})])
+def test_a_torchvision_that_cannot_be_imported_is_named(
+    kind: str, arguments: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "torchvision", None)
     with pytest.raises(DataError, match="install torch and torchvision together"):
-        load_data(settings)
+        load_data(kind, **arguments)
 
 
 # --- folders of images --------------------------------------------------------------------------
 
 
 def load_folder(folder: Path, **settings: Any) -> Dataset:
-    return load_data(ImageFolderData(kind="image_folder", path=str(folder), **settings))
+    return load_data("image_folder", path=str(folder), **settings)
 
 
 def write_images(folder: Path, count: int, side: tuple[int, int] = (4, 5), first: int = 0) -> torch.Tensor:
@@ -427,7 +428,7 @@ def test_one_size_is_that_of_the_middle_square(tmp_path: Path) -> None:
 def test_images_of_several_sizes_need_one_that_is_asked_for(tmp_path: Path) -> None:
     write_images(tmp_path, 3, (4, 5))
     write_images(tmp_path, 3, (6, 4), first=10)
-    with pytest.raises(DataError, match=r"differ in size.*(4 x 5|6 x 4).*set data\.size"):
+    with pytest.raises(DataError, match=r"differ in size.*(4 x 5|6 x 4).*set size"):
         load_folder(tmp_path)
     assert load_folder(tmp_path, size=3).event_shape == (3, 3, 3)
 
@@ -482,7 +483,7 @@ def test_images_that_cannot_be_read_are_named_or_left_out(tmp_path: Path, worker
     good = file.read_bytes()
     for content in (good[: len(good) // 2], good[:20], b"no image", b""):
         file.write_bytes(content)
-        with pytest.raises(DataError, match=r"data\.corrupt=skip") as caught:
+        with pytest.raises(DataError, match=r"with corrupt=skip") as caught:
             load_folder(tmp_path, workers=workers)
         assert str(caught.value).startswith(f"{file} (")
         assert str(caught.value).count(str(file)) == 1

@@ -27,10 +27,10 @@ from geodesic import (
     Status,
     TrainingInterrupted,
     constant_speed,
-    load_data,
     load_settings,
     path_energy,
 )
+from geodesic.experiment.build import make_data
 from geodesic.experiment.figures import plot_run
 from geodesic.experiment.folders import run_folder, trained_with
 from geodesic.experiment.pairs import choose_rows
@@ -242,7 +242,7 @@ def test_what_a_search_asks_for_reaches_solve_and_the_graph_gets_the_encodings_o
     (keywords,) = asked
     assert {name: keywords[name] for name in search} == search
     vae = VAE.load(runs / "run").double()
-    rows = load_data(settings().data).train.values.double()
+    rows = make_data(settings().data).train.values.double()
     with torch.no_grad():
         assert_close(keywords["points"], vae.encode(rows))
 

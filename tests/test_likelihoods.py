@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,9 +28,9 @@ from geodesic import (
     Status,
     solve,
 )
-from geodesic.experiment.settings import LikelihoodSettings, VAESettings
-from geodesic.models.likelihoods import make_likelihood
-from geodesic.models.networks import BoundedScale, FixedScale, LearnedScale
+from geodesic.models.likelihoods import LIKELIHOODS
+from geodesic.models.networks.mlp import MLPNetwork
+from geodesic.models.networks.scales import BoundedScale, FixedScale, LearnedScale
 
 EVENT = (1, 2, 3)
 R = 2.5
@@ -87,20 +87,18 @@ CASES = {
         torch.arange(6000).double(),
     ),
 }
-SETTINGS: dict[str, Any] = {
-    **{kind: kind for kind in ("bernoulli", "continuous_bernoulli", "discretised", "poisson")},
-    "gaussian": {"kind": "gaussian", "scale": 0.1},
-    "gaussian_learned": {"kind": "gaussian", "scale": "learned"},
-    "gaussian_per_pixel": {"kind": "gaussian", "scale": "per_pixel"},
-    "categorical": {"kind": "categorical", "classes": 4},
-    "negative_binomial": {"kind": "negative_binomial", "total_count": R},
+IN_A_VAE: dict[str, Likelihood] = {
+    **{name: case.likelihood for name, case in CASES.items()},
+    "gaussian": Gaussian(scale=0.1),
+    "gaussian_learned": Gaussian(scale="learned"),
+    "gaussian_per_pixel": Gaussian(scale="per_pixel"),
 }
 
 every = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 
 
 def vae(name: str) -> VAE:
-    return VAE(EVENT, VAESettings(latent_size=2, hidden_sizes=(8,), activation="tanh", likelihood=SETTINGS[name]))
+    return VAE(EVENT, network=MLPNetwork((8,), "tanh"), likelihood=IN_A_VAE[name])
 
 
 # --- every likelihood ---------------------------------------------------------------------------
@@ -458,17 +456,11 @@ def test_scales_that_are_not_positive_are_refused(scale: float) -> None:
 # --- in a VAE -----------------------------------------------------------------------------------
 
 
-def test_every_kind_of_the_settings_is_tested() -> None:
-    union, *_ = get_args(LikelihoodSettings)
-    kinds = {kind for member in get_args(union) for kind in get_args(member.model_fields["kind"].annotation)}
-    assert kinds == set(CASES)
-    assert kinds <= set(SETTINGS)
-    for name in CASES:
-        settings = VAESettings(likelihood=SETTINGS[name]).likelihood
-        assert type(make_likelihood(settings)) is type(CASES[name].likelihood)
+def test_every_registered_likelihood_is_tested() -> None:
+    assert {kind: type(case.likelihood) for kind, case in CASES.items()} == dict(LIKELIHOODS)
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", IN_A_VAE)
 def test_a_decoder_is_one_module_that_returns_all_parameters(name: str) -> None:
     model, z = vae(name), torch.randn(4, 2)
     parameters = model.decode(z)
@@ -479,7 +471,7 @@ def test_a_decoder_is_one_module_that_returns_all_parameters(name: str) -> None:
         model.decode(torch.zeros(4, 3))
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", IN_A_VAE)
 def test_geodesics_of_expected_rows_are_found(name: str) -> None:
     model = vae(name)
     manifold = PullbackManifold(model.decoder, Euclidean(mean=model.likelihood.mean))

@@ -3,27 +3,30 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 from torch.testing import assert_close
 
-from geodesic import VAE, CheckpointError, GeodesicError, InputError, PullbackManifold, solve
+from geodesic import VAE, CheckpointError, ConvNetwork, GeodesicError, InputError, MLPNetwork, PullbackManifold, solve
 from geodesic import autodiff as ad
-from geodesic.experiment.settings import VAESettings
 from geodesic.models.checkpoint import load_weights, write_file
-from geodesic.models.networks import ACTIVATIONS, MLP, ConvDecoder, ConvEncoder, ResidualBlock
+from geodesic.models.likelihoods import Gaussian
+from geodesic.models.networks.convolutional import ConvDecoder, ConvEncoder, ResidualBlock
+from geodesic.models.networks.mlp import MLP
+from geodesic.models.networks.network import ACTIVATIONS, NETWORKS, Activation
 from geodesic.models.vae import DiagonalGaussian
 
 SHAPE = (1, 3, 2)
+SIZES: dict[str, Any] = {"mlp": {"hidden_sizes": (8, 5)}, "conv": {"channels": (3, 4)}}
 
 
 def small(activation: str = "elu", latent_size: int = 2, network: str = "mlp") -> VAE:
-    sizes = {"mlp": {"hidden_sizes": [8, 5]}, "conv": {"channels": [3, 4]}}[network]
-    settings = {"latent_size": latent_size, "network": network, "activation": activation, **sizes}
-    vae: VAE = with_branches(VAE(SHAPE, VAESettings.model_validate_json(json.dumps(settings))))
+    vae: VAE = with_branches(
+        VAE(SHAPE, latent_size, network=NETWORKS.make(network, activation=activation, **SIZES[network]))
+    )
     return vae
 
 
@@ -39,8 +42,8 @@ def with_branches(network: Any) -> Any:
 # --- networks -----------------------------------------------------------------------------------
 
 
-def test_every_activation_of_the_settings_exists() -> None:
-    assert set(VAESettings.model_json_schema()["properties"]["activation"]["enum"]) == set(ACTIVATIONS)
+def test_every_activation_that_can_be_named_exists() -> None:
+    assert set(get_args(Activation)) == set(ACTIVATIONS)
 
 
 def test_an_mlp_without_hidden_layers_is_affine() -> None:
@@ -80,7 +83,7 @@ def test_wrong_shapes_are_refused_by_name(network: str) -> None:
         with pytest.raises(InputError, match=r"z: expected latent points \(N, 2\)"):
             vae.decode(z)
     with pytest.raises(InputError, match="event_shape"):
-        VAE((), VAESettings())
+        VAE(())
 
 
 IMAGES = [(1, 8, 8), (3, 28, 28), (1, 32, 32), (1, 64, 64), (2, 7, 13), (1, 5, 64), (1, 1, 9), (3, 2, 1)]
@@ -143,7 +146,7 @@ def test_geodesics_of_a_convolutional_decoder_converge() -> None:
 def test_a_convolutional_network_for_rows_that_are_no_images_is_refused() -> None:
     for shape in ((6,), (3, 4), (2, 1, 3, 4)):
         with pytest.raises(InputError, match=rf"network: 'conv' needs images.*got rows of shape \({shape[0]},"):
-            VAE(shape, VAESettings(network="conv"))
+            VAE(shape, network=ConvNetwork())
     with pytest.raises(InputError, match=r"event_shape: expected that of an image.*got \(2, 1, 3, 4\)"):
         ConvEncoder((2, 1, 3, 4), 2)
     with pytest.raises(InputError, match=r"output_shape: expected that of an image.*got \(3, 4\)"):
@@ -235,8 +238,7 @@ def test_a_saved_vae_comes_back_bit_for_bit(tmp_path: Path, dtype: torch.dtype, 
     loaded = VAE.load(tmp_path)
     assert torch.equal(torch.get_rng_state(), state)
     assert not loaded.training
-    assert loaded.settings == vae.settings
-    assert loaded.event_shape == vae.event_shape
+    assert loaded.describe() == vae.describe()
     for name, weight in vae.state_dict().items():
         assert loaded.state_dict()[name].dtype == dtype
         assert torch.equal(loaded.state_dict()[name], weight)
@@ -246,26 +248,15 @@ def test_a_saved_vae_comes_back_bit_for_bit(tmp_path: Path, dtype: torch.dtype, 
 
 
 @pytest.mark.parametrize("scale", [0.1, "learned", "per_pixel"])
-def test_a_saved_gaussian_vae_has_its_scales_back(tmp_path: Path, scale: float | str) -> None:
-    likelihood = {"kind": "gaussian", "scale": scale, "min_scale": 0.02}
-    vae = VAE(SHAPE, VAESettings(hidden_sizes=(8,), likelihood=likelihood))
+def test_a_saved_gaussian_vae_has_its_scales_back(tmp_path: Path, scale: Any) -> None:
+    vae = VAE(SHAPE, network=MLPNetwork((8,)), likelihood=Gaussian(scale, min_scale=0.02))
     with torch.no_grad():
         for weight in vae.parameters():
             weight.add_(torch.randn(weight.shape))
     vae.save(tmp_path)
     loaded, z = VAE.load(tmp_path), torch.randn(4, 2)
-    assert loaded.settings == vae.settings
+    assert loaded.describe() == vae.describe()
     assert torch.equal(loaded.decode(z), vae.decode(z))
-
-
-def test_a_record_that_names_its_likelihood_alone_is_read(tmp_path: Path) -> None:
-    vae = small()
-    vae.save(tmp_path)
-    record = json.loads((tmp_path / "model.json").read_text())
-    assert record["settings"]["likelihood"] == "bernoulli"
-    record["settings"]["likelihood"] = {"kind": "bernoulli"}
-    (tmp_path / "model.json").write_text(json.dumps(record))
-    assert VAE.load(tmp_path).settings == vae.settings
 
 
 def test_broken_checkpoints_are_refused_with_a_remedy(tmp_path: Path) -> None:
@@ -274,13 +265,21 @@ def test_broken_checkpoints_are_refused_with_a_remedy(tmp_path: Path) -> None:
     other = tmp_path / "other"
     small(latent_size=5).save(other)
     weights = (good / "model.safetensors").read_bytes()
+
+    def changed(**entries: Any) -> bytes:
+        return json.dumps(json.loads((good / "model.json").read_text()) | entries).encode()
+
     cases: list[tuple[str, bytes | None, str]] = [
         ("model.json", None, "train a model"),
         ("model.json", b"{", "not readable as JSON"),
         ("model.json", b"[]", "JSON mapping"),
         ("model.json", b"{}", "not the record of a VAE"),
-        ("model.json", b'{"event_shape": [0], "settings": {}}', "not the record of a VAE"),
-        ("model.json", b'{"event_shape": [1], "settings": {"latent": 2}}', "not the record of a VAE"),
+        ("model.json", changed(event_shape=[0]), "not the record of a VAE"),
+        ("model.json", changed(latent_size=None), "not the record of a VAE"),
+        ("model.json", changed(network="mlp"), "not the record of a VAE"),
+        ("model.json", changed(network={"kind": "mpl"}), r"not the record of a VAE.*one of 'mlp', 'conv', got 'mpl'"),
+        ("model.json", changed(network={"kind": "mlp", "hidden": [3]}), "not the record of a VAE.*hidden"),
+        ("model.json", changed(likelihood={"scale": 1}), "not the record of a VAE"),
         ("model.safetensors", None, "no such file"),
         ("model.safetensors", weights[:-1], "truncated"),
         ("model.safetensors", weights[:5], "truncated"),
@@ -329,7 +328,7 @@ def test_what_models_raise_is_a_geodesic_error() -> None:
 
 
 def test_an_ensemble_decodes_by_its_members_only() -> None:
-    vae = VAE(SHAPE, VAESettings(hidden_sizes=(8,), decoders=3))
+    vae = VAE(SHAPE, network=MLPNetwork((8,)), decoders=3)
     assert len(vae.decoders) == 3
     z = torch.zeros(2, 2)
     expected = torch.stack([torch.sigmoid(decoder(z)) for decoder in vae.decoders]).mean(0)

@@ -22,6 +22,7 @@ from geodesic import (
     InputError,
     RunFolderError,
     Split,
+    Training,
     TrainingDiverged,
     TrainingInterrupted,
     evaluate_elbo,
@@ -29,13 +30,26 @@ from geodesic import (
     load_data,
     train_vae,
 )
-from geodesic.experiment.settings import DigitsData, TrainingSettings, VAESettings
-from geodesic.models import _lightning
-from geodesic.models.likelihoods import Gaussian
-from geodesic.models.training import COLLAPSED_KL, TrainingResult, _split_rows
+from geodesic.models.likelihoods import (
+    Categorical,
+    ContinuousBernoulli,
+    Discretised,
+    Gaussian,
+    Likelihood,
+    NegativeBinomial,
+    Poisson,
+)
+from geodesic.models.networks.mlp import MLPNetwork
+from geodesic.models.training.batches import Batches
+from geodesic.models.training.module import VAETraining
+from geodesic.models.training.train import COLLAPSED_KL, TrainingResult, split_rows
+from geodesic.models.uncertainty import BlendUncertainty, RBFUncertainty
 from geodesic.models.vae import DiagonalGaussian
 
-MODEL = VAESettings(latent_size=2, hidden_sizes=(16,))
+
+def new_vae(event_shape: tuple[int, ...] = (1, 4, 4), seed: int = 0, **parts: Any) -> VAE:
+    torch.manual_seed(seed)
+    return VAE(event_shape, network=MLPNetwork((16,)), **parts)
 
 
 def stripes(rows: int = 120, seed: int = 0) -> Dataset:
@@ -51,8 +65,9 @@ def stripes(rows: int = 120, seed: int = 0) -> Dataset:
 
 def train(folder: Path, *, seed: int = 0, resume: bool = False, **settings: Any) -> TrainingResult:
     settings = {"epochs": 4, "batch_size": 16, "learning_rate": 0.01, "accelerator": "cpu", **settings}
-    training = TrainingSettings.model_validate(settings)
-    return train_vae(stripes(), MODEL, training, folder=folder, seed=seed, resume=resume, progress=False)
+    with torch.random.fork_rng():
+        vae = new_vae(seed=max(seed, 0))
+    return train_vae(vae, stripes(), Training(**settings), folder=folder, seed=seed, resume=resume, progress=False)
 
 
 def metrics(folder: Path, name: str = "metrics.csv") -> list[dict[str, float]]:
@@ -66,14 +81,14 @@ def assert_same_weights(one: VAE, other: VAE) -> None:
 
 
 def interrupt_in_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
-    step = _lightning.VAETraining.training_step
+    step = VAETraining.training_step
 
-    def interrupted(self: _lightning.VAETraining, batch: torch.Tensor) -> torch.Tensor:
+    def interrupted(self: VAETraining, batch: torch.Tensor) -> torch.Tensor:
         if self.epoch == epoch:
             raise KeyboardInterrupt
         return step(self, batch)
 
-    monkeypatch.setattr(_lightning.VAETraining, "training_step", interrupted)
+    monkeypatch.setattr(VAETraining, "training_step", interrupted)
 
 
 def test_training_improves_the_bound_and_writes_what_it_promises(tmp_path: Path) -> None:
@@ -106,33 +121,24 @@ def test_training_improves_the_bound_and_writes_what_it_promises(tmp_path: Path)
 @pytest.mark.parametrize(
     ("likelihood", "levels"),
     [
-        ("continuous_bernoulli", None),
-        ({"kind": "gaussian", "scale": 0.3}, None),
-        ({"kind": "gaussian", "scale": "learned"}, None),
-        ({"kind": "gaussian", "scale": "per_pixel"}, None),
-        ({"kind": "discretised", "levels": 17}, None),
-        ({"kind": "categorical", "classes": 17}, 16),
-        ("poisson", 16),
-        ({"kind": "negative_binomial", "total_count": 5}, 16),
+        (ContinuousBernoulli(), None),
+        (Gaussian(0.3), None),
+        (Gaussian("learned"), None),
+        (Gaussian("per_pixel"), None),
+        (Discretised(17), None),
+        (Categorical(17), 16),
+        (Poisson(), 16),
+        (NegativeBinomial(5.0), 16),
     ],
-    ids=[
-        "continuous_bernoulli",
-        "gaussian",
-        "gaussian_learned",
-        "gaussian_per_pixel",
-        "discretised",
-        "categorical",
-        "poisson",
-        "negative_binomial",
-    ],
+    ids=repr,
 )
-def test_every_likelihood_trains(tmp_path: Path, likelihood: Any, levels: int | None) -> None:
-    data = load_data(DigitsData(kind="digits", limit=400))
+def test_every_likelihood_trains(tmp_path: Path, likelihood: Likelihood, levels: int | None) -> None:
+    data = load_data("digits", limit=400)
     if levels is not None:
         data = Dataset(*(Split((split.values * levels).round()) for split in (data.train, data.test)))
-    settings = TrainingSettings(epochs=2, batch_size=16, learning_rate=0.003, accelerator="cpu")
-    model = VAESettings(hidden_sizes=(16,), likelihood=likelihood)
-    result = train_vae(data, model, settings, folder=tmp_path, progress=False)
+    settings = Training(epochs=2, batch_size=16, learning_rate=0.003, accelerator="cpu")
+    vae = new_vae(data.event_shape, likelihood=likelihood)
+    result = train_vae(vae, data, settings, folder=tmp_path, progress=False)
     first, last = (row["validation_elbo"] for row in metrics(tmp_path))
     assert math.isfinite(result.test_elbo)
     assert last > first
@@ -140,11 +146,10 @@ def test_every_likelihood_trains(tmp_path: Path, likelihood: Any, levels: int | 
 
 
 def test_scales_of_pixels_that_never_vary_stay_above_their_bound(tmp_path: Path) -> None:
-    data = load_data(DigitsData(kind="digits", limit=400))
-    likelihood = {"kind": "gaussian", "scale": "per_pixel", "min_scale": 0.05}
-    model = VAESettings(hidden_sizes=(16,), likelihood=likelihood)
-    settings = TrainingSettings(epochs=8, batch_size=16, learning_rate=0.03, accelerator="cpu")
-    result = train_vae(data, model, settings, folder=tmp_path, progress=False)
+    data = load_data("digits", limit=400)
+    vae = new_vae(data.event_shape, likelihood=Gaussian("per_pixel", min_scale=0.05))
+    settings = Training(epochs=8, batch_size=16, learning_rate=0.03, accelerator="cpu")
+    result = train_vae(vae, data, settings, folder=tmp_path, progress=False)
     assert all(math.isfinite(value) for row in metrics(tmp_path) for value in row.values())
     with torch.no_grad():
         scale = result.vae.decode(result.vae.encode(data.test.values))[:, 1].exp()
@@ -156,14 +161,13 @@ def test_scales_of_pixels_that_never_vary_stay_above_their_bound(tmp_path: Path)
 
 def test_rows_that_a_likelihood_has_no_density_for_are_refused_before_anything_is_written(tmp_path: Path) -> None:
     for likelihood, match in (
-        ("poisson", r"Poisson likelihood takes the counts.*got 0\.\d+ at .*multiply"),
-        ({"kind": "categorical", "classes": 3}, "categorical likelihood takes the whole numbers 0 to 2"),
+        (Poisson(), r"Poisson likelihood takes the counts.*got 0\.\d+ at .*multiply"),
+        (Categorical(3), "categorical likelihood takes the whole numbers 0 to 2"),
     ):
         with pytest.raises(DataError, match=match):
             train_vae(
-                load_data(DigitsData(kind="digits")),
-                VAESettings(likelihood=likelihood),
-                TrainingSettings(),
+                new_vae((1, 8, 8), likelihood=likelihood),
+                load_data("digits"),
                 folder=tmp_path / "run",
                 progress=False,
             )
@@ -196,7 +200,7 @@ def test_each_latent_dimension_has_its_share_of_the_kl(tmp_path: Path) -> None:
     for row, share in zip(rows, shares, strict=True):
         assert share["epoch"] == row["epoch"]
         assert_close(share["kl_0"] + share["kl_1"], row["validation_kl"], rtol=1e-6, atol=0)
-    _, validation = _split_rows(stripes(), 0.1, seed=0, processes=1)
+    _, validation = split_rows(stripes(), 0.1, seed=0, processes=1)
     with torch.no_grad():
         kl = result.vae.encode_distribution(stripes().train.values[validation]).coordinate_kl().mean(0)
     assert_close(torch.tensor(result.validation_kl), kl, check_dtype=False, rtol=1e-6, atol=0)
@@ -222,8 +226,8 @@ def test_a_callback_sees_every_epoch_and_training_does_not_feel_it(tmp_path: Pat
         torch.manual_seed(epoch)
         evaluate_elbo(vae, stripes().test.values)
 
-    settings = TrainingSettings(epochs=4, batch_size=16, learning_rate=0.01, accelerator="cpu")
-    watched = train_vae(stripes(), MODEL, settings, folder=tmp_path / "watched", progress=False, on_epoch=watch)
+    settings = Training(epochs=4, batch_size=16, learning_rate=0.01, accelerator="cpu")
+    watched = train_vae(new_vae(), stripes(), settings, folder=tmp_path / "watched", progress=False, on_epoch=watch)
     assert epochs == [1, 2, 3, 4]
     assert_same_weights(watched.vae, train(tmp_path / "alone").vae)
 
@@ -236,17 +240,17 @@ def test_beta_grows_linearly_from_zero(tmp_path: Path) -> None:
 def test_batches_hold_every_row_once_and_ranks_share_them() -> None:
     values = torch.arange(23.0)[:, None]
     epoch = 0
-    batches = _lightning.Batches(values, 5, 7, lambda: epoch)
+    batches = Batches(values, 5, 7, lambda: epoch)
     first = list(batches)
     assert [len(batch) for batch in first] == [5, 5, 5, 5, 3]
     assert len(batches) == 5
     assert sorted(torch.cat(first).flatten().tolist()) == list(range(23))
     epoch = 1
     assert not torch.equal(torch.cat(list(batches)), torch.cat(first))
-    shares = [torch.cat(list(_lightning.Batches(values, 5, 7, lambda: 0, rank, 2))) for rank in range(2)]
+    shares = [torch.cat(list(Batches(values, 5, 7, lambda: 0, rank, 2))) for rank in range(2)]
     assert [len(share) for share in shares] == [11, 11]
     assert torch.cat(shares).unique().numel() == 22
-    evaluated = [_lightning.Batches(values, 5, None, lambda: 0, rank, 2) for rank in range(2)]
+    evaluated = [Batches(values, 5, None, lambda: 0, rank, 2) for rank in range(2)]
     assert [len(share) for share in evaluated] == [len(list(share)) for share in evaluated] == [3, 3]
     assert sorted(torch.cat([batch for share in evaluated for batch in share]).flatten().tolist()) == list(range(23))
 
@@ -296,15 +300,15 @@ def test_training_whose_weights_are_lost_ends_and_says_so(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("model", "rows", "error", "message"),
     [
-        ({"uncertainty": {"kind": "blend"}}, stripes(), InputError, "got 256 clusters of 90 training rows"),
+        ({"uncertainty": BlendUncertainty()}, stripes(), InputError, "got 256 clusters of 90 training rows"),
         (
-            {"uncertainty": {"kind": "rbf", "centres": 91}, "likelihood": "gaussian"},
+            {"uncertainty": RBFUncertainty(centres=91), "likelihood": Gaussian()},
             stripes(),
             InputError,
             "got 91 clusters of 90 training rows",
         ),
         (
-            {"uncertainty": {"kind": "blend", "centres": 5}, "likelihood": "poisson"},
+            {"uncertainty": BlendUncertainty(centres=5), "likelihood": Poisson()},
             Dataset(Split(torch.zeros(9, 2, dtype=torch.float32)), Split(torch.zeros(3, 2, dtype=torch.float32))),
             DataError,
             "all counts are 0",
@@ -312,11 +316,11 @@ def test_training_whose_weights_are_lost_ends_and_says_so(tmp_path: Path) -> Non
     ],
 )
 def test_uncertainty_that_cannot_be_fitted_is_refused_before_training(
-    model, rows: Dataset, error: type[Exception], message: str, tmp_path: Path
+    model: dict[str, Any], rows: Dataset, error: type[Exception], message: str, tmp_path: Path
 ) -> None:
-    settings = VAESettings.model_validate({"hidden_sizes": (16,), **model})
+    vae = new_vae(rows.event_shape, **model)
     with pytest.raises(error, match=message):
-        train_vae(rows, settings, TrainingSettings(epochs=1), folder=tmp_path / "run", progress=False)
+        train_vae(vae, rows, Training(epochs=1), folder=tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
 
 
@@ -408,7 +412,7 @@ def test_values_out_of_range_are_refused_before_anything_is_written(tmp_path: Pa
     bad[3, 0, 1, 1] = 1.5
     for dataset in (Dataset(Split(bad), good.test), Dataset(good.test, Split(bad))):
         with pytest.raises(DataError, match=r"0 to 1\.5"):
-            train_vae(dataset, MODEL, TrainingSettings(), folder=tmp_path / "run", progress=False)
+            train_vae(new_vae(), dataset, folder=tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
 
 
@@ -418,11 +422,11 @@ def test_two_rows_are_the_least(tmp_path: Path, rows: int) -> None:
     few = Dataset(Split(data.train.values[:rows]), data.test)
     if rows == 1:
         with pytest.raises(DataError, match="at least 2"):
-            train_vae(few, MODEL, TrainingSettings(), folder=tmp_path / "run", progress=False)
+            train_vae(new_vae(), few, folder=tmp_path / "run", progress=False)
         assert not (tmp_path / "run").exists()
     else:
-        settings = TrainingSettings(epochs=1, accelerator="cpu")
-        result = train_vae(few, MODEL, settings, folder=tmp_path, progress=False)
+        settings = Training(epochs=1, accelerator="cpu")
+        result = train_vae(new_vae(), few, settings, folder=tmp_path, progress=False)
         assert math.isfinite(result.test_elbo)
 
 
@@ -430,7 +434,7 @@ def test_each_process_needs_a_row_to_train_on_and_one_to_validate_on(tmp_path: P
     data = stripes()
     few = Dataset(Split(data.train.values[:3]), data.test)
     with pytest.raises(DataError, match=r"2 device\(s\) needs at least 4"):
-        train_vae(few, MODEL, TrainingSettings(devices=2, accelerator="cpu"), folder=tmp_path / "run", progress=False)
+        train_vae(new_vae(), few, Training(devices=2, accelerator="cpu"), folder=tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
 
 
@@ -441,8 +445,7 @@ from pathlib import Path
 import torch
 
 import geodesic
-from geodesic.experiment.settings import TrainingSettings, VAESettings
-from geodesic.models._lightning import VAETraining
+from geodesic.models.training.module import VAETraining
 
 
 def keep(module):
@@ -465,11 +468,13 @@ if __name__ == "__main__":
     for epochs in (2, 3):
         if epochs == 3:
             sys.ps1 = ">>> "  # as in a notebook, where processes are forked, which is quick besides
-        settings = TrainingSettings(
+        settings = geodesic.Training(
             epochs=epochs, batch_size=8, learning_rate=0.01, patience=9, accelerator="cpu", devices=2
         )
+        torch.manual_seed(0)
+        vae = geodesic.VAE(data.event_shape, network=geodesic.MLPNetwork((16,)))
         result = geodesic.train_vae(
-            data, VAESettings(hidden_sizes=(16,)), settings, folder=folder, resume=epochs == 3, progress=False,
+            vae, data, settings, folder=folder, resume=epochs == 3, progress=False,
             on_epoch=note,
         )
     print(result.epochs, result.kept_epochs, result.test_elbo)
@@ -515,9 +520,9 @@ def test_devices_that_do_not_exist_are_refused_before_anything_is_written(
     ):
         with pytest.raises(InputError, match=match):
             train_vae(
+                new_vae(),
                 stripes(),
-                MODEL,
-                TrainingSettings.model_validate(settings),
+                Training(**settings),
                 folder=tmp_path / "run",
                 device=device,
                 progress=False,
@@ -529,7 +534,7 @@ def test_devices_that_do_not_exist_are_refused_before_anything_is_written(
 
 @pytest.mark.cuda
 def test_training_runs_on_cuda(tmp_path: Path) -> None:
-    result = train_vae(stripes(), MODEL, TrainingSettings(epochs=3), folder=tmp_path, device="cuda", progress=False)
+    result = train_vae(new_vae(), stripes(), Training(epochs=3), folder=tmp_path, device="cuda", progress=False)
     assert next(result.vae.parameters()).device.type == "cpu"
     assert math.isfinite(result.test_elbo)
 
@@ -541,7 +546,7 @@ def test_nothing_is_printed_without_progress(tmp_path: Path, capfd: pytest.Captu
 
 
 def test_progress_shows_the_epochs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    train_vae(stripes(), MODEL, TrainingSettings(epochs=2, accelerator="cpu"), folder=tmp_path, progress=True)
+    train_vae(new_vae(), stripes(), Training(epochs=2, accelerator="cpu"), folder=tmp_path, progress=True)
     assert "Epoch" in capfd.readouterr().out
 
 
@@ -549,14 +554,14 @@ def test_progress_shows_the_epochs(tmp_path: Path, capfd: pytest.CaptureFixture[
 
 
 def test_the_elbo_converges_to_that_of_many_samples() -> None:
-    vae, x = VAE((6,), MODEL), torch.rand(50, 6)
+    vae, x = new_vae((6,)), torch.rand(50, 6)
     few = torch.tensor([evaluate_elbo(vae, x, seed=seed) for seed in range(20)])
     many = evaluate_elbo(vae, x, samples=100)
     assert abs(few.mean() - many) < 5 * few.std() / 20**0.5
 
 
 def test_the_elbo_depends_on_its_seed_alone() -> None:
-    vae, x = VAE((6,), MODEL).train(), torch.rand(50, 6)
+    vae, x = new_vae((6,)).train(), torch.rand(50, 6)
     state = torch.get_rng_state()
     assert evaluate_elbo(vae, x, seed=1) == evaluate_elbo(vae, x, seed=1)
     assert torch.equal(torch.get_rng_state(), state)
@@ -578,7 +583,7 @@ class Affine(torch.nn.Module):
 
 def affine_vae(shift: float) -> tuple[VAE, torch.Tensor, torch.Tensor]:
     """A VAE whose likelihood is Gaussian, rows, and their exact log p(x)."""
-    vae = VAE((6,), MODEL).double()
+    vae = new_vae((6,)).double()
     weight, bias = torch.linalg.qr(torch.randn(6, 2))[0] * torch.tensor([2.0, 0.5]), torch.randn(6)
     means_and_log_scales = torch.nn.Linear(2, 12)
     means_and_log_scales.load_state_dict(
@@ -608,13 +613,13 @@ def test_with_an_inexact_posterior_the_bound_grows_to_the_log_likelihood() -> No
 
 
 def test_the_bound_of_one_sample_is_the_elbo_in_expectation() -> None:
-    vae, x = VAE((6,), MODEL), torch.rand(50, 6)
+    vae, x = new_vae((6,)), torch.rand(50, 6)
     bounds = torch.tensor([importance_weighted_bound(vae, x, samples=1, seed=seed) for seed in range(40)])
     assert abs(bounds.mean() - evaluate_elbo(vae, x, samples=200)) < 5 * bounds.std() / 40**0.5
 
 
 def test_the_bound_grows_with_its_samples_and_depends_on_its_seed_alone() -> None:
-    vae, x = VAE((6,), MODEL).train(), torch.rand(50, 6)
+    vae, x = new_vae((6,)).train(), torch.rand(50, 6)
     state = torch.get_rng_state()
     means = [
         sum(importance_weighted_bound(vae, x, samples=samples, seed=seed) for seed in range(20)) / 20
@@ -648,7 +653,7 @@ def test_a_gaussian_agrees_with_that_of_torch() -> None:
 
 @pytest.mark.parametrize("measure", [evaluate_elbo, importance_weighted_bound])
 def test_evaluation_refuses_what_it_cannot_measure(measure: Callable[..., float]) -> None:
-    vae = VAE((6,), MODEL)
+    vae = new_vae((6,))
     with pytest.raises(DataError, match=r"2 to 2"):
         measure(vae, torch.full((3, 6), 2.0))
     with pytest.raises(DataError, match="at least one row"):

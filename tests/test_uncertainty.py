@@ -8,7 +8,7 @@ from torch import nn
 
 import geodesic
 from geodesic import InputError
-from geodesic.models.uncertainty import BlendedDecoder, RBFScaleDecoder, cluster_centres
+from geodesic.models.uncertain_decoders import BlendedDecoder, RBFScaleDecoder, cluster_centres
 
 
 def ring(count: int = 400, noise: float = 0.05) -> torch.Tensor:
@@ -101,10 +101,14 @@ def test_under_the_expected_metric_paths_keep_to_the_data() -> None:
 # --- blends -----------------------------------------------------------------------------------
 
 
+def seven(values: torch.Tensor) -> torch.Tensor:
+    return torch.full((1, 2, 5), 7.0)
+
+
 def blended() -> tuple[BlendedDecoder, torch.Tensor]:
     z = ring()
-    decoder = BlendedDecoder(gaussian_decoder(), 2, (2, 5), centres=16, width=1.5)
-    decoder.fit(z, torch.full((1, 2, 5), 7.0))
+    decoder = BlendedDecoder(gaussian_decoder(), 2, (2, 5), seven, centres=16, width=1.5)
+    decoder.fit(torch.zeros(len(z), 5), z)
     return decoder, z
 
 
@@ -131,7 +135,7 @@ def test_the_blend_has_two_derivatives_everywhere() -> None:
 @pytest.mark.parametrize("width", [0.0, -1.0, math.nan, math.inf])
 def test_a_width_that_is_none_is_refused(width: float) -> None:
     with pytest.raises(InputError, match="width: expected a positive number"):
-        BlendedDecoder(gaussian_decoder(), 2, (2, 5), width=width)
+        BlendedDecoder(gaussian_decoder(), 2, (2, 5), seven, width=width)
     with pytest.raises(InputError, match="width: expected a positive number"):
         RBFScaleDecoder(gaussian_decoder(), 2, (5,), width=width)
     with pytest.raises(InputError, match="away: expected a positive number"):

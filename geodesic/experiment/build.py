@@ -9,27 +9,31 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
+from pydantic import BaseModel
 from torch import Tensor
 
 from geodesic.adapters.imported import import_network
-from geodesic.errors import SettingsError
+from geodesic.data.dataset import Dataset
+from geodesic.data.load import load_data
+from geodesic.errors import InputError, SettingsError
 from geodesic.experiment.settings import (
     AutoSettings,
+    DataSettings,
     DensitySettings,
     EuclideanSettings,
     ExpectedSettings,
     FeaturesSettings,
     FisherRaoSettings,
-    GaussianSettings,
     GeodesicSettings,
     GeometrySettings,
     ImportedModelSettings,
     LBFGSSettings,
-    LikelihoodSettings,
     LocalVarianceSettings,
     NewtonKrylovSettings,
     NewtonSettings,
+    Settings,
     SolverSettings,
+    TrainingSettings,
     VAESettings,
 )
 from geodesic.geometry.manifold import Manifold
@@ -39,25 +43,13 @@ from geodesic.geometry.outputs import (
     Euclidean,
     ExpectedGaussian,
     Features,
-    FisherRaoBernoulli,
-    FisherRaoCategorical,
-    FisherRaoGaussian,
-    FisherRaoNegativeBinomial,
-    FisherRaoPoisson,
     OutputGeometry,
 )
 from geodesic.geometry.pullback import EnsembleManifold, IndependentEnsembleManifold, PullbackManifold
-from geodesic.models.likelihoods import (
-    Bernoulli,
-    Categorical,
-    ContinuousBernoulli,
-    Discretised,
-    Gaussian,
-    Likelihood,
-    NegativeBinomial,
-    Poisson,
-    make_likelihood,
-)
+from geodesic.models.likelihoods import LIKELIHOODS, Gaussian, Likelihood
+from geodesic.models.networks.network import NETWORKS, Network
+from geodesic.models.training.plan import Training
+from geodesic.models.uncertainty import UNCERTAINTIES
 from geodesic.models.vae import VAE
 from geodesic.solvers.gradient_descent import GradientDescent
 from geodesic.solvers.lbfgs import LBFGS
@@ -65,7 +57,17 @@ from geodesic.solvers.newton import Newton
 from geodesic.solvers.newton_krylov import NewtonKrylov
 from geodesic.solvers.solver import Solver
 
-__all__ = ["Model", "check_search", "load_model", "make_manifold", "make_solver"]
+__all__ = [
+    "Model",
+    "check_search",
+    "load_model",
+    "make_data",
+    "make_manifold",
+    "make_solver",
+    "make_training",
+    "make_vae",
+    "new_vae",
+]
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,53 @@ class Model:
         return torch.stack([self.output_mean(decoder(z)) for decoder in self.decoders]).mean(0)
 
 
+def make_data(settings: DataSettings) -> Dataset:
+    """The data set of the settings.
+
+    Raises:
+        DataError: The data are absent, truncated or of a kind that cannot be used.
+    """
+    return load_data(**_fields(settings))
+
+
+def make_training(settings: TrainingSettings) -> Training:
+    """How long and how to train."""
+    return Training(**settings.model_dump(exclude={"picture_every"}))
+
+
+def make_vae(settings: VAESettings, event_shape: tuple[int, ...]) -> VAE:
+    """A VAE with first weights from torch's random state."""
+    uncertainty = settings.uncertainty
+    return VAE(
+        event_shape,
+        settings.latent_size,
+        network=_network(settings),
+        likelihood=LIKELIHOODS.make(**_fields(settings.likelihood)),
+        decoders=settings.decoders,
+        uncertainty=None if uncertainty is None else UNCERTAINTIES.make(**_fields(uncertainty)),
+    )
+
+
+def new_vae(settings: Settings, event_shape: tuple[int, ...]) -> VAE:
+    """A VAE whose first weights follow from the seed of the settings; the random state is left alone."""
+    assert isinstance(settings.model, VAESettings)
+    with torch.random.fork_rng(devices=[]):
+        # Of the CPU's random state only: torch.manual_seed would reseed the GPUs, which are not forked.
+        torch.default_generator.manual_seed(settings.seed)
+        return make_vae(settings.model, event_shape)
+
+
+def _network(settings: VAESettings) -> Network:
+    sizes = {"hidden_sizes": settings.hidden_sizes, "channels": settings.channels}
+    given = {name: value for name, value in sizes.items() if value is not None}
+    return NETWORKS.make(settings.network, activation=settings.activation, **given)
+
+
+def _fields(section: BaseModel) -> dict[str, Any]:
+    """The kind of a section and its settings, one level deep: the arguments of `Registry.make`."""
+    return {name: getattr(section, name) for name in type(section).model_fields}
+
+
 def load_model(
     settings: VAESettings | ImportedModelSettings, folder: Path, device: torch.device, dtype: torch.dtype
 ) -> Model:
@@ -108,19 +157,9 @@ def load_model(
 
 
 def _trained(vae: VAE) -> Model:
-    settings = vae.settings
-    return Model(
-        vae.decoders,
-        vae.likelihood.mean,
-        vae.encode,
-        settings.latent_size,
-        vae.likelihood,
-        settings.uncertainty is not None or _scale_varies(settings.likelihood),
-    )
-
-
-def _scale_varies(likelihood: LikelihoodSettings) -> bool:
-    return isinstance(likelihood, GaussianSettings) and likelihood.scale == "per_pixel"
+    likelihood = vae.likelihood
+    varying = vae.uncertainty is not None or (isinstance(likelihood, Gaussian) and likelihood.scale == "per_pixel")
+    return Model(vae.decoders, likelihood.mean, vae.encode, vae.latent_size, likelihood, varying)
 
 
 def _imported(own: ImportedModelSettings, device: torch.device, dtype: torch.dtype) -> Model:
@@ -129,7 +168,7 @@ def _imported(own: ImportedModelSettings, device: torch.device, dtype: torch.dty
     if own.encoder is not None:
         encoder = import_network("model.encoder", own.encoder, own.encoder_weights, device, dtype)
     if own.likelihood is not None:
-        likelihood = make_likelihood(own.likelihood)
+        likelihood = LIKELIHOODS.make(**_fields(own.likelihood))
         return Model((decoder,), likelihood.mean, encoder, own.latent_size, likelihood)
     mean = torch.sigmoid if own.output == "sigmoid" else Euclidean().mean
     return Model((decoder,), mean, encoder, own.latent_size)
@@ -145,7 +184,7 @@ def check_search(search: GeodesicSettings, settings: VAESettings, event_shape: t
         SettingsError: As `make_manifold` and `make_solver` would, once it is trained.
     """
     with torch.device("meta"):  # no weights are looked at
-        model = _trained(VAE(event_shape, settings).eval())
+        model = _trained(make_vae(settings, event_shape).eval())
     for entry in search.solvers:
         make_solver(entry, model, search.geometry)
     encodings = torch.arange(2.0 * settings.latent_size).reshape(2, -1)  # any two points
@@ -249,26 +288,15 @@ def _expected(model: Model) -> OutputGeometry:
 
 
 def _fisher_rao(likelihood: Likelihood | None) -> OutputGeometry | DistanceGeometry:
-    match likelihood:
-        case Bernoulli():
-            return FisherRaoBernoulli()
-        case Gaussian():
-            return FisherRaoGaussian()
-        case Categorical() | Discretised():
-            return FisherRaoCategorical()
-        case Poisson():
-            return FisherRaoPoisson()
-        case NegativeBinomial():
-            return FisherRaoNegativeBinomial(likelihood.total_count)
-        case ContinuousBernoulli():
-            raise SettingsError(
-                "geodesic.geometry: the Fisher-Rao embedding of the continuous Bernoulli is an integral without a "
-                "closed form; use euclidean, or model.likelihood: bernoulli"
-            )
-    raise SettingsError(
-        "geodesic.geometry: fisher_rao needs to know what the decoder's outputs mean; set model.likelihood, such as "
-        "bernoulli for logits"
-    )
+    if likelihood is None:
+        raise SettingsError(
+            "geodesic.geometry: fisher_rao needs to know what the decoder's outputs mean; set model.likelihood, such "
+            "as bernoulli for logits"
+        )
+    try:
+        return likelihood.fisher_rao()
+    except InputError as error:
+        raise SettingsError(f"geodesic.geometry: {error}") from None
 
 
 def _kind(likelihood: Likelihood | None) -> str:

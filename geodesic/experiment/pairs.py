@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geodesic.data import Split
+from geodesic.data.dataset import Split
 from geodesic.errors import DataError, SettingsError
 from geodesic.experiment.run import Run, to_numpy
 from geodesic.experiment.settings import AnalogySettings, FilePairs, IndexPairs, LabelPairs, RandomPairs

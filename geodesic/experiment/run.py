@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geodesic.data import Dataset, Split, load_data
+from geodesic.data.dataset import Dataset, Split
 from geodesic.errors import DecoderError, InputError, RunFolderError
-from geodesic.experiment.build import Model, load_model, make_manifold, make_solver
+from geodesic.experiment.build import Model, load_model, make_data, make_manifold, make_solver
 from geodesic.experiment.folders import results_file, run_folder, trained_with
 from geodesic.experiment.settings import DensitySettings, LocalVarianceSettings, Settings, VAESettings
 from geodesic.files import locked
@@ -51,7 +51,7 @@ class Run:
     @cached_property
     def dataset(self) -> Dataset | None:
         """The data, if the settings name any."""
-        return None if self.settings.data is None else load_data(self.settings.data)
+        return None if self.settings.data is None else make_data(self.settings.data)
 
     @cached_property
     def model(self) -> Model:

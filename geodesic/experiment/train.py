@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 import geodesic
-from geodesic.data import Dataset, load_data
+from geodesic.data.dataset import Dataset
 from geodesic.errors import SettingsError
-from geodesic.experiment.build import check_search
+from geodesic.experiment.build import check_search, make_data, make_training, new_vae
 from geodesic.experiment.folders import new_folder, require_replaceable, require_resumable, run_folder, set_aside
 from geodesic.experiment.run import resolve_device, to_numpy
 from geodesic.experiment.settings import Settings, VAESettings, settings_to_yaml
 from geodesic.files import locked, write_text
-from geodesic.models.training import TrainingResult, train_vae
+from geodesic.models.training.train import TrainingResult, train_vae
 from geodesic.models.vae import VAE
 from geodesic.pictures.canvas import save_figure
 from geodesic.pictures.outputs import plot_reconstructions, plot_samples
@@ -69,7 +69,7 @@ def train(
             require_resumable(settings, folder)
         elif folder.exists():
             require_replaceable(folder, overwrite)
-        dataset = load_data(settings.data)
+        dataset = make_data(settings.data)
         check_search(settings.geodesic, settings.model, dataset.event_shape)
         with set_aside(folder) if overwrite else contextlib.nullcontext(), new_folder(folder):
             return _fill(folder, settings, dataset, device, resume, progress)
@@ -82,11 +82,10 @@ def _fill(
     if not resume:
         write_text(folder / "config.yaml", settings_to_yaml(settings))
     pictures = _pictures(settings, dataset, folder)
-    assert isinstance(settings.model, VAESettings)
     result = train_vae(
+        new_vae(settings, dataset.event_shape),
         dataset,
-        settings.model,
-        settings.training,
+        make_training(settings.training),
         folder=folder,
         seed=settings.seed,
         device=str(device),

@@ -1,29 +1,34 @@
 """What a decoder's output means: the distribution of a row given its parameters."""
 
+from __future__ import annotations
+
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, final
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, logsigmoid
 
+from geodesic.checks import is_number, require_integer, require_positive
 from geodesic.errors import DataError, InputError
-from geodesic.experiment.settings import (
-    BernoulliSettings,
-    CategoricalSettings,
-    ContinuousBernoulliSettings,
-    DiscretisedSettings,
-    GaussianSettings,
-    LikelihoodSettings,
-    NegativeBinomialSettings,
-    PoissonSettings,
+from geodesic.geometry.outputs import (
+    DistanceGeometry,
+    FisherRaoBernoulli,
+    FisherRaoCategorical,
+    FisherRaoGaussian,
+    FisherRaoNegativeBinomial,
+    FisherRaoPoisson,
+    OutputGeometry,
 )
+from geodesic.models.networks.scales import BoundedScale, FixedScale, LearnedScale
+from geodesic.registry import Registry, setting
 
 __all__ = [
+    "LIKELIHOODS",
     "Bernoulli",
     "Categorical",
     "ContinuousBernoulli",
@@ -32,14 +37,14 @@ __all__ = [
     "Likelihood",
     "NegativeBinomial",
     "Poisson",
-    "make_likelihood",
 ]
 
 
 class Likelihood(ABC):
     """p(x | parameters), independent over the entries of a row.
 
-    A new likelihood is one subclass, its settings, and one line of `make_likelihood`.
+    A new likelihood is one subclass: a frozen dataclass with what is abstract here, registered in `LIKELIHOODS`. Its
+    fields are its settings.
     """
 
     @abstractmethod
@@ -81,8 +86,34 @@ class Likelihood(ABC):
             DataError: There is none: the values are refused by `check`, or do not vary.
         """
 
+    @abstractmethod
+    def fisher_rao(self) -> OutputGeometry | DistanceGeometry:
+        """The Fisher-Rao geometry of its distributions: how far apart two decoder outputs are as distributions.
 
+        Raises:
+            InputError: It has no closed form; the message says why.
+        """
+
+    def decoder(self, make_network: Callable[[tuple[int, ...]], nn.Module], event_shape: tuple[int, ...]) -> nn.Module:
+        """A decoder that returns its parameters, (N, *parameter_shape), made of networks.
+
+        Here it is one network for all parameters. A likelihood whose parameters do not all come from a network
+        overrides it.
+
+        Args:
+            make_network: Makes a network from latent points to numbers of a given shape, (N, *shape).
+            event_shape: Shape of one row.
+        """
+        return make_network(self.parameter_shape(event_shape))
+
+
+LIKELIHOODS: Registry[Likelihood] = Registry("likelihood")
+"""Likelihoods by name: what settings and saved models look up."""
+
+
+@LIKELIHOODS.register("bernoulli")
 @final
+@dataclass(frozen=True)
 class Bernoulli(Likelihood):
     """Pixels that are on with probability sigmoid(l), for logits l, (N, *event).
 
@@ -127,8 +158,14 @@ class Bernoulli(Likelihood):
         self.check(values)
         return values.new_zeros(1, *self.parameter_shape(values.shape[1:]))
 
+    def fisher_rao(self) -> FisherRaoBernoulli:
+        """The geometry of 2 arcsin sqrt p, from logits."""
+        return FisherRaoBernoulli()
 
+
+@LIKELIHOODS.register("continuous_bernoulli")
 @final
+@dataclass(frozen=True)
 class ContinuousBernoulli(Likelihood):
     """Grey pixels in [0, 1] whose log density is linear, with slope l, for logits l, (N, *event).
 
@@ -192,12 +229,30 @@ class ContinuousBernoulli(Likelihood):
         self.check(values)
         return values.new_zeros(1, *self.parameter_shape(values.shape[1:]))
 
+    def fisher_rao(self) -> OutputGeometry:
+        """Refused: the embedding is an integral without a closed form."""
+        raise InputError(
+            "fisher_rao: the embedding of the continuous Bernoulli is an integral without a closed form; use the "
+            "geometry euclidean, or the likelihood bernoulli"
+        )
 
+
+@LIKELIHOODS.register("gaussian")
 @final
+@dataclass(frozen=True)
 class Gaussian(Likelihood):
     """Numbers around a mean m with a scale exp(s), parameters (N, 2, *event) with m first and s second.
 
         log p(x | m, s) = sum over entries of -((x - m) exp(-s))^2 / 2 - s - log(2 pi) / 2
+
+    Args:
+        scale: Where a decoder of `decoder` takes exp(s) from, in the units of the data. A number: it is the same for
+            all entries and fixed. "learned": one for all entries, learned. "per_pixel": one for each entry and latent
+            point, from the network.
+        min_scale: Lower bound of scales that are learned or fitted.
+
+    Raises:
+        InputError: A scale is not positive, or no such word.
 
     Example:
         >>> import torch
@@ -206,6 +261,17 @@ class Gaussian(Likelihood):
         >>> Gaussian().log_prob(parameters, torch.tensor([[3.0]]))
         tensor([-0.9189])
     """
+
+    scale: float | Literal["learned", "per_pixel"] = field(
+        default="learned",
+        metadata=setting("a number; one that is learned; or one for each entry, from the decoder"),
+    )
+    min_scale: float = field(default=0.01, metadata=setting("lower bound of scales that are learned or fitted", gt=0))
+
+    def __post_init__(self) -> None:
+        if self.scale not in ("learned", "per_pixel") and not (is_number(self.scale) and 0 < self.scale < math.inf):
+            raise InputError(f"scale: expected a positive number, 'learned' or 'per_pixel', got {self.scale!r}")
+        require_positive("min_scale", self.min_scale)
 
     def parameter_shape(self, event_shape: Sequence[int]) -> tuple[int, ...]:
         """A mean and a log scale for each entry."""
@@ -246,7 +312,20 @@ class Gaussian(Likelihood):
         shape = self.parameter_shape(values.shape[1:])
         return row.reshape(2, *(1 for _ in shape[1:])).expand(1, *shape)
 
+    def fisher_rao(self) -> FisherRaoGaussian:
+        """Hyperbolic planes of means and scales, one for each entry."""
+        return FisherRaoGaussian()
 
+    def decoder(self, make_network: Callable[[tuple[int, ...]], nn.Module], event_shape: tuple[int, ...]) -> nn.Module:
+        """A network for the means, and for the log scales where they are asked for, with the layer of its scale."""
+        if self.scale == "per_pixel":
+            return nn.Sequential(make_network(self.parameter_shape(event_shape)), BoundedScale(self.min_scale))
+        if self.scale == "learned":
+            return nn.Sequential(make_network(event_shape), LearnedScale(self.min_scale))
+        return nn.Sequential(make_network(event_shape), FixedScale(self.scale))
+
+
+@LIKELIHOODS.register("categorical")
 @final
 @dataclass(frozen=True)
 class Categorical(Likelihood):
@@ -269,10 +348,10 @@ class Categorical(Likelihood):
         tensor([0.2500])
     """
 
-    classes: int
+    classes: int = field(metadata=setting("how many there are", ge=2))
 
     def __post_init__(self) -> None:
-        _require_at_least_two("classes", self.classes)
+        require_integer("classes", self.classes, least=2)
 
     def parameter_shape(self, event_shape: Sequence[int]) -> tuple[int, ...]:
         """K logits for each entry."""
@@ -307,7 +386,12 @@ class Categorical(Likelihood):
         self.check(values)
         return values.new_zeros(1, *self.parameter_shape(values.shape[1:]))
 
+    def fisher_rao(self) -> FisherRaoCategorical:
+        """The sphere of 2 sqrt p, from logits."""
+        return FisherRaoCategorical()
 
+
+@LIKELIHOODS.register("discretised")
 @final
 @dataclass(frozen=True)
 class Discretised(Likelihood):
@@ -332,10 +416,10 @@ class Discretised(Likelihood):
         tensor([[1.]])
     """
 
-    levels: int = 256
+    levels: int = field(default=256, metadata=setting("how many grey levels there are", ge=2))
 
     def __post_init__(self) -> None:
-        _require_at_least_two("levels", self.levels)
+        require_integer("levels", self.levels, least=2)
 
     def parameter_shape(self, event_shape: Sequence[int]) -> tuple[int, ...]:
         """L logits for each pixel."""
@@ -362,8 +446,14 @@ class Discretised(Likelihood):
         self.check(values)
         return values.new_zeros(1, *self.parameter_shape(values.shape[1:]))
 
+    def fisher_rao(self) -> FisherRaoCategorical:
+        """The sphere of 2 sqrt p, from logits."""
+        return FisherRaoCategorical()
 
+
+@LIKELIHOODS.register("poisson")
 @final
+@dataclass(frozen=True)
 class Poisson(Likelihood):
     """Counts 0, 1, 2, ... with rates exp(l), for log rates l, (N, *event).
 
@@ -404,7 +494,12 @@ class Poisson(Likelihood):
         self.check(values)
         return _log_mean(values).expand(1, *self.parameter_shape(values.shape[1:]))
 
+    def fisher_rao(self) -> FisherRaoPoisson:
+        """The geometry of 2 sqrt(rate), from log rates."""
+        return FisherRaoPoisson()
 
+
+@LIKELIHOODS.register("negative_binomial")
 @final
 @dataclass(frozen=True)
 class NegativeBinomial(Likelihood):
@@ -427,12 +522,10 @@ class NegativeBinomial(Likelihood):
         tensor([0.2500])
     """
 
-    total_count: float
+    total_count: float = field(metadata=setting("r; the variance is mean + mean^2 / r", gt=0))
 
     def __post_init__(self) -> None:
-        r = self.total_count
-        if isinstance(r, bool) or not isinstance(r, int | float) or not 0 < r < math.inf:
-            raise InputError(f"total_count: expected a positive number, got {r!r}")
+        require_positive("total_count", self.total_count)
 
     def parameter_shape(self, event_shape: Sequence[int]) -> tuple[int, ...]:
         """One logit for each entry."""
@@ -464,31 +557,9 @@ class NegativeBinomial(Likelihood):
         row = _log_mean(values) - math.log(self.total_count)
         return row.expand(1, *self.parameter_shape(values.shape[1:]))
 
-
-def make_likelihood(settings: LikelihoodSettings) -> Likelihood:
-    """The likelihood that settings describe.
-
-    Example:
-        >>> from geodesic.experiment.settings import CategoricalSettings
-        >>> from geodesic.models.likelihoods import make_likelihood
-        >>> make_likelihood(CategoricalSettings(kind="categorical", classes=3))
-        Categorical(classes=3)
-    """
-    match settings:
-        case BernoulliSettings():
-            return Bernoulli()
-        case ContinuousBernoulliSettings():
-            return ContinuousBernoulli()
-        case GaussianSettings():
-            return Gaussian()  # where its scale comes from is the decoder's affair
-        case CategoricalSettings():
-            return Categorical(settings.classes)
-        case DiscretisedSettings():
-            return Discretised(settings.levels)
-        case PoissonSettings():
-            return Poisson()
-        case NegativeBinomialSettings():
-            return NegativeBinomial(settings.total_count)
+    def fisher_rao(self) -> FisherRaoNegativeBinomial:
+        """The geometry of 2 sqrt(r) arcsinh sqrt(mean / r), from logits."""
+        return FisherRaoNegativeBinomial(self.total_count)
 
 
 # --- the continuous Bernoulli near l = 0 -----------------------------------------------------------
@@ -533,11 +604,6 @@ def _matched(likelihood: Likelihood, parameters: Tensor, x: Tensor) -> Tensor:
 def _require_second_axis(parameters: Tensor, size: int, what: str) -> None:
     if parameters.ndim < 2 or parameters.shape[1] != size:
         raise InputError(f"parameters: expected {what} (N, {size}, *event), got {tuple(parameters.shape)}")
-
-
-def _require_at_least_two(name: str, count: object) -> None:
-    if isinstance(count, bool) or not isinstance(count, int) or count < 2:
-        raise InputError(f"{name}: expected an integer of at least 2, got {count!r}")
 
 
 def _require_some(values: Tensor) -> None:

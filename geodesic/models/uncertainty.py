@@ -1,254 +1,140 @@
-"""Decoders that know where they saw no data, fitted around a trained one."""
+"""What a decoder says away from the data: which kinds there are, and their settings."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from geodesic.checks import require_integer, require_positive
 from geodesic.errors import InputError
+from geodesic.models.likelihoods import Gaussian, Likelihood
+from geodesic.models.uncertain_decoders import BlendedDecoder, RBFScaleDecoder, UncertainDecoder
+from geodesic.registry import Registry, setting
 
-__all__ = ["BlendedDecoder", "RBFScaleDecoder", "cluster_centres"]
-
-_FIT_EPOCHS = 20
-_FIT_BATCH = 128
-_FIT_RATE = 0.05
+__all__ = ["UNCERTAINTIES", "BlendUncertainty", "RBFUncertainty", "Uncertainty"]
 
 
-def cluster_centres(
-    encodings: Float[Tensor, "N d"], count: int, seed: int = 0
-) -> tuple[Float[Tensor, "K d"], Float[Tensor, " K"]]:
-    """Centres of clusters of encodings, and how far their members lie from them on average.
+class Uncertainty(ABC):
+    """What a decoder says away from the training encodings, fitted after training.
 
-    Args:
-        encodings: Latent points of the training rows, (N, d).
-        count: K, the number of clusters.
-        seed: Of the clustering, by k-means.
-
-    Returns:
-        Centres, (K, d), and spreads, (K,), none of them below a tenth of their mean: a cluster of one point has none.
-
-    Raises:
-        InputError: There are fewer than 2 clusters, or fewer points than clusters, or all points are one.
-
-    Example:
-        >>> import torch
-        >>> from geodesic.models.uncertainty import cluster_centres
-        >>> centres, spreads = cluster_centres(torch.tensor([[0.0], [2.0], [10.0], [12.0]]), 2)
-        >>> centres.flatten().sort().values, spreads
-        (tensor([ 1., 11.]), tensor([1., 1.]))
+    A new kind is one subclass: a frozen dataclass with these three methods, registered in `UNCERTAINTIES`.
     """
-    from sklearn.cluster import KMeans  # slow to import
 
-    if count < 2 or count > len(encodings):
-        raise InputError(f"centres: expected from 2 to {len(encodings)}, the number of encodings, got {count}")
-    if bool((encodings == encodings[:1]).all()):
-        raise InputError(f"encodings: all {len(encodings)} are one point, which has no clusters")
-    points = encodings.detach().double().cpu().numpy()
-    found = KMeans(count, n_init=4, random_state=seed).fit(points)
-    centres, labels = torch.as_tensor(found.cluster_centers_), torch.as_tensor(found.labels_).long()
-    distances = (encodings.detach().double().cpu() - centres[labels]).norm(dim=1)
-    total = torch.zeros(count, dtype=torch.float64).index_add(0, labels, distances)
-    spreads = total / labels.bincount(minlength=count).clamp_min(1)
-    spreads = spreads.clamp_min(0.1 * spreads.mean())
-    return centres.to(encodings), spreads.to(encodings)
+    @abstractmethod
+    def check(self, likelihood: Likelihood) -> None:
+        """Raise `InputError` if decoders of this likelihood have no use for it."""
+
+    @abstractmethod
+    def check_rows(self, values: Float[Tensor, "N *event"], likelihood: Likelihood) -> None:
+        """Raise `InputError` or `DataError` if it cannot be fitted to these training rows."""
+
+    @abstractmethod
+    def wrap(
+        self, decoder: nn.Module, latent_size: int, event_shape: tuple[int, ...], likelihood: Likelihood
+    ) -> UncertainDecoder:
+        """The decoder with the uncertainty around it, not fitted yet."""
 
 
-class RBFScaleDecoder(nn.Module):
-    """A Gaussian decoder whose scale is small near the training encodings and grows to a limit away from them.
+UNCERTAINTIES: Registry[Uncertainty] = Registry("uncertainty")
+"""Kinds of uncertainty by name: what settings and saved models look up."""
 
-    sigma(z)^2 = min_scale^2 + 1 / (sum over k of W_k exp(-|z - c_k|^2 / (2 (a s_k)^2)) + 1 / away^2),   W_k >= 0
 
-    The means are those of the decoder that it wraps. The centres c_k and their spreads s_k are those of clusters of
-    encodings; the weights, one for each centre and output, are fitted to the errors of the means. Returns means and log
-    scales, (N, 2, *event).
-
-    Reference:
-        G. Arvanitidis, L. K. Hansen, S. Hauberg, Latent Space Oddity: on the Curvature of Deep Generative Models, 2018.
+@UNCERTAINTIES.register("rbf")
+@dataclass(frozen=True)
+class RBFUncertainty(Uncertainty):
+    """A Gaussian scale that grows away from the encodings: see `RBFScaleDecoder`.
 
     Args:
-        decoder: Latent points (N, d) to means and log scales, (N, 2, *event); its scales are replaced.
-        latent_size: d.
-        event_shape: Shape of one row.
-        centres: K, the number of clusters.
-        width: a, the widths of the basis functions in parts of the spreads.
-        away: The scale far from all centres, in the units of the data; min_scale adds to it as variances do.
-        min_scale: Lower bound of the scales. Without one that of an output that never varies would vanish.
+        centres: Number of clusters of the training encodings, at least 2.
+        width: Of the basis functions, in spreads of the clusters.
+        away: The scale far from all encodings, in the units of the data.
 
     Raises:
         InputError: A number is out of range.
-
-    Example:
-        >>> import torch
-        >>> from geodesic.models.uncertainty import RBFScaleDecoder
-        >>> decoder = RBFScaleDecoder(lambda z: z[:, None].expand(-1, 2, -1), 3, (3,), centres=2)
-        >>> z = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
-        >>> decoder.fit(z + 0.1, z)
-        >>> decoder(torch.full((1, 3), 100.0))[0, 1].exp().detach().round(decimals=3)
-        tensor([1., 1., 1.])
     """
 
-    def __init__(
-        self,
-        decoder: Callable[[Tensor], Tensor],
-        latent_size: int,
-        event_shape: tuple[int, ...],
-        centres: int = 64,
-        width: float = 1.5,
-        away: float = 1.0,
-        min_scale: float = 0.01,
-    ) -> None:
-        super().__init__()
-        for name, value in (("width", width), ("away", away), ("min_scale", min_scale)):
-            _require_positive(name, value)
-        self.decoder = decoder
-        self.event_shape = event_shape
-        self.width, self.away, self.min_scale = width, away, min_scale
-        self.register_buffer("centres", torch.zeros(centres, latent_size))
-        self.register_buffer("widths", torch.ones(centres))
-        # As exponentials the weights stay positive, and gradients move them by factors: precisions span decades.
-        self.log_weights = nn.Parameter(torch.zeros(centres, math.prod(event_shape)))
+    centres: int = field(default=64, metadata=setting("clusters of the training encodings", ge=2))
+    width: float = field(default=1.5, metadata=setting("of the basis functions, in spreads of the clusters", gt=0))
+    away: float = field(
+        default=1.0, metadata=setting("the scale far from all encodings, in the units of the data", gt=0)
+    )
 
-    centres: Tensor
-    widths: Tensor
+    def __post_init__(self) -> None:
+        require_integer("centres", self.centres, least=2)
+        require_positive("width", self.width)
+        require_positive("away", self.away)
 
-    def forward(self, z: Float[Tensor, "N d"]) -> Float[Tensor, "N 2 *event"]:
-        """Means and log scales at latent points."""
-        mean = self.decoder(z)[:, 0]
-        return torch.stack([mean, self.log_scale(z).unflatten(1, self.event_shape)], dim=1)
+    def check(self, likelihood: Likelihood) -> None:
+        """Refuse all but a Gaussian whose scale is one number."""
+        _gaussian(likelihood)
 
-    def log_scale(self, z: Float[Tensor, "N d"]) -> Float[Tensor, "N D"]:
-        """Log sigma(z), (N, D), of the D outputs."""
-        basis = (-_squared_distances(z, self.centres) / (2 * self.widths.square())).exp()
-        precision = basis @ self.log_weights.exp() + self.away**-2
-        return (self.min_scale**2 + 1 / precision).log() / 2
+    def check_rows(self, values: Float[Tensor, "N *event"], likelihood: Likelihood) -> None:
+        """Refuse fewer rows than centres."""
+        _require_as_many(values, self.centres)
 
-    def fit(self, values: Float[Tensor, "N *event"], encodings: Float[Tensor, "N d"], seed: int = 0) -> None:
-        """Find the clusters, then fit the weights to the errors of the means there, by maximum likelihood.
-
-        Args:
-            values: Training rows, (N, *event).
-            encodings: Their latent points, (N, d).
-            seed: Of the clusters and of the order of the rows.
-
-        Raises:
-            InputError: There are fewer encodings than centres.
-        """
-        with torch.no_grad():
-            _cluster(self, encodings, seed)
-            means = torch.cat([self.decoder(z)[:, 0] for z in encodings.split(1000)])
-            squared = (values.to(means) - means).flatten(1).square()
-            # A start of the right size: the overall error of each output, shared among the basis functions nearby.
-            basis = (-_squared_distances(encodings, self.centres) / (2 * self.widths.square())).exp()
-            crowd = basis.sum(1).mean().clamp_min(1e-6)
-            self.log_weights.copy_(-(squared.mean(0).clamp_min(1e-6) * crowd).log().expand_as(self.log_weights))
-        generator = torch.Generator().manual_seed(seed)
-        optimiser = torch.optim.Adam([self.log_weights], lr=_FIT_RATE)
-        with torch.enable_grad():
-            for _ in range(_FIT_EPOCHS):
-                for rows in torch.randperm(len(encodings), generator=generator).split(_FIT_BATCH):
-                    log_scale = self.log_scale(encodings[rows])
-                    loss = (log_scale + squared[rows] * (-2 * log_scale).exp() / 2).sum(1).mean()
-                    optimiser.zero_grad()
-                    loss.backward()
-                    optimiser.step()
+    def wrap(
+        self, decoder: nn.Module, latent_size: int, event_shape: tuple[int, ...], likelihood: Likelihood
+    ) -> RBFScaleDecoder:
+        """The decoder with another scale, not fitted yet."""
+        min_scale = _gaussian(likelihood).min_scale
+        return RBFScaleDecoder(decoder, latent_size, event_shape, self.centres, self.width, self.away, min_scale)
 
 
-class BlendedDecoder(nn.Module):
-    """A decoder whose parameters turn into those of an uninformative output away from the training encodings.
-
-    parameters(z) = (1 - t) g(z) + t u,   t(z) = sigmoid(4 (delta(z) - delta_0 - 1))
-
-    delta(z) = -log sum over k of exp(-|z - c_k|^2 / (2 (a s_k)^2)) is a smooth squared distance from the centres c_k of
-    clusters of encodings with spreads s_k; delta_0 is that of the outermost encodings, but for one in a thousand.
-    For the others t is below 0.02; far away it is 1, and the parameters are constant: paths that begin out there move
-    at no cost. Many narrow clusters keep what is "out there" from what lies between the data.
-
-    Reference:
-        G. Arvanitidis, M. González-Duque, A. Pouplin, D. Kalatzis, S. Hauberg, Pulling back information geometry, 2022.
+@UNCERTAINTIES.register("blend")
+@dataclass(frozen=True)
+class BlendUncertainty(Uncertainty):
+    """Parameters that say nothing away from the encodings: see `BlendedDecoder`.
 
     Args:
-        decoder: Latent points (N, d) to parameters (N, *parameter_shape).
-        latent_size: d.
-        parameter_shape: Shape of the parameters of one row.
-        centres: K, the number of clusters.
-        width: a, the widths of the kernels in parts of the spreads.
+        centres: Number of clusters of the training encodings, at least 2.
+        width: Of the kernels, in spreads of the clusters.
 
     Raises:
         InputError: A number is out of range.
-
-    Example:
-        >>> import torch
-        >>> from geodesic.models.uncertainty import BlendedDecoder
-        >>> decoder = BlendedDecoder(lambda z: 10 * torch.ones(len(z), 3), 2, (3,), centres=2)
-        >>> decoder.fit(torch.randn(100, 2, generator=torch.Generator().manual_seed(0)), torch.zeros(1, 3))
-        >>> decoder(torch.tensor([[0.0, 0.0], [50.0, 0.0]])).round()
-        tensor([[10., 10., 10.],
-                [ 0.,  0.,  0.]])
     """
 
-    def __init__(
-        self,
-        decoder: Callable[[Tensor], Tensor],
-        latent_size: int,
-        parameter_shape: tuple[int, ...],
-        centres: int = 256,
-        width: float = 0.7,
-    ) -> None:
-        super().__init__()
-        _require_positive("width", width)
-        self.decoder = decoder
-        self.width = width
-        self.register_buffer("centres", torch.zeros(centres, latent_size))
-        self.register_buffer("widths", torch.ones(centres))
-        self.register_buffer("uninformative", torch.zeros(1, *parameter_shape))
-        self.register_buffer("outermost", torch.zeros(()))
+    centres: int = field(default=256, metadata=setting("clusters of the training encodings", ge=2))
+    width: float = field(default=0.7, metadata=setting("of the kernels, in spreads of the clusters", gt=0))
 
-    centres: Tensor
-    widths: Tensor
-    uninformative: Tensor
-    outermost: Tensor
+    def __post_init__(self) -> None:
+        require_integer("centres", self.centres, least=2)
+        require_positive("width", self.width)
 
-    def forward(self, z: Float[Tensor, "N d"]) -> Tensor:
-        """Parameters at latent points."""
-        parameters = self.decoder(z)
-        t = torch.sigmoid(4 * (self._distance(z) - self.outermost - 1)).reshape(-1, *[1] * (parameters.dim() - 1))
-        return parameters + t * (self.uninformative - parameters)
+    def check(self, likelihood: Likelihood) -> None:
+        """Every likelihood has parameters that say nothing."""
 
-    def fit(self, encodings: Float[Tensor, "N d"], uninformative: Tensor, seed: int = 0) -> None:
-        """Find the clusters, and how far their outermost members lie.
+    def check_rows(self, values: Float[Tensor, "N *event"], likelihood: Likelihood) -> None:
+        """Refuse fewer rows than centres, and rows without uninformative parameters."""
+        _require_as_many(values, self.centres)
+        likelihood.uninformative(values)
 
-        Args:
-            encodings: Latent points of the training rows, (N, d).
-            uninformative: u, (1, *parameter_shape).
-            seed: Of the clusters.
-
-        Raises:
-            InputError: There are fewer encodings than centres.
-        """
-        with torch.no_grad():
-            _cluster(self, encodings, seed)
-            self.uninformative.copy_(uninformative)
-            distances = torch.cat([self._distance(z) for z in encodings.split(1000)])
-            self.outermost.copy_(distances.quantile(0.999))
-
-    def _distance(self, z: Float[Tensor, "N d"]) -> Float[Tensor, " N"]:
-        return -(-_squared_distances(z, self.centres) / (2 * self.widths.square())).logsumexp(1)
+    def wrap(
+        self, decoder: nn.Module, latent_size: int, event_shape: tuple[int, ...], likelihood: Likelihood
+    ) -> BlendedDecoder:
+        """The decoder with a blend around it, not fitted yet."""
+        shape = likelihood.parameter_shape(event_shape)
+        return BlendedDecoder(decoder, latent_size, shape, likelihood.uninformative, self.centres, self.width)
 
 
-def _cluster(decoder: RBFScaleDecoder | BlendedDecoder, encodings: Float[Tensor, "N d"], seed: int) -> None:
-    centres, spreads = cluster_centres(encodings, len(decoder.centres), seed)
-    decoder.centres.copy_(centres)
-    decoder.widths.copy_(decoder.width * spreads)
+def _gaussian(likelihood: Likelihood) -> Gaussian:
+    if not isinstance(likelihood, Gaussian):
+        raise InputError(
+            f"uncertainty: rbf is a scale, and the likelihood {type(likelihood).__name__} has none; use blend, or a "
+            "Gaussian likelihood"
+        )
+    if likelihood.scale == "per_pixel":
+        raise InputError(
+            "uncertainty: rbf would replace the scales that per_pixel learns; use the scale learned, or a number"
+        )
+    return likelihood
 
 
-def _require_positive(name: str, value: float) -> None:
-    if not 0 < value < math.inf:
-        raise InputError(f"{name}: expected a positive number, got {value!r}")
-
-
-def _squared_distances(z: Float[Tensor, "N d"], centres: Float[Tensor, "K d"]) -> Float[Tensor, "N K"]:
-    return (z[:, None] - centres).square().sum(-1)
+def _require_as_many(values: Tensor, centres: int) -> None:
+    if centres > len(values):
+        raise InputError(
+            f"uncertainty.centres: got {centres} clusters of {len(values)} training rows; expected at most "
+            f"{len(values)}"
+        )

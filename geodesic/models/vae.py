@@ -1,23 +1,26 @@
 """The variational autoencoder: an encoder h, a decoder g and the likelihood between them."""
 
-import json
+from __future__ import annotations
+
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
-from pydantic import ValidationError
 from torch import Tensor, nn
 
+from geodesic.checks import is_integer, require_integer
 from geodesic.errors import CheckpointError, InputError
-from geodesic.experiment.settings import BlendSettings, GaussianSettings, RBFSettings, VAESettings
 from geodesic.models.checkpoint import RECORD, WEIGHTS, load_weights, read_record, save_model
 from geodesic.models.ensemble import DecoderEnsemble
-from geodesic.models.likelihoods import make_likelihood
-from geodesic.models.networks import make_decoder, make_encoder
-from geodesic.models.uncertainty import BlendedDecoder, RBFScaleDecoder
+from geodesic.models.likelihoods import LIKELIHOODS, Bernoulli, Likelihood
+from geodesic.models.networks.mlp import MLPNetwork
+from geodesic.models.networks.network import NETWORKS, Network
+from geodesic.models.uncertain_decoders import UncertainDecoder
+from geodesic.models.uncertainty import UNCERTAINTIES, Uncertainty
 
 __all__ = ["ELBO", "VAE", "DiagonalGaussian"]
 
@@ -81,46 +84,72 @@ class VAE(nn.Module):
     Reference: Kingma, Welling, *Auto-Encoding Variational Bayes*, 2014.
 
     Its `decoder` is one module that returns the parameters of its `likelihood`, (N, *parameter_shape): logits
-    (N, *event) for Bernoulli, (N, 2, *event) with means and log scales for Gaussian, and so on. With `decoders` in the
-    settings it is a `DecoderEnsemble`; with `uncertainty` it is wrapped, after training, by `fit_uncertainty`.
+    (N, *event) for Bernoulli, (N, 2, *event) with means and log scales for Gaussian, and so on. With more than one of
+    `decoders` it is a `DecoderEnsemble`; with `uncertainty` it is wrapped, after training, by `fit_uncertainty`.
+
+    The first weights are drawn from torch's random state, those of the encoder first.
 
     Args:
         event_shape: Shape of one row, such as (1, 28, 28).
-        settings: Network, sizes, activation and likelihood.
+        latent_size: Number of latent coordinates, d.
+        network: How encoder and decoder are built: an `MLPNetwork` or a `ConvNetwork` with their sizes.
+        likelihood: What the decoder's output means.
+        decoders: How many are trained together behind one encoder; an ensemble, if more than one.
+        uncertainty: What the decoder says away from the training encodings, fitted after training: an
+            `RBFUncertainty`, a `BlendUncertainty`, or nothing.
 
     Raises:
-        InputError: `event_shape` is not a shape, or not that of an image where the network needs images.
+        InputError: A size is not a positive integer, rows are not images where the network needs images, or the
+            uncertainty does not go with the likelihood or with an ensemble.
 
     Example:
         >>> import torch, geodesic
-        >>> from geodesic.experiment.settings import VAESettings
-        >>> vae = geodesic.VAE((1, 8, 8), VAESettings(latent_size=2, hidden_sizes=(16,)))
+        >>> vae = geodesic.VAE((1, 8, 8), latent_size=2, network=geodesic.MLPNetwork(hidden_sizes=(16,)))
         >>> z = vae.encode(torch.rand(5, 1, 8, 8))
         >>> z.shape, vae.decode(z).shape
         (torch.Size([5, 2]), torch.Size([5, 1, 8, 8]))
     """
 
-    def __init__(self, event_shape: Sequence[int], settings: VAESettings) -> None:
+    def __init__(
+        self,
+        event_shape: Sequence[int],
+        latent_size: int = 2,
+        *,
+        network: Network = MLPNetwork(),
+        likelihood: Likelihood = Bernoulli(),
+        decoders: int = 1,
+        uncertainty: Uncertainty | None = None,
+    ) -> None:
         super().__init__()
         self.event_shape = tuple(event_shape)
-        self.settings = settings
-        if not self.event_shape or not all(isinstance(n, int) and n > 0 for n in self.event_shape):
+        if not self.event_shape or not all(is_integer(n) and n > 0 for n in self.event_shape):
             raise InputError(f"event_shape: expected positive integers, got {self.event_shape}")
-        self.encoder = make_encoder(settings, self.event_shape)
-        self.likelihood = make_likelihood(settings.likelihood)
-        shape = self.likelihood.parameter_shape(self.event_shape)
-        members = [make_decoder(settings, self.event_shape, shape) for _ in range(settings.decoders)]
+        require_integer("latent_size", latent_size, least=1)
+        require_integer("decoders", decoders, least=1)
+        if uncertainty is not None:
+            if decoders > 1:
+                raise InputError(
+                    "uncertainty: an ensemble shows its uncertainty by its members; use one decoder, or no uncertainty"
+                )
+            uncertainty.check(likelihood)
+        self.latent_size, self.network, self.likelihood, self.uncertainty = (
+            latent_size,
+            network,
+            likelihood,
+            uncertainty,
+        )
+
+        def make_network(shape: tuple[int, ...]) -> nn.Module:
+            return network.decoder(latent_size, shape)
+
+        self.encoder = network.encoder(self.event_shape, latent_size)
+        members = [likelihood.decoder(make_network, self.event_shape) for _ in range(decoders)]
         self.decoder: nn.Module = members[0] if len(members) == 1 else DecoderEnsemble(members)
 
     @property
     def decoders(self) -> tuple[nn.Module, ...]:
         """Its decoders, from latent points (N, d) to parameters (N, *parameter_shape): one, or those of an ensemble."""
         return tuple(self.decoder.members) if isinstance(self.decoder, DecoderEnsemble) else (self.decoder,)
-
-    @property
-    def latent_size(self) -> int:
-        """Number of latent coordinates, d."""
-        return self.settings.latent_size
 
     def encode(self, x: Tensor) -> Float[Tensor, "N d"]:
         """h(x), the mean of q(z | x), at rows x, (N, *event)."""
@@ -172,8 +201,7 @@ class VAE(nn.Module):
 
         Example:
             >>> import torch, geodesic
-            >>> from geodesic.experiment.settings import VAESettings
-            >>> vae = geodesic.VAE((6,), VAESettings(hidden_sizes=(16,)))
+            >>> vae = geodesic.VAE((6,))
             >>> terms = vae.elbo(torch.rand(3, 6))
             >>> torch.equal(terms.value, terms.log_likelihood - terms.kl)
             True
@@ -185,26 +213,24 @@ class VAE(nn.Module):
         kl = q.kl()
         return ELBO(log_likelihood, kl, log_likelihood - kl_weight * kl)
 
+    def is_finite(self) -> bool:
+        """Whether all weights are finite numbers."""
+        return all(bool(weight.isfinite().all()) for weight in self.parameters())
+
     def check_uncertainty(self, values: Float[Tensor, "N *event"]) -> None:
         """Refuse training rows that `fit_uncertainty` will have no use for: before the training, not after it.
 
         Raises:
-            InputError: There are fewer rows than centres.
+            InputError: There are fewer rows than centres, or the uncertainty has been fitted before.
             DataError: The rows have no uninformative parameters, or values that the likelihood refuses.
         """
-        uncertainty = self.settings.uncertainty
-        if uncertainty is None:
-            return
-        if uncertainty.centres > len(values):
-            raise InputError(
-                f"uncertainty.centres: got {uncertainty.centres} clusters of {len(values)} training rows; expected "
-                f"at most {len(values)}"
-            )
-        if isinstance(uncertainty, BlendSettings):
-            self.likelihood.uninformative(values)
+        if isinstance(self.decoder, UncertainDecoder):
+            raise InputError("uncertainty: it has been fitted before; train a new VAE")
+        if self.uncertainty is not None:
+            self.uncertainty.check_rows(values, self.likelihood)
 
     def fit_uncertainty(self, values: Float[Tensor, "N *event"], seed: int = 0) -> None:
-        """Put what `uncertainty` of the settings asks for around the trained decoder, fitted to training rows.
+        """Put what `uncertainty` asks for around the trained decoder, fitted to training rows.
 
         Args:
             values: Training rows, (N, *event).
@@ -212,49 +238,53 @@ class VAE(nn.Module):
 
         Raises:
             InputError: There are fewer rows than centres, or it has been fitted before.
-            DataError: As `check_uncertainty`.
+            DataError: The rows have no uninformative parameters, or values that the likelihood refuses.
         """
-        if isinstance(self.decoder, RBFScaleDecoder | BlendedDecoder):
-            raise InputError("uncertainty: it has been fitted before; train a new VAE")
         self.check_uncertainty(values)
+        if self.uncertainty is None:
+            return
         weight = next(self.parameters())
         values = values.to(weight)
         with torch.no_grad():
             encodings = torch.cat([self.encode(rows) for rows in values.split(1000)])
-        uncertain = self._uncertain()
-        if uncertain is None:
-            return
-        uncertain.to(weight)
-        if isinstance(uncertain, RBFScaleDecoder):
-            uncertain.fit(values, encodings, seed)
-        else:
-            uncertain.fit(encodings, self.likelihood.uninformative(values), seed)
+        uncertain = self._uncertain(self.uncertainty).to(weight)
+        uncertain.fit(values, encodings, seed)
         self.decoder = uncertain
 
-    def _uncertain(self) -> RBFScaleDecoder | BlendedDecoder | None:
-        """The decoder with uncertainty around it, not fitted yet; None where the settings ask for none."""
-        match self.settings.uncertainty:
-            case RBFSettings() as rbf:
-                likelihood = self.settings.likelihood
-                assert isinstance(likelihood, GaussianSettings)  # others are refused by the settings
-                numbers = (rbf.centres, rbf.width, rbf.away, likelihood.min_scale)
-                return RBFScaleDecoder(self.decoder, self.latent_size, self.event_shape, *numbers)
-            case BlendSettings() as blend:
-                shape = self.likelihood.parameter_shape(self.event_shape)
-                return BlendedDecoder(self.decoder, self.latent_size, shape, blend.centres, blend.width)
-        return None
+    def _uncertain(self, uncertainty: Uncertainty) -> UncertainDecoder:
+        """The decoder with uncertainty around it, not fitted yet."""
+        return uncertainty.wrap(self.decoder, self.latent_size, self.event_shape, self.likelihood)
+
+    def describe(self) -> dict[str, Any]:
+        """What it is made of, in plain values: sizes, and the kinds of its parts with their settings.
+
+        Raises:
+            InputError: A part is of a class that is not registered.
+
+        Example:
+            >>> import geodesic
+            >>> geodesic.VAE((6,)).describe()["network"]
+            {'kind': 'mlp', 'hidden_sizes': (256, 256), 'activation': 'elu'}
+        """
+        return {
+            "event_shape": self.event_shape,
+            "latent_size": self.latent_size,
+            "network": NETWORKS.describe(self.network),
+            "likelihood": LIKELIHOODS.describe(self.likelihood),
+            "decoders": len(self.decoders),
+            "uncertainty": None if self.uncertainty is None else UNCERTAINTIES.describe(self.uncertainty),
+        }
 
     def save(self, folder: str | Path) -> None:
-        """Write `model.safetensors` and `model.json`, which `VAE.load` reads back."""
-        record = {
-            "event_shape": list(self.event_shape),
-            "settings": self.settings.model_dump(mode="json"),
-            "uncertainty_fitted": isinstance(self.decoder, RBFScaleDecoder | BlendedDecoder),
-        }
-        save_model(self, folder, record)
+        """Write `model.safetensors` and `model.json`, which `VAE.load` reads back.
+
+        Raises:
+            InputError: A part is of a class that is not registered.
+        """
+        save_model(self, folder, self.describe() | {"uncertainty_fitted": isinstance(self.decoder, UncertainDecoder)})
 
     @classmethod
-    def load(cls, folder: str | Path) -> "VAE":
+    def load(cls, folder: str | Path) -> VAE:
         """Read a VAE that was saved into the folder, ready for use: on the CPU and in evaluation mode.
 
         Raises:
@@ -262,8 +292,7 @@ class VAE(nn.Module):
 
         Example:
             >>> import tempfile, torch, geodesic
-            >>> from geodesic.experiment.settings import VAESettings
-            >>> folder, vae = tempfile.mkdtemp(), geodesic.VAE((6,), VAESettings(hidden_sizes=(16,)))
+            >>> folder, vae = tempfile.mkdtemp(), geodesic.VAE((6,))
             >>> vae.save(folder)
             >>> z = torch.zeros(1, 2)
             >>> torch.equal(geodesic.VAE.load(folder).decode(z), vae.decode(z))
@@ -271,14 +300,20 @@ class VAE(nn.Module):
         """
         record = read_record(folder)
         try:
-            # Through JSON, where strict settings still let a list become a tuple.
-            settings = VAESettings.model_validate_json(json.dumps(record["settings"]))
+            uncertainty = record["uncertainty"]
             # Without memory or initial values, so that loading leaves the random state alone.
             with torch.device("meta"):
-                vae = cls(record["event_shape"], settings)
-                if record["uncertainty_fitted"]:
-                    vae.decoder = vae._uncertain() or vae.decoder
-        except (KeyError, TypeError, InputError, ValidationError) as error:
+                vae = cls(
+                    record["event_shape"],
+                    record["latent_size"],
+                    network=NETWORKS.restore(record["network"]),
+                    likelihood=LIKELIHOODS.restore(record["likelihood"]),
+                    decoders=record["decoders"],
+                    uncertainty=None if uncertainty is None else UNCERTAINTIES.restore(uncertainty),
+                )
+                if record["uncertainty_fitted"] and vae.uncertainty is not None:
+                    vae.decoder = vae._uncertain(vae.uncertainty)
+        except (KeyError, TypeError, InputError) as error:
             raise CheckpointError(
                 f"{Path(folder) / RECORD}: not the record of a VAE ({type(error).__name__}: {error}); "
                 "train the model again, or read it as what it is"

@@ -21,7 +21,7 @@ from rich.table import Table
 from torch import Tensor
 
 import geodesic
-from geodesic.data import load_data
+from geodesic.experiment.build import make_data
 from geodesic.experiment.folders import run_folder
 from geodesic.experiment.run import open_run
 from geodesic.experiment.train import train
@@ -201,7 +201,7 @@ def draw(options: argparse.Namespace, latent_size: int) -> Path | None:
 def neighbours(case: Case, latent_size: int, options: argparse.Namespace) -> dict:
     """1-nearest-neighbour label accuracy of held-out queries among held-out references."""
     problem = problem_of(case, latent_size, options)
-    labels = load_data(geodesic.load_settings(options.config).data).test.labels
+    labels = make_data(geodesic.load_settings(options.config).data).test.labels
     queries, references = problem.test[: options.queries], problem.test[options.queries :]
     truth, known = labels[: options.queries], labels[options.queries :]
     candidates = torch.cdist(queries, references).topk(options.candidates, largest=False).indices  # nearest first

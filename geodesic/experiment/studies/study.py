@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geodesic.data import Split
+from geodesic.data.dataset import Split
 from geodesic.errors import RunFolderError, SettingsError
 from geodesic.experiment.folders import write_results
 from geodesic.experiment.run import Run, open_results

@@ -12,9 +12,8 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from geodesic.data import load_data
 from geodesic.errors import CheckpointError, DataError, RunFolderError, SettingsError
-from geodesic.experiment.build import check_search
+from geodesic.experiment.build import check_search, make_data
 from geodesic.experiment.folders import run_folder, trained_with
 from geodesic.experiment.pairs import choose_rows
 from geodesic.experiment.run import open_run, to_numpy
@@ -114,7 +113,7 @@ def measure_variation(
     file, figure = folder / "cov.npz", folder / "cov.png"
     if file.exists() and not overwrite:
         raise RunFolderError(f"{file} exists already; replace it with --overwrite (trained models are used again)")
-    dataset = load_data(settings.data)
+    dataset = make_data(settings.data)
     for model in models:
         assert isinstance(model.model, VAESettings)
         check_search(model.geodesic, model.model, dataset.event_shape)

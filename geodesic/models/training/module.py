@@ -1,81 +1,39 @@
-"""The parts of training that need Lightning; imported only where training starts."""
+"""The training loop as Lightning runs it.
+
+Lightning has callbacks that do something near, and three are ours:
+
+- `ModelCheckpoint` writes no checkpoint before the first epoch ends, and a file that an interruption cuts short is
+  what a run would have to resume from. `KeepLast` writes beside, then renames.
+- `EarlyStopping` looks only after an epoch: a run that had stopped would train one more when it is resumed. It counts
+  during the warm-up of beta too, and the best weights would be a second file that needs pickle.
+- `CSVLogger` deletes the table of the run that it goes on with.
+"""
+
+from __future__ import annotations
 
 import csv
 import io
-import logging
-import sys
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
-import numpy as np
 import torch
 from jaxtyping import Float
-from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.strategies import DDPStrategy
-from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from torch import Tensor
 
-from geodesic.experiment.settings import TrainingSettings
 from geodesic.models.checkpoint import write_file
+from geodesic.models.training.batches import Batches, stream
+from geodesic.models.training.plan import Training
+from geodesic.models.training.resume import LAST
 from geodesic.models.vae import ELBO, VAE
 
-LAST = "last.ckpt"
+__all__ = ["KL", "METRICS", "KeepLast", "VAETraining", "table"]
+
 METRICS = "metrics.csv"
 KL = "kl.csv"
-LOGGERS = ("lightning.pytorch", "lightning.fabric")
-
-
-def stream(*parts: int) -> int:
-    """A seed from several numbers, such that neighbouring numbers give unrelated random streams."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
-
-
-class Batches:
-    """Batches of a tensor in memory; each rank of a distributed run takes its share of every epoch.
-
-    The order of an epoch depends on the seed and the number of the epoch only, which is what makes a
-    resumed run equal to an uninterrupted one. A loader with workers would cost more than such small steps.
-
-    Args:
-        values: The rows, (N, *event).
-        batch_size: Rows a batch; the last one may be smaller.
-        seed: Seed of the order, for training; None keeps the rows in order, for evaluation.
-        epoch: Gives the number of the current epoch, from 0.
-        rank, ranks: Which share, of how many.
-    """
-
-    def __init__(
-        self,
-        values: Float[Tensor, "N *event"],
-        batch_size: int,
-        seed: int | None,
-        epoch: Callable[[], int],
-        rank: int = 0,
-        ranks: int = 1,
-    ) -> None:
-        self.values, self.batch_size, self.seed, self.epoch = values, batch_size, seed, epoch
-        self.rank, self.ranks = rank, ranks
-
-    def __len__(self) -> int:
-        return -(-len(self._share(torch.arange(len(self.values)))) // self.batch_size)
-
-    def __iter__(self) -> Iterator[Tensor]:
-        order = torch.arange(len(self.values))
-        if self.seed is not None:
-            generator = torch.Generator().manual_seed(stream(self.seed, self.epoch(), 0))
-            order = torch.randperm(len(self.values), generator=generator)
-        for rows in self._share(order).split(self.batch_size):
-            yield self.values[rows]
-
-    def _share(self, order: Tensor) -> Tensor:
-        share = order[self.rank :: self.ranks]
-        # Ranks that step a different number of times would wait for ever, and evaluation takes no steps.
-        return share if self.seed is None else share[: len(order) // self.ranks]
 
 
 class VAETraining(lightning.LightningModule):
@@ -83,7 +41,7 @@ class VAETraining(lightning.LightningModule):
 
     Args:
         vae: Trained in place.
-        settings: How to train.
+        plan: How to train.
         train, validation: Rows, (N, *event).
         seed: Seed of the order of rows and of the noise.
         folder: Where metrics.csv, kl.csv and last.ckpt go.
@@ -94,7 +52,7 @@ class VAETraining(lightning.LightningModule):
     def __init__(
         self,
         vae: VAE,
-        settings: TrainingSettings,
+        plan: Training,
         train: Float[Tensor, "N *event"],
         validation: Float[Tensor, "M *event"],
         seed: int,
@@ -103,7 +61,7 @@ class VAETraining(lightning.LightningModule):
         on_epoch: Callable[[int, VAE], None] | None = None,
     ) -> None:
         super().__init__()
-        self.vae, self.settings, self.seed, self.folder, self.identity = vae, settings, seed, folder, identity
+        self.vae, self.plan, self.seed, self.folder, self.identity = vae, plan, seed, folder, identity
         self.on_epoch = on_epoch
         self.train_values, self.validation_values = train, validation
         self.history: list[dict[str, int | float]] = []
@@ -122,17 +80,17 @@ class VAETraining(lightning.LightningModule):
     @property
     def kl_weight(self) -> float:
         """Weight beta of the KL term in the current epoch."""
-        warmup = self.settings.kl_warmup_epochs
-        return self.settings.kl_weight * (min(1.0, self.epoch / warmup) if warmup else 1.0)
+        warmup = self.plan.kl_warmup_epochs
+        return self.plan.kl_weight * (min(1.0, self.epoch / warmup) if warmup else 1.0)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.vae.parameters(), lr=self.settings.learning_rate)
+        return torch.optim.Adam(self.vae.parameters(), lr=self.plan.learning_rate)
 
     def train_dataloader(self) -> Batches:
-        return self._batches(self.train_values, self.settings.batch_size, self.seed)
+        return self._batches(self.train_values, self.plan.batch_size, self.seed)
 
     def val_dataloader(self) -> Batches:
-        return self._batches(self.validation_values, max(1000, self.settings.batch_size), None)
+        return self._batches(self.validation_values, max(1000, self.plan.batch_size), None)
 
     def _batches(self, values: Tensor, batch_size: int, seed: int | None) -> Batches:
         rank, ranks = self.trainer.global_rank, self.trainer.world_size
@@ -178,7 +136,7 @@ class VAETraining(lightning.LightningModule):
         return numbers
 
     def on_train_epoch_end(self) -> None:
-        epoch, beta = self.epoch, self.settings.kl_weight
+        epoch, beta = self.epoch, self.plan.kl_weight
         row: dict[str, int | float] = {"epoch": epoch, "kl_weight": self.kl_weight}
         for part in ("train", "validation"):
             log_likelihood, kl, rows = self._total(part)
@@ -196,9 +154,9 @@ class VAETraining(lightning.LightningModule):
                 with self._undisturbed():
                     self.on_epoch(len(self.history), self.vae)
         # While beta grows, the objective is another one each epoch, and its best is not kept.
-        if self.settings.patience is not None and epoch >= self.settings.kl_warmup_epochs:
+        if self.plan.patience is not None and epoch >= self.plan.kl_warmup_epochs:
             self._compare(epoch, row["validation_log_likelihood"] - beta * row["validation_kl"])
-        if not finite(self.vae):
+        if not self.vae.is_finite():
             self.trainer.should_stop = True  # no step leads back
 
     @contextmanager
@@ -222,7 +180,7 @@ class VAETraining(lightning.LightningModule):
         self._stop_if_waited_enough()
 
     def _stop_if_waited_enough(self) -> None:
-        if self.settings.patience is not None and self.waited >= self.settings.patience:
+        if self.plan.patience is not None and self.waited >= self.plan.patience:
             self.trainer.should_stop = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -260,37 +218,6 @@ class KeepLast(Checkpoint):
         trainer.save_checkpoint(beside)
         if trainer.is_global_zero:
             beside.replace(pl_module.folder / LAST)
-
-
-class Processes(DDPStrategy):
-    """A process for each device, equal steps in all of them, started from here.
-
-    Lightning's default would run the user's whole script once more for each device.
-    """
-
-    def __init__(self) -> None:
-        # Forked from an interactive session, which has no file that another process could import. Processes
-        # that start afresh are the rule: threads and CUDA do not survive a fork.
-        interactive = hasattr(sys, "ps1")
-        super().__init__(start_method="fork" if interactive else "spawn", cluster_environment=LightningEnvironment())
-
-    def end(self) -> None:
-        """End the processes that an interruption or an error has left; their files are whole at any time."""
-        assert isinstance(self.launcher, _MultiProcessingLauncher)
-        for process in self.launcher.procs:
-            process.kill()
-
-    def setup_environment(self) -> None:
-        # The levels and filters of the process that starts training do not reach the ones it starts.
-        for name in LOGGERS:
-            logging.getLogger(name).setLevel(logging.ERROR)
-        warnings.filterwarnings("ignore", module=r"lightning\.")
-        super().setup_environment()
-
-
-def finite(vae: VAE) -> bool:
-    """Whether all weights are finite numbers."""
-    return all(bool(weight.isfinite().all()) for weight in vae.parameters())
 
 
 def _named(epoch: int, kl: list[float]) -> dict[str, int | float]:
