@@ -1,47 +1,59 @@
 """The benchmark scripts run, and the methods that they compare compute the same thing."""
 
-import importlib
-import importlib.util
 import json
 import math
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 from torch import nn
 
 import geodesic
+from scripts.benchmarks import __main__ as runner
+from scripts.benchmarks import counting, energy_gradient, geometries, riemannian
+from scripts.benchmarks.solvers import command as solvers
+from scripts.benchmarks.solvers import excess, grid, second, singly
+from scripts.benchmarks.solvers.problems import Problem, second_problem
 from tests.naive import naive_energy_gradient
 
-SCRIPTS = Path(__file__).parents[1] / "scripts" / "benchmarks"
 
-
-def script(name: str, monkeypatch) -> Iterator[ModuleType]:
-    """A script as a module; it sets the number of threads, which the other tests should not feel."""
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)  # where dataclasses look for it
-    spec.loader.exec_module(module)
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    """Benchmarks set the number of threads, which the other tests should not feel."""
     threads = torch.get_num_threads()
-    yield module
+    yield
     torch.set_num_threads(threads)
 
 
-@pytest.fixture
-def energy_gradient(monkeypatch) -> Iterator[ModuleType]:
-    yield from script("energy_gradient", monkeypatch)
+# --- the runner -------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def geometries(monkeypatch) -> Iterator[ModuleType]:
-    yield from script("geometries", monkeypatch)
+def test_the_runner_lists_every_benchmark(capsys):
+    assert runner.main([]) == runner.main(["--help"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"  {name} " in printed for name in runner.BENCHMARKS)
 
 
-def test_the_methods_agree_and_are_timed(energy_gradient, capsys):
+@pytest.mark.parametrize("name", runner.BENCHMARKS)
+def test_every_benchmark_says_what_it_measures_and_shows_its_defaults(name, capsys):
+    with pytest.raises(SystemExit) as info:
+        runner.main([name, "--help"])
+    assert info.value.code == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert f"python -m scripts.benchmarks {name}" in printed
+    assert "(default: " in printed
+
+
+def test_a_benchmark_that_does_not_exist_is_refused(capsys):
+    assert runner.main(["solver"]) == 2
+    assert "there is no benchmark 'solver'" in capsys.readouterr().err
+
+
+# --- energy-gradient --------------------------------------------------------------------------
+
+
+def test_the_methods_agree_and_are_timed(capsys):
     rows = energy_gradient.main(["--segments", "8", "--repeats", "1", "--warmup", "0", "--pairs", "2"])
     assert [(row.latent_size, row.method) for row in rows] == [
         (d, method) for d in (2, 16) for method in energy_gradient.METHODS
@@ -51,11 +63,11 @@ def test_the_methods_agree_and_are_timed(energy_gradient, capsys):
     assert len(differences) == 4
     assert max(differences) < 1e-10
     printed = capsys.readouterr().out
-    assert f"torch {torch.__version__}" in printed
+    assert f"torch {torch.__version__.partition('+')[0]}" in printed
     assert all(method in printed for method in energy_gradient.METHODS)
 
 
-def test_a_path_without_interior_is_refused(energy_gradient, capsys):
+def test_a_path_without_interior_is_refused(capsys):
     with pytest.raises(SystemExit):
         energy_gradient.main(["--segments", "1"])
     assert "at least 2" in capsys.readouterr().err
@@ -67,7 +79,7 @@ def test_the_naive_loop_is_the_gradient_on_a_surface(tolerance):
     torch.testing.assert_close(naive_energy_gradient(surface.embed, path), expected, **tolerance(path.dtype))
 
 
-# --- solvers.py -------------------------------------------------------------------------------
+# --- solvers ----------------------------------------------------------------------------------
 
 TINY = [
     *("--decoders", "tiny-2", "--segments", "8", "--pairs", "3", "--repeats", "1"),
@@ -88,26 +100,7 @@ TINY = [
 ]
 
 
-@pytest.fixture
-def comparison(monkeypatch) -> Iterator[ModuleType]:
-    """The modules of solvers.py, imported as the script itself imports them, and forgotten afterwards."""
-    monkeypatch.syspath_prepend(SCRIPTS)
-    before, threads = set(sys.modules), torch.get_num_threads()
-    for name in ("basins", "excess", "grid", "second", "singly", "work"):
-        importlib.import_module(f"comparison.{name}")
-    yield sys.modules["comparison"]
-    torch.set_num_threads(threads)
-    for name in set(sys.modules) - before:
-        if name in ("energy_gradient", "geometries", "solvers") or name.partition(".")[0] == "comparison":
-            del sys.modules[name]
-
-
-@pytest.fixture
-def solvers(comparison) -> ModuleType:
-    return importlib.import_module("solvers")
-
-
-def hill(comparison: ModuleType) -> ModuleType:
+def hill() -> Problem:
     """A plane with a hill beside the straight way: one valley on each side of it, of different lengths."""
 
     class Hill(nn.Module):
@@ -117,7 +110,7 @@ def hill(comparison: ModuleType) -> ModuleType:
 
     start, end = torch.tensor([[-1.0, 0.0]]), torch.tensor([[1.0, 0.0]])
     manifold, points = geodesic.PullbackManifold(Hill()), torch.cat([start, end])
-    return comparison.problems.Problem("hill", manifold, Hill(), start, end, points, 32)
+    return Problem("hill", manifold, Hill(), start, end, points, 32)
 
 
 def bent(problem, height: float) -> torch.Tensor:
@@ -127,8 +120,8 @@ def bent(problem, height: float) -> torch.Tensor:
     return path
 
 
-def test_work_is_counted_in_forward_passes_under_every_transform(comparison):
-    d, flops_of = 4, comparison.work.flops_of
+def test_work_is_counted_in_forward_passes_under_every_transform():
+    d, flops_of = 4, counting.flops_of
     decoder = nn.Sequential(nn.Linear(d, 32), nn.Tanh(), nn.Linear(32, 48)).requires_grad_(False)
     z, vectors = torch.randn(33, d), torch.randn(d, 33, d)
     forward = flops_of(lambda: decoder(z))
@@ -152,10 +145,10 @@ def test_work_is_counted_in_forward_passes_under_every_transform(comparison):
     assert flops_of(jvps) in ((1 + d) * forward, (2 + d) * forward)
 
 
-def test_what_is_done_aside_costs_nothing(comparison):
-    work, plane = comparison.work, geodesic.PullbackManifold(nn.Linear(2, 3).requires_grad_(False))
-    with work.FlopCounter() as counter:
-        recorder = work.Recorder(plane, counter)
+def test_what_is_done_aside_costs_nothing():
+    plane = geodesic.PullbackManifold(nn.Linear(2, 3).requires_grad_(False))
+    with counting.FlopCounter() as counter:
+        recorder = counting.Recorder(plane, counter)
         with recorder.aside():
             time.sleep(0.2)
             recorder.path(torch.randn(5, 9, 2))
@@ -167,8 +160,8 @@ def test_what_is_done_aside_costs_nothing(comparison):
     assert trace.energies.shape == (2, 5)
 
 
-def test_excess_is_measured_in_the_own_basin(comparison):
-    problem, excess = hill(comparison), comparison.excess
+def test_excess_is_measured_in_the_own_basin():
+    problem = hill()
     above, below = (excess.polish(problem, bent(problem, height)) for height in (1.0, -1.0))
     assert bool(above[1])
     assert bool(below[1])
@@ -181,27 +174,27 @@ def test_excess_is_measured_in_the_own_basin(comparison):
         assert excess.excess_energy(raised, reference) > 0.01
 
 
-def test_groups_of_a_batch_are_timed_one_by_one(comparison):
+def test_groups_of_a_batch_are_timed_one_by_one():
     nan = math.nan
-    excess = torch.tensor([[1.0, nan, nan], [0.1, nan, nan], [0.0, 2.0, nan], [0.0, 0.01, nan]])
-    first, second = comparison.excess.groups_of([1.0, 3.0, 4.0, 9.0], excess)  # the third pair never has a path
+    known = torch.tensor([[1.0, nan, nan], [0.1, nan, nan], [0.0, 2.0, nan], [0.0, 0.01, nan]])
+    first, second = excess.groups_of([1.0, 3.0, 4.0, 9.0], known)  # the third pair never has a path
     assert (first.seconds_to(0.5), second.seconds_to(0.5)) == (3.0, 9.0 - 3.0)
     assert second.seconds_to(1e-3) is None
-    assert comparison.excess.groups_of([1.0], torch.tensor([[nan]])) == []
+    assert excess.groups_of([1.0], torch.tensor([[nan]])) == []
 
 
-def test_the_second_work_is_the_decoder_whose_figures_are_known(comparison):
-    one, three = (comparison.problems.second_problem(stretch, 64) for stretch in (1.0, 3.0))
+def test_the_second_work_is_the_decoder_whose_figures_are_known():
+    one, three = (second_problem(stretch, 64) for stretch in (1.0, 3.0))
     torch.testing.assert_close(three.network[0].weight, 3 * one.network[0].weight, rtol=1e-7, atol=0)
     torch.testing.assert_close(three.network[0].bias, one.network[0].bias)
     assert one.start.dtype == one.network[2].weight.dtype == torch.float64
-    ratio = comparison.second.length_ratio(one, one.straight())
+    ratio = second.length_ratio(one, one.straight())
     torch.testing.assert_close(ratio, torch.ones(64))
 
 
-def test_the_grid_finds_the_way_on_both_sides_of_a_hill(comparison):
-    problem = hill(comparison)
-    paths, lengths = comparison.grid.grid_paths(problem, 41)
+def test_the_grid_finds_the_way_on_both_sides_of_a_hill():
+    problem = hill()
+    paths, lengths = grid.grid_paths(problem, 41)
     assert torch.equal(paths[:, 0], problem.start)
     assert torch.equal(paths[:, -1], problem.end)
     solution = geodesic.solve(problem.manifold, problem.start, problem.end, init=bent(problem, -1.0))
@@ -210,15 +203,15 @@ def test_the_grid_finds_the_way_on_both_sides_of_a_hill(comparison):
     torch.testing.assert_close(polished.length, solution.length, rtol=1e-5, atol=0)
 
 
-def test_a_peer_that_takes_too_long_is_stopped(comparison):
+def test_a_peer_that_takes_too_long_is_stopped():
     begin = time.perf_counter()
-    with pytest.raises(comparison.singly.OutOfTimeError), comparison.singly.time_limit(0.05):
+    with pytest.raises(singly.OutOfTimeError), singly.time_limit(0.05):
         time.sleep(5)
     assert time.perf_counter() - begin < 1
 
 
 @pytest.mark.slow
-def test_all_sections_run_and_are_written_down(solvers, tmp_path, capsys):
+def test_all_sections_run_and_are_written_down(tmp_path, capsys):
     methods = ["auto", "torch-lbfgs", "torch-adam", "latent-geometry", "naive"]
     results = solvers.main([*TINY, "--methods", *methods, "--out", str(tmp_path), "--peer-seconds", "0.1"])
     assert {file.name for file in tmp_path.iterdir()} == {f"{name}.json" for name in results} | {"work-precision.png"}
@@ -250,7 +243,7 @@ def test_all_sections_run_and_are_written_down(solvers, tmp_path, capsys):
     assert "slope" in printed
 
 
-def test_a_decoder_that_does_not_exist_is_refused(solvers, capsys):
+def test_a_decoder_that_does_not_exist_is_refused(capsys):
     with pytest.raises(SystemExit):
         solvers.main(["--decoders", "elu"])
     assert "elu-2" in capsys.readouterr().err
@@ -259,15 +252,22 @@ def test_a_decoder_that_does_not_exist_is_refused(solvers, capsys):
 # --- geometries -------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
-def test_every_section_of_the_geometries_runs_on_every_kind_of_them(geometries, tmp_path, capsys):
-    config = tmp_path / "digits.yaml"
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory) -> list[str]:
+    """Options for benchmarks of VAEs: small ones of few digits, each trained by the first test that needs it."""
+    folder = tmp_path_factory.mktemp("digits")
+    config = folder / "digits.yaml"
     config.write_text(
-        "name: digits\ndata: {kind: digits}\nmodel: {hidden_sizes: [16]}\n"
-        "training: {epochs: 2, importance_samples: 0, picture_every: null}\n"
+        "name: digits\ndata: {kind: digits, limit: 200}\nmodel: {hidden_sizes: [8]}\n"
+        "training: {epochs: 1, importance_samples: 0, picture_every: null}\n"
     )
+    return ["--config", str(config), "--runs", str(folder / "runs")]
+
+
+@pytest.mark.slow
+def test_every_section_of_the_geometries_runs_on_every_kind_of_them(digits, tmp_path, capsys):
     few = ["--pairs", "2", "--queries", "3", "--candidates", "3", "--latent-sizes", "2"]
-    paths = ["--config", str(config), "--runs", str(tmp_path / "runs"), "--out", str(tmp_path / "out")]
+    paths = [*digits, "--out", str(tmp_path / "out")]
     names = ["euclidean", "rbf, expected", "ensemble, independent"]
     results = geometries.main([*few, *paths, "--geometries", *names])
     assert {section: list(found["2"]) for section, found in results.items()} == dict.fromkeys(results, names)
@@ -279,7 +279,7 @@ def test_every_section_of_the_geometries_runs_on_every_kind_of_them(geometries, 
     assert "neighbours, latent size 2" in capsys.readouterr().out
 
 
-def test_leaving_out_what_cannot_be_nearest_changes_no_neighbour(geometries):
+def test_leaving_out_what_cannot_be_nearest_changes_no_neighbour():
     manifold = geodesic.PullbackManifold(nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 8)))
     queries, references = torch.randn(5, 2), torch.randn(30, 2)
     candidates = torch.cdist(queries, references).topk(20, largest=False).indices
@@ -290,7 +290,7 @@ def test_leaving_out_what_cannot_be_nearest_changes_no_neighbour(geometries):
     assert torch.equal(nearest, candidates.gather(1, length.argmin(1, keepdim=True))[:, 0])
 
 
-def test_the_density_is_the_mean_of_the_kernels(geometries):
+def test_the_density_is_the_mean_of_the_kernels():
     points, z = torch.randn(40, 2), torch.randn(3, 7, 2)
     h = float(points.var(0).mean().sqrt()) * 40 ** (-1 / 6)
     kernels = torch.distributions.Independent(torch.distributions.Normal(points, h), 1)
@@ -298,7 +298,7 @@ def test_the_density_is_the_mean_of_the_kernels(geometries):
     torch.testing.assert_close(geometries.log_density(z, points), expected, rtol=1e-7, atol=1e-7)
 
 
-def test_the_mean_along_a_path_does_not_depend_on_how_fast_it_is_run_through(geometries):
+def test_the_mean_along_a_path_does_not_depend_on_how_fast_it_is_run_through():
     points, t = torch.randn(40, 2), torch.linspace(0, 1, 2001)[:, None]
     line = lambda t: torch.tensor([-2.0, 0.0]) + t * torch.tensor([4.0, 1.0])  # noqa: E731
     slow, fast = (geometries._mean_along(line(s)[None], points) for s in (t, t**3))
@@ -308,26 +308,17 @@ def test_the_mean_along_a_path_does_not_depend_on_how_fast_it_is_run_through(geo
 # --- the Riemannian tools ---------------------------------------------------------------------
 
 
-@pytest.fixture
-def riemannian(comparison, monkeypatch) -> Iterator[ModuleType]:
-    yield from script("riemannian", monkeypatch)
-
-
 @pytest.mark.slow
-def test_the_tools_are_counted_and_the_curvature_is_drawn(riemannian, tmp_path, capsys):
-    config = tmp_path / "digits.yaml"
-    config.write_text(
-        "name: digits\ndata: {kind: digits}\nmodel: {hidden_sizes: [8]}\n"
-        "training: {epochs: 2, importance_samples: 0, picture_every: null}\n"
-    )
-    few = ["--rows", "2", "--points", "6", "--pairs", "3", "--segments", "8", "--repeats", "1", "--latent-sizes", "2"]
-    paths = ["--config", str(config), "--runs", str(tmp_path / "runs"), "--out", str(tmp_path)]
+def test_the_tools_are_counted_and_the_curvature_is_drawn(digits, tmp_path, capsys):
+    few = ["--rows", "2", "--points", "6", "--pairs", "3", "--repeats", "1", "--latent-sizes", "2"]
+    few += ["--tool-segments", "4", "--segments", "8", "--transports", "connection", "projection"]
+    paths = [*digits, "--out", str(tmp_path)]
     riemannian.main([*few, *paths, "--geometries", "euclidean", "ensemble, independent"])
     found = {name: json.loads((tmp_path / f"{name}.json").read_text())["2"] for name in riemannian.SECTIONS}
     assert all(row["passes a row"] > 0 for row in found["tools"].values())
     # The connection at every node, and nothing else of the size of the network: more than the ends alone would take.
-    transport = found["tools"]["parallel_transport, projection (32 segments)"]
-    assert transport["passes a row"] > 33
+    transport = found["tools"]["parallel_transport, projection (4 segments)"]
+    assert transport["passes a row"] > 5
     assert list(found["curvature"]) == ["euclidean"]  # independent members have no curvature
     assert found["curvature"]["euclidean"]["points"] == 6
     assert found["transport"]["8"]["connection"] < found["transport"]["8"]["projection"]
@@ -335,7 +326,7 @@ def test_the_tools_are_counted_and_the_curvature_is_drawn(riemannian, tmp_path, 
     assert "tools, elu, latent size 2" in capsys.readouterr().out
 
 
-def test_planes_are_random_in_the_metric_and_not_in_the_coordinates(riemannian):
+def test_planes_are_random_in_the_metric_and_not_in_the_coordinates():
     z = torch.tensor([[1.0, 0.3, -0.2], [0.1, 0.5, 0.4]])
     K = riemannian._section(geodesic.StereographicSphere(dimension=3), z, *torch.randn(2, 2, 3))
     torch.testing.assert_close(K, torch.ones(2))

@@ -25,6 +25,9 @@ from rich.table import Table
 from torch import Tensor, nn
 
 import geodesic
+from scripts.benchmarks.options import make_parser, positive, segment_count
+from scripts.benchmarks.records import versions_line
+from scripts.benchmarks.tables import make_table
 
 NAIVE, SUMMED, DOUBLE_VJP, FORWARD = METHODS = (
     "naive loop",
@@ -153,9 +156,7 @@ def relative_difference(a: Tensor, b: Tensor) -> float:
 
 def table(rows: Sequence[Row], title: str) -> Table:
     """The rows as a table, a section for each d and T."""
-    shown = Table(title=title, title_justify="left")
-    for heading in ("d", "T", "method", "ms", "naive / this", "difference"):
-        shown.add_column(heading, justify="left" if heading == "method" else "right")
+    shown = make_table(title, "d", "T", "method", "ms", "naive / this", "difference")
     for row in rows:
         difference = "" if row.difference is None else f"{row.difference:.1e}"
         first = row.method == METHODS[0]
@@ -173,32 +174,19 @@ def table(rows: Sequence[Row], title: str) -> Table:
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=_Formatter)
-    parser.add_argument("--latent-size", type=_positive, nargs="+", default=[2, 16], metavar="D")
-    parser.add_argument("--segments", type=_positive, nargs="+", default=[8, 32, 128], metavar="T")
-    parser.add_argument("--pairs", type=_positive, default=1, help="paths in one call")
-    parser.add_argument("--repeats", type=_positive, default=15, help="timed calls of each method")
+    parser = make_parser("energy-gradient", __doc__)
+    parser.add_argument("--latent-size", type=positive, nargs="+", default=[2, 16], metavar="D")
+    parser.add_argument("--segments", type=segment_count, nargs="+", default=[8, 32, 128], metavar="T")
+    parser.add_argument("--pairs", type=positive, default=1, help="paths in one call")
+    parser.add_argument("--repeats", type=positive, default=15, help="timed calls of each method")
     parser.add_argument("--warmup", type=int, default=3, help="calls before that, not timed")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="of the timed calls")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--seed", type=int, default=0, help="of weights and paths")
     options = parser.parse_args(arguments)
-    if min(options.segments) < 2:
-        parser.error("--segments: a path of 1 segment has no interior point; give at least 2")
     if options.device == "cuda" and not torch.cuda.is_available():
         parser.error("--device cuda: torch finds no CUDA device here; use --device cpu")
     return options
-
-
-class _Formatter(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    pass
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
-    return value
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Row]:
@@ -207,7 +195,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
     torch.set_num_threads(1)
     console = Console()
     device = torch.cuda.get_device_name() if options.device == "cuda" else "CPU"
-    console.print(f"torch {torch.__version__}, {device}, {torch.get_num_threads()} thread", highlight=False)
+    console.print(f"{versions_line(1)}, {device}", highlight=False)
     rows = [row for d in options.latent_size for T in options.segments for row in measure(options, d, T)]
     title = f"{options.dtype}, pairs: {options.pairs}, median of {options.repeats}"
     console.print(table(rows, title))
@@ -216,7 +204,3 @@ def main(arguments: Sequence[str] | None = None) -> list[Row]:
         "from 2 x VJP"
     )
     return rows
-
-
-if __name__ == "__main__":
-    main()

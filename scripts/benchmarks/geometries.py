@@ -1,96 +1,31 @@
 """What geometries do: solver work, whether paths keep to the data, and whether nearest neighbours get better.
 
-Trains the VAEs that are not there yet on MNIST: set GEODESIC_DATA to the folder that holds mnist/. Needs no extra.
+Trains the VAEs that are not there yet on MNIST: set GEODESIC_DATA to the folder that holds mnist/. Needs the extra
+`train`.
 
-    python scripts/benchmarks/geometries.py --sections work data neighbours --latent-sizes 2
+    python -m scripts.benchmarks geometries --sections work data neighbours --latent-sizes 2
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 import geodesic
-from geodesic.experiment.build import make_data
-from geodesic.experiment.folders import run_folder
-from geodesic.experiment.run import open_run
-from geodesic.experiment.train import train
+from scripts.benchmarks.figures import VERMILION, make_figure
+from scripts.benchmarks.options import make_parser
+from scripts.benchmarks.records import write_json
+from scripts.benchmarks.tables import rows_table
+from scripts.benchmarks.vaes import CASES, CONFIG, Case, problem_of, random_pairs
 
-CONFIG = Path(__file__).parents[2] / "configs" / "mnist.yaml"
-DEVICE = torch.device("cpu")
 BOOTSTRAP = 2000
-
-
-@dataclass(frozen=True)
-class Case:
-    """A model and a geometry on it.
-
-    Args:
-        name: In tables.
-        model: Name of the run, without its latent size.
-        training: Overrides of the settings that change the training.
-        search: Overrides of the settings that do not.
-    """
-
-    name: str
-    model: str
-    training: tuple[str, ...] = ()
-    search: tuple[str, ...] = ()
-
-
-SOLVER = "geodesic.solvers=[{name: auto, kind: auto}]"
-GAUSSIAN = ("model.likelihood={kind: gaussian, scale: learned}",)
-CASES = (
-    Case("euclidean", "plain"),
-    Case("fisher_rao", "plain", search=("geodesic.geometry=fisher_rao",)),
-    Case("local_variance", "plain", search=("geodesic.geometry=local_variance",)),
-    Case("density", "plain", search=("geodesic.geometry=density",)),
-    Case("blend, euclidean", "blend", ("model.uncertainty=blend",)),
-    Case("blend, fisher_rao", "blend", ("model.uncertainty=blend",), ("geodesic.geometry=fisher_rao",)),
-    Case("gaussian, euclidean", "gaussian", GAUSSIAN),
-    Case("rbf, expected", "rbf", (*GAUSSIAN, "model.uncertainty=rbf"), ("geodesic.geometry=expected",)),
-    Case("rbf, fisher_rao", "rbf", (*GAUSSIAN, "model.uncertainty=rbf"), ("geodesic.geometry=fisher_rao",)),
-    Case("ensemble, same", "ensemble", ("model.decoders=4",)),
-    Case("ensemble, independent", "ensemble", ("model.decoders=4",), ("geodesic.members=independent",)),
-)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A manifold with the encodings of the held-out images."""
-
-    manifold: geodesic.Manifold
-    test: Tensor
-    train: Tensor
-
-
-def problem_of(case: Case, latent_size: int, options: argparse.Namespace) -> Problem:
-    """The geometry of a case; its model is trained if it is not there."""
-    name = f"geometry-{case.model}-{latent_size}"
-    overrides = [f"name={name}", f"model.latent_size={latent_size}", "device=cpu", SOLVER, *case.training, *case.search]
-    settings = geodesic.load_settings(options.config, overrides)
-    folder = run_folder(settings, options.runs)
-    if not folder.exists():
-        train(settings, options.runs, progress=False)
-    with open_run(settings, folder) as run:
-        return Problem(run.manifold, run.test_encodings, run.train_encodings)
-
-
-def random_pairs(count: int, points: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Ends drawn without repetition, half of the points for each."""
-    order = torch.randperm(len(points), generator=torch.Generator().manual_seed(seed))
-    half = len(points) // 2
-    return points[order[:half]][:count], points[order[half:]][:count]
 
 
 # --- work -------------------------------------------------------------------------------------
@@ -172,18 +107,14 @@ def draw(options: argparse.Namespace, latent_size: int) -> Path | None:
     found = {name: value for (name, d), value in options.curves.items() if d == latent_size == 2}
     if not found:
         return None
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     columns = 4
     rows = -(-len(found) // columns)
-    figure = Figure(figsize=(3.1 * columns, 3.2 * rows), layout="compressed", dpi=150)
-    FigureCanvasAgg(figure)
+    figure = make_figure(3.1 * columns, 3.2 * rows)
     axes = figure.subplots(rows, columns, squeeze=False).ravel()
     for ax, (name, (problem, curve, line)) in zip(axes, found.items(), strict=False):
         ax.scatter(*problem.test.T, s=2, color="#9ab", linewidths=0)
         for i in range(min(10, len(curve))):
-            ax.plot(*line[i].T, color="#D55E00", lw=0.8, ls=(0, (3, 1.5)))
+            ax.plot(*line[i].T, color=VERMILION, lw=0.8, ls=(0, (3, 1.5)))
             ax.plot(*curve[i].T, color="black", lw=1.1)
         ax.set_title(name, fontsize=10)
         ax.set_aspect("equal", adjustable="datalim")
@@ -201,7 +132,7 @@ def draw(options: argparse.Namespace, latent_size: int) -> Path | None:
 def neighbours(case: Case, latent_size: int, options: argparse.Namespace) -> dict:
     """1-nearest-neighbour label accuracy of held-out queries among held-out references."""
     problem = problem_of(case, latent_size, options)
-    labels = make_data(geodesic.load_settings(options.config).data).test.labels
+    labels = problem.labels
     queries, references = problem.test[: options.queries], problem.test[options.queries :]
     truth, known = labels[: options.queries], labels[options.queries :]
     candidates = torch.cdist(queries, references).topk(options.candidates, largest=False).indices  # nearest first
@@ -249,26 +180,9 @@ def _nearest(
 SECTIONS = {"work": work, "data": data, "neighbours": neighbours}
 
 
-def table_of(section: str, latent_size: int, rows: dict[str, dict]) -> Table:
-    table = Table(title=f"{section}, latent size {latent_size}", title_justify="left")
-    table.add_column("geometry")
-    columns = list(next(iter(rows.values())))
-    for name in columns:
-        table.add_column(name, justify="right")
-    for name, row in rows.items():
-        table.add_row(name, *(_shown(row.get(column)) for column in columns))
-    return table
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, list):
-        return " to ".join(_shown(x) for x in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser("geometries", __doc__)
     parser.add_argument("--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
     parser.add_argument("--geometries", nargs="+", choices=[c.name for c in CASES], default=[c.name for c in CASES])
     parser.add_argument("--latent-sizes", nargs="+", type=int, default=[2, 16])
@@ -299,12 +213,8 @@ def main(arguments: Sequence[str] | None = None) -> dict:
             for case in (case for case in CASES if case.name in options.geometries):
                 rows[case.name] = SECTIONS[section](case, d, options)
                 results.setdefault(section, {})[str(d)] = rows
-                (options.out / f"{section}.json").write_text(json.dumps(results[section], indent=1) + "\n")
-            console.print(table_of(section, d, rows))
+                write_json(options.out / f"{section}.json", results[section])
+            console.print(rows_table(f"{section}, latent size {d}", "geometry", rows))
             if section == "data" and (file := draw(options, d)) is not None:
                 console.print(f"wrote {file}", highlight=False)
     return results
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,8 @@
 """What the Riemannian tools cost on MNIST VAEs, how curved these are, and how far the three transports agree.
 
-Trains the VAEs that are not there yet: set GEODESIC_DATA to the folder that holds mnist/. Needs no extra.
+Trains the VAEs that are not there yet: set GEODESIC_DATA to the folder that holds mnist/. Needs the extra `train`.
 
-    python scripts/benchmarks/riemannian.py --sections tools curvature transport --latent-sizes 2 16
+    python -m scripts.benchmarks riemannian --sections tools curvature transport --latent-sizes 2 16
 """
 
 from __future__ import annotations
@@ -15,14 +15,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
-from comparison.work import flops_of
-from geometries import CASES, CONFIG, Case, Problem, problem_of, random_pairs
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
 import geodesic
 from geodesic.geometry.points import inverse_at
+from scripts.benchmarks.counting import flops_of
+from scripts.benchmarks.figures import BLUE, GREEN, VERMILION, make_figure
+from scripts.benchmarks.options import make_parser
+from scripts.benchmarks.records import write_json
+from scripts.benchmarks.tables import rows_table
+from scripts.benchmarks.vaes import CASES, CONFIG, Case, Problem, problem_of, random_pairs
 
 POINTS = 200  # at which curvatures are taken, and pairs of which lengths are compared
 QUANTILES = (0.05, 0.5, 0.95)
@@ -42,8 +46,7 @@ def tools(options: argparse.Namespace) -> list[Table]:
         forward = flops_of(lambda problem=problem, one=one: problem.manifold.embed(one)) / len(one)
         rows = {}
         for name, (count, call) in calls.items():
-            call()  # the first call pays for imports
-            flops = flops_of(call)
+            flops = flops_of(call)  # the first call also pays for imports
             seconds = []
             for _ in range(options.repeats):
                 begin = time.perf_counter()
@@ -53,8 +56,8 @@ def tools(options: argparse.Namespace) -> list[Table]:
             rows[name] = {"rows": count, "passes a row": flops / forward / count, "ms a row": 1e3 * middle / count}
             rows[name]["converged"] = note
         found[str(d)] = rows
-        tables.append(_table(f"tools, {options.activation}, latent size {d}", "tool", rows))
-        _write(options, "tools", found)
+        tables.append(rows_table(f"tools, {options.activation}, latent size {d}", "tool", rows))
+        write_json(options.out / "tools.json", found)
     return tables
 
 
@@ -67,10 +70,10 @@ def _plain(options: argparse.Namespace) -> Case:
 
 def _calls(problem: Problem, options: argparse.Namespace) -> dict[str, tuple[int, Callable[[], str]]]:
     """Each tool with the number of its rows; a call says how many of them converged."""
-    M, N = problem.manifold, options.rows
+    M, N, T = problem.manifold, options.rows, options.tool_segments
     a, b = random_pairs(N, problem.test, options.seed)
     u, w = torch.randn(2, *a.shape, dtype=a.dtype, generator=torch.Generator().manual_seed(options.seed))
-    solution = geodesic.solve(M, a, b)
+    solution = geodesic.solve(M, a, b, segments=T)
     v = geodesic.log_map(M, a, b, method="discrete", solution=solution).vector
 
     def share(converged: Tensor) -> str:
@@ -84,14 +87,14 @@ def _calls(problem: Problem, options: argparse.Namespace) -> dict[str, tuple[int
         return quiet
 
     tools: dict[str, tuple[int, Callable[[], str]]] = {
-        "solve (32 segments)": (N, lambda: share(geodesic.solve(M, a, b).converged)),
-        "exp_map, discrete (32 steps)": (
+        f"solve ({T} segments)": (N, lambda: share(geodesic.solve(M, a, b, segments=T).converged)),
+        f"exp_map, discrete ({T} steps)": (
             N,
-            lambda: share(geodesic.exp_map(M, a, v, method="discrete").converged),
+            lambda: share(geodesic.exp_map(M, a, v, method="discrete", segments=T).converged),
         ),
-        "exp_map, discrete (128 steps)": (
+        f"exp_map, discrete ({4 * T} steps)": (
             N,
-            lambda: share(geodesic.exp_map(M, a, v, method="discrete", segments=128).converged),
+            lambda: share(geodesic.exp_map(M, a, v, method="discrete", segments=4 * T).converged),
         ),
         "exp_map, ode (rtol 1e-4, 0.1 of the way)": (
             N,
@@ -101,15 +104,15 @@ def _calls(problem: Problem, options: argparse.Namespace) -> dict[str, tuple[int
             N,
             lambda: share(geodesic.log_map(M, a, b, method="discrete", solution=solution).converged),
         ),
-        "shoot (32 steps)": (N, lambda: share(geodesic.shoot(M, a, v).converged)),
+        f"shoot ({T} steps)": (N, lambda: share(geodesic.shoot(M, a, v, segments=T).converged)),
         "christoffel_symbols": (N, local(lambda: geodesic.christoffel_symbols(M, a))),
         "sectional_curvature": (N, local(lambda: geodesic.sectional_curvature(M, a, u, w))),
         "ricci_tensor": (N, local(lambda: geodesic.ricci_tensor(M, a))),
         "riemann_tensor": (N, local(lambda: geodesic.riemann_tensor(M, a))),
         "magnification_factor": (N, local(lambda: geodesic.magnification_factor(M, a))),
-        "frechet_mean of 10 points (16 segments)": (
+        f"frechet_mean of 10 points ({T // 2} segments)": (
             1,
-            lambda: share(geodesic.frechet_mean(M, problem.test[:10], segments=16).converged),
+            lambda: share(geodesic.frechet_mean(M, problem.test[:10], segments=T // 2).converged),
         ),
         "is_minimizing (4 bent lines and the graph)": (
             N,
@@ -117,7 +120,7 @@ def _calls(problem: Problem, options: argparse.Namespace) -> dict[str, tuple[int
         ),
     }
     for method in TRANSPORTS:
-        tools[f"parallel_transport, {method} (32 segments)"] = (
+        tools[f"parallel_transport, {method} ({T} segments)"] = (
             N,
             lambda method=method: share(geodesic.parallel_transport(M, solution, u, method=method).converged),
         )
@@ -143,8 +146,8 @@ def curvature(options: argparse.Namespace) -> list[Table]:
                 continue
             rows[case.name] = _how_curved(problem, options)
             found.setdefault(str(d), {}).update(rows)
-            _write(options, "curvature", found)
-        tables.append(_table(f"curvature, latent size {d}", "geometry", rows))
+            write_json(options.out / "curvature.json", found)
+        tables.append(rows_table(f"curvature, latent size {d}", "geometry", rows))
     _draw(options, found)
     return tables
 
@@ -186,15 +189,11 @@ def _section(manifold: geodesic.Manifold, z: Tensor, u: Tensor, w: Tensor) -> Te
 
 def _draw(options: argparse.Namespace, found: dict[str, dict[str, dict]]) -> None:
     """A dot at the median and a line from 5 to 95 %, or from 1 to the largest ratio, thick to 95 %."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     sizes = sorted(found, key=int)
     names = [case.name for case in CASES if any(case.name in found[d] for d in sizes)]
-    figure = Figure(figsize=(10, 1.2 + 0.42 * len(names)), layout="compressed", dpi=150)
-    FigureCanvasAgg(figure)
+    figure = make_figure(10, 1.2 + 0.42 * len(names))
     left, right = figure.subplots(1, 2, sharey=True)
-    for k, (d, colour) in enumerate(zip(sizes, ("#0072B2", "#D55E00", "#009E73"), strict=False)):
+    for k, (d, colour) in enumerate(zip(sizes, (BLUE, VERMILION, GREEN), strict=False)):
         y = [names.index(name) + 0.3 * (k - (len(sizes) - 1) / 2) for name in found[d]]
         rows = list(found[d].values())
         left.hlines(y, [row["K l^2: 5 %"] for row in rows], [row["95 %"] for row in rows], color=colour, lw=2)
@@ -246,9 +245,9 @@ def transport(options: argparse.Namespace) -> list[Table]:
                 rows[str(T)][method] = float(error.nanmedian())
                 rows[str(T)][f"{method}: converged"] = int(there.converged.sum())
             found[str(d)] = rows
-            _write(options, "transport", found)
+            write_json(options.out / "transport.json", found)
         title = f"transport, {options.activation}, latent size {d}, {len(a)} geodesics: median difference"
-        tables.append(_table(title, "segments", rows))
+        tables.append(rows_table(title, "segments", rows))
     return tables
 
 
@@ -257,30 +256,15 @@ def transport(options: argparse.Namespace) -> list[Table]:
 SECTIONS = {"tools": tools, "curvature": curvature, "transport": transport}
 
 
-def _table(title: str, first: str, rows: dict[str, dict]) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column(first)
-    columns = list(next(iter(rows.values())))
-    for name in columns:
-        table.add_column(name, justify="right")
-    for name, row in rows.items():
-        shown = (f"{x:.3g}" if isinstance(x, float) else str(x) for x in (row[column] for column in columns))
-        table.add_row(name, *shown)
-    return table
-
-
-def _write(options: argparse.Namespace, section: str, rows: dict) -> None:
-    (options.out / f"{section}.json").write_text(json.dumps(rows, indent=1) + "\n")
-
-
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser("riemannian", __doc__)
     parser.add_argument("--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
     parser.add_argument("--geometries", nargs="+", choices=[c.name for c in CASES], default=[c.name for c in CASES])
     parser.add_argument("--latent-sizes", nargs="+", type=int, default=[2, 16])
     parser.add_argument("--activation", default="elu", help="of the VAE of tools and transport")
     parser.add_argument("--rows", type=int, default=16, help="of tools and transport")
+    parser.add_argument("--tool-segments", type=int, default=32, help="of tools")
     parser.add_argument("--points", type=int, default=POINTS, help="at which curvatures are taken")
     parser.add_argument("--pairs", type=int, default=POINTS, help="whose lengths are compared")
     parser.add_argument("--segments", nargs="+", type=int, default=[8, 16, 32, 64, 128], help="of transport")
@@ -304,7 +288,3 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for section in options.sections:
         for table in SECTIONS[section](options):
             console.print(table)
-
-
-if __name__ == "__main__":
-    main()

@@ -9,11 +9,9 @@ import torch
 from torch import Tensor, nn
 
 import geodesic
-from geodesic.experiment.folders import run_folder
 from geodesic.experiment.run import open_run
-from geodesic.experiment.train import train
+from scripts.benchmarks.vaes import CONFIG, trained
 
-CONFIG = Path(__file__).parents[3] / "configs" / "mnist.yaml"
 ACTIVATIONS, SIZES = ("elu", "relu", "softplus"), (2, 16, 64)
 DECODERS = tuple(f"{activation}-{d}" for d in SIZES for activation in ACTIVATIONS)
 STRETCHES = (1.0, 3.0)  # of the first weights of the second work
@@ -94,10 +92,7 @@ def _mnist(activation: str, latent_size: int, runs: Path) -> tuple[nn.Module, Te
         f"model.activation={activation}",
         "device=cpu",
     ]
-    settings = geodesic.load_settings(CONFIG, overrides)
-    folder = run_folder(settings, runs)
-    if not folder.exists():
-        train(settings, runs)
+    settings, folder = trained(CONFIG, overrides, runs)
     vae = geodesic.VAE.load(folder).double().eval().requires_grad_(False)
     with open_run(settings, folder) as run:
         return vae.decoder, run.test_encodings

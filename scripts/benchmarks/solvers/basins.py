@@ -11,10 +11,11 @@ from rich.console import Console
 from torch import Tensor
 
 import geodesic
-from comparison.grid import grid_paths
-from comparison.methods import Method, between, explain
-from comparison.problems import Problem, decoder_problem
-from comparison.tables import FASTEST, Goal, make_table
+from scripts.benchmarks.solvers.goals import FASTEST, Goal
+from scripts.benchmarks.solvers.grid import grid_paths
+from scripts.benchmarks.solvers.methods import Method, between, explain
+from scripts.benchmarks.solvers.problems import Problem, decoder_problem
+from scripts.benchmarks.tables import make_table
 
 WITHIN = 1.005  # of the best length known
 FINE = 512  # segments at which lengths are measured

@@ -12,13 +12,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from energy_gradient import naive_loop
 from torch import Tensor
 
 import geodesic
-from comparison.methods import Answer, Budget, Run, between, statuses
-from comparison.problems import Problem
-from comparison.work import Recorder, flops_of
+from scripts.benchmarks.counting import Recorder, flops_of
+from scripts.benchmarks.energy_gradient import naive_loop
+from scripts.benchmarks.solvers.methods import Answer, Budget, Run, between, statuses
+from scripts.benchmarks.solvers.problems import Problem
 
 RATES = (1e-3, 1e-2, 1e-1)  # learning rates that Adam is given to choose from
 

@@ -15,11 +15,12 @@ import torch
 from rich.console import Console
 
 import geodesic
-from comparison.methods import statuses
-from comparison.problems import decoder_problem
-from comparison.tables import Goal, counts, make_table
+from scripts.benchmarks.solvers.goals import Goal
+from scripts.benchmarks.solvers.methods import statuses
+from scripts.benchmarks.solvers.problems import decoder_problem
+from scripts.benchmarks.tables import counts, make_table
 
-SCRIPT = Path(__file__).resolve().parents[1] / "solvers.py"
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def section(options: argparse.Namespace, console: Console) -> tuple[list[dict], list[Goal]]:
@@ -30,9 +31,9 @@ def section(options: argparse.Namespace, console: Console) -> tuple[list[dict], 
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "problem.pt"
             torch.save({"decoder": problem.manifold.decoder, "start": problem.start, "end": problem.end}, file)
-            command = [sys.executable, str(SCRIPT), "--memory-child", str(file)]
+            command = [sys.executable, "-m", "scripts.benchmarks", "solvers", "--memory-child", str(file)]
             command += ["--segments", str(options.segments)]
-            child = subprocess.run(command, capture_output=True, text=True, check=False)
+            child = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
         row: dict[str, Any] = {"problem": name, "pairs": options.memory_pairs, "message": ""}
         if child.returncode:
             row["message"] = (child.stderr.strip().splitlines() or [f"exit status {child.returncode}"])[-1]

@@ -13,9 +13,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from comparison.excess import LEVELS, TARGETS, Curve, mean, measure
-from comparison.problems import decoder_problem
-from comparison.tables import FASTEST, Goal, make_table
+from scripts.benchmarks.figures import make_figure
+from scripts.benchmarks.solvers.excess import LEVELS, TARGETS, Curve, mean, measure
+from scripts.benchmarks.solvers.goals import FASTEST, Goal
+from scripts.benchmarks.solvers.problems import decoder_problem
+from scripts.benchmarks.tables import make_table
 
 LBFGS, STOCHMAN = "torch-lbfgs", "stochman"  # what ours is compared with
 SAME_BASIN = 1.01  # energies within 1 %, so lengths within 0.5 %
@@ -74,13 +76,11 @@ def draw(curves: Sequence[Curve], file: Path) -> None:
     """Excess against time and against work, a row for each decoder."""
     import matplotlib
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
     names = list(dict.fromkeys(curve.problem for curve in curves))
     methods = list(dict.fromkeys(curve.method for curve in curves))
-    colours = dict(zip(methods, plt.colormaps["tab20"].colors, strict=False))
-    figure, axes = plt.subplots(len(names), 2, figsize=(12, 4 * len(names)), squeeze=False)
+    colours = dict(zip(methods, matplotlib.colormaps["tab20"].colors, strict=False))
+    figure = make_figure(12, 4 * len(names), dpi=120)
+    axes = figure.subplots(len(names), 2, squeeze=False)
     for row, name in zip(axes, names, strict=True):
         for curve in (c for c in curves if c.problem == name and not c.message):
             width = 2 if curve.method == FASTEST else 1
@@ -99,9 +99,7 @@ def draw(curves: Sequence[Curve], file: Path) -> None:
             axis.grid(alpha=0.3)
     if any(not curve.message for curve in curves):
         row[0].legend(fontsize="small")
-    figure.tight_layout()
-    figure.savefig(file, dpi=120)
-    plt.close(figure)
+    figure.savefig(file)
 
 
 def goals_of(curves: Sequence[Curve], name: str) -> list[Goal]:

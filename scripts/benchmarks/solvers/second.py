@@ -14,10 +14,11 @@ from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 import geodesic
-from comparison.excess import warm_up
-from comparison.methods import between, explain
-from comparison.problems import STRETCHES, Problem, second_problem
-from comparison.tables import FASTEST, Goal, counts, make_table
+from scripts.benchmarks.solvers.excess import warm_up
+from scripts.benchmarks.solvers.goals import FASTEST, Goal
+from scripts.benchmarks.solvers.methods import between, explain
+from scripts.benchmarks.solvers.problems import STRETCHES, Problem, second_problem
+from scripts.benchmarks.tables import counts, make_table
 
 CHORDS = 400
 MOST, MILLISECONDS = (0.99360, 0.92665), 5  # the goals: ratios at each stretch, and time

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 import geodesic
-from comparison.methods import Answer, Budget, Run, between, explain
-from comparison.problems import Problem
-from comparison.work import Recorder
+from scripts.benchmarks.counting import Recorder
+from scripts.benchmarks.solvers.methods import Answer, Budget, Run, between, explain
+from scripts.benchmarks.solvers.problems import Problem
 
 
 class OutOfTimeError(Exception):

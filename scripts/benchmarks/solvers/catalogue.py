@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import geodesic
-from comparison.methods import Answer, Budget, Method, Run, statuses
-from comparison.peers import Adam, naive, stochman, torch_lbfgs
-from comparison.problems import Problem
-from comparison.singly import geomstats, latent_geometry
-from comparison.work import Recorder
+from scripts.benchmarks.counting import Recorder
+from scripts.benchmarks.solvers.methods import Answer, Budget, Method, Run, statuses
+from scripts.benchmarks.solvers.peers import Adam, naive, stochman, torch_lbfgs
+from scripts.benchmarks.solvers.problems import Problem
+from scripts.benchmarks.solvers.singly import geomstats, latent_geometry
 
 
 def _ours(make: Callable[[], dict[str, Any]]) -> Run:

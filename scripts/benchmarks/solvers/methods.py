@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 import geodesic
-from comparison.problems import Problem
-from comparison.work import FlopCounter, Recorder, Trace, counting
+from scripts.benchmarks.counting import FlopCounter, Recorder, Trace, counting
+from scripts.benchmarks.solvers.problems import Problem
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 
 import geodesic
-from comparison.methods import Method, between, explain
-from comparison.problems import Problem
-from comparison.work import FlopCounter, Trace, flops_of
+from scripts.benchmarks.counting import FlopCounter, Trace, flops_of
+from scripts.benchmarks.solvers.methods import Method, between, explain
+from scripts.benchmarks.solvers.problems import Problem
 
 TARGETS = (1e-2, 1e-3, 1e-4, 1e-6)
 LEVELS = tuple(10.0 ** (-k / 4) for k in range(2, 41))  # of the diagram

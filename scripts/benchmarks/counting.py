@@ -145,3 +145,26 @@ class Recorder:
 def counting(counter: FlopCounter | None) -> Any:
     """The counter as a context, or one that does nothing."""
     return nullcontext() if counter is None else counter
+
+
+class Operations(TorchDispatchMode):
+    """Counts operations: products as multiplications and additions, factorisations likewise, others an entry each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        packet = func._overloadpacket
+        if packet in flop_registry:
+            self.total += flop_registry[packet](*args, **kwargs, out_val=result)
+        elif not func.is_view:
+            outputs = [x for x in (result if isinstance(result, tuple | list) else (result,)) if isinstance(x, Tensor)]
+            entries = sum(x.numel() for x in outputs)
+            name = func.__name__.split(".")[0]
+            if name.startswith(("linalg_", "_linalg_", "cholesky_")) and outputs[0].dim() > 1:
+                entries = outputs[0].numel() * outputs[0].shape[-2]
+            self.total += entries
+        return result

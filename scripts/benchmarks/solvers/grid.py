@@ -9,7 +9,7 @@ from scipy.sparse.csgraph import dijkstra
 from torch import Tensor
 
 import geodesic
-from comparison.problems import Problem
+from scripts.benchmarks.solvers.problems import Problem
 
 STEPS = ((1, 0), (0, 1), (1, 1), (1, -1), (1, 2), (2, 1), (1, -2), (2, -1))  # with their opposites: 16 neighbours
 MARGIN = 0.05  # of the square, on each side

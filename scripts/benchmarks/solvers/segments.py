@@ -10,11 +10,12 @@ from dataclasses import replace
 import numpy as np
 from rich.console import Console
 
-from comparison.excess import mean, warm_up
-from comparison.methods import explain
-from comparison.problems import decoder_problem
-from comparison.tables import FASTEST, Goal, counts, make_table
-from comparison.work import FlopCounter, flops_of
+from scripts.benchmarks.counting import FlopCounter, flops_of
+from scripts.benchmarks.solvers.excess import mean, warm_up
+from scripts.benchmarks.solvers.goals import FASTEST, Goal
+from scripts.benchmarks.solvers.methods import explain
+from scripts.benchmarks.solvers.problems import decoder_problem
+from scripts.benchmarks.tables import counts, make_table
 
 
 def section(options: argparse.Namespace, console: Console) -> tuple[list[dict], list[Goal]]:

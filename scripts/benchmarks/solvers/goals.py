@@ -1,12 +1,13 @@
-"""Tables, and the goals that go into one."""
+"""What was to be reached, and what was."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rich.table import Table
+
+from scripts.benchmarks.tables import make_table
 
 FASTEST = "auto"  # the method that the goals are about: `geodesic.solve` with its defaults
 
@@ -21,15 +22,6 @@ class Goal:
     met: bool | None
 
 
-def make_table(title: str, *headings: str) -> Table:
-    """An empty table; numbers stand to the right."""
-    table = Table(title=title, title_justify="left")
-    for heading in headings:
-        words = heading in ("method", "ended", "start", "what", "goal", "measured")
-        table.add_column(heading, justify="left" if words else "right")
-    return table
-
-
 def goals_table(goals: Sequence[Goal]) -> Table:
     """What was to be reached, and what was."""
     table = make_table("Goals", "what", "goal", "measured", "met")
@@ -37,8 +29,3 @@ def goals_table(goals: Sequence[Goal]) -> Table:
     for goal in goals:
         table.add_row(goal.what, goal.goal, goal.measured, words[goal.met])
     return table
-
-
-def counts(statuses: Sequence[str]) -> str:
-    """How many of each."""
-    return ", ".join(f"{n} {status}" for status, n in Counter(statuses).items())

@@ -1,0 +1,1 @@
+"""Programs that belong to the repository and not to the library."""

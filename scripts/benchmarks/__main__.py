@@ -1,0 +1,50 @@
+"""The runner of all benchmarks."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Benchmark(NamedTuple):
+    """Where a benchmark lives and what it measures."""
+
+    module: str
+    about: str
+
+
+BENCHMARKS = {
+    "solvers": Benchmark("solvers.command", "every solver side by side, ours and other programs'"),
+    "georce": Benchmark("georce.command", "GEORCE against our solvers where there is only a metric"),
+    "energy-gradient": Benchmark("energy_gradient", "one gradient of the energy: a loop against the summed VJP"),
+    "geometries": Benchmark("geometries", "what output geometries do to work, paths and nearest neighbours"),
+    "riemannian": Benchmark("riemannian", "what the Riemannian tools cost, curvature, how far transports agree"),
+}
+
+
+def usage() -> str:
+    """How to call the runner, and what there is."""
+    width = max(map(len, BENCHMARKS))
+    lines = [f"  {name:<{width}}  {benchmark.about}" for name, benchmark in BENCHMARKS.items()]
+    return "\n".join(
+        ["usage: python -m scripts.benchmarks NAME [options]", "", *lines, "", "NAME --help lists the options of one."]
+    )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one benchmark; return the exit status."""
+    name, *options = arguments or ["--help"]
+    if name in ("-h", "--help"):
+        print(usage())
+        return 0
+    if name not in BENCHMARKS:
+        print(f"there is no benchmark {name!r}\n{usage()}", file=sys.stderr)
+        return 2
+    importlib.import_module(f"scripts.benchmarks.{BENCHMARKS[name].module}").main(options)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

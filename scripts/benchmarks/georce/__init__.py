@@ -1,0 +1,1 @@
+"""GEORCE against the solvers of this library: the method, metrics, measurements, and the command."""

@@ -1,0 +1,1 @@
+"""Solvers side by side: problems, methods, measures, and a module for each section."""
