@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geodesic.checks import require_integer
 from geodesic.errors import InputError
 
 __all__ = ["curl", "derivative", "divergence", "gradient", "jacobian", "jvp", "laplacian", "vjp"]
@@ -280,8 +281,7 @@ def derivative(f: RowWise, x: Tensor, order: int = 1) -> Tensor:
         tensor([ 6., 12.])
     """
     _require_float("x", x)
-    if isinstance(order, bool) or not isinstance(order, int) or order < 1:
-        raise InputError(f"order: expected an integer of at least 1, got {order!r}")
+    require_integer("order", order, least=1)
     lower = f if order == 1 else lambda x: derivative(f, x, order - 1)
     y, pull = _vjp(lower, x)
     _require_shape("f(x)", y, x.shape, "x")

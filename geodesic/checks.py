@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import math
-from typing import Any, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from geodesic.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "is_integer",
     "is_number",
+    "require_alike",
     "require_choice",
+    "require_cloud",
+    "require_finite",
+    "require_flag",
+    "require_floating",
     "require_fraction",
     "require_integer",
+    "require_least",
     "require_nonnegative",
+    "require_points",
     "require_positive",
+    "require_tensor",
 ]
+
+# --- numbers and words ------------------------------------------------------------------------
 
 
 def require_integer(name: str, value: object, least: int | None = None, most: int | None = None) -> None:
@@ -52,14 +65,27 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
 
 
-def require_positive(name: str, value: Any) -> None:
-    """Refuse what is no finite number above 0.
+def require_positive(name: str, value: Any, *, optional: bool = False) -> None:
+    """Refuse what is no finite number above 0; None is allowed where the argument is optional.
 
     Raises:
         InputError: With the argument's name, what was expected and what was received.
     """
+    if optional and value is None:
+        return
     if not (is_number(value) and 0 < value < math.inf):
-        raise InputError(f"{name}: expected a positive number, got {value!r}")
+        expected = "a positive number or None" if optional else "a positive number"
+        raise InputError(f"{name}: expected {expected}, got {value!r}")
+
+
+def require_least(name: str, value: Any, least: float | int) -> None:
+    """Refuse what is no number of at least `least`; infinity is allowed.
+
+    Raises:
+        InputError: With the argument's name, what was expected and what was received.
+    """
+    if not (is_number(value) and value >= least):
+        raise InputError(f"{name}: expected a number of at least {least:g}, or infinity, got {value!r}")
 
 
 def require_nonnegative(name: str, value: Any) -> None:
@@ -90,3 +116,139 @@ def require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     """
     if not isinstance(value, str) or value not in choices:
         raise InputError(f"{name}: expected one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def require_flag(name: str, value: object) -> None:
+    """Refuse what is neither True nor False.
+
+    Raises:
+        InputError: With the argument's name and what was received.
+    """
+    if not isinstance(value, bool):
+        raise InputError(f"{name}: expected True or False, got {value!r}")
+
+
+# --- tensors ----------------------------------------------------------------------------------
+# torch is imported by the functions: settings and the command line use the checks above without it.
+
+
+def require_tensor(name: str, value: object) -> None:
+    """Refuse what is no tensor.
+
+    Raises:
+        InputError: With the argument's name, what was received and what makes a tensor of it.
+    """
+    from torch import Tensor
+
+    if not isinstance(value, Tensor):
+        raise InputError(f"{name}: expected a tensor, got {type(value).__name__}; use torch.as_tensor({name})")
+
+
+def require_floating(name: str, value: Any) -> None:
+    """Refuse what is no tensor of floating point numbers.
+
+    Raises:
+        InputError: With the argument's name, its dtype and what converts it.
+    """
+    require_tensor(name, value)
+    if not value.is_floating_point():
+        raise InputError(f"{name}: expected floating point, float32 or float64, got {value.dtype}; use {name}.double()")
+
+
+def require_finite(name: str, value: Tensor) -> None:
+    """Refuse a tensor with NaN or infinity.
+
+    Raises:
+        InputError: With the argument's name, and the first such entry and its index.
+    """
+    if not bool(value.isfinite().all()):
+        where = (~value.isfinite()).nonzero()[0].tolist()
+        raise InputError(f"{name}: expected finite coordinates, got {value[tuple(where)].item()} at {where}")
+
+
+def require_alike(**tensors: Any) -> None:
+    """Refuse what are no floating point tensors of one shape, with at least one axis, of one dtype and device.
+
+    Args:
+        tensors: By the names of the user's arguments. The first one tells what the others have to be like.
+
+    Raises:
+        InputError: With the argument that differs, and how.
+    """
+    (first, expected), *_ = tensors.items()
+    for name, value in tensors.items():
+        require_floating(name, value)
+        if value.dim() == 0:
+            raise InputError(f"{name}: expected shape (*batch, d), got a single number")
+    for name, value in tensors.items():
+        if value.shape != expected.shape:
+            raise InputError(
+                f"{name}: expected the shape of {first}, {tuple(expected.shape)}, got {tuple(value.shape)}; "
+                f"{first}.expand_as({name}) repeats one for many"
+            )
+        for what in ("dtype", "device"):
+            if getattr(value, what) != getattr(expected, what):
+                raise InputError(
+                    f"{name}: expected the {what} of {first}, {getattr(expected, what)}, got {getattr(value, what)}"
+                )
+
+
+def require_points(latent_shape: tuple[int, ...] | None = None, /, **tensors: Any) -> None:
+    """Refuse what are no points, or vectors at points, of one latent space: endpoints of paths, above all.
+
+    Each is a finite tensor of float32 or float64, (*batch, d) or (*batch, *latent_shape), with at least one point; all
+    have one shape, dtype and device.
+
+    Args:
+        latent_shape: The shape of a point, where the manifold has one.
+        tensors: By the names of the user's arguments. The first one tells what the others have to be like.
+
+    Raises:
+        InputError: With the argument, what was expected and what was received.
+
+    Example:
+        >>> import torch
+        >>> from geodesic.checks import require_points
+        >>> require_points(start=torch.zeros(5, 2), end=torch.ones(5, 2))
+    """
+    import torch
+
+    for name, value in tensors.items():
+        require_floating(name, value)
+        if value.dtype not in (torch.float32, torch.float64):
+            raise InputError(
+                f"{name}: expected floating point, float32 or float64, got {value.dtype}; use {name}.double()"
+            )
+        if value.dim() == 0 or value.numel() == 0:
+            raise InputError(f"{name}: expected shape (*batch, d), with at least one point, got {tuple(value.shape)}")
+        if latent_shape is not None and value.shape[-len(latent_shape) :] != latent_shape:
+            raise InputError(
+                f"{name}: expected the manifold's latent_shape, (*batch, {', '.join(map(str, latent_shape))}), got "
+                f"{tuple(value.shape)}"
+            )
+    require_alike(**tensors)
+    for name, value in tensors.items():
+        require_finite(name, value)
+
+
+def require_cloud(name: str, points: Any, size: int | None = None) -> None:
+    """Refuse what are no latent points, one a row: a finite floating point tensor (N, d) with N at least 1.
+
+    Args:
+        name: The user's argument.
+        points: The points.
+        size: d, where it is known.
+
+    Raises:
+        InputError: With the argument, what was expected and what was received.
+    """
+    require_floating(name, points)
+    if points.dim() != 2 or len(points) == 0 or size not in (None, points.shape[1]):
+        raise InputError(
+            f"{name}: expected latent points of shape (N, {'d' if size is None else size}), N at least 1, got "
+            f"{tuple(points.shape)}"
+        )
+    lost = ~points.isfinite().all(1)
+    if bool(lost.any()):
+        row = int(lost.nonzero()[0, 0])
+        raise InputError(f"{name}: expected finite coordinates, got {points[row].tolist()} in row {row}; remove it")

@@ -244,8 +244,11 @@ def test_a_device_finds_what_the_processor_finds() -> None:
         ({"excess": math.nan}, "excess: expected a number of at least 0, or infinity, got nan"),
         ({"segments": 0}, "segments: expected an integer of at least 1, got 0"),
         ({"start": torch.zeros(3)}, r"end: expected the shape of start, \(3,\), got \(2,\)"),
-        ({"end": torch.tensor([math.inf, 0.0])}, "end: expected finite coordinates, got inf"),
-        ({"end": torch.zeros(2, dtype=torch.float32)}, "end: expected start and end of one floating dtype"),
+        ({"end": torch.tensor([math.inf, 0.0], dtype=torch.float64)}, "end: expected finite coordinates, got inf"),
+        (
+            {"end": torch.zeros(2, dtype=torch.float32)},
+            "end: expected the dtype of start, torch.float64, got torch.float32",
+        ),
     ],
 )
 def test_what_cannot_be_used_is_named(arguments: dict[str, object], message: str) -> None:

@@ -717,5 +717,5 @@ def test_lengths_that_never_agree_are_not_called_resolved() -> None:
 
 @pytest.mark.parametrize("tol", [1.0, 1e6])
 def test_a_tolerance_that_nothing_fails_is_refused(tol: float) -> None:
-    with pytest.raises(geodesic.InputError, match="tol: expected a part of the energy, below 1"):
+    with pytest.raises(geodesic.InputError, match="tol: expected a number between 0 and 1"):
         geodesic.solve(geodesic.PullbackManifold(network()), *pairs(1), tol=tol)

@@ -9,7 +9,19 @@ from torch import Tensor
 from geodesic.errors import DecoderError, InputError
 from geodesic.geometry.manifold import Manifold
 
-__all__ = ["check_manifold"]
+__all__ = ["check_manifold", "require_manifold"]
+
+
+def require_manifold(manifold: object) -> None:
+    """Refuse what is no manifold.
+
+    Raises:
+        InputError: With what was received.
+    """
+    if not isinstance(manifold, Manifold):
+        raise InputError(
+            f"manifold: expected a Manifold such as PullbackManifold(decoder), got {type(manifold).__name__}"
+        )
 
 
 def check_manifold(manifold: Manifold, points: Tensor) -> None:

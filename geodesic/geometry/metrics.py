@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.errors import InputError
+from geodesic.checks import require_cloud, require_positive
 from geodesic.geometry.chords import MetricManifold
 
 __all__ = ["DensityManifold", "LocalVarianceManifold", "MetricFunction"]
@@ -74,8 +74,10 @@ class LocalVarianceManifold(MetricManifold):
     """
 
     def __init__(self, points: Tensor, bandwidth: float, rho: float = 1e-3) -> None:
-        self.points = _checked_points(points)
-        self.bandwidth, self.rho = _positive("bandwidth", bandwidth), _positive("rho", rho)
+        require_cloud("points", points)
+        require_positive("bandwidth", bandwidth)
+        require_positive("rho", rho)
+        self.points, self.bandwidth, self.rho = points.detach(), float(bandwidth), float(rho)
 
     def metric_tensor(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
         difference = self.points.to(z) - z[..., None, :]
@@ -118,8 +120,10 @@ class DensityManifold(MetricManifold):
     """
 
     def __init__(self, points: Tensor, bandwidth: float, floor: float = 1e-2) -> None:
-        self.points = _checked_points(points)
-        self.bandwidth, self.floor = _positive("bandwidth", bandwidth), _positive("floor", floor)
+        require_cloud("points", points)
+        require_positive("bandwidth", bandwidth)
+        require_positive("floor", floor)
+        self.points, self.bandwidth, self.floor = points.detach(), float(bandwidth), float(floor)
         with torch.no_grad():
             logs = [self._log_density(rows) for rows in self.points.split(1000)]
             self._log_mean = float(torch.cat(logs).logsumexp(0)) - math.log(len(self.points))
@@ -138,18 +142,3 @@ class DensityManifold(MetricManifold):
     def __repr__(self) -> str:
         N, d = self.points.shape
         return f"DensityManifold({N} points of size {d}, bandwidth={self.bandwidth:g}, floor={self.floor:g})"
-
-
-def _checked_points(points: Any) -> Tensor:
-    if not isinstance(points, Tensor) or points.dim() != 2 or not points.is_floating_point() or len(points) == 0:
-        got = tuple(points.shape) if isinstance(points, Tensor) else type(points).__name__
-        raise InputError(f"points: expected a floating point tensor of latent points, (N, d), got {got}")
-    if not bool(points.isfinite().all()):
-        raise InputError("points: expected finite coordinates")
-    return points.detach()
-
-
-def _positive(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise InputError(f"{name}: expected a positive number, got {value!r}")
-    return float(value)

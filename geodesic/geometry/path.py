@@ -10,6 +10,7 @@ from jaxtyping import Float
 from scipy.interpolate import CubicSpline
 from torch import Tensor
 
+from geodesic.checks import require_alike, require_integer
 from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
 
@@ -39,14 +40,8 @@ def straight_path(start: Tensor, end: Tensor, segments: int = 32) -> Float[Tenso
                 [0.5000],
                 [1.0000]])
     """
-    if isinstance(segments, bool) or not isinstance(segments, int) or segments < 1:
-        raise InputError(f"segments: expected an integer of at least 1, got {segments!r}")
-    if start.shape != end.shape:
-        raise InputError(f"end: expected the shape of start, {tuple(start.shape)}, got {tuple(end.shape)}")
-    if start.dtype != end.dtype or not start.is_floating_point():
-        raise InputError(f"end: expected start and end of one floating dtype, got {start.dtype} and {end.dtype}")
-    if start.dim() == 0:
-        raise InputError("start: expected points of shape (*batch, d), got a single number")
+    require_integer("segments", segments, least=1)
+    require_alike(start=start, end=end)
     t = torch.linspace(0, 1, segments + 1, dtype=start.dtype, device=start.device)[:, None]
     # lerp gives both ends bit for bit, and a constant path between equal ends.
     return torch.lerp(start[..., None, :], end[..., None, :], t)
@@ -74,8 +69,7 @@ def refine_path(path: Tensor, segments: int) -> Float[Tensor, "*batch nodes d"]:
                 [1.0000]])
     """
     _require_spline(path)
-    if isinstance(segments, bool) or not isinstance(segments, int) or segments < 1:
-        raise InputError(f"segments: expected an integer of at least 1, got {segments!r}")
+    require_integer("segments", segments, least=1)
     matrix = torch.as_tensor(spline_matrices(path.shape[-2] - 1, segments)[0], dtype=path.dtype, device=path.device)
     refined = matrix @ path
     return torch.cat([path[..., :1, :], refined[..., 1:-1, :], path[..., -1:, :]], dim=-2)

@@ -9,7 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geodesic.checks import require_points
 from geodesic.errors import InputError
+from geodesic.geometry.checks import require_manifold
 from geodesic.geometry.embedded import EmbeddedManifold
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
@@ -39,24 +41,10 @@ class Rows:
     """
 
     def __init__(self, manifold: Any, **tensors: Any) -> None:
-        if not isinstance(manifold, Manifold):
-            raise InputError(
-                f"manifold: expected a Manifold such as PullbackManifold(decoder), got {type(manifold).__name__}"
-            )
+        require_manifold(manifold)
         manifold.require_usable()
-        (name, first), *others = tensors.items()
-        for other, z in tensors.items():
-            _require_points(manifold, other, z)
-        for other, z in others:
-            if z.shape != first.shape:
-                raise InputError(
-                    f"{other}: expected the shape of {name}, {tuple(first.shape)}, got {tuple(z.shape)}; a vector for "
-                    f"each point, or {name}.expand_as({other}) for many at one point"
-                )
-            if z.dtype != first.dtype or z.device != first.device:
-                raise InputError(
-                    f"{other}: expected {first.dtype} on {first.device}, as {name}, got {z.dtype} on {z.device}"
-                )
+        require_points(manifold.latent_shape, **tensors)
+        first = next(iter(tensors.values()))
         axes = 1 if manifold.latent_shape is None else len(manifold.latent_shape)
         self.batch, self.event = first.shape[:-axes], first.shape[-axes:]
         self.rows = [z.detach().reshape(-1, math.prod(self.event)) for z in tensors.values()]
@@ -68,24 +56,6 @@ class Rows:
     def each(self, x: Tensor) -> Tensor:
         """From (N, ...) to (*batch, ...): what is no point."""
         return x.reshape(self.batch + x.shape[1:])
-
-
-def _require_points(manifold: Manifold, name: str, z: Any) -> None:
-    event = manifold.latent_shape
-    if not isinstance(z, Tensor):
-        raise InputError(f"{name}: expected a tensor, got {type(z).__name__}; use torch.as_tensor({name})")
-    if z.dtype not in (torch.float32, torch.float64):
-        raise InputError(f"{name}: expected floating point, float32 or float64, got {z.dtype}; use {name}.double()")
-    if z.dim() == 0 or z.numel() == 0:
-        raise InputError(f"{name}: expected shape (*batch, d), with at least one point, got {tuple(z.shape)}")
-    if event is not None and z.shape[-len(event) :] != event:
-        raise InputError(
-            f"{name}: expected the manifold's latent_shape, (*batch, {', '.join(map(str, event))}), got "
-            f"{tuple(z.shape)}"
-        )
-    if not z.isfinite().all():
-        where = (~z.isfinite()).nonzero()[0].tolist()
-        raise InputError(f"{name}: expected finite coordinates, got {z[tuple(where)].item()} at {where}")
 
 
 def require_limit(manifold: Manifold, what: str) -> None:

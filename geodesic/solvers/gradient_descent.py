@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from geodesic.checks import require_choice, require_flag, require_positive
 from geodesic.errors import InputError
 from geodesic.geometry.embedded import EmbeddedManifold
 from geodesic.geometry.energy import encoder_direction, energy_and_gradient, path_energy
@@ -27,6 +27,8 @@ __all__ = ["GradientDescent"]
 _SUFFICIENT_DECREASE = 1e-4  # Armijo's constant; near 1 it would refuse every step
 _MAX_HALVINGS = 40
 _MAX_GROWTH = 10.0
+_DIRECTIONS = ("decoder", "encoder")
+_METHODS = ("forward", "double_vjp")
 
 
 class _State(NamedTuple):
@@ -81,8 +83,9 @@ class GradientDescent(Solver[_State]):
         2.099 of 2.543
     """
 
-    direction: Literal["decoder", "encoder"] = field(
-        default="decoder", metadata=setting("the gradient, or Shao et al.'s encoder form")
+    direction: str = field(
+        default="decoder",
+        metadata=setting("the gradient, or Shao et al.'s encoder form", words={word: word for word in _DIRECTIONS}),
     )
     encoder: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
     step_size: float | None = field(
@@ -92,29 +95,24 @@ class GradientDescent(Solver[_State]):
         default=True, metadata=setting("whether to precondition by the inverse Laplacian in time")
     )
     epsilon: float | None = field(default=None, metadata=setting("stop when sum |eta_i|^2 <= epsilon", gt=0))
-    jvp_method: Literal["forward", "double_vjp"] = field(
-        default="forward", metadata=setting("how the encoder direction takes its products")
+    jvp_method: str = field(
+        default="forward",
+        metadata=setting("how the encoder direction takes its products", words={word: word for word in _METHODS}),
     )
 
     check_every: ClassVar[int] = 10  # a certificate costs many times as much as a step
 
     def __post_init__(self) -> None:
-        if self.direction not in ("decoder", "encoder"):
-            raise InputError(f"direction: expected 'decoder' or 'encoder', got {self.direction!r}")
+        require_choice("direction", self.direction, _DIRECTIONS)
         if self.direction == "encoder" and self.encoder is None:
             raise InputError("encoder: direction='encoder' needs the encoder h; pass encoder=vae.encode")
         if self.encoder is not None and not callable(self.encoder):
             raise InputError(f"encoder: expected a function, got {type(self.encoder).__name__}")
         require_evaluation_mode(self.encoder, "encoder")
-        if not isinstance(self.preconditioned, bool):
-            raise InputError(f"preconditioned: expected True or False, got {self.preconditioned!r}")
-        if self.jvp_method not in ("forward", "double_vjp"):
-            raise InputError(f"jvp_method: expected 'forward' or 'double_vjp', got {self.jvp_method!r}")
-        for name in ("step_size", "epsilon"):
-            value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if value is not None and not (number and 0 < value < math.inf):
-                raise InputError(f"{name}: expected a positive number or None, got {value!r}")
+        require_flag("preconditioned", self.preconditioned)
+        require_choice("jvp_method", self.jvp_method, _METHODS)
+        require_positive("step_size", self.step_size, optional=True)
+        require_positive("epsilon", self.epsilon, optional=True)
 
     def begin(self, manifold: Manifold, path: Tensor) -> _State:
         energy, gradient = energy_and_gradient(manifold, path)

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from geodesic.checks import require_cloud, require_integer, require_least, require_points
 from geodesic.errors import InputError
 from geodesic.geometry.energy import path_energy
 from geodesic.geometry.manifold import Manifold
@@ -108,8 +109,12 @@ def graph_path(
         >>> print(bool(geodesic.path_length(hill, around.path) < 0.7 * geodesic.path_length(hill, across)))
         True
     """
-    _check(start, end, neighbours, max_points, excess, seed)
-    straight_path(start, end, segments)  # its checks
+    require_points(start=start, end=end)
+    require_integer("segments", segments, least=1)
+    require_integer("neighbours", neighbours, least=1)
+    require_integer("max_points", max_points, least=2)
+    require_integer("seed", seed, least=0)
+    require_least("excess", excess, 0)
     batch, d = start.shape[:-1], start.shape[-1]
     a, b = start.detach().reshape(-1, d), end.detach().reshape(-1, d)
     generator = np.random.default_rng(seed)
@@ -256,19 +261,8 @@ def _spreads(a: Tensor, b: Tensor) -> Tensor:
 
 def _choose(points: Any, like: Tensor, most: int, generator: np.random.Generator) -> Tensor:
     """The points to use, each once, and if they are too many, a random choice of them."""
-    d = like.shape[-1]
-    if not isinstance(points, Tensor):
-        raise InputError(f"points: expected a tensor, got {type(points).__name__}; use torch.as_tensor(points)")
-    if points.dim() != 2 or points.shape[1] != d:
-        raise InputError(
-            f"points: expected latent points of shape (N, {d}), as long as the endpoints, got {tuple(points.shape)}"
-        )
-    if not points.is_floating_point():
-        raise InputError(f"points: expected floating point, got {points.dtype}; use points.double()")
+    require_cloud("points", points, size=like.shape[-1])
     points = points.detach().to(like)
-    if not points.isfinite().all():
-        row = int((~points.isfinite()).nonzero()[0, 0])
-        raise InputError(f"points: expected finite coordinates, got {points[row].tolist()} in row {row}; remove it")
     points = points.unique(dim=0)  # copies of one point would be each other's only neighbours
     if len(points) < 2:
         raise InputError(f"points: expected at least 2 different ones, got {len(points)}; give more, or none")
@@ -276,21 +270,6 @@ def _choose(points: Any, like: Tensor, most: int, generator: np.random.Generator
         rows = generator.choice(len(points), most, replace=False)
         points = points[torch.as_tensor(np.sort(rows), device=points.device)]
     return points
-
-
-def _check(start: Any, end: Any, neighbours: Any, max_points: Any, excess: Any, seed: Any) -> None:
-    for name, z in (("start", start), ("end", end)):
-        if not isinstance(z, Tensor):
-            raise InputError(f"{name}: expected a tensor, got {type(z).__name__}; use torch.as_tensor({name})")
-        if not z.isfinite().all():
-            raise InputError(f"{name}: expected finite coordinates, got {z[~z.isfinite()][0].item()} among them")
-    if start.device != end.device:
-        raise InputError(f"end: expected the device of start, {start.device}, got {end.device}")
-    for name, value, least in (("neighbours", neighbours, 1), ("max_points", max_points, 2), ("seed", seed, 0)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise InputError(f"{name}: expected an integer of at least {least}, got {value!r}")
-    if isinstance(excess, bool) or not isinstance(excess, int | float) or not excess >= 0:
-        raise InputError(f"excess: expected a number of at least 0, or infinity, got {excess!r}")
 
 
 def _numpy(x: Tensor) -> NDArray[np.float64]:

@@ -9,13 +9,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from geodesic.checks import require_integer
 from geodesic.geometry.manifold import Manifold
 from geodesic.registry import setting
 from geodesic.solvers.krylov import certify
 from geodesic.solvers.line_search import backtrack
 from geodesic.solvers.preconditioner import Preconditioner, precondition
 from geodesic.solvers.solution import Status
-from geodesic.solvers.solver import SOLVERS, Certificate, Solver, inner, require_count
+from geodesic.solvers.solver import SOLVERS, Certificate, Solver, inner
 
 __all__ = ["LBFGS"]
 
@@ -74,8 +75,8 @@ class LBFGS(Solver[_State]):
     check_every: ClassVar[int] = 5  # a certificate costs as much as several steps
 
     def __post_init__(self) -> None:
-        require_count("history", self.history, 1)
-        require_count("metric_samples", self.metric_samples, 0)
+        require_integer("history", self.history, least=1)
+        require_integer("metric_samples", self.metric_samples, least=0)
 
     def begin(self, manifold: Manifold, path: Tensor) -> _State:
         T = path.shape[1] - 1

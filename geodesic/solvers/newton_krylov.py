@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from geodesic.checks import require_integer
 from geodesic.geometry.manifold import Manifold
 from geodesic.registry import setting
 from geodesic.solvers.krylov import krylov_step, seems_minimum
@@ -16,7 +17,7 @@ from geodesic.solvers.lbfgs import LBFGS
 from geodesic.solvers.line_search import backtrack
 from geodesic.solvers.preconditioner import Preconditioner, precondition
 from geodesic.solvers.solution import Status
-from geodesic.solvers.solver import SOLVERS, Certificate, Solver, require_count, require_solver
+from geodesic.solvers.solver import SOLVERS, Certificate, Solver, require_solver
 
 __all__ = ["NewtonKrylov"]
 
@@ -71,7 +72,7 @@ class NewtonKrylov(Solver[_State]):
 
     def __post_init__(self) -> None:
         require_solver("warm_up", self.warm_up)
-        require_count("metric_samples", self.metric_samples, 0)
+        require_integer("metric_samples", self.metric_samples, least=0)
 
     def begin(self, manifold: Manifold, path: Tensor) -> _State:
         with torch.no_grad():

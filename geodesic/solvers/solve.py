@@ -11,8 +11,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from geodesic.checks import require_finite, require_fraction, require_integer, require_points, require_positive
 from geodesic.errors import InputError
-from geodesic.geometry.checks import check_manifold
+from geodesic.geometry.checks import check_manifold, require_manifold
 from geodesic.geometry.embedded import EmbeddedManifold
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.path import constant_speed, refine_path, straight_path
@@ -338,8 +339,7 @@ def _given_path(init: Any, start: Tensor, end: Tensor, event: int) -> Tensor | N
         )
     if init.shape[time] < 3:
         raise InputError(f"init: expected paths of at least 2 segments, got {init.shape[time] - 1}")
-    if not bool(init.isfinite().all()):
-        raise InputError("init: expected finite coordinates")
+    require_finite("init", init)
     for name, point, at in (("start", start, 0), ("end", end, -1)):
         if not torch.equal(init.select(time, at), point):
             raise InputError(f"init: its paths do not {name} at the points of `{name}`; set their ends to them")
@@ -357,45 +357,20 @@ def _check(
     max_steps: Any,
     memory: Any,
 ) -> None:
-    if not isinstance(manifold, Manifold):
-        raise InputError(
-            f"manifold: expected a Manifold such as PullbackManifold(decoder), got {type(manifold).__name__}"
-        )
+    require_manifold(manifold)
     if length_rtol is not None and not manifold.has_length:
         raise InputError(
             f"length_rtol: chords of {manifold} do not vanish with the step, so its lengths have no limit to refine "
             "to; choose `segments` as a part of the model"
         )
-    event = manifold.latent_shape
-    for name, z in (("start", start), ("end", end)):
-        if not isinstance(z, Tensor):
-            raise InputError(f"{name}: expected a tensor, got {type(z).__name__}; use torch.as_tensor({name})")
-        if z.dtype not in (torch.float32, torch.float64):
-            raise InputError(f"{name}: expected floating point, float32 or float64, got {z.dtype}; use {name}.double()")
-        if z.dim() == 0 or z.numel() == 0:
-            raise InputError(f"{name}: expected points of shape (*batch, d), got {tuple(z.shape)}")
-        if event is not None and z.shape[-len(event) :] != event:
-            raise InputError(
-                f"{name}: expected points of the manifold's latent_shape, (*batch, {', '.join(map(str, event))}), "
-                f"got {tuple(z.shape)}"
-            )
-    if points is not None and not (isinstance(points, Tensor) and points.dim() == 1 + len(event or (0,))):
+    require_points(manifold.latent_shape, start=start, end=end)
+    if points is not None and not (
+        isinstance(points, Tensor) and points.dim() == 1 + len(manifold.latent_shape or (0,))
+    ):
         got = tuple(points.shape) if isinstance(points, Tensor) else type(points).__name__
         raise InputError(f"points: expected a tensor of latent points, (N, d) or (N, *latent_shape), got {got}")
-    for what in ("shape", "dtype", "device"):
-        a, b = getattr(start, what), getattr(end, what)
-        if a != b:
-            a, b = (tuple(x) if what == "shape" else x for x in (a, b))
-            raise InputError(f"end: expected the {what} of start, {a}, got {b}")
-    for name, z in (("start", start), ("end", end)):
-        if not z.isfinite().all():
-            where = (~z.isfinite()).nonzero()[0].tolist()
-            raise InputError(f"{name}: expected finite coordinates, got {z[tuple(where)].item()} at {where}")
-    for name, value, least in (("segments", segments, 2), ("max_steps", max_steps, 1)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise InputError(f"{name}: expected an integer of at least {least}, got {value!r}")
-    if isinstance(tol, int | float) and tol >= 1:
-        raise InputError(f"tol: expected a part of the energy, below 1, got {tol!r}")
-    for name, value in (("tol", tol), ("memory", memory), ("length_rtol", 1.0 if length_rtol is None else length_rtol)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not (0 < value < math.inf):
-            raise InputError(f"{name}: expected a positive number, got {value!r}")
+    require_integer("segments", segments, least=2)
+    require_integer("max_steps", max_steps, least=1)
+    require_fraction("tol", tol)
+    require_positive("memory", memory)
+    require_positive("length_rtol", length_rtol, optional=True)

@@ -101,12 +101,6 @@ def inner(a: Float[Tensor, "P n d"], b: Float[Tensor, "P n d"]) -> Float[Tensor,
     return (a * b).sum((-2, -1))
 
 
-def require_count(name: str, value: object, least: int) -> None:
-    """Refuse a setting that is no integer of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"{name}: expected an integer of at least {least}, got {value!r}")
-
-
 def require_solver(name: str, value: object) -> None:
     """Refuse a setting that is neither a solver nor None."""
     if value is not None and not isinstance(value, Solver):

@@ -1,0 +1,58 @@
+"""The not-a-knot cubic spline through nodes at equal times in [0, 1]: it is linear in its nodes, so it is matrices.
+
+Natural ends would lose an order: of smooth curves this spline is of order 4 in the distance of the nodes.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from scipy.interpolate import CubicSpline
+from torch import Tensor
+
+__all__ = ["like", "spline_at", "spline_at_midpoints", "spline_matrices", "spline_quadrature"]
+
+_GAUSS_POINTS = 3  # per segment: quadrature of order 6, under the spline's own error of order 4
+
+Matrix = NDArray[np.float64]
+
+
+def spline_at(T: int, t: Matrix) -> tuple[Matrix, Matrix]:
+    """Matrices (K, T + 1) from T + 1 nodes to the spline, and to its derivative, at times t, (K,), in [0, 1]."""
+    spline = _spline(T)
+    return spline(t), spline(t, 1)
+
+
+@lru_cache(maxsize=64)
+def spline_matrices(T: int, segments: int) -> tuple[Matrix, Matrix]:
+    """Matrices (segments + 1, T + 1) from T + 1 nodes to the spline, and to its derivative, at equal steps."""
+    return spline_at(T, np.linspace(0, 1, segments + 1))
+
+
+@lru_cache(maxsize=64)
+def spline_at_midpoints(T: int) -> tuple[Matrix, Matrix, Matrix]:
+    """Matrices (T, T + 1) to the spline, its first and its second derivative halfway between the nodes."""
+    spline, t = _spline(T), (np.arange(T) + 0.5) / T
+    return spline(t), spline(t, 1), spline(t, 2)
+
+
+@lru_cache(maxsize=64)
+def spline_quadrature(T: int) -> tuple[Matrix, Matrix, Matrix]:
+    """Matrices (Q, T + 1) to the spline and its derivative at Gauss-Legendre points, and their weights, (Q,)."""
+    points, weights = np.polynomial.legendre.leggauss(_GAUSS_POINTS)
+    t = ((np.arange(T)[:, None] + (points + 1) / 2) / T).ravel()
+    return *spline_at(T, t), np.tile(weights / 2 / T, T)
+
+
+def like(x: Tensor, *matrices: Matrix) -> tuple[Float[Tensor, "..."], ...]:
+    """Matrices as tensors of the dtype of x, where it is."""
+    return tuple(torch.as_tensor(matrix, dtype=x.dtype, device=x.device) for matrix in matrices)
+
+
+def _spline(T: int) -> CubicSpline:
+    """The one through the unit vectors."""
+    return CubicSpline(np.linspace(0, 1, T + 1), np.eye(T + 1), bc_type="not-a-knot")
