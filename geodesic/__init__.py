@@ -50,12 +50,8 @@ _MODULES = {
     "geodesic.geometry.embedded": ("EmbeddedManifold",),
     "geodesic.geometry.chords": ("ChordManifold", "MetricManifold"),
     "geodesic.geometry.metrics": ("DensityManifold", "LocalVarianceManifold", "MetricFunction"),
-    "geodesic.geometry.pullback": (
-        "DistancePullbackManifold",
-        "EnsembleManifold",
-        "IndependentEnsembleManifold",
-        "PullbackManifold",
-    ),
+    "geodesic.geometry.ensembles": ("EnsembleManifold", "IndependentEnsembleManifold"),
+    "geodesic.geometry.pullback": ("PullbackManifold",),
     "geodesic.geometry.surfaces": (
         "Catenoid",
         "Cone",
@@ -75,13 +71,10 @@ _MODULES = {
         "Torus",
     ),
     "geodesic.geometry.path": ("constant_speed", "path_length", "refine_path", "straight_path"),
-    "geodesic.geometry.energy": (
-        "decoder_residual",
-        "encoder_direction",
-        "energy_gradient",
-        "path_energy",
-        "relative_excess_energy",
-    ),
+    "geodesic.geometry.energy": ("energy_gradient", "path_energy"),
+    "geodesic.geometry.encoder": ("encoder_direction",),
+    "geodesic.geometry.excess": ("relative_excess_energy",),
+    "geodesic.geometry.residual": ("decoder_residual",),
     "geodesic.models.likelihoods": (
         "Bernoulli",
         "Categorical",

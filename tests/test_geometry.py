@@ -7,9 +7,11 @@ from scipy.interpolate import CubicSpline
 from torch import nn
 
 import geodesic
-from geodesic.geometry.energy import _inverse_norm, energy_and_gradient
-from geodesic.geometry.path import spline_at_midpoints
-from geodesic.geometry.points import inverse_at, norms_at, rows_at_once
+from geodesic.geometry.energy import energy_and_gradient
+from geodesic.geometry.memory import rows_at_once
+from geodesic.geometry.path import spline_through
+from geodesic.geometry.points import inverse_at, norms_at
+from geodesic.geometry.residual import inverse_norm
 from geodesic.solvers.preconditioner import inverse_laplacian
 from tests import surfaces
 from tests.naive import naive_energy_gradient
@@ -189,11 +191,11 @@ def test_the_residual_of_a_geodesic_falls_with_the_square_of_the_segments() -> N
 
 def test_conjugate_gradients_find_the_residual_of_many_coordinates_from_below() -> None:
     manifold, path = geodesic.PullbackManifold(mlp(6)), random_paths(3, T=6, d=6)
-    middle, velocity, acceleration = spline_at_midpoints(path)
+    middle, velocity, acceleration = spline_through(path)
     u = manifold.lowered_acceleration(middle, velocity, acceleration)
     G = manifold.metric_tensor(middle)
     exact = (u * torch.linalg.solve(G, u[..., None])[..., 0]).sum(-1)
-    values = [_inverse_norm(manifold, middle, u, steps) for steps in (1, 3, 12)]
+    values = [inverse_norm(manifold, middle, u, steps) for steps in (1, 3, 12)]
     assert (values[0] <= values[1] * (1 + 1e-12)).all()
     assert (values[1] <= exact * (1 + 1e-8)).all()
     torch.testing.assert_close(values[2], exact, rtol=1e-5, atol=0)
@@ -316,7 +318,7 @@ def test_fewer_rows_are_taken_at_once_where_hidden_layers_are_wider_and_for_seco
 def test_points_beyond_the_memory_are_taken_in_groups_and_the_answers_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     manifold, (z, v) = wide(20), torch.randn(2, 3, 4, 2)
     inverse, norms = inverse_at(manifold, z), norms_at(manifold, z, v)
-    monkeypatch.setattr("geodesic.geometry.points._BYTES", 1.0)
+    monkeypatch.setattr("geodesic.geometry.memory.BUDGET", 1.0)
     sizes = []
     metric = type(manifold).metric_tensor
 

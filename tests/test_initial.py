@@ -232,10 +232,10 @@ def test_a_device_finds_what_the_processor_finds() -> None:
     [
         ({"points": torch.zeros(5, 3)}, r"points: expected latent points of shape \(N, 2\).*got \(5, 3\)"),
         ({"points": torch.zeros(2)}, r"points: expected latent points of shape \(N, 2\).*got \(2,\)"),
-        ({"points": torch.zeros(5, 2, dtype=torch.int64)}, "points: expected floating point, got torch.int64"),
+        ({"points": torch.zeros(5, 2, dtype=torch.int64)}, "points: expected floating point, .* got torch.int64"),
         ({"points": torch.tensor([[0.0, 1.0], [0.0, math.nan]])}, r"points: expected finite.*\[0.0, nan\] in row 1"),
         ({"points": torch.ones(5, 2)}, "points: expected at least 2 different ones, got 1"),
-        ({"points": torch.ones(0, 2)}, "points: expected at least 2 different ones, got 0"),
+        ({"points": torch.ones(0, 2)}, r"points: expected latent points of shape \(N, 2\).*got \(0, 2\)"),
         ({"neighbours": 0}, "neighbours: expected an integer of at least 1, got 0"),
         ({"neighbours": True}, "neighbours: expected an integer of at least 1, got True"),
         ({"max_points": 1}, "max_points: expected an integer of at least 2, got 1"),
@@ -247,7 +247,7 @@ def test_a_device_finds_what_the_processor_finds() -> None:
         ({"end": torch.tensor([math.inf, 0.0], dtype=torch.float64)}, "end: expected finite coordinates, got inf"),
         (
             {"end": torch.zeros(2, dtype=torch.float32)},
-            "end: expected the dtype of start, torch.float64, got torch.float32",
+            "end: expected the dtype of start, .* got torch.float32",
         ),
     ],
 )

@@ -12,7 +12,7 @@ from torch import nn
 
 import geodesic
 from geodesic import LBFGS, GradientDescent, Newton, NewtonKrylov, Status
-from geodesic.geometry.energy import newton_step
+from geodesic.geometry.excess import newton_step
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 from tests import surfaces
 

@@ -36,6 +36,7 @@ from geodesic.experiment.settings import (
     TrainingSettings,
     VAESettings,
 )
+from geodesic.geometry.ensembles import EnsembleManifold, IndependentEnsembleManifold
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.metrics import DensityManifold, LocalVarianceManifold
 from geodesic.geometry.outputs import (
@@ -45,7 +46,7 @@ from geodesic.geometry.outputs import (
     Features,
     OutputGeometry,
 )
-from geodesic.geometry.pullback import EnsembleManifold, IndependentEnsembleManifold, PullbackManifold
+from geodesic.geometry.pullback import PullbackManifold
 from geodesic.models.likelihoods import LIKELIHOODS, Gaussian, Likelihood
 from geodesic.models.networks.network import NETWORKS, Network
 from geodesic.models.training.plan import Training

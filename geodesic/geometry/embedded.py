@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.autodiff import expand, jacobian, jvp, value_and_jvp, vjp
+from geodesic.autodiff import expand, jvp, value_and_jvp, vjp
 from geodesic.errors import DecoderError
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Deviation, Expansion, Manifold
@@ -24,6 +24,8 @@ class EmbeddedManifold(Manifold):
 
     Only `embed` is left to write.
     """
+
+    has_embedding = True
 
     @abstractmethod
     def embed(self, z: Tensor) -> Tensor:
@@ -165,10 +167,3 @@ class EmbeddedManifold(Manifold):
     def lower_bound(self, start: Float[Tensor, "*batch d"], end: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
         """|x(start) - x(end)|: straight through the surrounding space."""
         return self.squared_chords(torch.stack([start, end], dim=-2))[..., 0].sqrt()
-
-    @final
-    def jacobian(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch D d"]:
-        """J, (*batch, D, d), with the event shape of the embedding flattened to D, at z, (*batch, d)."""
-        d = z.shape[-1]
-        J = jacobian(self.embed, z.reshape(-1, d)).flatten(1, -2)
-        return J.reshape(*z.shape[:-1], *J.shape[1:])

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geodesic.autodiff import jacobian
+from geodesic.errors import InputError
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 
 __all__ = ["Deviation", "Expansion", "Manifold"]
@@ -69,6 +71,9 @@ class Manifold(ABC):
     #: Whether squared chords shrink with the square of the step, so that a curve has a length. Where they do not, the
     #: number of segments is part of the model: lengths are sums of chords, and nothing is refined or resolved.
     has_length: ClassVar[bool] = True
+
+    #: Whether the geometry is that of an embedding x(z) into Euclidean space, see `embed`.
+    has_embedding: bool = False
 
     @abstractmethod
     def metric_tensor(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
@@ -143,6 +148,20 @@ class Manifold(ABC):
     @abstractmethod
     def lower_bound(self, start: Float[Tensor, "*batch d"], end: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
         """A number that the distance is never below, (*batch,)."""
+
+    def embed(self, z: Tensor) -> Tensor:
+        """x(z), (*batch, ...): points of Euclidean space of any event shape, for points z, (*batch, d).
+
+        Raises:
+            InputError: The manifold has no embedding at hand, see `has_embedding`.
+        """
+        raise InputError(f"manifold: {type(self).__name__} has no embedding into Euclidean space")
+
+    @final
+    def jacobian(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch D d"]:
+        """J of the embedding, (*batch, D, d), with its event shape flattened to D, at z, (*batch, d)."""
+        J = jacobian(self.embed, z.reshape(-1, z.shape[-1])).flatten(1, -2)
+        return J.reshape(*z.shape[:-1], *J.shape[1:])
 
     def observe(self, z: Float[Tensor, "*batch d"]) -> Tensor:
         """What the geometry is made from at points z, (*batch, ...): outputs of a decoder, or the metric tensor."""

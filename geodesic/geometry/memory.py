@@ -1,4 +1,8 @@
-"""How much memory work with a manifold takes: it is watched once, on a row or two."""
+"""How many rows are worked on at once: the one place where memory is judged.
+
+What a row takes is watched once for each manifold and kind of work, on a row or two; what all of them may take is a
+budget in bytes. Work goes in groups of as many rows as fit, one at least.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +11,50 @@ from collections.abc import Callable, Hashable
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from geodesic.geometry.manifold import Manifold
 
-__all__ = ["bytes_a_row"]
+__all__ = ["BUDGET", "bytes_a_row", "grouped", "rows_at_once", "rows_within"]
+
+BUDGET = 1e9
+"""Bytes that work may hold at once, where the user says nothing else."""
+
+_SHARE = 2.0  # what is kept, and what an allocator wastes, beside the tensors of the work itself
 
 # Watching costs as much as a few calls: once is enough for as long as a manifold lives. By identity, since a
 # user's manifold may have no hash.
 _NEEDED: dict[int, tuple[weakref.ref[Manifold], dict[Hashable, float]]] = {}
 
 
+def rows_within(bytes_a_row: float, budget: float | None = None) -> int:
+    """How many rows of so many bytes fit into the budget, `BUDGET` by default: none where a single one does not."""
+    return int(min((BUDGET if budget is None else budget) / bytes_a_row, 2**31))
+
+
+def rows_at_once(manifold: Manifold, z: Float[Tensor, "N d"], *, order: int = 2) -> int:
+    """For how many rows like these derivatives of an order, 1 or 2, fit into the budget: at least 1."""
+    if len(z) <= 1:
+        return 1
+    first, d = z[:1].detach(), z.shape[-1]
+    key = ("metric_tensor", d, z.dtype, z.device)
+    needed = bytes_a_row(manifold, key, lambda rows: manifold.metric_tensor(first.repeat(rows, 1)))
+    if order == 2:  # watched too, that would take seconds where a metric is itself made of derivatives
+        needed *= 3 if manifold.has_embedding else 6 * d
+    return max(1, rows_within(needed))
+
+
+def grouped(compute: Callable[..., Tensor], size: int, *tensors: Tensor) -> Tensor:
+    """`compute` of tensors in groups of so many rows, put together again."""
+    return torch.cat([compute(*rows) for rows in zip(*(x.split(size) for x in tensors), strict=True)])
+
+
 def bytes_a_row(manifold: Manifold, key: Hashable, work: Callable[[int], object]) -> float:
-    """By how much a second row raises the bytes that work holds at once: the decoder's weights are there in any case.
+    """What a row of some work takes: by how much a second one raises the bytes that are held at once, and a share.
+
+    The weights of a decoder are there in any case.
 
     Args:
         manifold: With which it is done.
@@ -34,7 +68,7 @@ def bytes_a_row(manifold: Manifold, key: Hashable, work: Callable[[int], object]
             with _Peak() as watched:
                 work(rows)
             peaks.append(watched.peak)
-        known[key] = float(max(peaks[1] - peaks[0], 1))
+        known[key] = _SHARE * max(peaks[1] - peaks[0], 1)
     return known[key]
 
 

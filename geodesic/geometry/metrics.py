@@ -12,6 +12,7 @@ from torch import Tensor
 
 from geodesic.checks import require_cloud, require_positive
 from geodesic.geometry.chords import MetricManifold
+from geodesic.geometry.memory import grouped, rows_within
 
 __all__ = ["DensityManifold", "LocalVarianceManifold", "MetricFunction"]
 
@@ -125,8 +126,9 @@ class DensityManifold(MetricManifold):
         require_positive("floor", floor)
         self.points, self.bandwidth, self.floor = points.detach(), float(bandwidth), float(floor)
         with torch.no_grad():
-            logs = [self._log_density(rows) for rows in self.points.split(1000)]
-            self._log_mean = float(torch.cat(logs).logsumexp(0)) - math.log(len(self.points))
+            a_row = 3 * self.points.numel() * self.points.element_size()  # differences, their squares, and one more
+            logs = grouped(self._log_density, max(1, rows_within(a_row)), self.points)
+            self._log_mean = float(logs.logsumexp(0)) - math.log(len(self.points))
 
     def metric_tensor(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
         d = z.shape[-1]

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
-import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 from geodesic.checks import require_alike, require_integer
 from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
+from geodesic.numerics.spline import like, spline_at_midpoints, spline_matrices, spline_quadrature
 
-__all__ = ["constant_speed", "path_length", "refine_path", "straight_path"]
-
-_GAUSS_POINTS = 3  # per segment: quadrature of order 6, under the spline's own error of order 4
+__all__ = ["constant_speed", "path_length", "refine_path", "spline_speed", "spline_through", "straight_path"]
 
 
 def straight_path(start: Tensor, end: Tensor, segments: int = 32) -> Float[Tensor, "*batch nodes d"]:
@@ -70,7 +65,7 @@ def refine_path(path: Tensor, segments: int) -> Float[Tensor, "*batch nodes d"]:
     """
     _require_spline(path)
     require_integer("segments", segments, least=1)
-    matrix = torch.as_tensor(spline_matrices(path.shape[-2] - 1, segments)[0], dtype=path.dtype, device=path.device)
+    matrix, _ = like(path, *spline_matrices(path.shape[-2] - 1, segments))
     refined = matrix @ path
     return torch.cat([path[..., :1, :], refined[..., 1:-1, :], path[..., -1:, :]], dim=-2)
 
@@ -162,53 +157,17 @@ def spline_speed(manifold: Manifold, path: Tensor) -> tuple[Float[Tensor, "*batc
     if not manifold.has_length:
         chords = manifold.squared_chords(path).sqrt()
         return T * chords, torch.full_like(path[(0,) * (path.dim() - 2)][1:, 0], 1 / T)
-    position, velocity, weights = (
-        torch.as_tensor(a, dtype=path.dtype, device=path.device) for a in _spline_quadrature(T)
-    )
+    position, velocity, weights = like(path, *spline_quadrature(T))
     return manifold.squared_norm(position @ path, velocity @ path).sqrt(), weights
 
 
-def spline_at_midpoints(path: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def spline_through(path: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The spline through the nodes, its velocity and its second derivative halfway between them, (*batch, T, d)."""
     _require_spline(path)
-    matrices = (torch.as_tensor(a, dtype=path.dtype, device=path.device) for a in _spline_middle(path.shape[-2] - 1))
-    c, velocity, acceleration = (matrix @ path for matrix in matrices)
+    c, velocity, acceleration = (matrix @ path for matrix in like(path, *spline_at_midpoints(path.shape[-2] - 1)))
     return c, velocity, acceleration
 
 
 def _require_spline(path: Tensor) -> None:
     if path.dim() < 2 or path.shape[-2] < 3:
         raise InputError(f"path: expected nodes of shape (*batch, T + 1, d) with T >= 2, got {tuple(path.shape)}")
-
-
-def _spline(T: int) -> CubicSpline:
-    """The spline is linear in its nodes: the one through the unit vectors gives its matrices."""
-    return CubicSpline(np.linspace(0, 1, T + 1), np.eye(T + 1), bc_type="not-a-knot")
-
-
-@lru_cache(maxsize=64)
-def spline_matrices(T: int, segments: int) -> tuple[np.ndarray, np.ndarray]:
-    """Matrices (segments + 1, T + 1) from T + 1 nodes to the spline, and to its derivative, at equal steps."""
-    spline, t = _spline(T), np.linspace(0, 1, segments + 1)
-    return spline(t), spline(t, 1)
-
-
-def spline_at(T: int, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Matrices (K, T + 1) from T + 1 nodes to the spline, and to its derivative, at times t, (K,), in [0, 1]."""
-    spline = _spline(T)
-    return spline(t), spline(t, 1)
-
-
-@lru_cache(maxsize=64)
-def _spline_middle(T: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    spline, t = _spline(T), (np.arange(T) + 0.5) / T
-    return spline(t), spline(t, 1), spline(t, 2)
-
-
-@lru_cache(maxsize=64)
-def _spline_quadrature(T: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Matrices (Q, T + 1) from nodes to c and c' at Q points, and the weights, (Q,)."""
-    points, weights = np.polynomial.legendre.leggauss(_GAUSS_POINTS)
-    t = ((np.arange(T)[:, None] + (points + 1) / 2) / T).ravel()
-    spline = _spline(T)
-    return spline(t), spline(t, 1), np.tile(weights / 2 / T, T)

@@ -12,15 +12,11 @@ from torch import Tensor
 from geodesic.checks import require_points
 from geodesic.errors import InputError
 from geodesic.geometry.checks import require_manifold
-from geodesic.geometry.embedded import EmbeddedManifold
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.memory import bytes_a_row
+from geodesic.geometry.memory import grouped, rows_at_once
 
-__all__ = ["Rows", "inverse_at", "norms_at", "require_limit", "rows_at_once"]
-
-_BYTES = 1e9  # that derivatives of a decoder may take at once
-_SHARE = 2  # what is kept, and what an allocator wastes, beside them
+__all__ = ["Rows", "inverse_at", "norms_at", "require_limit"]
 
 
 class Rows:
@@ -67,30 +63,18 @@ def require_limit(manifold: Manifold, what: str) -> None:
         )
 
 
-def rows_at_once(manifold: Manifold, z: Float[Tensor, "N d"], *, order: int = 2) -> int:
-    """For how many rows like these derivatives of an order, 1 or 2, fit into a gigabyte."""
-    if len(z) <= 1:
-        return 1
-    first, d = z[:1].detach(), z.shape[-1]
-    key = ("metric_tensor", d, z.dtype, z.device)
-    needed = _SHARE * bytes_a_row(manifold, key, lambda rows: manifold.metric_tensor(first.repeat(rows, 1)))
-    if order == 2:  # watched too, that would take seconds where a metric is itself made of derivatives
-        needed *= 3 if isinstance(manifold, EmbeddedManifold) else 6 * d
-    return max(1, int(_BYTES / needed))
-
-
 def inverse_at(manifold: Manifold, z: Float[Tensor, "*batch d"]) -> MetricInverse:
     """G(z)^{-1}, without history, however many points there are: in groups that fit into memory."""
     d = z.shape[-1]
     flat = z.detach().reshape(-1, d)
-    G = [manifold.metric_tensor(some).detach() for some in flat.split(rows_at_once(manifold, flat, order=1))]
-    return MetricInverse(torch.cat(G).reshape(*z.shape[:-1], d, d))
+    size = rows_at_once(manifold, flat, order=1)
+    G = grouped(lambda some: manifold.metric_tensor(some).detach(), size, flat)
+    return MetricInverse(G.reshape(*z.shape[:-1], d, d))
 
 
 def norms_at(manifold: Manifold, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
     """Riemannian norms of vectors at points, without history, in groups that fit into memory."""
     flat, vectors = (x.detach().reshape(-1, z.shape[-1]) for x in (z, v))
-    size = rows_at_once(manifold, flat, order=1)
     with torch.no_grad():
-        squared = [manifold.squared_norm(*some) for some in zip(flat.split(size), vectors.split(size), strict=True)]
-    return torch.cat(squared).clamp_min(0).sqrt().reshape(z.shape[:-1])
+        squared = grouped(manifold.squared_norm, rows_at_once(manifold, flat, order=1), flat, vectors)
+    return squared.clamp_min(0).sqrt().reshape(z.shape[:-1])

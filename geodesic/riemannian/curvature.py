@@ -12,7 +12,8 @@ from torch import Tensor
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import MetricInverse, require_regular
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.points import Rows, inverse_at, require_limit, rows_at_once
+from geodesic.geometry.memory import rows_at_once
+from geodesic.geometry.points import Rows, inverse_at, require_limit
 
 __all__ = [
     "anisotropy",

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from geodesic.errors import GeodesicWarning
 from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.memory import rows_at_once
 from geodesic.geometry.path import path_length
-from geodesic.geometry.points import Rows, require_limit, rows_at_once
+from geodesic.geometry.points import Rows, require_limit
 from geodesic.solvers.solve import solve
 
 __all__ = ["distance", "length_ratio"]

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit, rows_at_once
+from geodesic.geometry.memory import rows_at_once
+from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.riemannian.maps.exp_map import SPEED, checked, ended, judged
 from geodesic.riemannian.maps.flow import follow_with_neighbours
 from geodesic.riemannian.outcome import Outcome

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.points import Rows, require_limit, rows_at_once
+from geodesic.geometry.memory import rows_at_once
+from geodesic.geometry.points import Rows, require_limit
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 from geodesic.riemannian.jacobi import conjugate_points
 from geodesic.riemannian.maps.flow import require_method

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.points import inverse_at, rows_at_once
+from geodesic.geometry.memory import rows_at_once
+from geodesic.geometry.points import inverse_at
 from geodesic.riemannian.maps.discrete import follow_discretely
 from geodesic.riemannian.maps.flow import follow_with_neighbours
 

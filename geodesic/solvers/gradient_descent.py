@@ -12,10 +12,11 @@ from torch import Tensor
 
 from geodesic.checks import require_choice, require_flag, require_positive
 from geodesic.errors import InputError
-from geodesic.geometry.embedded import EmbeddedManifold
-from geodesic.geometry.energy import encoder_direction, energy_and_gradient, path_energy
+from geodesic.geometry.decoders import require_evaluation_mode
+from geodesic.geometry.encoder import encoder_direction
+from geodesic.geometry.energy import energy_and_gradient, path_energy
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.pullback import require_evaluation_mode
+from geodesic.numerics.line_search import SUFFICIENT_DECREASE, Trial, backtrack
 from geodesic.registry import setting
 from geodesic.solvers.krylov import certify
 from geodesic.solvers.preconditioner import inverse_laplacian
@@ -24,8 +25,6 @@ from geodesic.solvers.solver import SOLVERS, Certificate, Solver, inner, moved
 
 __all__ = ["GradientDescent"]
 
-_SUFFICIENT_DECREASE = 1e-4  # Armijo's constant; near 1 it would refuse every step
-_MAX_HALVINGS = 40
 _MAX_GROWTH = 10.0
 _DIRECTIONS = ("decoder", "encoder")
 _METHODS = ("forward", "double_vjp")
@@ -156,11 +155,8 @@ class GradientDescent(Solver[_State]):
 
     def _directions(self, manifold: Manifold, state: _State) -> tuple[Tensor, Tensor]:
         """eta, and p: eta preconditioned, if asked for."""
-        if self.direction == "decoder":
-            eta = state.gradient
-        elif not isinstance(manifold, EmbeddedManifold) or self.encoder is None:
-            raise InputError(f"manifold: the encoder form needs points of an embedding, got {type(manifold).__name__}")
-        else:
+        eta = state.gradient
+        if self.direction == "encoder" and self.encoder is not None:
             eta = encoder_direction(manifold, state.path, self.encoder, self.jvp_method)
         return eta, inverse_laplacian(eta) if self.preconditioned else eta
 
@@ -181,24 +177,18 @@ class GradientDescent(Solver[_State]):
 
     def _backtrack(self, manifold: Manifold, state: _State, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Halve each pair's step until its energy falls enough; pairs that never do are marked as failed."""
-        path, alpha = state.path.clone(), state.alpha.clone()
-        decrease = torch.zeros_like(alpha)  # that the slope at the first trial promises
+        decrease = torch.zeros_like(state.alpha)  # that the slope at the first trial promises
         if self.direction == "decoder":
-            decrease = inner(state.gradient, alpha[:, None, None] * p)
-        rows = torch.arange(len(path), device=path.device)
-        for _ in range(_MAX_HALVINGS):
-            trial = moved(state.path[rows], alpha[rows, None, None] * p[rows])
+            decrease = inner(state.gradient, state.alpha[:, None, None] * p)
+
+        def trial(rows: Tensor, alpha: Tensor) -> Trial:
+            path = moved(state.path[rows], alpha[:, None, None] * p[rows])
             with torch.no_grad():
-                energy = path_energy(manifold, trial)
-            bound = state.energy[rows] - _SUFFICIENT_DECREASE * (alpha / state.alpha * decrease)[rows]
-            good = energy < bound
-            path[rows[good]] = trial[good]
-            rows = rows[~good]
-            if not len(rows):
-                break
-            alpha[rows] /= 2
-        failed = torch.zeros(len(path), dtype=torch.bool, device=path.device)
-        failed[rows] = True
+                energy = path_energy(manifold, path)
+            promised = alpha / state.alpha[rows] * decrease[rows]
+            return Trial(energy < state.energy[rows] - SUFFICIENT_DECREASE * promised, lambda: (path,), alpha / 2)
+
+        (path,), alpha, failed = backtrack(trial, (state.path,), state.alpha)
         return path, alpha, failed
 
     def _next_step_size(self, old: _State, new: _State, p: Tensor) -> Tensor:

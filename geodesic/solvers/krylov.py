@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from geodesic.geometry.energy import NewtonStep, newton_step
+from geodesic.geometry.excess import NewtonStep, newton_step
 from geodesic.geometry.manifold import Manifold
+from geodesic.numerics.conjugate_gradients import conjugate_gradients
 from geodesic.solvers.preconditioner import Preconditioner, precondition
 from geodesic.solvers.solver import Certificate, inner
 
@@ -45,8 +45,8 @@ def seems_minimum(
     _, g, product = manifold.gradient_and_product(path)
     generator = torch.Generator().manual_seed(0)
     right = torch.randn(g.shape[1:], generator=generator, dtype=g.dtype, device="cpu").to(g.device).expand_as(g)
-    accuracy = torch.zeros_like(g[:, 0, 0])
-    return preconditioner.positive & _conjugate_gradients(product, right, preconditioner, accuracy, products)[1]
+    found = conjugate_gradients(product, right, max_products=products, precondition=preconditioner.solve)
+    return preconditioner.positive & found.positive
 
 
 def krylov_step(
@@ -76,44 +76,11 @@ def krylov_step(
     """
     chords, g, product = manifold.gradient_and_product(path)
     total = chords.sum(-1)
-    direction, minimum = _conjugate_gradients(product, g, preconditioner, accuracy, max_products)
+    direction, _, minimum = conjugate_gradients(
+        product, g, max_products=max_products, accuracy=accuracy, precondition=preconditioner.solve
+    )
     tiny = torch.finfo(g.dtype).tiny / torch.finfo(g.dtype).eps
     excess = torch.where(total > tiny, inner(g, direction) / total, torch.nan)
     finite = g.isfinite().flatten(1).all(1) & preconditioner.positive
     direction = torch.where(finite[:, None, None], direction, torch.nan)
     return NewtonStep(direction, torch.where(finite, excess, torch.nan), minimum), (path.shape[1] - 1) / 2 * total, g
-
-
-def _conjugate_gradients(
-    product: Callable[[Tensor], Tensor],
-    right: Float[Tensor, "P interior d"],
-    preconditioner: Preconditioner,
-    accuracy: Float[Tensor, " P"],
-    max_products: int,
-) -> tuple[Float[Tensor, "P interior d"], Bool[Tensor, " P"]]:
-    """The solution of H x = right for each pair, as far as it got, and whether it met no negative curvature."""
-    direction, residual = torch.zeros_like(right), right
-    minimum = torch.ones_like(accuracy, dtype=torch.bool)
-    scaled = preconditioner.solve(residual)
-    search, norm = scaled, inner(residual, scaled)
-    target = accuracy**2 * norm
-    active = norm > 0
-    for k in range(max_products):
-        if not bool(active.any()):
-            break
-        image = product(search)
-        curvature = inner(search, image)
-        bent = active & ~(curvature > 0)
-        minimum &= ~bent
-        if k == 0:
-            direction = torch.where(bent[:, None, None], scaled, direction)
-        active = active & ~bent
-        alpha = torch.where(active, norm / curvature, 0)[:, None, None]
-        direction = direction + alpha * search
-        residual = residual - alpha * image
-        scaled = preconditioner.solve(residual)
-        new = inner(residual, scaled)
-        search = scaled + torch.where(norm > 0, new / norm, 0)[:, None, None] * search
-        norm = torch.where(active, new, norm)
-        active &= norm > target
-    return direction, minimum

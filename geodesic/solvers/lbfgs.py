@@ -13,7 +13,7 @@ from geodesic.checks import require_integer
 from geodesic.geometry.manifold import Manifold
 from geodesic.registry import setting
 from geodesic.solvers.krylov import certify
-from geodesic.solvers.line_search import backtrack
+from geodesic.solvers.line_search import descend
 from geodesic.solvers.preconditioner import Preconditioner, precondition
 from geodesic.solvers.solution import Status
 from geodesic.solvers.solver import SOLVERS, Certificate, Solver, inner
@@ -102,7 +102,7 @@ class LBFGS(Solver[_State]):
         return state._replace(excess=_excess(state))
 
     def step(self, manifold: Manifold, state: _State) -> _State:
-        found = backtrack(manifold, state.path, state.energy, state.gradient, state.direction, with_gradient=True)
+        found = descend(manifold, state.path, state.energy, state.gradient, state.direction, with_gradient=True)
         s = (found.path - state.path)[:, 1:-1]
         y = found.gradient - state.gradient
         curvature = inner(s, y)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from geodesic.geometry.energy import path_energy
 from geodesic.geometry.manifold import Manifold
+from geodesic.numerics.line_search import SUFFICIENT_DECREASE, Trial, backtrack, least_of_parabola
 from geodesic.solvers.solver import moved
 
-__all__ = ["LineSearch", "backtrack"]
+__all__ = ["LineSearch", "descend"]
 
-_SUFFICIENT_DECREASE = 1e-4  # Armijo's constant; near 1 it would refuse every step
 _SMALLEST = 1e-5  # part of a full step: where less is needed, the decoder has a kink and no step will do
 
 
@@ -27,7 +27,7 @@ class LineSearch(NamedTuple):
     failed: Bool[Tensor, " P"]
 
 
-def backtrack(
+def descend(
     manifold: Manifold,
     path: Float[Tensor, "P nodes d"],
     energy: Float[Tensor, " P"],
@@ -51,29 +51,27 @@ def backtrack(
     """
     T = path.shape[1] - 1
     slope = T * (gradient * direction).sum((-2, -1))
-    alpha = torch.ones_like(energy)
     # Energies are rounded: a step that changes them by less cannot be judged by them.
     noise = 8 * torch.finfo(energy.dtype).eps * energy
-    found = LineSearch(path.clone(), energy.clone(), gradient.clone(), torch.ones_like(energy, dtype=torch.bool))
-    (rows,) = (slope > 0).nonzero(as_tuple=True)
-    while len(rows):
-        step = alpha[rows]
-        trial = moved(path[rows], step[:, None, None] * direction[rows])
-        if with_gradient:
-            chords, pull = manifold.chords_and_pullback(trial)
-            value = T / 2 * chords.sum(-1)
-        else:
-            with torch.no_grad():
-                value = path_energy(manifold, trial)
-        good = value <= energy[rows] - _SUFFICIENT_DECREASE * step * slope[rows] + noise[rows]
-        if bool(good.any()):
-            found.path[rows[good]], found.energy[rows[good]] = trial[good], value[good]
-            found.failed[rows[good]] = False
-            if with_gradient:
-                found.gradient[rows[good]] = pull()[good]
-        rows, step, value = rows[~good], step[~good], value[~good]
-        parabola = step**2 * slope[rows] / (2 * (value - energy[rows] + step * slope[rows]))
-        parabola = torch.where(parabola.isfinite(), parabola, step / 2)
-        alpha[rows] = torch.minimum(torch.maximum(parabola, step / 10), step / 2)
-        rows = rows[alpha[rows] >= _SMALLEST]
-    return found
+
+    def trial(rows: Tensor, step: Tensor) -> Trial:
+        there = moved(path[rows], step[:, None, None] * direction[rows])
+        chords, pull = _chords(manifold, there, with_gradient)
+        value = T / 2 * chords.sum(-1)
+        good = value <= energy[rows] - SUFFICIENT_DECREASE * step * slope[rows] + noise[rows]
+        return Trial(good, lambda: (there, value, *pull()), least_of_parabola(step, slope[rows], value - energy[rows]))
+
+    start = (path, energy, gradient) if with_gradient else (path, energy)
+    (downhill,) = (slope > 0).nonzero(as_tuple=True)
+    found = backtrack(trial, start, torch.ones_like(energy), downhill, smallest=_SMALLEST)
+    path, energy, gradient = (*found.reached, gradient)[:3]
+    return LineSearch(path, energy, gradient, found.failed)
+
+
+def _chords(manifold: Manifold, path: Tensor, with_gradient: bool) -> tuple[Tensor, Callable[[], tuple[Tensor, ...]]]:
+    """Squared chords, and what gives the gradient of half their sum, if it is asked for."""
+    if with_gradient:
+        chords, pull = manifold.chords_and_pullback(path)
+        return chords, lambda: (pull(),)
+    with torch.no_grad():
+        return manifold.squared_chords(path), lambda: ()

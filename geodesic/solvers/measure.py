@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geodesic.geometry.energy import constant, energy_and_gradient, path_energy, tangential_acceleration
+from geodesic.geometry.energy import constant, energy_and_gradient, path_energy
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.path import refine_path, spline_speed, straight_path
+from geodesic.geometry.residual import tangential_acceleration
 from geodesic.solvers.solution import Status
 
 __all__ = ["Answer", "measured", "of_the_straight_line"]

@@ -9,12 +9,10 @@ from torch import Tensor
 
 from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.memory import bytes_a_row
+from geodesic.geometry.memory import bytes_a_row, rows_within
 from geodesic.solvers.solver import Solver
 
 __all__ = ["pairs_at_once"]
-
-_SHARE = 2.0  # what a solver keeps, and what an allocator wastes, beside one step of one pair
 
 
 def pairs_at_once(manifold: Manifold, solver: Solver[Any], path: Float[Tensor, "1 nodes d"], memory: float) -> int:
@@ -35,10 +33,11 @@ def pairs_at_once(manifold: Manifold, solver: Solver[Any], path: Float[Tensor, "
     ends = path[:, [0, nodes // 2, -1]]
     key = (solver, path.shape[-1], path.dtype, path.device)
     a_pair = bytes_a_row(manifold, key, lambda pairs: solver.begin(manifold, ends.repeat(pairs, 1, 1)))
-    needed = _SHARE * a_pair / 3 * nodes
-    if needed > memory:
+    needed = a_pair / 3 * nodes
+    pairs = rows_within(needed, memory)
+    if not pairs:
         raise InputError(
             f"memory: one pair of {nodes - 1} segments takes about {needed / 1e6:.3g} MB, got "
             f"{memory / 1e6:.3g} MB; raise memory or use fewer segments"
         )
-    return int(min(memory / needed, 2**31))
+    return pairs

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geodesic.geometry.energy import newton_step
+from geodesic.geometry.excess import newton_step
 from geodesic.geometry.manifold import Manifold
 from geodesic.registry import setting
 from geodesic.solvers.lbfgs import LBFGS
-from geodesic.solvers.line_search import backtrack
+from geodesic.solvers.line_search import descend
 from geodesic.solvers.solution import Status
 from geodesic.solvers.solver import SOLVERS, Certificate, Solver, require_solver
 
@@ -72,7 +72,7 @@ class Newton(Solver[_State]):
         return _evaluated(manifold, path, status)
 
     def step(self, manifold: Manifold, state: _State) -> _State:
-        found = backtrack(manifold, state.path, state.energy, state.gradient, state.direction, with_gradient=False)
+        found = descend(manifold, state.path, state.energy, state.gradient, state.direction, with_gradient=False)
         return _evaluated(manifold, found.path, torch.where(found.failed, Status.STALLED, state.status))
 
     def certify(self, manifold: Manifold, state: _State) -> Certificate:

@@ -14,7 +14,7 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.registry import setting
 from geodesic.solvers.krylov import krylov_step, seems_minimum
 from geodesic.solvers.lbfgs import LBFGS
-from geodesic.solvers.line_search import backtrack
+from geodesic.solvers.line_search import descend
 from geodesic.solvers.preconditioner import Preconditioner, precondition
 from geodesic.solvers.solution import Status
 from geodesic.solvers.solver import SOLVERS, Certificate, Solver, require_solver
@@ -83,7 +83,7 @@ class NewtonKrylov(Solver[_State]):
         return _evaluated(manifold, path, status, preconditioner, loosest)
 
     def step(self, manifold: Manifold, state: _State) -> _State:
-        found = backtrack(manifold, state.path, state.energy, state.gradient, state.direction, with_gradient=False)
+        found = descend(manifold, state.path, state.energy, state.gradient, state.direction, with_gradient=False)
         status = torch.where(found.failed, Status.STALLED, state.status)
         # The excess falls about as its square, and the part of the gradient left over need not be smaller.
         accuracy = state.excess.clamp_min(0).sqrt().clamp(1e-3, _LOOSEST)

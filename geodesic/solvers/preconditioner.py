@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from geodesic.geometry.energy import stiffness
 from geodesic.geometry.manifold import Manifold
+from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 
-__all__ = ["Laplacian", "Preconditioner", "inverse_laplacian", "precondition"]
+__all__ = ["Laplacian", "Preconditioner", "inverse_laplacian", "precondition", "stiffness"]
 
 _DAMPING = 1e-3  # of the mean diagonal entry of the metric: latent coordinates that the decoder ignores stay put
 _LARGEST_METRIC = 128  # latent coordinates above which d x d blocks cost more than they save
@@ -61,6 +61,36 @@ def precondition(
     if samples and d <= _LARGEST_METRIC:
         return stiffness(manifold, path, min(samples, T), _DAMPING).cholesky()
     return Laplacian(squared_chords.sum(1) / path.diff(dim=1).square().sum((1, 2)))
+
+
+def stiffness(
+    manifold: Manifold, path: Float[Tensor, "P nodes d"], samples: int, damping: float = 0.0
+) -> BlockTridiagonal:
+    """The stiffness matrix of half the squared chords: the metric at the midpoints of the segments.
+
+    G_{i-1/2} + G_{i+1/2} on the diagonal and -G_{i+1/2} beside it: the Gauss-Newton Hessian up to order 1/T^2. A few
+    samples of the metric along the path suffice for a preconditioner; between them it is interpolated.
+
+    Args:
+        manifold: Gives the metric tensor, at `samples` points a path.
+        path: Nodes, (P, T + 1, d).
+        samples: Number of points along the path.
+        damping: Share of the mean diagonal entry of G that is added to its diagonal.
+    """
+    T, d = path.shape[1] - 1, path.shape[2]
+    at = (torch.arange(samples, dtype=path.dtype, device=path.device) + 0.5) * T / samples
+    node = at.long().clamp(max=T - 1)
+    points = torch.lerp(path[:, node], path[:, node + 1], (at - node)[:, None])
+    with torch.no_grad():
+        G = manifold.metric_tensor(points)
+    mean = G.diagonal(dim1=-2, dim2=-1).mean((-2, -1))[:, None, None, None]
+    G = G + damping * mean * torch.eye(d, dtype=path.dtype, device=path.device)
+    middle = torch.arange(T, dtype=path.dtype, device=path.device) + 0.5
+    position = (middle * samples / T - 0.5).clamp(0, samples - 1)
+    before = position.long().clamp(max=max(samples - 2, 0))
+    after = (before + 1).clamp(max=samples - 1)
+    G = torch.lerp(G[:, before], G[:, after], (position - before)[:, None, None])
+    return BlockTridiagonal(G[:, :-1] + G[:, 1:], -G[:, 1:-1])
 
 
 def inverse_laplacian(eta: Float[Tensor, "*batch interior d"]) -> Float[Tensor, "*batch interior d"]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from geodesic.errors import DataError, InputError
 from geodesic.files import read_npz, write_npz
-from geodesic.geometry.path import spline_matrices
+from geodesic.numerics.spline import like, spline_matrices
 
 __all__ = ["GeodesicSolution", "Progress", "Status"]
 
@@ -182,8 +182,8 @@ class GeodesicSolution:
         path = self.path.reshape(len(arc), T + 1, -1)
         times = time.reshape(-1).expand(len(arc), -1).contiguous()
         # Spline parameter s as a function of the share of the arc: cubic Hermite, with the slopes 1 / (d arc / d s).
-        slope = 1 / (torch.as_tensor(spline_matrices(T, T)[1], dtype=arc.dtype, device=arc.device) @ arc[..., None])
-        slope = slope[..., 0]
+        _, rate = like(arc, *spline_matrices(T, T))
+        slope = 1 / (rate @ arc[..., None])[..., 0]
         i = (torch.searchsorted(arc, times, right=True) - 1).clamp(0, T - 1)
         left, right = arc.gather(1, i), arc.gather(1, i + 1)
         width = (right - left).clamp_min(torch.finfo(arc.dtype).tiny)
@@ -200,7 +200,7 @@ class GeodesicSolution:
     def _spline(self, path: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
         """The not-a-knot spline and its derivative at parameters s, (P, K), from its values and slopes at the nodes."""
         T = path.shape[1] - 1
-        slope = torch.as_tensor(spline_matrices(T, T)[1], dtype=path.dtype, device=path.device) @ path / T
+        slope = like(path, *spline_matrices(T, T))[1] @ path / T
         i = (s * T).long().clamp(0, T - 1)
         u = (s * T - i)[..., None]
 

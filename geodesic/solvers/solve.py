@@ -14,7 +14,6 @@ from torch import Tensor
 from geodesic.checks import require_finite, require_fraction, require_integer, require_points, require_positive
 from geodesic.errors import InputError
 from geodesic.geometry.checks import check_manifold, require_manifold
-from geodesic.geometry.embedded import EmbeddedManifold
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.path import constant_speed, refine_path, straight_path
 from geodesic.solvers.initial import graph_path
@@ -164,7 +163,7 @@ def choose_solver(manifold: Manifold, point: Float[Tensor, "1 d"]) -> tuple[Solv
     """
     d = point.shape[-1]
     D = d
-    if isinstance(manifold, EmbeddedManifold):
+    if manifold.has_embedding:
         with torch.no_grad():
             D = manifold.embed(point).numel()
     if d > LARGEST_EXPLICIT:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.points import rows_at_once
+from geodesic.geometry.memory import rows_at_once
 
 __all__ = ["DiscreteFlow", "first_momentum", "follow_discretely"]
 

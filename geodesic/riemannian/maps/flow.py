@@ -12,7 +12,7 @@ from torch import Tensor
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.points import rows_at_once
+from geodesic.geometry.memory import rows_at_once
 from geodesic.numerics.ode import Trajectory, integrate
 
 __all__ = ["default_rtol", "follow", "follow_with_neighbours", "require_method"]

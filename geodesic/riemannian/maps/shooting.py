@@ -9,7 +9,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from geodesic.errors import InputError
-from geodesic.geometry.embedded import EmbeddedManifold
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit
@@ -77,7 +76,7 @@ def shoot(
     """
     given = Rows(manifold, z=z, v=v)
     require_limit(manifold, "exponential map")
-    if not isinstance(manifold, EmbeddedManifold):
+    if not manifold.has_embedding:
         raise InputError(
             f"manifold: shooting steps through an embedding, and {type(manifold).__name__} has none; use exp_map"
         )
@@ -142,7 +141,7 @@ def shoot(
 
 
 def _projected(
-    manifold: EmbeddedManifold,
+    manifold: Manifold,
     aim: Float[Tensor, "N D"],
     guess: Float[Tensor, "N d"],
     alive: Bool[Tensor, " N"],

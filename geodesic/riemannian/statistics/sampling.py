@@ -13,7 +13,8 @@ from torch import Tensor
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import MetricInverse, require_regular
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.points import Rows, inverse_at, require_limit, rows_at_once
+from geodesic.geometry.memory import rows_at_once
+from geodesic.geometry.points import Rows, inverse_at, require_limit
 from geodesic.riemannian.maps.discrete import follow_discretely
 from geodesic.riemannian.maps.exp_map import checked, ended
 from geodesic.riemannian.maps.flow import follow, require_method

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.path import spline_at
+from geodesic.numerics.spline import spline_at
 
 __all__ = ["along_connection"]
 

@@ -11,10 +11,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geodesic.errors import InputError
-from geodesic.geometry.embedded import EmbeddedManifold
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit, rows_at_once
+from geodesic.geometry.memory import rows_at_once
+from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.riemannian.outcome import Outcome
 from geodesic.riemannian.transport.connection import along_connection
 from geodesic.riemannian.transport.ladders import along_ladder
@@ -125,7 +125,7 @@ def parallel_transport(
         size = rows_at_once(manifold, nodes.flatten(0, 1))
         stalled, error = torch.zeros_like(rows[:, 0], dtype=torch.bool), torch.zeros_like(rows[:, 0])
         if method == "projection":
-            if not isinstance(manifold, EmbeddedManifold):
+            if not manifold.has_embedding:
                 raise InputError(
                     f"manifold: projection needs points of an embedding, got {type(manifold).__name__}; use "
                     "method='connection'"

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from geodesic.autodiff import jvp
 from geodesic.errors import InputError
-from geodesic.geometry.embedded import EmbeddedManifold
 from geodesic.geometry.inverse import require_regular
+from geodesic.geometry.manifold import Manifold
 
 __all__ = ["TangentSpaces", "along_projection", "latent_rows"]
 
@@ -33,7 +33,7 @@ class TangentSpaces:
         basis: U, orthonormal columns, (N, D, d); NaN where J has not full rank.
     """
 
-    def __init__(self, manifold: EmbeddedManifold, z: Float[Tensor, "N d"]) -> None:
+    def __init__(self, manifold: Manifold, z: Float[Tensor, "N d"]) -> None:
         self.J = manifold.jacobian(z).detach()
         D, d = self.J.shape[-2:]
         length = torch.linalg.vector_norm(self.J, dim=-2, keepdim=True)
@@ -63,7 +63,7 @@ class TangentSpaces:
 
 
 def along_projection(
-    manifold: EmbeddedManifold,
+    manifold: Manifold,
     path: Float[Tensor, "N nodes d"],
     v: Float[Tensor, "N d"],
     encoder: Callable[[Tensor], Tensor] | None,

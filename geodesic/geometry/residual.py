@@ -1,0 +1,91 @@
+"""The tangential acceleration of a curve: zero along a geodesic, and what T segments leave of it."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geodesic.geometry.energy import constant, require_path
+from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.path import spline_through
+from geodesic.numerics.conjugate_gradients import conjugate_gradients
+
+__all__ = ["decoder_residual", "inverse_norm", "tangential_acceleration"]
+
+_EXPLICIT = 64  # latent coordinates up to which metric tensors are formed
+
+
+def decoder_residual(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
+    """Largest tangential acceleration of the spline through the nodes over its speed, halfway between the nodes.
+
+    max_i |P a_i| / |x'_i|,   |P a|^2 = u^T G^{-1} u   with u = J^T a = G (c'' + Gamma(c', c'))
+
+    a is the acceleration of x(c(t)), c the not-a-knot spline, and P the projection onto the tangent space: zero along
+    a geodesic. At the nodes of a converged path it vanishes however coarse the path is; between them it is of order
+    1/T^2, and tells whether T was enough.
+
+    Args:
+        manifold: Gives the metric and the acceleration.
+        path: Nodes, (*batch, T + 1, d), with T at least 2.
+
+    Returns:
+        The residuals, (*batch,), per unit of the curve's time [0, 1]. Zero for a constant path. Above 64 latent
+        coordinates a lower bound, see `tangential_acceleration`.
+
+    Raises:
+        InputError: The path has no interior node.
+
+    Example:
+        >>> import torch, geodesic
+        >>> plane = geodesic.PullbackManifold(lambda z: z)
+        >>> geodesic.decoder_residual(plane, geodesic.straight_path(torch.zeros(2), torch.ones(2))) < 1e-3
+        tensor(True)
+    """
+    require_path(path, interior=True)
+    return tangential_acceleration(manifold, path.detach()).amax(-1)
+
+
+def tangential_acceleration(manifold: Manifold, path: Tensor, every: int = 1) -> Float[Tensor, "*batch middles"]:
+    """|P a| / |x'| halfway between the nodes of every segment, or of some, as in `decoder_residual`.
+
+    Up to 64 latent coordinates with the metric tensor; above, by at most 20 steps of conjugate gradients on G, whose
+    value only grows towards the true one.
+    """
+    middle, velocity, acceleration = (x[..., every // 2 :: every, :] for x in spline_through(path))
+    with torch.no_grad():
+        speed = manifold.squared_norm(middle, velocity).sqrt()
+        u = manifold.lowered_acceleration(middle, velocity, acceleration)
+        if path.shape[-1] <= _EXPLICIT:
+            L = _cholesky(manifold.metric_tensor(middle))
+            square = (u * torch.cholesky_solve(u[..., None], L)[..., 0]).sum(-1)
+        else:
+            square = inverse_norm(manifold, middle, u)
+        # A curve that stands still, and one whose parts are lost in rounding, has no acceleration to speak of.
+        residual = square.clamp_min(0).sqrt() / speed
+    return torch.where(constant(path)[..., None], 0, residual)
+
+
+def inverse_norm(
+    manifold: Manifold, z: Float[Tensor, "*batch d"], u: Float[Tensor, "*batch d"], steps: int = 20
+) -> Float[Tensor, "*batch"]:
+    """u^T G(z)^{-1} u from below, by conjugate gradients; G v is half the slope of v^T G v."""
+    rows = z.reshape(-1, z.shape[-1])
+
+    def product(v: Tensor) -> Tensor:
+        with torch.enable_grad():
+            v = v.detach().requires_grad_()
+            (twice,) = torch.autograd.grad(manifold.squared_norm(rows, v).sum(), v)
+        return twice / 2
+
+    return conjugate_gradients(product, u.reshape(rows.shape), max_products=steps).form.reshape(z.shape[:-1])
+
+
+def _cholesky(G: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch d d"]:
+    """Cholesky factor of a metric, which a decoder may leave singular to rounding (a dead ReLU, say)."""
+    jitter = 10 * torch.finfo(G.dtype).eps * G.diagonal(dim1=-2, dim2=-1).sum(-1)
+    jitter = jitter.clamp_min(torch.finfo(G.dtype).tiny)[..., None, None]
+    eye = torch.eye(G.shape[-1], dtype=G.dtype, device=G.device)
+    L, failed = torch.linalg.cholesky_ex(G + jitter * eye)
+    # What follows from a failed factor should be NaN, and NaN is never taken for converged.
+    return L.masked_fill(failed[..., None, None] > 0, torch.nan)
