@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geodesic.checks import require_cloud, require_integer, require_least, require_points
+from geodesic.checks import require_alike, require_cloud, require_finite, require_integer, require_least
 from geodesic.errors import InputError
 from geodesic.geometry.energy import path_energy
 from geodesic.geometry.manifold import Manifold
@@ -110,7 +110,9 @@ def graph_path(
         >>> print(bool(geodesic.path_length(hill, around.path) < 0.7 * geodesic.path_length(hill, across)))
         True
     """
-    require_points(start=start, end=end)
+    require_alike(start=start, end=end)  # no pairs have no paths, which is no mistake
+    require_finite("start", start)
+    require_finite("end", end)
     require_integer("segments", segments, least=1)
     require_integer("neighbours", neighbours, least=1)
     require_integer("max_points", max_points, least=2)
