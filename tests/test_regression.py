@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 import geodesic
 from geodesic import InputError, Manifold, geodesic_regression
-from geodesic.riemannian.neighbours import Stride, exp_with_neighbours
+from geodesic.riemannian.maps.neighbours import Stride, exp_with_neighbours
 
 
 def network() -> geodesic.PullbackManifold:

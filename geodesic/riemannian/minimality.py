@@ -15,7 +15,7 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import rows_at_once
 from geodesic.geometry.points import Rows, require_limit
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
-from geodesic.riemannian.jacobi import conjugate_points
+from geodesic.riemannian.curvature.jacobi import conjugate_points
 from geodesic.riemannian.maps.flow import require_method
 from geodesic.riemannian.maps.log_map import log_map
 from geodesic.solvers.solution import GeodesicSolution

@@ -20,7 +20,7 @@ from geodesic.experiment.studies.study import Findings, Study, open_study
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import inverse_at
 from geodesic.pictures.maps import plot_histograms, plot_map
-from geodesic.riemannian.curvature import anisotropy, condition_number, log_volume, sectional_curvature
+from geodesic.riemannian.curvature.tensors import anisotropy, condition_number, log_volume, sectional_curvature
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

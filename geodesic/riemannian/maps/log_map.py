@@ -17,7 +17,7 @@ from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.riemannian.maps.discrete import first_momentum
 from geodesic.riemannian.maps.exp_map import SPEED, checked, judged
 from geodesic.riemannian.maps.flow import follow, follow_with_neighbours, require_method
-from geodesic.riemannian.neighbours import ends_by_beginnings
+from geodesic.riemannian.maps.neighbours import ends_by_beginnings
 from geodesic.riemannian.outcome import Outcome
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solve import solve

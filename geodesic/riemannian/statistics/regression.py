@@ -17,7 +17,7 @@ from geodesic.geometry.points import Rows, inverse_at, require_limit
 from geodesic.riemannian.maps.exp_map import checked, exp_map
 from geodesic.riemannian.maps.flow import require_method
 from geodesic.riemannian.maps.log_map import log_map
-from geodesic.riemannian.neighbours import Stride, exp_with_neighbours
+from geodesic.riemannian.maps.neighbours import Stride, exp_with_neighbours
 from geodesic.riemannian.outcome import Outcome
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solve import solve

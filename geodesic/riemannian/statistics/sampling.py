@@ -18,7 +18,7 @@ from geodesic.geometry.points import Rows, inverse_at, require_limit
 from geodesic.riemannian.maps.discrete import follow_discretely
 from geodesic.riemannian.maps.exp_map import checked, ended
 from geodesic.riemannian.maps.flow import follow, require_method
-from geodesic.riemannian.neighbours import Stride, exp_with_neighbours
+from geodesic.riemannian.maps.neighbours import Stride, exp_with_neighbours
 from geodesic.riemannian.outcome import Outcome
 
 __all__ = ["RandomWalk", "RiemannianSamples", "random_walk", "riemannian_normal"]

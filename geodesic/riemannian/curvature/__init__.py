@@ -1,0 +1,1 @@
+"""Curvature of a latent space, what its metric says at a point, and Jacobi fields."""
