@@ -31,8 +31,17 @@ __all__ = [
 # --- numbers and words ------------------------------------------------------------------------
 
 
-def require_integer(name: str, value: object, least: int | None = None, most: int | None = None) -> None:
+def require_integer(
+    name: str, value: object, least: int | None = None, most: int | None = None, *, note: str = ""
+) -> None:
     """Refuse what is no integer, or lies outside a range; True and False are no integers.
+
+    Args:
+        name: The user's argument.
+        value: What was given for it.
+        least: The least that is allowed, if any.
+        most: The most that is allowed, if any.
+        note: What the range means, for the message.
 
     Raises:
         InputError: With the argument's name, what was expected and what was received.
@@ -52,7 +61,7 @@ def require_integer(name: str, value: object, least: int | None = None, most: in
         expected = f"an integer of at most {most}"
     else:
         expected = "an integer"
-    raise InputError(f"{name}: expected {expected}, got {value!r}")
+    raise InputError(f"{name}: expected {expected}{f' ({note})' if note else ''}, got {value!r}")
 
 
 def is_integer(value: object) -> TypeGuard[int]:

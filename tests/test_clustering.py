@@ -119,7 +119,7 @@ def test_medoids_are_those_of_all_subsets(clusters: int) -> None:
 @pytest.mark.parametrize("clusters", [0, 6, True])
 @pytest.mark.parametrize("method", [k_means, k_medoids])
 def test_impossible_numbers_of_clusters_are_refused(method: Any, clusters: Any) -> None:
-    with pytest.raises(InputError, match="clusters: expected an integer from 1 to the number of points, 5, got"):
+    with pytest.raises(InputError, match=r"clusters: expected an integer from 1 to 5 \(the number of points\), got"):
         method(SPHERE, torch.zeros(5, 2), clusters)
 
 

@@ -289,7 +289,7 @@ def test_too_few_steps_are_reported() -> None:
         ({"weights": torch.tensor([1.0, math.nan, 1, 1])}, "finite numbers"),
         ({"init": torch.zeros(2)}, r"init: expected a point for each row, shape \(2, 2\)"),
         ({"method": "exact"}, "method: expected 'ode' or 'discrete', got 'exact'"),
-        ({"paths": "curved"}, "paths: expected 'straight', 'graph' or 'best', got 'curved'"),
+        ({"paths": "curved"}, "paths: expected one of 'straight', 'graph', 'best', got 'curved'"),
         ({"tol": 0.0}, "tol: expected a number between 0 and 1"),
         ({"max_steps": 0}, "max_steps: expected an integer of at least 1, got 0"),
         ({"length_rtol": 1e-3}, "length_rtol: expected of the keywords of `solve` solver, segments or memory"),

@@ -7,7 +7,8 @@ from torch.testing import assert_close
 
 import geodesic
 from geodesic import InputError, Manifold, geodesic_regression
-from geodesic.riemannian.maps.neighbours import Stride, exp_with_neighbours
+from geodesic.riemannian.maps.neighbours import exp_with_neighbours, varied
+from geodesic.riemannian.maps.stride import Stride
 
 
 def network() -> geodesic.PullbackManifold:
@@ -41,7 +42,7 @@ def test_ends_of_geodesics_change_as_their_derivatives_say(name: str, method: st
         for columns, directions in ((there.by_velocity, (none, unit)), (there.by_point, (unit, none))):
             ends = []
             for sign in (1, -1):
-                z_e, v_e = stride.vary(manifold, z, v, *(sign * e * x for x in directions))
+                z_e, v_e = varied(manifold, stride, z, v, *(sign * e * x for x in directions))
                 answer = geodesic.exp_map(manifold, z_e, v_e, method=method, segments=4, rtol=1e-11)
                 ends.append(answer.point)
             assert_close((ends[0] - ends[1]) / (2 * e), columns[..., k], rtol=1e-7, atol=1e-7)
@@ -180,7 +181,7 @@ def test_without_a_mean_there_is_no_variance() -> None:
         ({"points": torch.zeros(1, 2), "x": torch.zeros(1)}, "points: expected at least 2 points"),
         ({"points": torch.zeros(2)}, "points: expected at least 2 points"),
         ({"segments": 1}, "segments: expected an integer of at least 2"),
-        ({"tol": 0.0}, "tol: expected a share of the spread"),
+        ({"tol": 0.0}, "tol: expected a number between 0 and 1"),
         ({"method": "euler"}, "method: expected 'ode' or 'discrete'"),
         ({"max_steps": 0}, "max_steps: expected an integer of at least 1"),
     ],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, overload
 
 import torch
 from jaxtyping import Float
@@ -46,9 +46,16 @@ def rows_at_once(manifold: Manifold, z: Float[Tensor, "N d"], *, order: int = 2)
     return max(1, rows_within(needed))
 
 
-def grouped(compute: Callable[..., Tensor], size: int, *tensors: Tensor) -> Tensor:
-    """`compute` of tensors in groups of so many rows, put together again."""
-    return torch.cat([compute(*rows) for rows in zip(*(x.split(size) for x in tensors), strict=True)])
+@overload
+def grouped(compute: Callable[..., Tensor], size: int, *tensors: Tensor) -> Tensor: ...
+@overload
+def grouped(compute: Callable[..., tuple[Tensor, ...]], size: int, *tensors: Tensor) -> tuple[Tensor, ...]: ...
+def grouped(compute: Callable[..., Any], size: int, *tensors: Tensor) -> Any:
+    """`compute` of tensors in groups of so many rows, put together again: a tensor, or each of several."""
+    parts = [compute(*rows) for rows in zip(*(x.split(size) for x in tensors), strict=True)]
+    if isinstance(parts[0], Tensor):
+        return torch.cat(parts)
+    return tuple(torch.cat(answers) for answers in zip(*parts, strict=True))
 
 
 def bytes_a_row(manifold: Manifold, key: Hashable, work: Callable[[int], object]) -> float:

@@ -10,14 +10,16 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from geodesic.checks import require_integer
 from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.memory import rows_at_once
+from geodesic.geometry.memory import grouped, rows_at_once
 from geodesic.geometry.points import Rows, require_limit
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
-from geodesic.riemannian.curvature.jacobi import conjugate_points
-from geodesic.riemannian.maps.flow import require_method
+from geodesic.riemannian.answers import Answer
+from geodesic.riemannian.curvature.conjugate import conjugate_points
 from geodesic.riemannian.maps.log_map import log_map
+from geodesic.riemannian.maps.stride import require_method
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solve import solve
 
@@ -28,7 +30,7 @@ _BEND = 0.4  # amplitude of the bent starts, over the latent distance of the end
 
 
 @dataclass(frozen=True)
-class Minimality:
+class Minimality(Answer):
     """What is known about geodesics being shortest paths. Leading axes are those of the solution.
 
     Attributes:
@@ -107,8 +109,8 @@ def is_minimizing(
     given = Rows(manifold, start=start, end=end)
     require_limit(manifold, "shortest path to compare with")
     require_method(method)
-    if isinstance(starts, bool) or not isinstance(starts, int) or starts < 0:
-        raise InputError(f"starts: expected a number of bent lines, at least 0, got {starts!r}")
+    require_integer("starts", starts, least=0, note="a number of bent lines")
+    require_integer("seed", seed)
     d = math.prod(given.event)
     path = solution.path.reshape(len(given.rows[0]), -1, d)
     still = (path == path[:, :1]).flatten(1).all(1)
@@ -120,7 +122,7 @@ def is_minimizing(
             found[~still] = conjugate_points(manifold, path[~still, 0], vector[~still]).time
         time = found
     time = torch.where(still, torch.inf, time)
-    length, others = _competitors(manifold, given, path, starts, points, seed, search)
+    length, others = _competitors(manifold, given, path, _bent_lines(path, starts, seed), points, search)
     own = solution.length.reshape(-1)
     gap = torch.where(still, torch.inf, length / own - 1)
     local = solution.converged.reshape(-1) & (definite | still)
@@ -145,8 +147,8 @@ def _first_indefinite_part(
     positive definite pivot.
     """
     size = max(1, rows_at_once(manifold, path[:, 0]) // path.shape[1])
-    parts = [_pivots(manifold.expansion(rows).hessian) for rows in path.split(size)]
-    return torch.cat([definite for definite, _ in parts]), torch.cat([time for _, time in parts])
+    definite, time = grouped(lambda some: _pivots(manifold.expansion(some).hessian), size, path)
+    return definite, time
 
 
 def _pivots(hessian: BlockTridiagonal) -> tuple[Bool[Tensor, " P"], Float[Tensor, " P"]]:
@@ -171,49 +173,44 @@ def _pivots(hessian: BlockTridiagonal) -> tuple[Bool[Tensor, " P"], Float[Tensor
     return time.isinf(), time
 
 
+def _bent_lines(path: Float[Tensor, "P nodes d"], count: int, seed: int) -> list[Float[Tensor, "P nodes d"]]:
+    """Lines between the ends, bent to either side in turn: in the plane these are all the sides there are."""
+    n, d = path.shape[1:]
+    a, b = path[:, :1], path[:, -1:]
+    t = torch.linspace(0, 1, n, dtype=path.dtype, device=path.device)[:, None]
+    line = torch.lerp(a, b, t)
+    generator = torch.Generator().manual_seed(seed)
+    tiny = torch.finfo(path.dtype).tiny
+    span = (b - a).norm(dim=-1, keepdim=True)
+    along = (b - a) / span.clamp_min(tiny)
+    direction, lines = path.new_zeros(1, 1, d), []
+    for i in range(count):
+        direction = -direction
+        if i % 2 == 0:
+            direction = torch.randn(1, 1, d, generator=generator, dtype=torch.float64, device="cpu").to(path)
+        across = direction - (direction * along).sum(-1, keepdim=True) * along
+        across = across / across.norm(dim=-1, keepdim=True).clamp_min(tiny)
+        bent = line + _BEND * (1 + i // 2) * span * (math.pi * t).sin() * across
+        lines.append(torch.cat([a, bent[:, 1:-1], b], dim=1))
+    return lines
+
+
 def _competitors(
     manifold: Manifold,
     given: Rows,
     path: Float[Tensor, "P nodes d"],
-    starts: int,
+    lines: list[Float[Tensor, "P nodes d"]],
     points: Tensor | None,
-    seed: int,
     search: dict[str, Any],
 ) -> tuple[Float[Tensor, " P"], Float[Tensor, "P nodes d"]]:
-    """The shortest path that each pair's other starts lead to."""
-    P, n, d = path.shape
-    a, b = path[:, 0], path[:, -1]
-    t = torch.linspace(0, 1, n, dtype=path.dtype, device=path.device)[:, None]
-    line = torch.lerp(a[:, None], b[:, None], t)
-    generator = torch.Generator().manual_seed(seed)
-    length = torch.full_like(path[:, 0, 0], torch.inf)
-    best = path.clone()
-    ends = given.back(a), given.back(b)
-    inits: list[Any] = ["graph"]
-    span = (b - a).norm(dim=-1)[:, None, None]
-    direction = path.new_zeros(1, 1, d)
-    for i in range(starts):
-        # To either side of the line in turn: in the plane these are all the sides there are.
-        direction = -direction
-        if i % 2 == 0:
-            direction = torch.randn(1, 1, d, generator=generator, dtype=torch.float64, device="cpu").to(path)
-        u = (b - a)[:, None] / span.clamp_min(torch.finfo(path.dtype).tiny)
-        across = direction - (direction * u).sum(-1, keepdim=True) * u
-        across = across / across.norm(dim=-1, keepdim=True).clamp_min(torch.finfo(path.dtype).tiny)
-        bent = line + _BEND * (1 + i // 2) * span * (math.pi * t).sin() * across
-        bent[:, 0], bent[:, -1] = a, b
-        inits.append(given.back(bent))
-    for init in inits:
-        found = solve(
-            manifold,
-            *ends,
-            init=init,
-            segments=n - 1,
-            points=points if isinstance(init, str) else None,
-            **search,
-        )
+    """The shortest path to which a neighbour graph and lines lead each pair."""
+    length, best = torch.full_like(path[:, 0, 0], torch.inf), path
+    a, b = given.back(path[:, 0]), given.back(path[:, -1])
+    starts: list[dict[str, Any]] = [{"init": "graph", "points": points}, *({"init": given.back(x)} for x in lines)]
+    for start in starts:
+        found = solve(manifold, a, b, segments=path.shape[1] - 1, **start, **search)
         other = torch.where(found.converged, found.length, torch.inf).reshape(-1)
         better = other < length
         length = torch.where(better, other, length)
-        best = torch.where(better[:, None, None], found.path.reshape(P, n, d), best)
+        best = torch.where(better[:, None, None], found.path.reshape(path.shape), best)
     return length, best

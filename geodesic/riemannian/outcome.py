@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-__all__ = ["Outcome"]
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+__all__ = ["Outcome", "after_integration", "at_constant_speed"]
 
 
 class Outcome(IntEnum):
@@ -57,3 +61,21 @@ _REMEDIES = {
         "encoder, or use a decoder with two continuous derivatives; for a ReLU, method='projection'"
     ),
 }
+
+
+def after_integration(time: Float[Tensor, " N"], stuck: Bool[Tensor, " N"]) -> Int[Tensor, " N"]:
+    """The `Outcome` of integrations over [0, 1] that came as far as `time`."""
+    status = torch.where(time < 1, Outcome.MAX_STEPS, Outcome.CONVERGED)
+    return torch.where(stuck, Outcome.NOT_FINITE, status)
+
+
+def at_constant_speed(
+    speed: Float[Tensor, "N nodes"], moving: Bool[Tensor, " N"], status: Int[Tensor, " N"], rtol: float
+) -> tuple[Float[Tensor, " N"], Int[Tensor, " N"]]:
+    """The relative change of the speed along geodesics, and their status with it.
+
+    None that has converged may change its speed by more than `rtol`. Rows that do not move have no speed to change.
+    """
+    change = ((speed - speed[:, :1]).abs().amax(-1) / speed[:, 0]).nan_to_num(nan=torch.inf)
+    change = torch.where(moving, change, 0)
+    return change, torch.where((status == Outcome.CONVERGED) & (change > rtol), Outcome.SPEED_CHANGED, status)

@@ -20,7 +20,8 @@ from geodesic.experiment.studies.study import Findings, Study, open_study
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import inverse_at
 from geodesic.pictures.maps import plot_histograms, plot_map
-from geodesic.riemannian.curvature.tensors import anisotropy, condition_number, log_volume, sectional_curvature
+from geodesic.riemannian.curvature.magnification import anisotropy, condition_number, log_volume
+from geodesic.riemannian.curvature.sectional import sectional_curvature
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

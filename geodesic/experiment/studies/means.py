@@ -18,7 +18,8 @@ from geodesic.experiment.settings import Settings
 from geodesic.experiment.studies.study import Findings, Study, open_study
 from geodesic.pictures.outputs import plot_outputs
 from geodesic.pictures.statistics import plot_means
-from geodesic.riemannian.statistics.mean import FrechetMean, frechet_mean
+from geodesic.riemannian.statistics.centers import FrechetMean
+from geodesic.riemannian.statistics.mean import frechet_mean
 from geodesic.solvers.solve import solve
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.memory import rows_at_once
+from geodesic.geometry.memory import grouped, rows_at_once
 
 __all__ = ["DiscreteFlow", "first_momentum", "follow_discretely"]
 
@@ -31,8 +31,8 @@ def first_momentum(manifold: Manifold, path: Float[Tensor, "N nodes d"]) -> Floa
     G^{-1} p is the initial velocity, of second order in 1/T. For an embedding p = T J_0^T (x_1 - x_0).
     """
     size = rows_at_once(manifold, path[:, 0], order=1)
-    slopes = [_half_slopes(manifold, some[:, 0], some[:, 1])[0] for some in path.split(size)]
-    return (path.shape[1] - 1) * -torch.cat(slopes)
+    slope, _ = grouped(lambda a, b: _half_slopes(manifold, a, b), size, path[:, 0], path[:, 1])
+    return (path.shape[1] - 1) * -slope
 
 
 def follow_discretely(
@@ -47,8 +47,7 @@ def follow_discretely(
     needs, so it also sees the kinks of a decoder that has no second derivatives.
     """
     size = rows_at_once(manifold, z, order=1)
-    parts = [_followed(manifold, *rows, segments) for rows in zip(z.split(size), v.split(size), strict=True)]
-    return DiscreteFlow(*(torch.cat(x) for x in zip(*parts, strict=True)))
+    return DiscreteFlow(*grouped(lambda z, v: _followed(manifold, z, v, segments), size, z, v))
 
 
 def _followed(manifold: Manifold, z: Float[Tensor, "N d"], v: Float[Tensor, "N d"], segments: int) -> DiscreteFlow:

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
+from geodesic.riemannian.answers import Answer
 from geodesic.riemannian.maps.discrete import follow_discretely
-from geodesic.riemannian.maps.flow import default_rtol, follow, require_method
-from geodesic.riemannian.outcome import Outcome
+from geodesic.riemannian.maps.flow import follow
+from geodesic.riemannian.maps.stride import Stride, stride_from, times_from
+from geodesic.riemannian.outcome import Outcome, after_integration, at_constant_speed
 
-__all__ = ["ExponentialMap", "exp_map"]
+__all__ = ["ExponentialMap", "exp_map", "per_time"]
 
-SPEED = 1000  # times rtol: the largest relative change of the speed along what counts as a geodesic
-_DISCRETE_SPEED = 1e-2  # the same for steps of second order, whose error `segments` decides
+_DISCRETE_SPEED = 1e-2  # largest relative change of the speed after steps of second order, which `segments` decides
 
 
 @dataclass(frozen=True)
-class ExponentialMap:
+class ExponentialMap(Answer):
     """Geodesics that leave points with given velocities. Leading axes are those of the points.
 
     Attributes:
@@ -110,28 +109,20 @@ def exp_map(
     """
     given = Rows(manifold, z=z, v=v)
     require_limit(manifold, "exponential map")
-    rtol = checked(rtol, z.dtype, segments, max_steps)
-    require_method(method)
+    stride = stride_from(method, segments, rtol, max_steps, dtype=z.dtype)
     rows, v_rows = given.rows
-    time = times(t, given, rows)
+    time = times_from(t, given, rows)
     with torch.inference_mode(False):
         require_regular(rows, inverse_at(manifold, rows))
         pace = v_rows * time[:, None]
         moving = (pace != 0).any(-1)
-        if method == "ode":
-            flow = _follow(manifold, rows, pace, moving, segments, rtol, max_steps)
-        else:
-            flow = _follow_discretely(manifold, rows, pace, segments)
+        flow = (_by_equation if method == "ode" else _by_energy)(manifold, rows, pace, stride)
         speed = norms_at(manifold, flow.path, flow.velocity)
-    allowed = SPEED * rtol if method == "ode" else _DISCRETE_SPEED
-    change, status = judged(speed, moving, flow.status, allowed)
-    path, velocity = flow.path, flow.velocity
-    still = (time == 0)[:, None, None]
-    velocity = torch.where(still, v_rows[:, None], velocity / torch.where(still, 1, time[:, None, None]))
+    change, status = at_constant_speed(speed, moving, flow.status, flow.speed_rtol)
     return ExponentialMap(
-        point=given.back(path[:, -1]),
-        path=given.back(path),
-        velocity=given.back(velocity),
+        point=given.back(flow.path[:, -1]),
+        path=given.back(flow.path),
+        velocity=given.back(per_time(flow.velocity, v_rows, time)),
         time=given.each(flow.time * time),
         speed_change=given.each(change),
         converged=given.each(status == Outcome.CONVERGED),
@@ -140,72 +131,40 @@ def exp_map(
     )
 
 
+def per_time(
+    velocity: Float[Tensor, "N nodes d"], v: Float[Tensor, "N d"], time: Float[Tensor, " N"]
+) -> Float[Tensor, "N nodes d"]:
+    """Velocities over unit time, per unit of the caller's time; those that were given where no time passes."""
+    still = (time == 0)[:, None, None]
+    return torch.where(still, v[:, None], velocity / torch.where(still, 1, time[:, None, None]))
+
+
 class _Flow(NamedTuple):
-    """What either method finds: (N, T + 1, d) twice, and (N,) each."""
+    """What either method finds, for N rows, and by how much speeds may change along it."""
 
-    path: Tensor
-    velocity: Tensor
-    time: Tensor
-    status: Tensor
-    steps: Tensor
+    path: Float[Tensor, "N nodes d"]
+    velocity: Float[Tensor, "N nodes d"]
+    time: Float[Tensor, " N"]
+    status: Int[Tensor, " N"]
+    steps: Int[Tensor, " N"]
+    speed_rtol: float
 
 
-def _follow(
-    manifold: Manifold, z: Tensor, v: Tensor, moving: Tensor, segments: int, rtol: float, max_steps: int
-) -> _Flow:
-    states = torch.cat([z, v], dim=-1)[:, None].expand(-1, segments + 1, -1).clone()
+def _by_equation(manifold: Manifold, z: Tensor, v: Tensor, stride: Stride) -> _Flow:
+    moving = (v != 0).any(-1)
+    states = torch.cat([z, v], dim=-1)[:, None].expand(-1, stride.segments + 1, -1).clone()
     time, steps = torch.ones_like(z[:, 0]), torch.zeros(len(z), dtype=torch.long, device=z.device)
     status = torch.full_like(steps, Outcome.CONVERGED)
     if moving.any():
-        run = follow(manifold, z[moving], v[moving], segments, rtol, max_steps)
+        run = follow(manifold, z[moving], v[moving], stride)
         states[moving], time[moving], steps[moving] = run.states, run.time, run.steps
-        status[moving] = ended(run.time, run.stuck)
+        status[moving] = after_integration(run.time, run.stuck)
     path, velocity = states.split(z.shape[-1], dim=-1)
-    return _Flow(path, velocity, time, status, steps)
+    return _Flow(path, velocity, time, status, steps, stride.speed_rtol)
 
 
-def _follow_discretely(manifold: Manifold, z: Tensor, v: Tensor, segments: int) -> _Flow:
-    path, velocity, time = follow_discretely(manifold, z, v, segments)
-    steps = (time * segments).round().long()
-    return _Flow(path, velocity, time, torch.where(time < 1, Outcome.STALLED, Outcome.CONVERGED), steps)
-
-
-def checked(rtol: Any, dtype: torch.dtype, segments: Any, max_steps: Any) -> float:
-    """The tolerance to use, after the settings of an integration have been checked."""
-    for name, value in (("segments", segments), ("max_steps", max_steps)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InputError(f"{name}: expected an integer of at least 1, got {value!r}")
-    if rtol is None:
-        return default_rtol(dtype)
-    if isinstance(rtol, bool) or not isinstance(rtol, int | float) or not 0 < rtol < 1:
-        raise InputError(f"rtol: expected a number between 0 and 1, got {rtol!r}")
-    least = 10 * torch.finfo(dtype).eps
-    if rtol < least:
-        raise InputError(f"rtol: expected at least {least:.1e}, which is what {dtype} can tell apart, got {rtol!r}")
-    return float(rtol)
-
-
-def ended(time: Float[Tensor, " N"], stuck: Bool[Tensor, " N"]) -> Int[Tensor, " N"]:
-    """The `Outcome` of an integration over [0, 1] that came so far."""
-    status = torch.where(time < 1, Outcome.MAX_STEPS, Outcome.CONVERGED)
-    return torch.where(stuck, Outcome.NOT_FINITE, status)
-
-
-def judged(
-    speed: Float[Tensor, "N nodes"], moving: Bool[Tensor, " N"], status: Int[Tensor, " N"], allowed: float
-) -> tuple[Float[Tensor, " N"], Int[Tensor, " N"]]:
-    """The relative change of the speed along geodesics, and their status with it: none that converged may exceed it."""
-    change = ((speed - speed[:, :1]).abs().amax(-1) / speed[:, 0]).nan_to_num(nan=torch.inf)
-    change = torch.where(moving, change, 0)
-    return change, torch.where((status == Outcome.CONVERGED) & (change > allowed), Outcome.SPEED_CHANGED, status)
-
-
-def times(t: Any, given: Rows, rows: Tensor) -> Float[Tensor, " N"]:
-    """The times that were given, one for each row."""
-    if isinstance(t, Tensor) and t.dim() > 0:
-        if t.shape != given.batch or not bool(t.isfinite().all()):
-            raise InputError(f"t: expected finite times, a number or of shape {tuple(given.batch)}, got {t!r}")
-        return t.detach().to(rows).reshape(-1)
-    if isinstance(t, bool) or not isinstance(t, int | float | Tensor) or not math.isfinite(number := float(t)):
-        raise InputError(f"t: expected a finite time, a number or of shape {tuple(given.batch)}, got {t!r}")
-    return rows.new_full((len(rows),), number)
+def _by_energy(manifold: Manifold, z: Tensor, v: Tensor, stride: Stride) -> _Flow:
+    path, velocity, time = follow_discretely(manifold, z, v, stride.segments)
+    steps = (time * stride.segments).round().long()
+    status = torch.where(time < 1, Outcome.STALLED, Outcome.CONVERGED)
+    return _Flow(path, velocity, time, status, steps, _DISCRETE_SPEED)

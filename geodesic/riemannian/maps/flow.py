@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.errors import InputError
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import rows_at_once
 from geodesic.numerics.ode import Trajectory, integrate
+from geodesic.riemannian.maps.stride import Stride
 
-__all__ = ["default_rtol", "follow", "follow_with_neighbours", "require_method"]
-
-
-def require_method(method: Any) -> None:
-    """Raise `InputError` where a method of following geodesics is neither "ode" nor "discrete"."""
-    if method not in ("ode", "discrete"):
-        raise InputError(f"method: expected 'ode' or 'discrete', got {method!r}; for Shao et al.'s shooting see shoot")
+__all__ = ["JacobiFlow", "follow", "follow_with_neighbours"]
 
 
-def default_rtol(dtype: torch.dtype) -> float:
-    """1e-8 in float64, 1e-5 in float32."""
-    return 1e-8 if dtype == torch.float64 else 1e-5
+class JacobiFlow(NamedTuple):
+    """Geodesics with Jacobi fields: the run, points and velocities, (N, T + 1, d), and Y, W, (N, T + 1, d, k)."""
+
+    run: Trajectory
+    path: Tensor
+    velocity: Tensor
+    Y: Tensor
+    W: Tensor
 
 
-def follow(
-    manifold: Manifold, z: Float[Tensor, "N d"], v: Float[Tensor, "N d"], nodes: int, rtol: float, max_steps: int
-) -> Trajectory:
-    """Geodesics from z with velocity v over [0, 1]: states (z, v), (N, nodes + 1, 2 d).
+def follow(manifold: Manifold, z: Float[Tensor, "N d"], v: Float[Tensor, "N d"], stride: Stride) -> Trajectory:
+    """Geodesics from z with velocity v over [0, 1]: states (z, v), (N, T + 1, 2 d).
 
     z' = v,   v' = -Gamma(v, v) = -G^{-1} J^T D^2 x (v, v)
 
@@ -51,7 +48,7 @@ def follow(
         speed = _norms(factor, state[:, d:, None])[:, 0]
         return lambda error: _norms(factor, error.unflatten(-1, (2, d)).mT).amax(-1) / speed
 
-    return _by_groups(manifold, field, torch.cat([z, v], dim=-1), z, nodes, rtol, measure, max_steps)
+    return _integrated(field, measure, torch.cat([z, v], dim=-1), rows_at_once(manifold, z), stride)
 
 
 def follow_with_neighbours(
@@ -60,10 +57,8 @@ def follow_with_neighbours(
     v: Float[Tensor, "N d"],
     Y: Float[Tensor, "N d k"],
     W: Float[Tensor, "N d k"],
-    nodes: int,
-    rtol: float,
-    max_steps: int,
-) -> tuple[Trajectory, Tensor, Tensor, Tensor, Tensor]:
+    stride: Stride,
+) -> JacobiFlow:
     """Geodesics with k Jacobi fields along each: how its neighbours go apart.
 
     D Y/dt = W,   D W/dt = -R(Y, v) v
@@ -77,12 +72,7 @@ def follow_with_neighbours(
         v: Velocities, (N, d).
         Y: Jacobi fields at the points, by columns, (N, d, k).
         W: Their covariant derivatives there, (N, d, k).
-        nodes: Number M of equal intervals.
-        rtol: As in `follow`; errors of the fields are measured relative to their size.
-        max_steps: Most steps that any row may attempt.
-
-    Returns:
-        The trajectory, and z, v, (N, M + 1, d), and Y, W, (N, M + 1, d, k), along it.
+        stride: Segments and tolerance; errors of the fields are measured relative to their size.
     """
     d, k = Y.shape[-2:]
 
@@ -114,8 +104,8 @@ def follow_with_neighbours(
         return size
 
     start = torch.cat([z, v, Y.flatten(1), W.flatten(1)], dim=-1)
-    trajectory = _by_groups(manifold, field, start, z, nodes, rtol, measure, max_steps)
-    return (trajectory, *parts(trajectory.states))
+    run = _integrated(field, measure, start, rows_at_once(manifold, z), stride)
+    return JacobiFlow(run, *parts(run.states))
 
 
 def _norms(factor: Float[Tensor, "N d d"], vectors: Float[Tensor, "N d k"]) -> Float[Tensor, "N k"]:
@@ -123,21 +113,20 @@ def _norms(factor: Float[Tensor, "N d d"], vectors: Float[Tensor, "N d k"]) -> F
     return (factor.mT @ vectors).norm(dim=-2)
 
 
-def _by_groups(
-    manifold: Manifold,
+def _integrated(
     field: Callable[[Tensor], Tensor],
-    start: Tensor,
-    z: Tensor,
-    nodes: int,
-    rtol: float,
     measure: Callable[[Tensor], Callable[[Tensor], Tensor]],
-    max_steps: int,
+    start: Float[Tensor, "N k"],
+    size: int,
+    stride: Stride,
 ) -> Trajectory:
-    """Integrate in groups of rows that fit into memory."""
-    size = rows_at_once(manifold, z)
+    """`integrate` for `size` rows at a time."""
+
+    def run(rows: Tensor) -> Trajectory:
+        return integrate(
+            field, rows, nodes=stride.segments, rtol=stride.rtol, measure=measure, max_steps=stride.max_steps
+        )
+
     with torch.no_grad():
-        parts = [
-            integrate(field, rows, nodes=nodes, rtol=rtol, measure=measure, max_steps=max_steps)
-            for rows in start.split(size)
-        ]
+        parts = [run(rows) for rows in start.split(size)]
     return Trajectory(*(torch.cat([getattr(p, name) for p in parts]) for name in ("states", "time", "stuck", "steps")))

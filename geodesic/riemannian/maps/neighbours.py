@@ -14,36 +14,9 @@ from geodesic.geometry.memory import rows_at_once
 from geodesic.geometry.points import inverse_at
 from geodesic.riemannian.maps.discrete import follow_discretely
 from geodesic.riemannian.maps.flow import follow_with_neighbours
+from geodesic.riemannian.maps.stride import Stride
 
-__all__ = ["Neighbours", "Stride", "ends_by_beginnings", "exp_with_neighbours"]
-
-
-class Stride(NamedTuple):
-    """How geodesics are followed: the keywords of `exp_map`, checked."""
-
-    method: str
-    segments: int
-    rtol: float
-    max_steps: int
-
-    def vary(
-        self,
-        manifold: Manifold,
-        z: Float[Tensor, "N d"],
-        v: Float[Tensor, "N d"],
-        change: Float[Tensor, "N d"],
-        turn: Float[Tensor, "N d"],
-    ) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d"]]:
-        """Points and velocities that differ by (change, turn) to first order, as the columns of `Neighbours` mean it.
-
-        "ode": v is carried to z + change by the connection. "discrete": the momentum G v is kept, which needs none.
-        """
-        G = manifold.metric_tensor(z).detach()
-        if self.method == "ode":
-            carried = manifold.lowered_connection(z, v) @ change[..., None]
-            return z + change, v + turn - MetricInverse(G)(carried[..., 0])
-        momentum = (G @ (v + turn)[..., None])[..., 0]
-        return z + change, inverse_at(manifold, z + change)(momentum)
+__all__ = ["Neighbours", "ends_by_beginnings", "exp_with_neighbours", "varied"]
 
 
 class Neighbours(NamedTuple):
@@ -87,14 +60,34 @@ def exp_with_neighbours(
     return Neighbours(path, by_point, by_velocity, reached)
 
 
+def varied(
+    manifold: Manifold,
+    stride: Stride,
+    z: Float[Tensor, "N d"],
+    v: Float[Tensor, "N d"],
+    change: Float[Tensor, "N d"],
+    turn: Float[Tensor, "N d"],
+) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d"]]:
+    """Points and velocities that differ by (change, turn) to first order, as the derivatives of `Neighbours` mean it.
+
+    "ode": v is carried to z + change by the connection. "discrete": the momentum G v is kept, which needs none.
+    """
+    G = manifold.metric_tensor(z).detach()
+    if stride.method == "ode":
+        carried = manifold.lowered_connection(z, v) @ change[..., None]
+        return z + change, v + turn - MetricInverse(G)(carried[..., 0])
+    momentum = (G @ (v + turn)[..., None])[..., 0]
+    return z + change, inverse_at(manifold, z + change)(momentum)
+
+
 def _by_jacobi_fields(manifold: Manifold, z: Tensor, v: Tensor, stride: Stride) -> Neighbours:
     d = z.shape[-1]
     units = torch.eye(d, dtype=z.dtype, device=z.device).expand(len(z), d, d)
     none = torch.zeros_like(units)
     Y, W = torch.cat([units, none], dim=-1), torch.cat([none, units], dim=-1)
-    run, path, _, Y, _ = follow_with_neighbours(manifold, z, v, Y, W, stride.segments, stride.rtol, stride.max_steps)
-    by_point, by_velocity = Y[:, -1].split(d, dim=-1)
-    return Neighbours(path, by_point, by_velocity, run.time == 1)
+    beside = follow_with_neighbours(manifold, z, v, Y, W, stride)
+    by_point, by_velocity = beside.Y[:, -1].split(d, dim=-1)
+    return Neighbours(beside.path, by_point, by_velocity, beside.run.time == 1)
 
 
 def _by_the_discrete_energy(manifold: Manifold, z: Tensor, v: Tensor, stride: Stride) -> Neighbours:

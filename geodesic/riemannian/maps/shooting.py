@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from geodesic.checks import require_integer
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit
-from geodesic.riemannian.maps.exp_map import ExponentialMap, checked, times
+from geodesic.riemannian.maps.exp_map import ExponentialMap, per_time
+from geodesic.riemannian.maps.stride import times_from
 from geodesic.riemannian.outcome import Outcome
 from geodesic.riemannian.transport.projection import TangentSpaces, latent_rows
 
@@ -80,64 +84,99 @@ def shoot(
         raise InputError(
             f"manifold: shooting steps through an embedding, and {type(manifold).__name__} has none; use exp_map"
         )
-    checked(None, z.dtype, segments, max_steps=1)
+    require_integer("segments", segments, least=1)
     rows, v_rows = given.rows
-    time = times(t, given, rows)
+    time = times_from(t, given, rows)
     with torch.inference_mode(False), torch.no_grad():
-        points, velocities = rows.clone(), v_rows.clone() * time[:, None]  # over [0, 1]
-        tangent = TangentSpaces(manifold, points)
-        require_regular(points, tangent.regular)
-        x = manifold.embed(points).flatten(1)
-        a = tangent.of_latent(velocities)
-        speed = _norm(a)
-        u = (tangent.basis @ a[..., None])[..., 0]
-        alive = torch.ones_like(time, dtype=torch.bool)
-        stalled, steps = ~alive, torch.zeros_like(time, dtype=torch.long)
-        path, along = [points], [velocities]
-        change = torch.zeros_like(time)
+        start, pace = rows.clone(), v_rows.clone() * time[:, None]  # over [0, 1]
+        tangent = TangentSpaces(manifold, start)
+        require_regular(start, tangent.regular)
+        a = tangent.of_latent(pace)
+        shot = _Shot(manifold, encoder, segments, speed=_norm(a))
+        states = [shot.first(tangent, start, pace, a)]
         for _ in range(segments):
-            aim = x + u / segments
-            if encoder is None:
-                guess = points + velocities / segments
-                landed, tangent, missed = _projected(manifold, aim, guess, alive, speed[:, 0] / segments)
-                stalled = stalled | (alive & missed)
-            else:
-                outputs = manifold.embed(points)
-                landed = latent_rows(encoder(aim.reshape(outputs.shape)), points)
-                tangent = TangentSpaces(manifold, torch.where(landed.isfinite(), landed, points))
-            a = tangent.coefficients(u)
-            norm = _norm(a)
-            a = torch.where(speed > 0, a * (speed / norm), 0)
-            y = manifold.embed(landed).flatten(1)
-            alive = alive & landed.isfinite().all(-1) & y.isfinite().all(-1) & a.isfinite().all(-1)
-            paces = _norm(y - x)[:, 0] * segments
-            change = torch.where(alive, torch.maximum(change, (paces - speed[:, 0]).abs()), change)
-            keep = alive[:, None]
-            points = torch.where(keep, landed, points)
-            velocities = torch.where(keep, tangent.latent(a), velocities)
-            u = torch.where(keep, (tangent.basis @ a[..., None])[..., 0], u)
-            x = torch.where(keep, y, x)
-            steps = steps + alive
-            path.append(points)
-            along.append(velocities)
-    change = torch.where(change > 0, change / speed[:, 0], 0)
+            states.append(shot.following(states[-1]))
+    last, steps = states[-1], torch.stack([state.alive for state in states[1:]]).sum(0)
+    change = torch.where(last.change > 0, last.change / shot.speed[:, 0], 0)
     status = torch.full_like(steps, Outcome.CONVERGED)
     status = torch.where(change > _SPEED, Outcome.SPEED_CHANGED, status)
-    status = torch.where(stalled, Outcome.STALLED, status)
-    status = torch.where(~alive, Outcome.NOT_FINITE, status)
-    still = (time == 0)[:, None, None]
-    velocity = torch.stack(along, dim=1)
-    velocity = torch.where(still, v_rows[:, None], velocity / torch.where(still, 1, time[:, None, None]))
+    status = torch.where(last.stalled, Outcome.STALLED, status)
+    status = torch.where(~last.alive, Outcome.NOT_FINITE, status)
+    velocity = torch.stack([state.velocity for state in states], dim=1)
     return ExponentialMap(
-        point=given.back(points),
-        path=given.back(torch.stack(path, dim=1)),
-        velocity=given.back(velocity),
+        point=given.back(last.point),
+        path=given.back(torch.stack([state.point for state in states], dim=1)),
+        velocity=given.back(per_time(velocity, v_rows, time)),
         time=given.each(steps.to(time) / segments * time),
         speed_change=given.each(change),
         converged=given.each(status == Outcome.CONVERGED),
         status=given.each(status),
         steps=given.each(steps),
     )
+
+
+class _State(NamedTuple):
+    """Where N shots are: z, its velocity, x = g(z), and the velocity u in the space of outputs."""
+
+    point: Float[Tensor, "N d"]
+    velocity: Float[Tensor, "N d"]
+    x: Float[Tensor, "N D"]
+    u: Float[Tensor, "N D"]
+    alive: Bool[Tensor, " N"]
+    stalled: Bool[Tensor, " N"]  # an output was not projected
+    change: Float[Tensor, " N"]  # of the speed, at most
+
+
+@dataclass(frozen=True)
+class _Shot:
+    """What stays the same while N shots are under way; `speed` is (N, 1)."""
+
+    manifold: Manifold
+    encoder: Callable[[Tensor], Tensor] | None
+    segments: int
+    speed: Float[Tensor, "N 1"]
+
+    def first(self, tangent: TangentSpaces, z: Tensor, v: Tensor, a: Tensor) -> _State:
+        """At points z with latent velocities v, which are a in the bases of the tangent spaces."""
+        alive = torch.ones_like(z[:, 0], dtype=torch.bool)
+        x = self.manifold.embed(z).flatten(1)
+        return _State(z, v, x, _in_outputs(tangent, a), alive, ~alive, torch.zeros_like(z[:, 0]))
+
+    def following(self, now: _State) -> _State:
+        """One step; shots that leave the finite numbers stay where they are."""
+        landed, tangent, missed = self._landed(now)
+        a = tangent.coefficients(now.u)
+        a = torch.where(self.speed > 0, a * (self.speed / _norm(a)), 0)
+        x = self.manifold.embed(landed).flatten(1)
+        alive = now.alive & landed.isfinite().all(-1) & x.isfinite().all(-1) & a.isfinite().all(-1)
+        pace = _norm(x - now.x)[:, 0] * self.segments
+        change = torch.maximum(now.change, (pace - self.speed[:, 0]).abs())
+        keep = alive[:, None]
+        return _State(
+            point=torch.where(keep, landed, now.point),
+            velocity=torch.where(keep, tangent.latent(a), now.velocity),
+            x=torch.where(keep, x, now.x),
+            u=torch.where(keep, _in_outputs(tangent, a), now.u),
+            alive=alive,
+            stalled=now.stalled | (now.alive & missed),
+            change=torch.where(alive, change, now.change),
+        )
+
+    def _landed(self, now: _State) -> tuple[Tensor, TangentSpaces, Tensor]:
+        """Back on the manifold after a straight step: points, tangent spaces there, and which were not found."""
+        aim = now.x + now.u / self.segments
+        if self.encoder is None:
+            guess = now.point + now.velocity / self.segments
+            return _projected(self.manifold, aim, guess, now.alive, self.speed[:, 0] / self.segments)
+        outputs = self.manifold.embed(now.point)
+        landed = latent_rows(self.encoder(aim.reshape(outputs.shape)), now.point)
+        tangent = TangentSpaces(self.manifold, torch.where(landed.isfinite(), landed, now.point))
+        return landed, tangent, torch.zeros_like(now.alive)
+
+
+def _in_outputs(tangent: TangentSpaces, a: Float[Tensor, "N d"]) -> Float[Tensor, "N D"]:
+    """U a."""
+    return (tangent.basis @ a[..., None])[..., 0]
 
 
 def _projected(

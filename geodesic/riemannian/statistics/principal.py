@@ -9,13 +9,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from geodesic.checks import require_integer
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
+from geodesic.riemannian.answers import Answer
 from geodesic.riemannian.maps.log_map import log_map
-from geodesic.riemannian.statistics.centers import check_search
 from geodesic.riemannian.statistics.mean import frechet_mean
+from geodesic.riemannian.statistics.pairs import check_search
 from geodesic.riemannian.statistics.weights import normalised
 
 __all__ = ["PrincipalGeodesics", "principal_geodesic_analysis"]
@@ -24,7 +26,7 @@ _TIE = 1e-6  # coordinates that differ by less than this share are equally large
 
 
 @dataclass(frozen=True)
-class PrincipalGeodesics:
+class PrincipalGeodesics(Answer):
     """Directions at a mean in which points extend most. Leading axes are those of the mean.
 
     Attributes:
@@ -71,7 +73,7 @@ def principal_geodesic_analysis(
         The logarithms are taken as they are and not centred: variances are about the mean that is given. Where it
         is not the Fréchet mean of the points, the first direction may be that to their mean. Components are those of
         the tangent space: projections onto geodesic subspaces differ from them to second order in the spread.
-        Decoders with kinks (ReLU) need "discrete", as for `log_map`.
+        Decoders with kinks (ReLU) need "discrete".
 
     Reference:
         P. T. Fletcher, C. Lu, S. M. Pizer, S. Joshi, Principal geodesic analysis for the study of nonlinear
@@ -84,10 +86,10 @@ def principal_geodesic_analysis(
         weights: How much each point counts, (N,) or (*batch, N), not negative; all alike if None.
         mean: Where to take the directions, (*batch, d); the Fréchet mean, which is looked for if None.
         components: Number k of directions, at most min(N, d), which is taken if None.
-        method: "ode" or "discrete", as for `log_map`.
-        paths: Where geodesics are searched from, as for `frechet_mean`.
-        graph_points: As for `frechet_mean`.
-        rtol: Of the integration, as in `exp_map`; for "ode" alone.
+        method: "discrete" takes the initial velocities of the solver's paths, "ode" exact logarithms.
+        paths: Where geodesics are searched from: "straight", "graph" or "best", as `init` of `solve`.
+        graph_points: Latent points for the graph, as `points` of `solve`.
+        rtol: Largest error of a step of the integration, relative to the length; for "ode" alone.
         search: `solver`, `segments` and `memory` of `solve`.
 
     Returns:
@@ -113,6 +115,40 @@ def principal_geodesic_analysis(
         settings = search | {"paths": paths, "graph_points": graph_points, "rtol": rtol}
         found = frechet_mean(manifold, points, weights, method=method, **settings)
         mean = found.point
+    given, centre = _sets_and_means(manifold, points, mean)
+    (z,), (flat,), N = centre.rows, given.rows, given.batch[-1]
+    B, d = z.shape
+    share = normalised(weights, centre.batch, flat.reshape(B, N, d))
+    k = min(N, d) if components is None else components
+    require_integer("components", k, least=1, most=min(N, d), note="the smaller of N and d; None takes all")
+    inverse = inverse_at(manifold, z)
+    require_regular(z, inverse, "mean")
+    start = mean.detach().unsqueeze(mean.dim() - len(given.event)).expand_as(points)
+    search |= {"init": paths} | ({} if graph_points is None else {"points": graph_points})
+    there = log_map(manifold, start, points.detach(), method=method, rtol=rtol, **search)
+    # In an orthonormal frame: with G = L L^T the inner product of v and w is that of L^T v and L^T w.
+    y = there.vector.reshape(B, N, d) @ inverse.factor
+    frame, variances = _principal_axes(y, share)
+    directions = torch.linalg.solve_triangular(inverse.factor.mT, frame[:, :k].mT, upper=True).mT
+    sign = _signs(directions)[..., None]
+    total = variances.sum(-1, keepdim=True)
+    explained = torch.where(total > 0, variances / total, 0)
+    converged = (there.converged.reshape(B, N) | (share == 0)).all(-1)
+    if found is not None:
+        converged &= found.converged.reshape(B)
+    batch = centre.batch
+    return PrincipalGeodesics(
+        mean=mean.detach().clone(),
+        directions=(sign * directions).reshape(*batch, k, *given.event),
+        variances=variances[:, :k].reshape(*batch, k),
+        scores=(y @ (sign * frame[:, :k]).mT).reshape(*batch, N, k),
+        explained=explained[:, :k].reshape(*batch, k),
+        converged=converged.reshape(batch),
+    )
+
+
+def _sets_and_means(manifold: Manifold, points: Any, mean: Any) -> tuple[Rows, Rows]:
+    """The sets of points and their means as given, after checks."""
     given, centre = Rows(manifold, points=points), Rows(manifold, mean=mean)
     require_limit(manifold, "logarithm map")
     if not given.batch or given.batch[:-1] != centre.batch or given.event != centre.event:
@@ -124,39 +160,19 @@ def principal_geodesic_analysis(
         raise InputError(
             f"mean: expected {points.dtype} on {points.device}, as points, got {mean.dtype} on {mean.device}"
         )
-    (z,), N = centre.rows, given.batch[-1]
-    B, d = z.shape
-    share = normalised(weights, given.batch[:-1], given.rows[0].reshape(B, N, d))
-    k = _components(components, min(N, d))
-    inverse = inverse_at(manifold, z)
-    require_regular(z, inverse, "mean")
-    start = mean.detach().unsqueeze(mean.dim() - len(given.event)).expand_as(points)
-    search |= {"init": paths} | ({} if graph_points is None else {"points": graph_points})
-    there = log_map(manifold, start, points.detach(), method=method, rtol=rtol, **search)
-    # In an orthonormal frame: with G = L L^T the inner product of v and w is that of L^T v and L^T w.
-    y = there.vector.reshape(B, N, d) @ inverse.factor
-    # A point without a logarithm, or without a say, has no part in the directions.
+    return given, centre
+
+
+def _principal_axes(
+    y: Float[Tensor, "B N d"], share: Float[Tensor, "B N"]
+) -> tuple[Float[Tensor, "B k d"], Float[Tensor, "B k"]]:
+    """Orthonormal directions in which weighted vectors extend most, and their mean squares along them.
+
+    A point without a logarithm, or without a say, has no part in them.
+    """
     known = y.isfinite().all(-1) & (share > 0)
     _, S, Vh = torch.linalg.svd(torch.where(known[..., None], share.sqrt()[..., None] * y, 0), full_matrices=False)
-    directions = torch.linalg.solve_triangular(inverse.factor.mT, Vh[:, :k].mT, upper=True).mT
-    sign = _signs(directions)
-    directions = sign[..., None] * directions
-    scores = y @ (sign[..., None] * Vh[:, :k]).mT
-    variances = S.square()
-    total = variances.sum(-1, keepdim=True)
-    explained = torch.where(total > 0, variances / total, 0)[:, :k]
-    converged = (there.converged.reshape(B, N) | (share == 0)).all(-1)
-    if found is not None:
-        converged &= found.converged.reshape(B)
-    batch = centre.batch
-    return PrincipalGeodesics(
-        mean=mean.detach().clone(),
-        directions=directions.reshape(*batch, k, *given.event),
-        variances=variances[:, :k].reshape(*batch, k),
-        scores=scores.reshape(*batch, N, k),
-        explained=explained.reshape(*batch, k),
-        converged=converged.reshape(batch),
-    )
+    return Vh, S.square()
 
 
 def _signs(directions: Float[Tensor, "B k d"]) -> Float[Tensor, "B k"]:
@@ -165,14 +181,3 @@ def _signs(directions: Float[Tensor, "B k d"]) -> Float[Tensor, "B k"]:
     largest = size >= (1 - _TIE) * size.amax(-1, keepdim=True)
     first = largest.to(torch.int8).argmax(-1, keepdim=True)
     return torch.where(directions.gather(-1, first)[..., 0] < 0, -1, 1).to(directions)
-
-
-def _components(components: Any, most: int) -> int:
-    if components is None:
-        return most
-    if isinstance(components, bool) or not isinstance(components, int) or not 1 <= components <= most:
-        raise InputError(
-            f"components: expected an integer from 1 to {most}, the smaller of N and d, got {components!r}; "
-            "None takes all"
-        )
-    return components

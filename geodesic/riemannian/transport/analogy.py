@@ -11,9 +11,10 @@ from torch import Tensor
 
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit
+from geodesic.riemannian.answers import Answer
 from geodesic.riemannian.maps.exp_map import exp_map
-from geodesic.riemannian.maps.flow import require_method
 from geodesic.riemannian.maps.log_map import DISCRETE_TOL, log_map
+from geodesic.riemannian.maps.stride import require_method
 from geodesic.riemannian.outcome import Outcome
 from geodesic.riemannian.transport.parallel import parallel_transport
 from geodesic.solvers.solve import solve
@@ -22,7 +23,7 @@ __all__ = ["Analogy", "analogy"]
 
 
 @dataclass(frozen=True)
-class Analogy:
+class Analogy(Answer):
     """The fourth points of analogies. Leading axes are those of the points given.
 
     Attributes:
@@ -73,9 +74,10 @@ def analogy(
         a: Points, (*batch, d), floating point; (*batch, *latent_shape) for a manifold with a `latent_shape`.
         b: What they become, of the same shape.
         c: Points to do the same with, of the same shape.
-        method: Of the logarithm and exponential maps, "ode" or "discrete", see `exp_map`.
-        transport: How to carry the vectors, the method of `parallel_transport`.
-        rtol: Of the maps, as in `exp_map`.
+        method: Of the logarithm and exponential maps: "ode", the geodesic equation, or "discrete", the discrete energy.
+        transport: How to carry the vectors, the method of `parallel_transport`: "connection", "pole_ladder",
+            "schild_ladder" or "projection".
+        rtol: Largest error of a step of the integration, relative to the length; for "ode" alone.
         search: Keywords of `solve`, such as `segments` or `init`; `segments` also for the path to the point.
 
     Returns:

@@ -10,11 +10,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from geodesic.checks import require_choice, require_positive
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import rows_at_once
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
+from geodesic.riemannian.answers import Answer
 from geodesic.riemannian.outcome import Outcome
 from geodesic.riemannian.transport.connection import along_connection
 from geodesic.riemannian.transport.ladders import along_ladder
@@ -27,7 +29,7 @@ _METHODS = ("connection", "pole_ladder", "schild_ladder", "projection")
 
 
 @dataclass(frozen=True)
-class ParallelTransport:
+class ParallelTransport(Answer):
     """Vectors carried along paths. Leading axes are those of the vectors given.
 
     Attributes:
@@ -114,12 +116,10 @@ def parallel_transport(
         -1.697
     """
     given, nodes, rows = _checked(manifold, path, v)
-    if method not in _METHODS:
-        raise InputError(f"method: expected one of {', '.join(map(repr, _METHODS))}, got {method!r}")
+    require_choice("method", method, _METHODS)
     if encoder is not None and method != "projection":
         raise InputError(f"encoder: used by method='projection' alone, got method={method!r}; leave it out")
-    if isinstance(tol, bool) or not isinstance(tol, int | float) or not tol > 0:
-        raise InputError(f"tol: expected a positive number, got {tol!r}")
+    require_positive("tol", tol)
     with torch.inference_mode(False), torch.no_grad():
         nodes, rows = nodes.clone(), rows.clone()  # what was made in inference mode has no derivatives
         size = rows_at_once(manifold, nodes.flatten(0, 1))

@@ -1,0 +1,248 @@
+"""Conjugate points: where neighbouring geodesics meet again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from geodesic.geometry.inverse import require_regular
+from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.memory import rows_at_once, rows_within
+from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
+from geodesic.riemannian.answers import Answer
+from geodesic.riemannian.maps.flow import follow_with_neighbours
+from geodesic.riemannian.maps.stride import Stride, stride_from
+from geodesic.riemannian.outcome import Outcome, after_integration, at_constant_speed
+from geodesic.riemannian.records import Record
+
+__all__ = ["ConjugatePoints", "conjugate_points"]
+
+_WINDOW = 1.5  # segments before a conjugate point, in which its angle is looked for
+_CORRECTIONS = 2  # of the time, each of which cubes its error; from the worst that a window admits to 1e-10 of it
+
+
+@dataclass(frozen=True)
+class ConjugatePoints(Answer):
+    """The first conjugate points along geodesics over [0, 1]. Leading axes are those of the points.
+
+    Attributes:
+        time: When the first one is reached, in (0, 1], (*batch,); infinite where there is none, NaN where the geodesic
+            could not be followed far enough to tell.
+        margin: The smallest singular value of Y(t) / t over the nodes, in orthonormal frames of G(0) and G(t),
+            (*batch,): by how much less neighbours go apart than in flat space. At most 1, the value at t = 0; zero
+            where there is a conjugate point.
+        converged: Whether the time is known, (*batch,), boolean.
+        status: Why the row ended, an `Outcome` as integer, (*batch,).
+    """
+
+    time: Float[Tensor, "*batch"]
+    margin: Float[Tensor, "*batch"]
+    converged: Bool[Tensor, "*batch"]
+    status: Int[Tensor, "*batch"]
+
+
+def conjugate_points(
+    manifold: Manifold,
+    z: Tensor,
+    v: Tensor,
+    *,
+    segments: int = 64,
+    rtol: float | None = None,
+    max_steps: int = 10_000,
+) -> ConjugatePoints:
+    """The first time in (0, 1] at which geodesics that leave z beside exp_z(t v) meet it again, to first order.
+
+    det Y(t) = 0,   Y'' + R Y = 0,   Y(0) = 0,   Y'(0) = I
+
+    Up to there the geodesic is shortest among curves near it, and no further: the exponential map is singular, and a
+    shooting method loses its way. The determinant need not change sign: on a sphere of dimension 3 two fields vanish
+    at once. So the angles theta are watched at which Y c = tan(theta) Y' c for some c. They begin at 0, vary
+    continuously with t, and pass multiples of pi upwards only, each with speed 1, where a field vanishes: the graph of
+    (Y, Y') is a Lagrangian plane, and these are its crossings. The time is refined by integrating from the node
+    before it, each time by the angle that is still missing, which cubes the error.
+
+    Accuracy: about 10 rtol of the time, 1e-7 by default in float64; on spheres and on the outer equator of a torus it
+    is better than 1e-8. A conjugate point at the end itself, within 10 rtol, counts.
+
+    Warning:
+        Curvature is looked at in the nodes, for whether they are dense enough (where they are not, more are taken): a
+        spot of high curvature much smaller than a segment may hide two crossings. There is no conjugate point beyond
+        time 1: for those scale v. Second derivatives do not see the kinks of a decoder (ReLU).
+
+    Reference:
+        M. P. do Carmo, Riemannian Geometry, 1992, chapter 5; V. I. Arnold, Characteristic class entering in
+        quantization conditions, 1967, for the angles.
+
+    Args:
+        manifold: Where to follow the geodesics.
+        z: Points, (*batch, d), floating point; (*batch, *latent_shape) for a manifold with a `latent_shape`.
+        v: Velocities there in latent coordinates, of the same shape.
+        segments: Number T of segments at whose ends angles are taken, at least.
+        rtol: Largest error of a step, relative to the length of the geodesic and the size of the fields. By default
+            1e-8 in float64 and 1e-5 in float32.
+        max_steps: Most steps of the integration that a row may attempt, and most segments.
+
+    Returns:
+        The times, how far other geodesics are from having conjugate points, and what happened to each row.
+
+    Raises:
+        InputError: Shapes, dtypes or settings cannot be used, or the manifold has no lengths.
+        SingularMetricError: The metric at a point z is singular.
+        DecoderError: The decoder is in training mode.
+
+    Example:
+        >>> import torch, geodesic
+        >>> equator, east = torch.tensor([torch.pi / 2, 0.0]), torch.tensor([0.0, 4.0])
+        >>> answer = geodesic.conjugate_points(geodesic.Sphere(), equator, east)
+        >>> print(f"{float(answer.time):.4f}, which is pi / 4")
+        0.7854, which is pi / 4
+    """
+    given = Rows(manifold, z=z, v=v)
+    require_limit(manifold, "conjugate points")
+    stride = stride_from("ode", segments, rtol, max_steps, dtype=z.dtype)
+    rows, v_rows = given.rows
+    with torch.inference_mode(False), torch.no_grad():
+        inverse = inverse_at(manifold, rows)
+        require_regular(rows, inverse)
+        frame = torch.linalg.inv(inverse.factor).mT  # orthonormal columns: so the fields have the same size
+        # Where nothing moves, Y / t stays what it is.
+        found = _Search(
+            time=torch.full_like(rows[:, 0], torch.inf),
+            margin=torch.ones_like(rows[:, 0]),
+            status=torch.full_like(rows[:, 0], Outcome.CONVERGED, dtype=torch.long),
+            needed=torch.zeros_like(rows[:, 0]),
+        )
+        (left,) = (v_rows != 0).any(-1).nonzero(as_tuple=True)
+        while len(left) and stride.segments <= max(segments, max_steps):
+            for some in left.split(_rows_at_once(manifold, rows, stride.segments)):
+                found = found.replaced(some, _search(manifold, rows[some], v_rows[some], frame[some], stride))
+            left = left[found.needed[left] > stride.segments]
+            stride = replace(stride, segments=4 * stride.segments)
+        time = found.time.index_fill(0, left, torch.nan)
+        status = found.status.index_fill(0, left, Outcome.MAX_STEPS)
+    return ConjugatePoints(
+        time=given.each(time),
+        margin=given.each(found.margin),
+        converged=given.each(status == Outcome.CONVERGED),
+        status=given.each(status),
+    )
+
+
+@dataclass(frozen=True)
+class _Search(Record):
+    """`ConjugatePoints` of N rows, and how many segments they need at least."""
+
+    time: Float[Tensor, " N"]
+    margin: Float[Tensor, " N"]
+    status: Int[Tensor, " N"]
+    needed: Float[Tensor, " N"]
+
+
+def _search(manifold: Manifold, z: Tensor, v: Tensor, frame: Tensor, stride: Stride) -> _Search:
+    # Speeds of angles: theta' = cos^2 + <R u, u> sin^2. Where theta^2 (1 + |R|) < 1/2 they lie between 1/2 and 3/2, so
+    # an angle that crosses 0 lies at most 1.5 segments below it at the node before, and all angles there will cross.
+    along = follow_with_neighbours(manifold, z, v, torch.zeros_like(frame), frame, stride)
+    end = along.run.time
+    times = torch.linspace(0, 1, stride.segments + 1, dtype=z.dtype, device=z.device)
+    followed = times <= end[:, None]
+    followed[:, 0] = False  # where all angles are zero
+    factor = inverse_at(manifold, along.path).factor
+    speed = norms_at(manifold, along.path, along.velocity)
+    status = after_integration(end, along.run.stuck)
+    _, status = at_constant_speed(speed, torch.ones_like(along.run.stuck), status, stride.speed_rtol)
+    spread = _least_singular_value(factor, along.Y) / times.clamp_min(torch.finfo(z.dtype).tiny)
+    margin = torch.where(followed, spread, 1).amin(-1).clamp(max=1)
+    needed = _segments_needed(manifold, along.path, along.velocity, factor)
+    time = torch.where(end < 1, torch.nan, torch.full_like(end, torch.inf))
+
+    below = _angle_below_zero(factor, along.Y, along.W)
+    near = followed & (below < _WINDOW / stride.segments)
+    (rows,) = near.any(-1).nonzero(as_tuple=True)
+    if not len(rows):
+        return _Search(time, margin, status, needed)
+    node = near[rows].to(torch.uint8).argmax(-1)  # the first
+    state = _State(*(x[rows, node] for x in (along.path, along.velocity, along.Y, along.W)))
+    root = times[node] + _refined(manifold, state, below[rows, node], stride)
+    # Lost on the way to a crossing that lies within the time: nothing is known.
+    lost = rows[root.isnan() & (times[node] + below[rows, node] < 1)]
+    time[lost], status[lost] = torch.nan, Outcome.NOT_FINITE
+    inside = root <= end[rows] + 10 * stride.rtol  # a conjugate point may be the end itself
+    hit = rows[inside]
+    time[hit], margin[hit] = root[inside].clamp(max=1), 0
+    # What happened afterwards does not matter.
+    status[hit] = torch.where(status[hit] == Outcome.SPEED_CHANGED, status[hit], Outcome.CONVERGED)
+    return _Search(time, margin, status, needed)
+
+
+class _State(NamedTuple):
+    """Points and velocities of geodesics, and the fields along them: (N, d) twice, (N, d, d) twice."""
+
+    z: Tensor
+    v: Tensor
+    Y: Tensor
+    W: Tensor
+
+
+def _refined(manifold: Manifold, at: _State, step: Float[Tensor, " N"], stride: Stride) -> Float[Tensor, " N"]:
+    """Time from these states to the next crossing, to begin with the given one."""
+    for _ in range(_CORRECTIONS):
+        # In units of the step, so that it is followed over [0, 1].
+        scale = step[:, None, None]
+        end = follow_with_neighbours(
+            manifold, at.z, at.v * step[:, None], at.Y, at.W * scale, replace(stride, segments=1)
+        )
+        factor = inverse_at(manifold, end.path[:, -1]).factor
+        angles = _angles(factor, end.Y[:, -1], end.W[:, -1] / scale)
+        nearest = angles.gather(-1, angles.abs().argmin(-1, keepdim=True))[..., 0]
+        step = torch.where(end.run.time < 1, torch.nan, step - nearest)
+    return step
+
+
+def _angles(factor: Float[Tensor, "*n d d"], Y: Float[Tensor, "*n d d"], W: Tensor) -> Float[Tensor, "*n d"]:
+    """The theta in (-pi/2, pi/2] with Y c = tan(theta) W c for some c; NaN where the metric is singular.
+
+    With orthonormal columns (S, C) that span the plane of (Y, W), C^T C - S^T S + 2 i C^T S is unitary and symmetric,
+    with eigenvalues exp(2 i theta). Neither it nor they depend on the frame at this point.
+    """
+    valid = factor.isfinite().flatten(-2).all(-1) & Y.isfinite().flatten(-2).all(-1) & W.isfinite().flatten(-2).all(-1)
+    eye = torch.eye(Y.shape[-1], dtype=Y.dtype, device=Y.device)
+    both = torch.where(valid[..., None, None], torch.cat([factor.mT @ Y, factor.mT @ W], dim=-2), eye.repeat(2, 1))
+    S, C = torch.linalg.qr(both)[0].chunk(2, dim=-2)
+    values = torch.linalg.eigvals(torch.complex(C.mT @ C - S.mT @ S, C.mT @ S + S.mT @ C))
+    return torch.where(valid[..., None], values.angle() / 2, torch.nan)
+
+
+def _angle_below_zero(factor: Tensor, Y: Tensor, W: Tensor) -> Float[Tensor, "*n"]:
+    """How far the nearest angle below zero is from it; infinite where there is none."""
+    angles = _angles(factor, Y, W)
+    return torch.where(angles < 0, -angles, torch.inf).amin(-1)
+
+
+def _least_singular_value(factor: Tensor, Y: Tensor) -> Float[Tensor, "*n"]:
+    fields = factor.mT @ Y
+    valid = fields.isfinite().flatten(-2).all(-1)
+    values = torch.linalg.svdvals(torch.where(valid[..., None, None], fields, 0))[..., -1]
+    return torch.where(valid, values, torch.inf)
+
+
+def _segments_needed(manifold: Manifold, path: Tensor, velocity: Tensor, factor: Tensor) -> Float[Tensor, " N"]:
+    """So many that angles within the window move with speeds between 1/2 and 3/2."""
+    curvature = manifold.lowered_curvature(path, velocity)
+    inverse = torch.linalg.inv(
+        torch.where(factor.isfinite(), factor, torch.eye(path.shape[-1], dtype=path.dtype, device=path.device))
+    )
+    R = inverse @ curvature @ inverse.mT
+    # Its norm bounds its eigenvalues; nodes at which it is not known are not asked.
+    bound = torch.linalg.matrix_norm(R.nan_to_num(0.0, 0.0, 0.0)).amax(-1)
+    return _WINDOW * (2 * (1 + bound)).sqrt()
+
+
+def _rows_at_once(manifold: Manifold, z: Tensor, nodes: int) -> int:
+    """For how many rows the fields at the nodes, and what is made of them, fit into memory."""
+    d = z.shape[-1]
+    fields = rows_within(z.element_size() * 20 * (nodes + 1) * d * d)
+    return max(1, min(fields, rows_at_once(manifold, z) // (nodes + 1)))

@@ -1,0 +1,88 @@
+"""The curvature of planes of directions."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from geodesic.errors import InputError
+from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.points import Rows, require_limit
+from geodesic.riemannian.curvature.pointwise import pointwise, regular_inverse
+
+__all__ = ["sectional_curvature"]
+
+_PARALLEL = 100  # times eps: the largest squared sine between vectors that count as parallel
+
+
+def sectional_curvature(manifold: Manifold, z: Tensor, u: Tensor, v: Tensor) -> Float[Tensor, "*batch"]:
+    """Curvature of the surface that geodesics in the directions of u and v sweep out; Gauss's where d = 2.
+
+    K = <R(u, v) v, u> / (|u|^2 |v|^2 - <u, v>^2)
+
+    Geodesics that leave a point in that plane come together again where K > 0 and spread where K < 0.
+
+    Warning:
+        Where u and v are nearly parallel, digits are lost: as many as the sine of the angle between them has zeros.
+        Second derivatives do not see the kinks of a decoder (ReLU).
+
+    Reference:
+        M. P. do Carmo, Riemannian Geometry, 1992, chapter 4.
+
+    Args:
+        manifold: The geometry.
+        z: Points, (*batch, d) or (*batch, *latent_shape), floating point.
+        u: Vectors there, of the same shape. Only the plane that they span with v matters.
+        v: Vectors there, of the same shape.
+
+    Returns:
+        The curvatures, (*batch,), in units of one over a squared length, without history.
+
+    Raises:
+        InputError: Points and vectors cannot be used, u and v are parallel, or the manifold has no lengths.
+        SingularMetricError: The metric at a point is singular.
+        DecoderError: The decoder is in training mode.
+
+    Example:
+        >>> import torch, geodesic
+        >>> z, (u, v) = torch.zeros(2), torch.eye(2)
+        >>> print(f"{float(geodesic.sectional_curvature(geodesic.Saddle(), z, u, v)):.3f}")
+        -4.000
+    """
+    given = Rows(manifold, z=z, u=u, v=v)
+    require_limit(manifold, "curvature")
+    least = _PARALLEL * torch.finfo(z.dtype).eps
+
+    def plane(z: Tensor, u: Tensor, v: Tensor) -> Tensor:
+        """Vectors u and v made orthonormal, (N, 2, d), and NaN where they are parallel."""
+        factor = regular_inverse(manifold, z).factor
+        u, v = (x / _norm(factor, x) for x in (u, v))
+        u = u - ((factor.mT @ u[..., None]) * (factor.mT @ v[..., None])).sum(-2) * v
+        sine = _norm(factor, u)
+        return torch.stack([torch.where(sine.square() > least, u / sine, torch.nan), v], dim=1)
+
+    def curvature(z: Tensor, pair: Tensor) -> Tensor:
+        u, v = pair.unbind(1)
+        return (u * (manifold.lowered_curvature(z, v) @ u[..., None])[..., 0]).sum(-1)
+
+    pairs = pointwise(manifold, plane, 1, *given.rows)
+    _require_planes(given.each(pairs.isfinite().flatten(1).all(1)), u, v)
+    return given.each(pointwise(manifold, curvature, 1, given.rows[0], pairs))
+
+
+def _require_planes(planes: Bool[Tensor, "*batch"], u: Tensor, v: Tensor) -> None:
+    """Refuse vectors that span no plane, by the first row of them."""
+    if planes.all():
+        return
+    where = (~planes).nonzero()[0].tolist()
+    place = f"at {where}, " if where else ""
+    one, other = (x.reshape(*planes.shape, -1)[tuple(where)].tolist() for x in (u, v))
+    raise InputError(
+        f"u, v: {place}u = {one} and v = {other} are parallel to rounding and span no plane; give two different "
+        "directions"
+    )
+
+
+def _norm(factor: Float[Tensor, "N d d"], v: Float[Tensor, "N d"]) -> Float[Tensor, "N 1"]:
+    return (factor.mT @ v[..., None])[..., 0].norm(dim=-1, keepdim=True)

@@ -1,0 +1,177 @@
+"""Shooting at a point: velocities improved until their geodesics arrive."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.memory import grouped, rows_at_once
+from geodesic.geometry.points import norms_at
+from geodesic.riemannian.maps.flow import follow, follow_with_neighbours
+from geodesic.riemannian.maps.neighbours import ends_by_beginnings
+from geodesic.riemannian.maps.stride import Stride
+from geodesic.riemannian.outcome import Outcome, at_constant_speed
+from geodesic.riemannian.records import Record
+
+__all__ = ["Aimed", "Target", "aimed"]
+
+_DERIVATIVES = 20  # at most; from a solver's path three are usual
+_MISS = 10  # times rtol: how near a shot must come, relative to the length
+_STRIDE = 0.3  # most that a step may change the velocity by, relative to it: or another geodesic would be found
+_TRIES = 6  # of the first step with a derivative, each half as long
+_DERIVATIVE_RTOL = 1e-6  # no smaller: Newton's method needs no exact derivative
+
+
+@dataclass(frozen=True)
+class Shots(Record):
+    """Velocities, what is left from where they lead to the points aimed at, and its size over the length."""
+
+    velocity: Float[Tensor, "N d"]
+    left: Float[Tensor, "N d"]
+    miss: Float[Tensor, " N"]
+
+
+class Aimed(NamedTuple):
+    """Velocities that arrive, or those that were given; by how much they miss; paths, and an `Outcome` each."""
+
+    velocity: Float[Tensor, "N d"]
+    miss: Float[Tensor, " N"]
+    path: Float[Tensor, "N nodes d"]
+    status: Int[Tensor, " N"]
+
+
+@dataclass(frozen=True)
+class Target(Record):
+    """Points b to reach from points a after unit time.
+
+    Args:
+        manifold: Where.
+        a: Points, (N, d).
+        b: Points, (N, d).
+        factor: L with L L^T = G(b), (N, d, d).
+        stride: How geodesics are followed.
+    """
+
+    manifold: Manifold
+    a: Float[Tensor, "N d"]
+    b: Float[Tensor, "N d"]
+    factor: Float[Tensor, "N d d"]
+    stride: Stride
+
+    @property
+    def near(self) -> float:
+        """The largest miss of a shot that has arrived."""
+        return _MISS * self.stride.rtol
+
+    def shoot(self, v: Float[Tensor, "N d"]) -> Shots:
+        """Follow the geodesics from a with these velocities."""
+        run = follow(self.manifold, self.a, v, replace(self.stride, segments=1))
+        left = self.b - run.states[:, -1, : v.shape[-1]]
+        miss = (self.factor.mT @ left[..., None])[..., 0].norm(dim=-1) / norms_at(self.manifold, self.a, v)
+        return Shots(v, left, torch.where(run.time < 1, torch.inf, miss))
+
+    def derivative(self, v: Float[Tensor, "N d"]) -> Float[Tensor, "N d d"]:
+        """Of exp_a in v, by Jacobi fields."""
+        N, d = v.shape
+        units = torch.eye(d, dtype=v.dtype, device=v.device).expand(N, d, d)
+        stride = replace(self.stride, segments=1, rtol=max(self.stride.rtol, _DERIVATIVE_RTOL))
+        return follow_with_neighbours(self.manifold, self.a, v, torch.zeros_like(units), units, stride).Y[:, -1]
+
+    def derivative_of_steps(self, path: Float[Tensor, "N nodes d"]) -> Float[Tensor, "N d d"]:
+        """The same from the solver's paths: near enough for most, and without an integration."""
+        size = max(1, rows_at_once(self.manifold, self.a) // (path.shape[1] + 2))
+        return grouped(lambda some: ends_by_beginnings(self.manifold, some)[1], size, path)
+
+
+def aimed(target: Target, guess: Float[Tensor, "N d"], path: Float[Tensor, "N nodes d"], usable: Tensor) -> Aimed:
+    """Improve velocities until their geodesics arrive.
+
+    Args:
+        target: From where, and whereto.
+        guess: Velocities to begin with, (N, d).
+        path: Nodes of paths that belong to them, (N, T + 1, d).
+        usable: Whether a path is one, (N,), boolean.
+    """
+    still = (guess == 0).all(-1)
+    v, miss = guess, torch.where(still, 0, torch.full_like(guess[:, 0], torch.inf))
+    (rows,) = (~still & usable & guess.isfinite().all(-1)).nonzero(as_tuple=True)
+    if len(rows):
+        shots = _improved(target.of(rows), guess[rows], path[rows])
+        v, miss = v.index_put((rows,), shots.velocity), miss.index_put((rows,), shots.miss)
+    status = torch.where(miss <= target.near, Outcome.CONVERGED, Outcome.STALLED)
+    (hit,) = ((status == Outcome.CONVERGED) & ~still).nonzero(as_tuple=True)
+    if len(hit):
+        flown, outcome = _flown(target.of(hit), v[hit], path[hit])
+        path, status = path.index_put((hit,), flown), status.index_put((hit,), outcome)
+    return Aimed(torch.where((status == Outcome.CONVERGED)[:, None], v, guess), miss, path, status)
+
+
+def _improved(target: Target, guess: Float[Tensor, "N d"], path: Float[Tensor, "N nodes d"]) -> Shots:
+    """V <- v + Y^{-1} (b - exp_a(v)), with Y the derivative of exp_a: new ones as long as they are of use."""
+    shots = target.shoot(guess)
+    (rows,) = (shots.miss.isfinite() & (shots.miss > target.near)).nonzero(as_tuple=True)
+    for attempt in range(_DERIVATIVES):
+        if not len(rows):
+            break
+        some, now = target.of(rows), shots.of(rows)
+        Y = some.derivative(now.velocity) if attempt else some.derivative_of_steps(path[rows])
+        then, useful = _by_one_derivative(some, now, Y)
+        shots = shots.replaced(rows, then)
+        rows = rows[(useful | (attempt == 0)) & (then.miss > target.near)]
+    return shots
+
+
+def _by_one_derivative(target: Target, shots: Shots, Y: Float[Tensor, "N d d"]) -> tuple[Shots, Bool[Tensor, " N"]]:
+    """Steps with the same derivative, as long as each brings the end nearer by a third; and whether the first did."""
+    progress = torch.ones_like(shots.miss, dtype=torch.bool)
+    useful, tries = progress, _TRIES
+    while bool((wanting := progress & (shots.miss > target.near)).any()):
+        (rows,) = wanting.nonzero(as_tuple=True)
+        now = shots.of(rows)
+        step = torch.linalg.solve_ex(Y[rows], now.left).result
+        then, gained = _stepped(target.of(rows), now, step, tries)
+        shots = shots.replaced(rows, then)
+        progress = torch.zeros_like(progress).index_put((rows,), gained)
+        if tries == _TRIES:
+            useful, tries = progress, 1
+    return shots, useful
+
+
+def _stepped(target: Target, shots: Shots, step: Float[Tensor, "N d"], tries: int) -> tuple[Shots, Bool[Tensor, " N"]]:
+    """Take steps, halved until they bring the end nearer; which of them brought it nearer by a third at once."""
+    share = (_STRIDE / (step.norm(dim=-1) / shots.velocity.norm(dim=-1))).clamp(max=1)
+    gained = torch.zeros_like(share, dtype=torch.bool)
+    (rows,) = step.isfinite().all(-1).nonzero(as_tuple=True)
+    for attempt in range(tries):
+        if not len(rows):
+            break
+        now = shots.of(rows)
+        then = target.of(rows).shoot(now.velocity + share[rows, None] * step[rows])
+        nearer = then.miss < now.miss
+        fast = (then.miss < now.miss / 1.5) | (share[rows] < 1)
+        gained = gained.index_put((rows,), nearer & (fast | (attempt > 0)))
+        shots = shots.replaced(rows[nearer], then.of(nearer))
+        share = share.index_put((rows,), share[rows] / 2)
+        rows = rows[~nearer]
+    return shots, gained
+
+
+def _flown(
+    target: Target, v: Float[Tensor, "N d"], path: Float[Tensor, "N nodes d"]
+) -> tuple[Float[Tensor, "N nodes d"], Int[Tensor, " N"]]:
+    """Nodes of geodesics that arrive, with the given ends; the old ones where the speed is not constant.
+
+    Where second derivatives see nothing (ReLU), the straight line arrives, and is no geodesic.
+    """
+    stride = replace(target.stride, segments=path.shape[1] - 1)
+    nodes, velocity = follow(target.manifold, target.a, v, stride).states.split(v.shape[-1], dim=-1)
+    moving = torch.ones_like(v[:, 0], dtype=torch.bool)
+    status = torch.full_like(moving, Outcome.CONVERGED, dtype=torch.long)
+    _, status = at_constant_speed(norms_at(target.manifold, nodes, velocity), moving, status, stride.speed_rtol)
+    nodes = torch.cat([path[:, :1], nodes[:, 1:-1], path[:, -1:]], dim=1)
+    return torch.where((status == Outcome.CONVERGED)[:, None, None], nodes, path), status

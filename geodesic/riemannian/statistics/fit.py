@@ -1,0 +1,166 @@
+"""Geodesics through points at times: their distances from the points, and how these change with the geodesic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.path import straight_path
+from geodesic.geometry.points import inverse_at
+from geodesic.riemannian.maps.log_map import log_map
+from geodesic.riemannian.maps.neighbours import exp_with_neighbours, varied
+from geodesic.riemannian.maps.stride import Stride
+from geodesic.riemannian.records import Record
+from geodesic.solvers.solve import solve
+
+__all__ = ["Data", "Fit"]
+
+_SOLVED = {torch.float64: 1e-12, torch.float32: 1e-6}  # relative excess energy of the geodesics to the points
+_SHORT = 1e-4  # times the spread: a discrete logarithm is exact to 1e-8 / T^2 of itself, and shooting meets rounding
+
+
+@dataclass(frozen=True)
+class Fit(Record):
+    """B geodesics with what belongs to them, for N points each.
+
+    Attributes:
+        point: Where they are at time 0.
+        velocity: Their velocities there.
+        predictions: Where they are at the times of the points.
+        jacobian: Of the predictions in point and velocity, k = 2 d, in orthonormal frames.
+        residual: log_prediction(y), in an orthonormal frame.
+        squared: Squared distances of the points from the predictions.
+        paths: Nodes of the geodesics from the predictions to the points.
+        found: Whether these were found.
+    """
+
+    point: Float[Tensor, "B d"]
+    velocity: Float[Tensor, "B d"]
+    predictions: Float[Tensor, "B N d"]
+    jacobian: Float[Tensor, "B N d k"]
+    residual: Float[Tensor, "B N d"]
+    squared: Float[Tensor, "B N"]
+    paths: Float[Tensor, "B N nodes d"]
+    found: Bool[Tensor, "B N"]
+
+    @property
+    def loss(self) -> Float[Tensor, " B"]:
+        """The sum of squared distances."""
+        return self.squared.sum(-1)
+
+
+@dataclass(frozen=True)
+class Data(Record):
+    """The problem: points y, (B, N, d), at times x, (B, N), of mean 0 and variance 1."""
+
+    manifold: Manifold
+    x: Float[Tensor, "B N"]
+    y: Float[Tensor, "B N d"]
+    stride: Stride
+
+    def fit(self, p: Float[Tensor, "B d"], v: Float[Tensor, "B d"], before: Fit | None = None) -> Fit:
+        """Follow geodesics to the predictions, and search the geodesics from there to the points."""
+        B, N, d = self.y.shape
+        start, pace = p[:, None].expand(B, N, d), self.x[..., None] * v[:, None]
+        # Jacobi fields need no nodes on the way, discrete steps do.
+        stride = self.stride if self.stride.method == "discrete" else replace(self.stride, segments=1)
+        there = exp_with_neighbours(self.manifold, start.reshape(-1, d), pace.reshape(-1, d), stride)
+        G, at_start = (inverse_at(self.manifold, z) for z in (there.path[:, -1], p))
+        predictions = there.path[:, -1].reshape(B, N, d)
+        usable = (there.reached & G.regular).reshape(B, N).all(1) & at_start.regular
+        fit = self._unknown(p, v, predictions)
+        (rows,) = usable.nonzero(as_tuple=True)
+        if not len(rows):
+            return fit
+        some, L = self.of(rows), G.factor.reshape(B, N, d, d)[rows]
+        back = torch.linalg.inv(at_start.factor[rows].mT)[:, None]
+        by_point, by_velocity = (
+            L.mT @ columns.reshape(B, N, d, d)[rows] @ back for columns in (there.by_point, there.by_velocity)
+        )
+        J = torch.cat([by_point, some.x[..., None, None] * by_velocity], dim=-1)
+        ways = some._ways(predictions[rows], None if before is None else before.of(rows))
+        residual = (ways.vector[..., None, :] @ L)[..., 0, :]
+        known = Fit(p[rows], v[rows], predictions[rows], J, residual, ways.squared, ways.paths, ways.found)
+        return fit.replaced(rows, known)
+
+    def varied(self, fit: Fit, step: Float[Tensor, "B k"]) -> Fit:
+        """The fit after a change of point and velocity, given in an orthonormal frame; of the point alone if k = d."""
+        d = self.y.shape[-1]
+        step = torch.nan_to_num(torch.nn.functional.pad(step, (0, 2 * d - step.shape[-1])))
+        L = inverse_at(self.manifold, fit.point).factor
+        change, turn = (
+            torch.linalg.solve_triangular(L.mT, part[..., None], upper=True)[..., 0] for part in step.split(d, dim=-1)
+        )
+        p, v = varied(self.manifold, self.stride, fit.point, fit.velocity, change, turn)
+        usable = (p.isfinite() & v.isfinite()).all(-1, keepdim=True)
+        return self.fit(torch.where(usable, p, fit.point), torch.where(usable, v, fit.velocity), fit)
+
+    def _unknown(self, p: Tensor, v: Tensor, predictions: Tensor) -> Fit:
+        """A fit with infinite distances."""
+        y, d = self.y, self.y.shape[-1]
+        return Fit(
+            point=p,
+            velocity=v,
+            predictions=predictions,
+            jacobian=y.new_zeros(*y.shape, 2 * d),
+            residual=torch.zeros_like(y),
+            squared=torch.full_like(self.x, torch.inf),
+            paths=y.new_zeros(*self.x.shape, self.stride.segments + 1, d),
+            found=torch.zeros_like(self.x, dtype=torch.bool),
+        )
+
+    def _ways(self, z: Float[Tensor, "B N d"], before: Fit | None) -> _Ways:
+        """The geodesics from predictions z to the points."""
+        B, N, d = self.y.shape
+        a, b = z.reshape(-1, d), self.y.reshape(-1, d)
+        shape = (B * N, *(self.manifold.latent_shape or (d,)))
+        init = self._begin(a, b, before).reshape(B * N, -1, *shape[1:])
+        solution = solve(self.manifold, a.reshape(shape), b.reshape(shape), init=init, tol=_SOLVED[z.dtype])
+        there = log_map(self.manifold, a.reshape(shape), b.reshape(shape), method="discrete", solution=solution)
+        vector, found = there.vector.reshape(-1, d), there.converged
+        # The discrete logarithm is the gradient of the discrete energy: with it as the squared distance nothing of
+        # order 1/T^2 stands between the loss and its gradient.
+        squared = 2 * solution.energy
+        if self.stride.method == "ode":
+            squared = there.length.square()
+            spread = (self.y - self.y.mean(1, keepdim=True)).norm(dim=-1).amax(1, keepdim=True)
+            (long,) = ((self.y - z).norm(dim=-1) > _SHORT * spread).flatten().nonzero(as_tuple=True)
+            if len(long):
+                ends = (x.reshape(shape)[long] for x in (a, b))
+                shot = log_map(self.manifold, *ends, rtol=self.stride.rtol, solution=solution[long])
+                vector = vector.index_put((long,), shot.vector.reshape(-1, d))
+                squared = squared.index_put((long,), shot.length.square())
+                found = found.index_put((long,), shot.converged)
+        paths = solution.path.reshape(B, N, -1, d)
+        return _Ways(vector.reshape(B, N, d), squared.reshape(B, N), paths, found.reshape(B, N))
+
+    def _begin(self, a: Float[Tensor, "P d"], b: Float[Tensor, "P d"], before: Fit | None) -> Float[Tensor, "P n d"]:
+        """Paths to begin with: the last geodesics with their first ends moved, or straight lines.
+
+        From a moved one few steps are left, to the same geodesic again. Where the end has moved as far as the point is
+        away, it is no better than the straight line.
+        """
+        T, d = self.stride.segments, a.shape[-1]
+        line = straight_path(a, b, T)
+        if before is None:
+            return line
+        shift = a - before.predictions.reshape(-1, d)
+        fade = torch.linspace(1, 0, T + 1, dtype=a.dtype, device=a.device)[:, None]
+        moved = before.paths.reshape(-1, T + 1, d) + fade * shift[:, None]
+        near = shift.norm(dim=-1) < (b - a).norm(dim=-1) / 2
+        path = torch.where(near[:, None, None], moved, line)
+        return torch.cat([a[:, None], path[:, 1:-1], b[:, None]], dim=1)
+
+
+@dataclass(frozen=True)
+class _Ways:
+    """Geodesics from predictions to points: logarithms, squared distances, paths, and whether they were found."""
+
+    vector: Float[Tensor, "B N d"]
+    squared: Float[Tensor, "B N"]
+    paths: Float[Tensor, "B N nodes d"]
+    found: Bool[Tensor, "B N"]

@@ -1,0 +1,105 @@
+"""Levenberg and Marquardt's method for geodesics, many at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from geodesic.riemannian.outcome import Outcome
+from geodesic.riemannian.records import Record
+from geodesic.riemannian.statistics.fit import Data, Fit
+
+__all__ = ["Improved", "least_squares"]
+
+_NEAR = 1e-7  # times the spread: predictions this near to a point need no certified geodesic to it
+_DAMPING = 1e-3  # at first, as a share of the diagonal
+_MOST_DAMPING = 1e8
+
+
+@dataclass(frozen=True)
+class Improved(Record):
+    """Fits, why the search for each ended, the steps it took, and the damping of the next one."""
+
+    fit: Fit
+    status: Int[Tensor, " B"]
+    steps: Int[Tensor, " B"]
+    damping: Float[Tensor, " B"]
+
+
+@dataclass(frozen=True)
+class _Normal(Record):
+    """Gauss and Newton's equations H step = g, with a little on the diagonal, and the squared norm of that step.
+
+    The norm is that by which the step without damping moves the predictions.
+    """
+
+    H: Float[Tensor, "B k k"]
+    g: Float[Tensor, "B k"]
+    tiny: Float[Tensor, "B k k"]
+    move: Float[Tensor, " B"]
+
+
+def least_squares(
+    data: Data, start: Fit, *, columns: int, total: Float[Tensor, " B"], tol: float, max_steps: int
+) -> Improved:
+    """Lessen the sum of squared distances of geodesics from points.
+
+    (H + damping diag H) step = g,   H = J^T J,   g = J^T log_prediction(y)
+
+    Args:
+        data: The points.
+        start: Where to begin.
+        columns: How many columns of the Jacobian to use: d, which leaves the velocity as it is, or 2 d.
+        total: Sums of squares, of which a step may move the predictions by the share `tol` squared at the end.
+        tol: See there.
+        max_steps: Most steps of a row.
+    """
+    none = torch.zeros_like(total, dtype=torch.long)
+    status = torch.where(start.loss.isfinite(), Outcome.MAX_STEPS, Outcome.NOT_FINITE)
+    now = Improved(start, status, none, torch.full_like(total, _DAMPING))
+    for attempt in range(max_steps + 1):
+        normal = _normal_equations(now.fit, columns)
+        now = _ended(now, normal, total, tol)
+        (rows,) = (now.status == Outcome.MAX_STEPS).nonzero(as_tuple=True)
+        if not len(rows) or attempt == max_steps:
+            break
+        now = now.replaced(rows, _stepped(data.of(rows), now.of(rows), normal.of(rows)))
+    return now
+
+
+def _normal_equations(fit: Fit, columns: int) -> _Normal:
+    J = fit.jacobian[..., :columns].flatten(1, 2)
+    H, g = J.mT @ J, (J.mT @ fit.residual.flatten(1, 2)[..., None])[..., 0]
+    eye = torch.eye(columns, dtype=J.dtype, device=J.device)
+    tiny = torch.finfo(J.dtype).eps * H.diagonal(dim1=-2, dim2=-1).amax(-1)[:, None, None] * eye
+    move = torch.linalg.vecdot(g, torch.linalg.solve_ex(H + tiny, g[..., None]).result[..., 0])
+    return _Normal(H, g, tiny, move)
+
+
+def _ended(now: Improved, normal: _Normal, total: Float[Tensor, " B"], tol: float) -> Improved:
+    """With the status of the rows whose predictions would hardly move any more."""
+    still = (normal.move <= tol**2 * total) & (now.status == Outcome.MAX_STEPS)
+    near = now.fit.squared <= _NEAR**2 * (total / now.fit.squared.shape[1])[:, None]
+    reached = torch.where((now.fit.found | near).all(1), Outcome.CONVERGED, Outcome.NO_GEODESIC)
+    return replace(now, status=torch.where(still, reached, now.status))
+
+
+def _stepped(data: Data, now: Improved, normal: _Normal) -> Improved:
+    """One damped step, taken where it does not raise the sum of squares."""
+    eps, rtol = torch.finfo(data.y.dtype).eps, data.stride.rtol
+    slack = 1e4 * eps if data.stride.method == "discrete" else 10 * rtol  # of the loss, by which it is not known
+    H, size = normal.H, normal.H.diagonal(dim1=-2, dim2=-1)
+    damped = H + torch.diag_embed(now.damping[:, None] * size) + normal.tiny
+    trial = data.varied(now.fit, torch.linalg.solve_ex(damped, normal.g[..., None]).result[..., 0])
+    better = trial.loss <= now.fit.loss * (1 + slack)
+    (taken,) = better.nonzero(as_tuple=True)
+    damping = torch.where(better, now.damping / 10, now.damping * 10)
+    return Improved(
+        fit=now.fit.replaced(taken, trial.of(taken)),
+        status=torch.where(damping > _MOST_DAMPING, Outcome.STALLED, now.status),
+        steps=now.steps + 1,
+        damping=damping,
+    )

@@ -1,0 +1,79 @@
+"""Medians of points: where the sum of distances is least."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from geodesic.geometry.manifold import Manifold
+from geodesic.riemannian.statistics.centers import CenterKeywords, FrechetMean, center
+
+__all__ = ["frechet_median"]
+
+
+def frechet_median(
+    manifold: Manifold,
+    points: Tensor,
+    weights: Tensor | None = None,
+    *,
+    method: str = "discrete",
+    init: Tensor | None = None,
+    paths: str = "straight",
+    graph_points: Tensor | None = None,
+    tol: float | None = None,
+    max_steps: int = 100,
+    rtol: float | None = None,
+    **search: Any,
+) -> FrechetMean:
+    """Geometric median: the point with the least weighted sum of distances to the given ones. Outliers move it little.
+
+    m = argmin F,   F(m) = sum w_i d(m, x_i),   grad F = -sum w_i log_m(x_i) / d(m, x_i)
+
+    Weiszfeld's step is m + sum u_i log_m(x_i) / sum u_i, u_i = w_i / d(m, x_i). Here it is the first step, and the
+    one after every jump; between them BFGS learns the Hessian, so that the last digits do not cost hundreds of steps.
+    A point of the cloud is the median where the others together pull less than its own weight: when that may be so of
+    the nearest one, it is tried.
+
+    Warning:
+        Where the curvature is not too large the median is unique, unless the points lie on one geodesic: for an even
+        number of them every point between the middle two is a median, of which one is returned with a
+        `GeodesicWarning`. Otherwise as for `frechet_mean`.
+
+    Reference:
+        P. T. Fletcher, S. Venkatasubramanian, S. Joshi, The geometric median on Riemannian manifolds with application
+        to robust atlas estimation, 2009. Y. Vardi, C.-H. Zhang, The multivariate L1-median and associated data
+        depth, 2000.
+
+    Args:
+        manifold: Where to measure.
+        points: x, (*batch, N, d), floating point; (*batch, N, *latent_shape) for a manifold with a `latent_shape`.
+        weights: w, (*batch, N) or (N,), non-negative with a positive sum, to which they are normalised; equal if None.
+        method: "discrete" takes the energies of the solver's paths, "ode" goes on with exact geodesics.
+        init: Where to search from, (*batch, d), instead of the two starts.
+        paths: Where geodesics are searched from that nothing is known of: "straight", "graph" or "best", as `init` of
+            `solve`.
+        graph_points: Latent points for the graph, as `points` of `solve`.
+        tol: Largest norm of the least subgradient of a median that counts as converged; it is at most 1 for any point.
+            By default 1e-6 in float64 and 1e-3 in float32.
+        max_steps: Most steps that a row may attempt; "ode" may attempt as many again.
+        rtol: Largest error of a step of the integration, relative to the length; for "ode" alone.
+        search: `solver`, `segments` and `memory` of `solve`.
+
+    Returns:
+        The medians; the variance is the sum of the squared distances to them all the same.
+
+    Raises:
+        InputError: Shapes, dtypes, weights or settings cannot be used, or the manifold has no lengths.
+        SingularMetricError: The metric at `init` is singular, or at all starts.
+        DecoderError: As from `solve`.
+
+    Example:
+        >>> import torch, geodesic
+        >>> points = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.3, 0.2], [100.0, 100.0]])
+        >>> plane = geodesic.PullbackManifold(lambda z: z)
+        >>> print([round(x, 3) for x in geodesic.frechet_median(plane, points, segments=4).point.tolist()])
+        [0.3, 0.2]
+    """
+    keywords = CenterKeywords(method, init, paths, graph_points, tol, max_steps, rtol, search)
+    return center(manifold, points, weights, keywords, power=1, what="geometric median")
