@@ -25,6 +25,7 @@ __all__ = [
     "require_nonnegative",
     "require_points",
     "require_positive",
+    "require_same_type",
     "require_tensor",
 ]
 
@@ -195,11 +196,20 @@ def require_alike(**tensors: Any) -> None:
                 f"{name}: expected the shape of {first}, {tuple(expected.shape)}, got {tuple(value.shape)}; "
                 f"{first}.expand_as({name}) repeats one for many"
             )
-        for what in ("dtype", "device"):
-            if getattr(value, what) != getattr(expected, what):
-                raise InputError(
-                    f"{name}: expected the {what} of {first}, {getattr(expected, what)}, got {getattr(value, what)}"
-                )
+        require_same_type(name, value, first, expected)
+
+
+def require_same_type(name: str, value: Tensor, other: str, expected: Tensor) -> None:
+    """Refuse a tensor whose dtype or device is not that of another argument.
+
+    Raises:
+        InputError: With both arguments, and how they differ.
+    """
+    for what in ("dtype", "device"):
+        if getattr(value, what) != getattr(expected, what):
+            raise InputError(
+                f"{name}: expected the {what} of {other}, {getattr(expected, what)}, got {getattr(value, what)}"
+            )
 
 
 def require_points(latent_shape: tuple[int, ...] | None = None, /, **tensors: Any) -> None:

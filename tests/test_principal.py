@@ -108,7 +108,7 @@ def test_a_latent_shape_is_that_of_directions_too() -> None:
     ("change", "message"),
     [
         ({"mean": torch.zeros(3)}, "mean: expected a point for each set of points"),
-        ({"mean": torch.zeros(2, dtype=torch.float32)}, r"mean: expected torch.float64"),
+        ({"mean": torch.zeros(2, dtype=torch.float32)}, "mean: expected the dtype of points, torch.float64"),
         ({"weights": torch.tensor([1.0, -1.0, 1.0])}, "weights: expected none below zero"),
         ({"weights": torch.zeros(3)}, "weights: expected a positive sum"),
         ({"weights": torch.ones(2)}, r"weights: expected one for each point, shape .* \(3,\)"),

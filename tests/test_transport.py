@@ -375,7 +375,7 @@ def test_a_row_that_meets_a_singular_metric_between_the_nodes_is_reported_and_sp
         ({"path": torch.rand(2, 2)}, r"path: expected nodes of shape \(\*batch, T \+ 1, 2\) with T >= 2, got \(2, 2\)"),
         ({"path": torch.ones(2)}, "path: expected nodes"),
         ({"path": torch.full((4, 2), torch.nan)}, "path: expected finite coordinates, got nan"),
-        ({"v": torch.ones(2, dtype=torch.float32)}, "v: expected torch.float64 on cpu, as path, got torch.float32"),
+        ({"v": torch.ones(2, dtype=torch.float32)}, "v: expected the dtype of path, torch.float64, got torch.float32"),
         ({"method": "magic"}, "method: expected one of 'connection', .* got 'magic'"),
         ({"encoder": lambda x: x}, "encoder: used by method='projection' alone, got method='connection'"),
         (

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geodesic.checks import require_choice
+from geodesic.checks import require_choice, require_same_type
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
@@ -132,10 +132,9 @@ def _by_exact_geodesics(cloud: Cloud, found: Found) -> Found:
 
 def _given(manifold: Manifold, init: Any, given: Rows, x: Float[Tensor, "R N d"]) -> Float[Tensor, "R d"]:
     start = Rows(manifold, init=init)
-    if init.shape != (*given.batch[:-1], *given.event) or init.dtype != x.dtype or init.device != x.device:
-        raise InputError(
-            f"init: expected a point for each row, shape {(*given.batch[:-1], *given.event)} of {x.dtype} on "
-            f"{x.device}, got {tuple(init.shape)} of {init.dtype} on {init.device}"
-        )
+    expected = (*given.batch[:-1], *given.event)
+    if init.shape != expected:
+        raise InputError(f"init: expected a point for each row, shape {expected}, got {tuple(init.shape)}")
+    require_same_type("init", init, "points", x)
     require_regular(start.rows[0], inverse_at(manifold, start.rows[0]), "init")
     return start.rows[0]

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from geodesic.checks import require_integer
+from geodesic.checks import require_integer, require_same_type
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
@@ -156,10 +156,7 @@ def _sets_and_means(manifold: Manifold, points: Any, mean: Any) -> tuple[Rows, R
             f"mean: expected a point for each set of points, {(*given.batch[:-1], *given.event)} for points of shape "
             f"{tuple(points.shape)}, (*batch, N, d), got {tuple(mean.shape)}"
         )
-    if mean.dtype != points.dtype or mean.device != points.device:
-        raise InputError(
-            f"mean: expected {points.dtype} on {points.device}, as points, got {mean.dtype} on {mean.device}"
-        )
+    require_same_type("mean", mean, "points", points)
     return given, centre
 
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geodesic.checks import require_choice, require_positive
+from geodesic.checks import require_choice, require_positive, require_same_type
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
@@ -172,7 +172,6 @@ def _checked(manifold: Any, path: Any, v: Any) -> tuple[Rows, Tensor, Tensor]:
             f"v: expected a vector for the first node of each path, {(*nodes.batch[:-1], *nodes.event)}, got "
             f"{tuple(v.shape)}; expand the path to carry many vectors along it"
         )
-    if v.dtype != path.dtype or v.device != path.device:
-        raise InputError(f"v: expected {path.dtype} on {path.device}, as path, got {v.dtype} on {v.device}")
+    require_same_type("v", v, "path", path)
     (points,), (rows,) = nodes.rows, given.rows
     return given, points.reshape(len(rows), -1, points.shape[-1]), rows
