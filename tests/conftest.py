@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,14 +19,27 @@ _TOLERANCES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _numerical_policy() -> Iterator[None]:
+@contextmanager
+def _policy() -> Iterator[None]:
     dtype, state = torch.get_default_dtype(), torch.get_rng_state()
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(0)
     yield
     torch.set_default_dtype(dtype)
     torch.set_rng_state(state)
+
+
+@pytest.fixture(autouse=True)
+def _numerical_policy() -> Iterator[None]:
+    with _policy():
+        yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _numerical_policy_of_what_tests_share() -> Iterator[None]:
+    """The same for fixtures of a module, which are set up before those of its first test."""
+    with _policy():
+        yield
 
 
 @pytest.fixture

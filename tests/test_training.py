@@ -1,12 +1,15 @@
 """Training: it improves the bound, repeats itself, resumes exactly, and refuses early."""
 
 import csv
+import importlib
 import logging
 import math
+import os
+import pickle
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,8 @@ from geodesic import (
     DataError,
     Dataset,
     InputError,
+    MissingExtraError,
+    MLPNetwork,
     RunFolderError,
     Split,
     Training,
@@ -30,26 +35,21 @@ from geodesic import (
     load_data,
     train_vae,
 )
-from geodesic.models.likelihoods import (
-    Categorical,
-    ContinuousBernoulli,
-    Discretised,
-    Gaussian,
-    Likelihood,
-    NegativeBinomial,
-    Poisson,
-)
-from geodesic.models.networks.mlp import MLPNetwork
+from geodesic.files import locked
+from geodesic.installation import hint
+from geodesic.models.likelihoods import Categorical, Gaussian, Poisson
 from geodesic.models.training.batches import Batches
 from geodesic.models.training.module import VAETraining
+from geodesic.models.training.processes import Processes
 from geodesic.models.training.train import COLLAPSED_KL, TrainingResult, split_rows
 from geodesic.models.uncertainty import BlendUncertainty, RBFUncertainty
-from geodesic.models.vae import DiagonalGaussian
+from tests.likelihoods import EXAMPLES
 
 
 def new_vae(event_shape: tuple[int, ...] = (1, 4, 4), seed: int = 0, **parts: Any) -> VAE:
-    torch.manual_seed(seed)
-    return VAE(event_shape, network=MLPNetwork((16,)), **parts)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return VAE(event_shape, network=MLPNetwork((16,)), **parts)
 
 
 def stripes(rows: int = 120, seed: int = 0) -> Dataset:
@@ -63,11 +63,22 @@ def stripes(rows: int = 120, seed: int = 0) -> Dataset:
     return Dataset(Split(images[:cut], which[:cut]), Split(images[cut:], which[cut:]))
 
 
-def train(folder: Path, *, seed: int = 0, resume: bool = False, **settings: Any) -> TrainingResult:
-    settings = {"epochs": 4, "batch_size": 16, "learning_rate": 0.01, "accelerator": "cpu", **settings}
-    with torch.random.fork_rng():
-        vae = new_vae(seed=max(seed, 0))
-    return train_vae(vae, stripes(), Training(**settings), folder=folder, seed=seed, resume=resume, progress=False)
+# Beta grows for two epochs, which a resumed run has to remember.
+PLAN: dict[str, Any] = {"epochs": 4, "batch_size": 16, "learning_rate": 0.01, "kl_warmup_epochs": 2}
+PLAN |= {"accelerator": "cpu", "importance_samples": 4}
+
+
+def train(folder: Path, *, seed: int = 0, resume: bool = False, vae: VAE | None = None, **plan: Any) -> TrainingResult:
+    training = Training(**PLAN | plan)
+    vae = new_vae(seed=max(seed, 0)) if vae is None else vae
+    return train_vae(vae, stripes(), training, folder=folder, seed=seed, resume=resume, progress=False)
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TrainingResult]:
+    """A run of four epochs without interruption, and its folder: to look at, not to write into."""
+    folder = tmp_path_factory.mktemp("straight")
+    return folder, train(folder)
 
 
 def metrics(folder: Path, name: str = "metrics.csv") -> list[dict[str, float]]:
@@ -92,7 +103,9 @@ def interrupt_in_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
 
 
 def test_training_improves_the_bound_and_writes_what_it_promises(tmp_path: Path) -> None:
-    result = train(tmp_path, epochs=30)
+    vae = new_vae()
+    result = train(tmp_path, vae=vae, epochs=30, kl_warmup_epochs=0)
+    assert result.vae is vae
     rows = metrics(tmp_path)
     assert [row["epoch"] for row in rows] == list(range(30))
     assert rows[-1]["validation_elbo"] > rows[0]["validation_elbo"] + 1
@@ -106,7 +119,7 @@ def test_training_improves_the_bound_and_writes_what_it_promises(tmp_path: Path)
     assert result.validation_elbo == pytest.approx(rows[-1]["validation_elbo"])
     assert not result.vae.training
     assert_same_weights(VAE.load(tmp_path), result.vae)
-    assert result.test_bound == importance_weighted_bound(VAE.load(tmp_path), data.test.values, samples=64)
+    assert result.test_bound == importance_weighted_bound(VAE.load(tmp_path), data.test.values, samples=4)
     assert sorted(f.name for f in tmp_path.iterdir()) == [
         "kl.csv",
         "last.ckpt",
@@ -118,38 +131,34 @@ def test_training_improves_the_bound_and_writes_what_it_promises(tmp_path: Path)
     assert list((tmp_path / "tensorboard").glob("events*"))
 
 
-@pytest.mark.parametrize(
-    ("likelihood", "levels"),
-    [
-        (ContinuousBernoulli(), None),
-        (Gaussian(0.3), None),
-        (Gaussian("learned"), None),
-        (Gaussian("per_pixel"), None),
-        (Discretised(17), None),
-        (Categorical(17), 16),
-        (Poisson(), 16),
-        (NegativeBinomial(5.0), 16),
-    ],
-    ids=repr,
-)
-def test_every_likelihood_trains(tmp_path: Path, likelihood: Likelihood, levels: int | None) -> None:
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
     data = load_data("digits", limit=400)
-    if levels is not None:
-        data = Dataset(*(Split((split.values * levels).round()) for split in (data.train, data.test)))
-    settings = Training(epochs=2, batch_size=16, learning_rate=0.003, accelerator="cpu")
+    return Dataset(data.train, data.test.take(slice(100)))
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_every_likelihood_trains(tmp_path: Path, digits: Dataset, kind: str) -> None:
+    likelihood, data = EXAMPLES[kind], digits
+    try:
+        likelihood.check(data.train.values)
+    except DataError:  # no grey values, but counts or classes
+        data = Dataset(*(Split((3 * split.values).round()) for split in (digits.train, digits.test)))
     vae = new_vae(data.event_shape, likelihood=likelihood)
-    result = train_vae(vae, data, settings, folder=tmp_path, progress=False)
+    plan = Training(epochs=2, batch_size=16, learning_rate=0.003, accelerator="cpu", importance_samples=0)
+    result = train_vae(vae, data, plan, folder=tmp_path, progress=False)
     first, last = (row["validation_elbo"] for row in metrics(tmp_path))
     assert math.isfinite(result.test_elbo)
+    assert result.test_bound is None
     assert last > first
     assert result.test_elbo == evaluate_elbo(VAE.load(tmp_path), data.test.values)
 
 
-def test_scales_of_pixels_that_never_vary_stay_above_their_bound(tmp_path: Path) -> None:
-    data = load_data("digits", limit=400)
+def test_scales_of_pixels_that_never_vary_stay_above_their_bound(tmp_path: Path, digits: Dataset) -> None:
+    data = digits
     vae = new_vae(data.event_shape, likelihood=Gaussian("per_pixel", min_scale=0.05))
-    settings = Training(epochs=8, batch_size=16, learning_rate=0.03, accelerator="cpu")
-    result = train_vae(vae, data, settings, folder=tmp_path, progress=False)
+    plan = Training(epochs=8, batch_size=16, learning_rate=0.03, accelerator="cpu", importance_samples=0)
+    result = train_vae(vae, data, plan, folder=tmp_path, progress=False)
     assert all(math.isfinite(value) for row in metrics(tmp_path) for value in row.values())
     with torch.no_grad():
         scale = result.vae.decode(result.vae.encode(data.test.values))[:, 1].exp()
@@ -159,7 +168,9 @@ def test_scales_of_pixels_that_never_vary_stay_above_their_bound(tmp_path: Path)
     assert scale[:, constant].max() < 0.07 < scale[:, ~constant].mean()
 
 
-def test_rows_that_a_likelihood_has_no_density_for_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_rows_that_a_likelihood_has_no_density_for_are_refused_before_anything_is_written(
+    tmp_path: Path, digits: Dataset
+) -> None:
     for likelihood, match in (
         (Poisson(), r"Poisson likelihood takes the counts.*got 0\.\d+ at .*multiply"),
         (Categorical(3), "categorical likelihood takes the whole numbers 0 to 2"),
@@ -167,35 +178,39 @@ def test_rows_that_a_likelihood_has_no_density_for_are_refused_before_anything_i
         with pytest.raises(DataError, match=match):
             train_vae(
                 new_vae((1, 8, 8), likelihood=likelihood),
-                load_data("digits"),
+                digits,
                 folder=tmp_path / "run",
                 progress=False,
             )
     assert not (tmp_path / "run").exists()
 
 
-def test_training_repeats_itself_and_leaves_the_random_state_alone(tmp_path: Path) -> None:
+def test_training_repeats_itself_and_leaves_the_random_state_alone(
+    tmp_path: Path, straight: tuple[Path, TrainingResult]
+) -> None:
+    _, one = straight
+    torch.manual_seed(99)
     state, level = torch.get_rng_state(), logging.getLogger("lightning.pytorch").level
-    one = train(tmp_path / "one", seed=1)
+    same = train(tmp_path / "same")
     assert torch.equal(torch.get_rng_state(), state)
     assert logging.getLogger("lightning.pytorch").level == level
-    torch.manual_seed(99)
-    same, other = train(tmp_path / "same", seed=1), train(tmp_path / "other", seed=2)
     assert_same_weights(one.vae, same.vae)
     assert one.test_elbo == same.test_elbo
-    assert one.test_elbo != other.test_elbo
+    # The order of rows and the noise follow from the seed, the first weights are those that it is given.
+    assert one.test_elbo != train(tmp_path / "other", seed=2, vae=new_vae()).test_elbo
+    assert one.test_elbo != train(tmp_path / "weights", vae=new_vae(seed=2)).test_elbo
 
 
-def test_the_metrics_are_those_of_the_weights(tmp_path: Path) -> None:
-    train(tmp_path)
-    row = metrics(tmp_path)[-1]
+def test_the_metrics_are_those_of_the_weights(straight: tuple[Path, TrainingResult]) -> None:
+    folder, _ = straight
+    row = metrics(folder)[-1]
     for part in ("train", "validation"):
         assert_close(row[f"{part}_elbo"], row[f"{part}_log_likelihood"] - row[f"{part}_kl"])
 
 
-def test_each_latent_dimension_has_its_share_of_the_kl(tmp_path: Path) -> None:
-    result = train(tmp_path)
-    rows, shares = metrics(tmp_path), metrics(tmp_path, "kl.csv")
+def test_each_latent_dimension_has_its_share_of_the_kl(straight: tuple[Path, TrainingResult]) -> None:
+    folder, result = straight
+    rows, shares = metrics(folder), metrics(folder, "kl.csv")
     assert [list(share) for share in shares] == [["epoch", "kl_0", "kl_1"]] * 4
     for row, share in zip(rows, shares, strict=True):
         assert share["epoch"] == row["epoch"]
@@ -208,15 +223,17 @@ def test_each_latent_dimension_has_its_share_of_the_kl(tmp_path: Path) -> None:
 
 
 def test_too_heavy_a_kl_term_collapses_every_dimension_and_the_usual_one_none(tmp_path: Path) -> None:
-    usual = train(tmp_path / "usual", epochs=10)
+    usual = train(tmp_path / "usual", epochs=10, kl_warmup_epochs=0)
     assert usual.collapsed_dimensions == ()
     assert min(usual.validation_kl) > COLLAPSED_KL
-    heavy = train(tmp_path / "heavy", epochs=15, kl_weight=1000.0)
+    heavy = train(tmp_path / "heavy", epochs=15, kl_warmup_epochs=0, kl_weight=1000.0)
     assert heavy.collapsed_dimensions == (0, 1)
     assert max(heavy.validation_kl) < COLLAPSED_KL
 
 
-def test_a_callback_sees_every_epoch_and_training_does_not_feel_it(tmp_path: Path) -> None:
+def test_a_callback_sees_every_epoch_and_training_does_not_feel_it(
+    tmp_path: Path, straight: tuple[Path, TrainingResult]
+) -> None:
     epochs = []
 
     def watch(epoch: int, vae: VAE) -> None:
@@ -226,10 +243,9 @@ def test_a_callback_sees_every_epoch_and_training_does_not_feel_it(tmp_path: Pat
         torch.manual_seed(epoch)
         evaluate_elbo(vae, stripes().test.values)
 
-    settings = Training(epochs=4, batch_size=16, learning_rate=0.01, accelerator="cpu")
-    watched = train_vae(new_vae(), stripes(), settings, folder=tmp_path / "watched", progress=False, on_epoch=watch)
+    watched = train_vae(new_vae(), stripes(), Training(**PLAN), folder=tmp_path, progress=False, on_epoch=watch)
     assert epochs == [1, 2, 3, 4]
-    assert_same_weights(watched.vae, train(tmp_path / "alone").vae)
+    assert_same_weights(watched.vae, straight[1].vae)
 
 
 def test_beta_grows_linearly_from_zero(tmp_path: Path) -> None:
@@ -256,38 +272,39 @@ def test_batches_hold_every_row_once_and_ranks_share_them() -> None:
 
 
 @pytest.mark.parametrize("stop", [1, 3])
-def test_a_resumed_run_equals_a_straight_one(tmp_path: Path, stop: int) -> None:
-    straight = train(tmp_path / "straight", epochs=5, kl_warmup_epochs=2)
-    train(tmp_path / "parts", epochs=stop, kl_warmup_epochs=2)
+def test_a_resumed_run_equals_a_straight_one(tmp_path: Path, straight: tuple[Path, TrainingResult], stop: int) -> None:
+    train(tmp_path, epochs=stop)
+    # Neither the random state nor the weights of the VAE that is given matter.
     torch.manual_seed(5)
-    resumed = train(tmp_path / "parts", epochs=5, kl_warmup_epochs=2, resume=True)
-    assert_same_weights(straight.vae, resumed.vae)
-    assert resumed.test_elbo == straight.test_elbo
+    resumed = train(tmp_path, resume=True, vae=new_vae(seed=5))
+    assert_same_weights(straight[1].vae, resumed.vae)
+    assert resumed.test_elbo == straight[1].test_elbo
     for name in ("metrics.csv", "kl.csv"):
-        assert metrics(tmp_path / "parts", name) == metrics(tmp_path / "straight", name)
+        assert metrics(tmp_path, name) == metrics(straight[0], name)
 
 
-def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
-    done = train(tmp_path)
-    again = train(tmp_path, resume=True)
-    assert_same_weights(done.vae, again.vae)
-    assert (again.epochs, again.test_elbo) == (4, done.test_elbo)
+def test_resuming_a_finished_run_changes_nothing(tmp_path: Path, straight: tuple[Path, TrainingResult]) -> None:
+    shutil.copytree(straight[0], tmp_path / "again")
+    again = train(tmp_path / "again", resume=True)
+    assert_same_weights(straight[1].vae, again.vae)
+    assert (again.epochs, again.test_elbo) == (4, straight[1].test_elbo)
 
 
 @pytest.mark.parametrize("epoch", [0, 2])
-def test_an_interrupted_run_can_be_resumed_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
-    straight = train(tmp_path / "straight")
+def test_an_interrupted_run_can_be_resumed_exactly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, straight: tuple[Path, TrainingResult], epoch: int
+) -> None:
     handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
         interrupt_in_epoch(patch, epoch)
         with pytest.raises(TrainingInterrupted, match="--resume") as caught:
-            train(tmp_path / "parts")
+            train(tmp_path)
     assert "\n" not in str(caught.value)
     assert signal.getsignal(signal.SIGINT) is handler
-    assert not (tmp_path / "parts" / "model.safetensors").exists()
-    resumed = train(tmp_path / "parts", resume=True)
-    assert_same_weights(straight.vae, resumed.vae)
-    assert metrics(tmp_path / "parts") == metrics(tmp_path / "straight")
+    assert not (tmp_path / "model.safetensors").exists()
+    resumed = train(tmp_path, resume=True)
+    assert_same_weights(straight[1].vae, resumed.vae)
+    assert metrics(tmp_path) == metrics(straight[0])
 
 
 def test_training_whose_weights_are_lost_ends_and_says_so(tmp_path: Path) -> None:
@@ -373,23 +390,37 @@ def test_half_precision_on_the_cpu_is_refused_and_not_replaced(tmp_path: Path) -
     assert not (tmp_path / "run").exists()
 
 
-def test_an_existing_model_is_not_overwritten(tmp_path: Path) -> None:
-    train(tmp_path, epochs=1)
-    before = {f.name: f.read_bytes() for f in tmp_path.iterdir() if f.is_file()}
+def test_an_existing_model_is_not_overwritten(straight: tuple[Path, TrainingResult]) -> None:
+    folder, _ = straight
+    before = {f.name: f.read_bytes() for f in folder.iterdir() if f.is_file()}
     with pytest.raises(RunFolderError, match="resume"):
-        train(tmp_path, epochs=2)
-    assert {f.name: f.read_bytes() for f in tmp_path.iterdir() if f.is_file()} == before
+        train(folder, epochs=2)
+    assert {f.name: f.read_bytes() for f in folder.iterdir() if f.is_file()} == before
 
 
-def test_a_checkpoint_that_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
+def test_a_folder_that_another_training_writes_into_is_refused(tmp_path: Path) -> None:
+    with (
+        locked(tmp_path / "last.ckpt"),
+        pytest.raises(RunFolderError, match=r"last\.ckpt: another process is using it"),
+    ):
+        train(tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_that_cannot_be_resumed_is_refused(tmp_path: Path, straight: tuple[Path, TrainingResult]) -> None:
     with pytest.raises(CheckpointError, match="nothing to resume"):
         train(tmp_path / "empty", resume=True)
     assert not (tmp_path / "empty").exists()
-    train(tmp_path, epochs=2)
+    shutil.copy(straight[0] / "last.ckpt", tmp_path)
     for settings, match in (
         ({"learning_rate": 0.5}, "learning_rate was 0.01 and is 0.5"),
         ({"seed": 3}, "seed was 0 and is 3"),
-        ({"epochs": 1}, "at least 2"),
+        ({"vae": new_vae(latent_size=3)}, "model.latent_size was 2 and is 3"),
+        (
+            {"vae": new_vae(likelihood=Gaussian())},
+            "model.likelihood was {'kind': 'bernoulli'} and is",
+        ),
+        ({"epochs": 1}, "at least 4"),
     ):
         with pytest.raises(CheckpointError, match=match):
             train(tmp_path, resume=True, **settings)
@@ -404,6 +435,85 @@ def test_a_checkpoint_that_cannot_be_resumed_is_refused(tmp_path: Path) -> None:
         torch.save(foreign, file)
         with pytest.raises(CheckpointError, match="truncated, or not a checkpoint"):
             train(tmp_path, resume=True)
+
+
+class Trap:
+    """What pickle would call when it reads this: the file `sprung` would be made."""
+
+    def __init__(self, sprung: Path) -> None:
+        self.sprung = sprung
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.sprung,)
+
+
+def test_a_checkpoint_that_was_made_to_run_code_does_not_run_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, straight: tuple[Path, TrainingResult]
+) -> None:
+    good = torch.load(straight[0] / "last.ckpt", map_location="cpu", weights_only=True)
+    file, sprung = tmp_path / "last.ckpt", tmp_path / "sprung"
+    (tmp_path / "trap_of_the_test.py").write_text(
+        f"import pathlib\npathlib.Path({str(sprung)!r}).touch()\n\n\ndef make(cls, init):\n    return cls(**init)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    trap = Trap(sprung)
+    by_pickle: list[Any] = [trap, good | {"callbacks": trap}, good | {"geodesic": good["geodesic"] | {"best": trap}}]
+    by_name = {"_instantiator": "trap_of_the_test.make", "_class_path": "trap_of_the_test.make"}
+    for zipped in (True, False):
+        for content in by_pickle:
+            torch.save(content, file, _use_new_zipfile_serialization=zipped)
+            with pytest.raises(CheckpointError, match="not a checkpoint of this project"):
+                train(tmp_path, resume=True)
+    file.write_bytes(pickle.dumps(trap))
+    with pytest.raises(CheckpointError, match="not a checkpoint of this project"):
+        train(tmp_path, resume=True)
+    for key in ("hyper_parameters", "datamodule_hyper_parameters"):
+        torch.save(good | {key: by_name}, file)
+        with pytest.raises(CheckpointError, match=f"holds {key}, .* do not trust it"):
+            train(tmp_path, resume=True)
+    assert not sprung.exists()
+    assert not (tmp_path / "model.safetensors").exists()
+    assert "trap_of_the_test" not in sys.modules
+    # The traps are armed: without our care they spring.
+    pickle.loads(pickle.dumps(trap))
+    assert sprung.exists()
+
+
+def test_training_needs_lightning_and_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("lightning", "tensorboard"):
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, module, None)
+            with pytest.raises(
+                MissingExtraError, match=rf"{module} is not installed.*pip install .*\[train\]'"
+            ) as caught:
+                train(tmp_path / "run")
+        assert hint("train") in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_vae_for_other_rows_or_trained_to_the_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"rows have the shape \(1, 4, 4\), and the VAE is made for .*\(6,\)"):
+        train(tmp_path / "run", vae=new_vae((6,)))
+    fitted = new_vae(uncertainty=BlendUncertainty(centres=4))
+    fitted.fit_uncertainty(stripes().train.values)
+    with pytest.raises(InputError, match="fitted before; train a new VAE"):
+        train(tmp_path / "run", vae=fitted)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *((name, value) for name in ("epochs", "batch_size", "patience", "devices") for value in (0, True)),
+        *((name, value) for name in ("kl_warmup_epochs", "importance_samples") for value in (-1, True)),
+        *(("learning_rate", value) for value in (0.0, -1.0, math.nan, math.inf)),
+        *(("kl_weight", value) for value in (-1.0, math.nan, math.inf)),
+        *(("validation_fraction", value) for value in (0.0, 1.0)),
+    ],
+)
+def test_a_plan_refuses_what_cannot_be_done_by_name(field: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"^{field}: expected .*, got {value}"):
+        Training(**{field: value})
 
 
 def test_values_out_of_range_are_refused_before_anything_is_written(tmp_path: Path) -> None:
@@ -465,9 +575,8 @@ if __name__ == "__main__":
     rows = torch.rand(101, 1, 4, 4, generator=torch.Generator().manual_seed(0)).round()
     torch.save(rows[80:], folder.with_suffix(".test"))
     data = geodesic.Dataset(geodesic.Split(rows[:80]), geodesic.Split(rows[80:]))
+    sys.ps1 = ">>> "  # as in a notebook, where processes are forked, which is quick besides
     for epochs in (2, 3):
-        if epochs == 3:
-            sys.ps1 = ">>> "  # as in a notebook, where processes are forked, which is quick besides
         settings = geodesic.Training(
             epochs=epochs, batch_size=8, learning_rate=0.01, patience=9, accelerator="cpu", devices=2
         )
@@ -503,6 +612,25 @@ def test_two_processes_train_the_same_weights_write_once_and_resume(tmp_path: Pa
     assert [row["epoch"] for row in metrics(folder)] == [0, 1, 2]
     assert (folder / "epochs.txt").read_text().split() == ["1", "2", "3"]
     assert not [file.name for file in folder.iterdir() if file.name.startswith(".")]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not torch.distributed.is_gloo_available(), reason="two processes need gloo, which torch lacks here")
+def test_processes_that_start_afresh_are_the_rule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes = tmp_path / "epochs.txt"
+    (tmp_path / "notes_of_the_test.py").write_text(
+        f"def note(epochs, vae):\n    with open({str(notes)!r}, 'a') as file:\n        print(epochs, file=file)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    note = importlib.import_module("notes_of_the_test").note
+    vae, plan = new_vae(), Training(**PLAN | {"epochs": 1, "devices": 2})
+    result = train_vae(vae, stripes(), plan, folder=tmp_path / "run", progress=False, on_epoch=note)
+    assert result.epochs == 1
+    assert notes.read_text() == "1\n"
+    assert any(not torch.equal(w, first) for w, first in zip(vae.parameters(), new_vae().float().parameters()))
+    assert_same_weights(VAE.load(tmp_path / "run"), vae)
+    monkeypatch.setattr(sys, "ps1", ">>> ", raising=False)
+    assert (Processes()._start_method, "MASTER_PORT" in os.environ) == ("fork", False)
 
 
 def test_devices_that_do_not_exist_are_refused_before_anything_is_written(
@@ -548,118 +676,3 @@ def test_nothing_is_printed_without_progress(tmp_path: Path, capfd: pytest.Captu
 def test_progress_shows_the_epochs(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     train_vae(new_vae(), stripes(), Training(epochs=2, accelerator="cpu"), folder=tmp_path, progress=True)
     assert "Epoch" in capfd.readouterr().out
-
-
-# --- evaluation -----------------------------------------------------------------------------------
-
-
-def test_the_elbo_converges_to_that_of_many_samples() -> None:
-    vae, x = new_vae((6,)), torch.rand(50, 6)
-    few = torch.tensor([evaluate_elbo(vae, x, seed=seed) for seed in range(20)])
-    many = evaluate_elbo(vae, x, samples=100)
-    assert abs(few.mean() - many) < 5 * few.std() / 20**0.5
-
-
-def test_the_elbo_depends_on_its_seed_alone() -> None:
-    vae, x = new_vae((6,)).train(), torch.rand(50, 6)
-    state = torch.get_rng_state()
-    assert evaluate_elbo(vae, x, seed=1) == evaluate_elbo(vae, x, seed=1)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert vae.training
-
-
-class Affine(torch.nn.Module):
-    """The posterior N(m, S) of x = W z + b + noise, S = (1 + W'W)^-1, m = S W'(x - b), with a mean moved by `shift`."""
-
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor, shift: float) -> None:
-        super().__init__()
-        self.weight, self.bias, self.shift = weight, bias, shift
-
-    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        variance = 1 / (1 + self.weight.square().sum(0))  # the columns of W are orthogonal
-        mean = (x - self.bias) @ self.weight * variance
-        return mean + self.shift, variance.log().div(2).expand_as(mean)
-
-
-def affine_vae(shift: float) -> tuple[VAE, torch.Tensor, torch.Tensor]:
-    """A VAE whose likelihood is Gaussian, rows, and their exact log p(x)."""
-    vae = new_vae((6,)).double()
-    weight, bias = torch.linalg.qr(torch.randn(6, 2))[0] * torch.tensor([2.0, 0.5]), torch.randn(6)
-    means_and_log_scales = torch.nn.Linear(2, 12)
-    means_and_log_scales.load_state_dict(
-        {"weight": torch.cat([weight, torch.zeros(6, 2)]), "bias": torch.cat([bias, torch.zeros(6)])}
-    )
-    vae.encoder = Affine(weight, bias, shift)
-    vae.decoder = torch.nn.Sequential(means_and_log_scales, torch.nn.Unflatten(1, (2, 6)))
-    vae.likelihood = Gaussian()
-    x = torch.randn(40, 6) * 1.5
-    exact = torch.distributions.MultivariateNormal(bias, weight @ weight.mT + torch.eye(6)).log_prob(x)
-    return vae, x, exact
-
-
-@pytest.mark.parametrize("samples", [1, 7])
-def test_with_the_exact_posterior_the_bound_is_the_log_likelihood(samples: int) -> None:
-    vae, x, exact = affine_vae(shift=0)
-    assert_close(importance_weighted_bound(vae, x, samples=samples), exact.mean().item())
-
-
-def test_with_an_inexact_posterior_the_bound_grows_to_the_log_likelihood() -> None:
-    vae, x, exact = affine_vae(shift=0.5)
-    bounds = [importance_weighted_bound(vae, x, samples=samples) for samples in (1, 4, 16, 64, 4096)]
-    assert bounds == sorted(bounds)
-    gaps = exact.mean().item() - torch.tensor(bounds)
-    assert gaps[0] > 0.5
-    assert gaps[-1].abs() < 0.01 * gaps[0]
-
-
-def test_the_bound_of_one_sample_is_the_elbo_in_expectation() -> None:
-    vae, x = new_vae((6,)), torch.rand(50, 6)
-    bounds = torch.tensor([importance_weighted_bound(vae, x, samples=1, seed=seed) for seed in range(40)])
-    assert abs(bounds.mean() - evaluate_elbo(vae, x, samples=200)) < 5 * bounds.std() / 40**0.5
-
-
-def test_the_bound_grows_with_its_samples_and_depends_on_its_seed_alone() -> None:
-    vae, x = new_vae((6,)).train(), torch.rand(50, 6)
-    state = torch.get_rng_state()
-    means = [
-        sum(importance_weighted_bound(vae, x, samples=samples, seed=seed) for seed in range(20)) / 20
-        for samples in (1, 4, 16, 64)
-    ]
-    assert means == sorted(means)
-    assert importance_weighted_bound(vae, x, seed=3) == importance_weighted_bound(vae, x, seed=3)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert vae.training
-
-
-@pytest.mark.parametrize(("rows", "samples"), [(40, 64), (3, 1000), (7, 1)])
-def test_the_bound_decodes_no_more_points_at_a_time_than_asked_and_all_of_them(rows: int, samples: int) -> None:
-    vae, x, exact = affine_vae(shift=0)
-    sizes: list[int] = []
-    vae.decoder.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
-    bound = importance_weighted_bound(vae, x[:rows], samples=samples, batch_size=16)
-    assert_close(bound, exact[:rows].mean().item())
-    assert max(sizes) <= 16
-    assert sum(sizes) == rows * samples
-
-
-def test_a_gaussian_agrees_with_that_of_torch() -> None:
-    q = DiagonalGaussian(torch.randn(5, 3), torch.randn(5, 3))
-    normal, z = torch.distributions.Normal(q.mean, q.log_scale.exp()), torch.randn(5, 3)
-    standard = torch.distributions.Normal(torch.zeros(5, 3), torch.ones(5, 3))
-    assert_close(q.log_prob(z), normal.log_prob(z).sum(1))
-    assert_close(q.coordinate_kl(), torch.distributions.kl_divergence(normal, standard))
-    assert_close(q.kl(), q.coordinate_kl().sum(1))
-
-
-@pytest.mark.parametrize("measure", [evaluate_elbo, importance_weighted_bound])
-def test_evaluation_refuses_what_it_cannot_measure(measure: Callable[..., float]) -> None:
-    vae = new_vae((6,))
-    with pytest.raises(DataError, match=r"2 to 2"):
-        measure(vae, torch.full((3, 6), 2.0))
-    with pytest.raises(DataError, match="at least one row"):
-        measure(vae, torch.zeros(0, 6))
-    for keyword in ("samples", "batch_size"):
-        with pytest.raises(InputError, match=keyword):
-            measure(vae, torch.zeros(3, 6), **{keyword: 0})
-    with pytest.raises(InputError, match="x: expected rows"):
-        measure(vae, torch.zeros(3, 7))

@@ -46,10 +46,12 @@ def test_clusters_that_cannot_be_are_refused(count: int) -> None:
 # --- scales -----------------------------------------------------------------------------------
 
 
-def fitted_scales(sigma: torch.Tensor, away: float = 1.0, width: float = 1.5) -> tuple[RBFScaleDecoder, torch.Tensor]:
+def fitted_scales(
+    sigma: torch.Tensor, away: float = 1.0, width: float = 1.5, count: int = 2000
+) -> tuple[RBFScaleDecoder, torch.Tensor]:
     """A decoder fitted to rows that scatter around its means with scales sigma, (5,)."""
-    z, net = ring(2000), gaussian_decoder()
-    rows = net(z)[:, 0] + sigma * torch.randn(2000, 5)
+    z, net = ring(count), gaussian_decoder()
+    rows = net(z)[:, 0] + sigma * torch.randn(count, 5)
     decoder = RBFScaleDecoder(net, 2, (5,), centres=16, away=away, width=width)
     decoder.fit(rows, z)
     return decoder, z
@@ -72,7 +74,7 @@ def test_the_scale_grows_to_its_limit_away_from_the_data() -> None:
 
 def test_the_scale_of_an_output_that_never_varies_stays_above_its_bound() -> None:
     """Without a bound its weights grow until they overflow, and are no numbers."""
-    z = ring(10_000).float()
+    z = ring(4000).float()
     decoder = RBFScaleDecoder(lambda z: torch.zeros(len(z), 2, 1).to(z), 2, (1,), centres=16, min_scale=0.05).float()
     decoder.fit(torch.zeros(len(z), 1).float(), z)
     torch.testing.assert_close(decoder(z)[:, 1].exp(), torch.full((len(z), 1), 0.05).float(), rtol=1e-3, atol=0)
@@ -90,12 +92,12 @@ def test_the_means_are_those_of_the_decoder() -> None:
 
 def test_under_the_expected_metric_paths_keep_to_the_data() -> None:
     """Across the middle of a ring the straight line is short, and the scale is large."""
-    decoder, z = fitted_scales(torch.full((5,), 0.02), away=2.0, width=1.0)
-    a, b = z[0], z[900]
+    decoder, z = fitted_scales(torch.full((5,), 0.02), away=2.0, width=1.0, count=400)
+    a, b = z[0], z[180]
     expected = geodesic.PullbackManifold(decoder.requires_grad_(False), geodesic.ExpectedGaussian())
-    path = geodesic.solve(expected, a, b, init="best", points=z).path
+    path = geodesic.solve(expected, a, b, init="best", points=z, segments=16).path
     assert path.norm(dim=-1).min() > 0.6
-    assert geodesic.straight_path(a, b, 32).norm(dim=-1).min() < 0.3
+    assert geodesic.straight_path(a, b, 16).norm(dim=-1).min() < 0.3
 
 
 # --- blends -----------------------------------------------------------------------------------

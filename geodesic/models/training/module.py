@@ -1,11 +1,12 @@
 """The training loop as Lightning runs it.
 
-Lightning has callbacks that do something near, and three are ours:
+Three of Lightning's callbacks do something near. Ours stay, so that an interrupted training goes on exactly:
 
-- `ModelCheckpoint` writes no checkpoint before the first epoch ends, and a file that an interruption cuts short is
-  what a run would have to resume from. `KeepLast` writes beside, then renames.
-- `EarlyStopping` looks only after an epoch: a run that had stopped would train one more when it is resumed. It counts
-  during the warm-up of beta too, and the best weights would be a second file that needs pickle.
+- `ModelCheckpoint` has no checkpoint until the first epoch ends. It writes into the system's folder of temporary files
+  and moves the file from there, which is a copy where that is another disk. `KeepLast` begins at once, and writes
+  beside, then renames.
+- `EarlyStopping` looks after an epoch only, so that a run which has stopped would train one more when it is resumed. It
+  also counts while beta grows, and the best weights would be a second file for pickle.
 - `CSVLogger` deletes the table of the run that it goes on with.
 """
 

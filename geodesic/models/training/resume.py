@@ -19,6 +19,9 @@ __all__ = ["LAST", "identity", "refuse_trained", "resumable"]
 
 LAST = "last.ckpt"
 
+# Lightning makes objects of these, whose class the checkpoint names. Ours has none.
+_HYPERPARAMETERS = {"hyper_parameters", "datamodule_hyper_parameters"}
+
 
 def identity(vae: VAE, training: Training, dataset: Dataset, seed: int) -> dict[str, Any]:
     """What a run cannot change between its start and its resumption, in plain values."""
@@ -48,6 +51,7 @@ def resumable(folder: Path, expected: dict[str, Any], epochs: int) -> Path:
     if not file.is_file():
         raise CheckpointError(f"{file}: no such file, so there is nothing to resume; train without --resume")
     try:
+        # Data only: what pickle could be made to run is refused.
         found = torch.load(file, map_location="cpu", weights_only=True)
         kept = found["geodesic"]
         trained, before = len(kept["kl_history"]), dict(kept["identity"])
@@ -56,6 +60,12 @@ def resumable(folder: Path, expected: dict[str, Any], epochs: int) -> Path:
             f"{file}: truncated, or not a checkpoint of this project ({type(error).__name__}); "
             "remove the folder and train again"
         ) from None
+    foreign = sorted(_HYPERPARAMETERS & found.keys())
+    if foreign:
+        raise CheckpointError(
+            f"{file}: holds {foreign[0]}, which no checkpoint of this project has; do not trust it: remove the folder "
+            "and train again"
+        )
     other = [f"{k} was {before.get(k)!r} and is {v!r}" for k, v in expected.items() if before.get(k) != v]
     if other:
         raise CheckpointError(

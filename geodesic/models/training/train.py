@@ -13,6 +13,7 @@ from torch import Tensor
 from geodesic.checks import require_integer
 from geodesic.data.dataset import Dataset
 from geodesic.errors import DataError, InputError, TrainingDiverged
+from geodesic.files import locked
 from geodesic.installation import require
 from geodesic.models.evaluation import evaluate_elbo, importance_weighted_bound
 from geodesic.models.training.hardware import choose_hardware
@@ -110,7 +111,8 @@ def train_vae(
             other rows, or trained to the end already.
         DataError: Values leave the range of the likelihood, or there are too few rows. Nothing is written.
         TrainingDiverged: The weights have left the range of their type.
-        RunFolderError: The folder holds a trained model already, and `resume` is False.
+        RunFolderError: The folder holds a trained model already, and `resume` is False; or another process trains into
+            it.
         CheckpointError: The checkpoint is missing, truncated, or of a run with other settings or data.
         TrainingInterrupted: Ctrl-C, or SIGTERM; the folder's last.ckpt can be resumed from.
 
@@ -131,28 +133,27 @@ def train_vae(
     rows = split_rows(dataset, training.validation_fraction, seed, hardware.processes)
     _check(vae, dataset)
     wanted = identity(vae, training, dataset, seed)
-    checkpoint = resumable(folder, wanted, training.epochs) if resume else None
-    if not resume:
-        refuse_trained(folder)
-    with torch.random.fork_rng(devices=[]):
+
+    from geodesic.models.training.module import VAETraining
+    from geodesic.models.training.trainer import fit, make_trainer, quiet
+
+    with locked(folder / LAST), torch.random.fork_rng(devices=[]), quiet():
+        checkpoint = resumable(folder, wanted, training.epochs) if resume else None
+        if not resume:
+            refuse_trained(folder)
         # Of the CPU's random state only: torch.manual_seed would reseed the GPUs, which are not forked.
         torch.default_generator.manual_seed(seed)
-        from geodesic.models.training.module import VAETraining
-        from geodesic.models.training.trainer import fit, make_trainer, quiet
-
-        with quiet():
-            trainer = make_trainer(training, hardware, folder, progress)
-            # Lightning would make a model double too, but only after it has restored a checkpoint, whose digits would
-            # be lost.
-            vae.to(device="cpu", dtype=torch.float64 if training.precision == "64-true" else torch.float32).train()
-            train, validation = (dataset.train.values[part] for part in rows)
-            module = VAETraining(vae, training, train, validation, seed, folder, wanted, on_epoch)
-            folder.mkdir(parents=True, exist_ok=True)
-            fit(trainer, module, checkpoint)
-            if hardware.processes > 1:
-                # The weights come back from the processes, the rest of what training knows does not.
-                module.on_load_checkpoint(torch.load(folder / LAST, map_location="cpu", weights_only=True))
-    return _finished(module, dataset, trainer.strategy.root_device)
+        trainer = make_trainer(training, hardware, folder, progress)
+        # Lightning would make a model double too, but only after it has restored a checkpoint, whose digits would be
+        # lost.
+        vae.to(device="cpu", dtype=torch.float64 if training.precision == "64-true" else torch.float32).train()
+        train, validation = (dataset.train.values[part] for part in rows)
+        module = VAETraining(vae, training, train, validation, seed, folder, wanted, on_epoch)
+        fit(trainer, module, checkpoint)
+        if hardware.processes > 1:
+            # The weights come back from the processes, the rest of what training knows does not.
+            module.on_load_checkpoint(torch.load(folder / LAST, map_location="cpu", weights_only=True))
+        return _finished(module, dataset, trainer.strategy.root_device)
 
 
 def split_rows(dataset: Dataset, fraction: float, seed: int, processes: int) -> tuple[Tensor, Tensor]:
