@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from geodesic.checks import is_integer, require_integer
+from geodesic.checks import is_integer, require_integer, require_nonnegative
 from geodesic.errors import CheckpointError, InputError
 from geodesic.models.checkpoint import RECORD, WEIGHTS, load_weights, read_record, save_model
 from geodesic.models.ensemble import DecoderEnsemble
@@ -206,8 +206,7 @@ class VAE(nn.Module):
             >>> torch.equal(terms.value, terms.log_likelihood - terms.kl)
             True
         """
-        if not (0 <= kl_weight < math.inf):
-            raise InputError(f"kl_weight: expected a finite number of at least 0, got {kl_weight}")
+        require_nonnegative("kl_weight", kl_weight)
         q = self.encode_distribution(x)
         log_likelihood = self.log_likelihood(q.sample(generator), x)
         kl = q.kl()
