@@ -31,7 +31,8 @@ _MODULES = {
         "laplacian",
         "vjp",
     ),
-    "geodesic.experiment.settings": ("Settings", "load_settings"),
+    "geodesic.experiment.settings.load": ("load_settings",),
+    "geodesic.experiment.settings.whole": ("Settings",),
     "geodesic.data.dataset": ("Dataset", "Split"),
     "geodesic.data.load": ("load_data",),
     "geodesic.geometry.outputs": (

@@ -14,11 +14,11 @@ from rich.console import Console
 
 import geodesic
 from geodesic.errors import GeodesicError, GeodesicWarning, RunFolderError, SettingsError
-from geodesic.experiment.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from geodesic.experiment.settings.whole import Settings
     from geodesic.experiment.studies.study import Findings
     from geodesic.solvers.solution import Progress
 
@@ -69,7 +69,7 @@ def train(
     overwrite: Overwrite = False,
 ) -> None:
     """Train the VAE of CONFIG into runs/NAME."""
-    _train(load_settings(config, overrides or ()), runs, resume, overwrite)
+    _train(_settings(config, overrides), runs, resume, overwrite)
 
 
 @app.command(
@@ -86,7 +86,7 @@ def solve(
     overwrite: Overwrite = False,
 ) -> None:
     """Find geodesics between the pairs of CONFIG and write them into runs/NAME."""
-    _solve(load_settings(config, overrides or ()), runs, name, overwrite)
+    _solve(_settings(config, overrides), runs, name, overwrite)
 
 
 @app.command(epilog="Example: `geodesic plot runs/mnist`")
@@ -114,7 +114,7 @@ def cov(config: Config, overrides: Overrides = None, runs: Runs = Path("runs"), 
         if name:
             _say(f"model {done + 1} of {total}: {name}")
 
-    settings = load_settings(config, overrides or ())
+    settings = _settings(config, overrides)
     found = measure_variation(settings, runs, overwrite=overwrite, progress=console.is_terminal, report=report)
     console.print(variation_table(found.decoders, found.coefficients()))
     _say(f"wrote {found.file} and {found.figure}")
@@ -132,7 +132,7 @@ def curvature(
     overwrite: Overwrite = False,
 ) -> None:
     """Map magnification factor and curvature over the latent plane, or their spread over encodings where d > 2."""
-    settings = load_settings(config, overrides or ())
+    settings = _settings(config, overrides)
     from geodesic.experiment.studies.curvature import map_curvature
     from geodesic.experiment.tables import curvature_table
 
@@ -150,7 +150,7 @@ def mean(
     overwrite: Overwrite = False,
 ) -> None:
     """Find Fréchet means of encoded test rows, one for each label."""
-    settings = load_settings(config, overrides or ())
+    settings = _settings(config, overrides)
     from geodesic.experiment.studies.means import find_means
     from geodesic.experiment.tables import mean_table
 
@@ -175,7 +175,7 @@ def transport(
     overwrite: Overwrite = False,
 ) -> None:
     """Answer analogies a : b :: c : ? between encoded test rows by parallel transport."""
-    settings = load_settings(config, overrides or ())
+    settings = _settings(config, overrides)
     from geodesic.experiment.studies.analogies import transport_analogies
     from geodesic.experiment.tables import analogy_table
 
@@ -192,7 +192,7 @@ def demo(overrides: Overrides = None, runs: Runs = Path("runs")) -> None:
     """
     from geodesic.experiment.folders import run_folder, trained_with
 
-    settings = load_settings(_bundled_config("demo"), overrides or ())
+    settings = _settings(_bundled_config("demo"), overrides)
     folder = run_folder(settings, runs)
     if trained_with(settings, folder):
         _say(f"{folder} holds weights trained with these settings: not training again")
@@ -214,6 +214,12 @@ def doctor() -> None:
         _complain(problem, "red")
     if found.problems:
         raise typer.Exit(1)
+
+
+def _settings(config: Path, overrides: list[str] | None) -> Settings:
+    from geodesic.experiment.settings.load import load_settings
+
+    return load_settings(config, overrides or ())
 
 
 def _train(settings: Settings, runs: Path, resume: bool, overwrite: bool) -> None:

@@ -6,8 +6,11 @@ from torch import nn
 
 import geodesic
 from geodesic import SettingsError
-from geodesic.experiment.build import Model, check_search, make_manifold, make_solver
-from geodesic.experiment.settings import GeodesicSettings, VAESettings
+from geodesic.experiment.build import check_search, make_manifold, make_solver
+from geodesic.experiment.geometries import Context
+from geodesic.experiment.model import Model
+from geodesic.experiment.settings.geodesics import GeodesicSettings
+from geodesic.experiment.settings.model import VAESettings
 from geodesic.models.likelihoods import (
     Bernoulli,
     Categorical,
@@ -38,8 +41,9 @@ def model(likelihood=None, decoders: int = 1, **changes) -> Model:
 
 
 def manifold(likelihood=None, decoders: int = 1, encodings=None, varying_scale: bool = True, **settings):
-    made = model(likelihood, decoders, varying_scale=varying_scale)
-    return make_manifold(search(**settings), made, CPU, torch.float64, encodings)
+    made, found = model(likelihood, decoders, varying_scale=varying_scale), search(**settings)
+    independent = found.members == "independent"
+    return make_manifold(found, Context(made, CPU, torch.float64, lambda: encodings, independent))
 
 
 FISHER_RAO = [
@@ -154,7 +158,7 @@ def test_the_encoders_direction_needs_the_means_of_one_decoder(decoders: int, ge
     made = model(Bernoulli(), decoders)
     encoded = Model(made.decoders, made.output_mean, lambda x: x[:, :2], 2, made.likelihood)
     with pytest.raises(SettingsError, match="takes the means of one decoder"):
-        make_solver(settings.solvers[0], encoded, settings.geometry)
+        make_solver(settings.solvers[0], encoded, settings)
 
 
 def test_the_mean_of_an_ensemble_is_that_of_its_members() -> None:

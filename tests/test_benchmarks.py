@@ -258,7 +258,7 @@ def digits(tmp_path_factory) -> list[str]:
     folder = tmp_path_factory.mktemp("digits")
     config = folder / "digits.yaml"
     config.write_text(
-        "name: digits\ndata: {kind: digits, limit: 200}\nmodel: {hidden_sizes: [8]}\n"
+        "name: digits\ndata: {kind: digits, limit: 200}\nmodel: {network: {hidden_sizes: [8]}}\n"
         "training: {epochs: 1, importance_samples: 0, picture_every: null}\n"
     )
     return ["--config", str(config), "--runs", str(folder / "runs")]

@@ -27,7 +27,7 @@ SETTINGS = {
     "name": "small",
     "device": "cpu",
     "data": {"kind": "digits", "limit": 200},
-    "model": {"latent_size": 2, "hidden_sizes": [16]},
+    "model": {"latent_size": 2, "network": {"hidden_sizes": [16]}},
     "training": {"epochs": 2, "batch_size": 50},
     "pairs": {"kind": "random", "count": 2},
     "geodesic": {
@@ -118,8 +118,8 @@ def test_help_shows_an_example(command: str) -> None:
     assert f"Example: geodesic {command}" in done.out
 
 
-def test_help_and_refused_settings_are_quick_since_they_load_no_torch(tmp_path: Path) -> None:
-    for arguments in (["train", "--help"], ["--version"], ["solve", "missing.yaml"]):
+def test_help_is_quick_since_it_loads_no_torch(tmp_path: Path) -> None:
+    for arguments in (["train", "--help"], ["--version"]):
         code = (
             f"import sys; sys.argv = ['geodesic', *{arguments}]\n"
             "from geodesic.cli import main\n"
@@ -261,7 +261,7 @@ def test_on_a_terminal_bars_count_the_steps_and_the_pairs_that_ended(monkeypatch
 
 def test_a_folder_that_cannot_be_made_has_exit_status_1(home: Path) -> None:
     before = contents(home)
-    refused(run("train", "small.yaml", "--runs", "small.yaml"), 1, "small.yaml/small")
+    refused(run("train", "small.yaml", "--runs", "small.yaml"), 1, "small.yaml")
     assert contents(home) == before
 
 
@@ -342,7 +342,7 @@ def test_plotting_before_solving_says_what_to_do(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", ["model.latent_size=3", "seed=1", "data.limit=100", "training.epochs=3", "model.hidden_sizes=[8]"]
+    "change", ["model.latent_size=3", "seed=1", "data.limit=100", "training.epochs=3", "model.network.hidden_sizes=[8]"]
 )
 def test_a_run_trained_with_other_settings_is_refused(home: Path, change: str) -> None:
     before = contents(home)
@@ -626,7 +626,7 @@ def test_nothing_to_resume_is_refused(home: Path) -> None:
 
 
 def test_the_demo_trains_once(home: Path) -> None:
-    demo = ["demo", "training.epochs=2", "data.limit=200", "model.hidden_sizes=[16]"]
+    demo = ["demo", "training.epochs=2", "data.limit=200", "model.network.hidden_sizes=[16]"]
     demo += ["pairs.count=2", "geodesic.segments=8", "geodesic.max_steps=10"]
     first = run(*demo)
     assert (first.status, first.err) == (0, "")

@@ -10,7 +10,6 @@ import torch
 
 import geodesic
 from geodesic import CheckpointError, RunFolderError, Settings, SettingsError
-from geodesic.experiment.build import make_data
 from geodesic.experiment.studies.variation import coefficient_of_variation, measure_variation
 from geodesic.files import read_npz
 
@@ -20,7 +19,7 @@ def settings(**changes) -> Settings:
         "name": "variation",
         "device": "cpu",
         "data": {"kind": "digits", "limit": 200},
-        "model": {"hidden_sizes": [16]},
+        "model": {"network": {"hidden_sizes": [16]}},
         "training": {"epochs": 2, "importance_samples": 0, "picture_every": None},
         "pairs": {"kind": "random", "count": 3},
         "geodesic": {"segments": 8},
@@ -59,7 +58,7 @@ def test_every_size_and_seed_is_trained_and_measured_on_the_same_rows(measured) 
     arrays = read_npz(found.file)
     for k, name in enumerate(expected):
         vae = geodesic.VAE.load(runs / "variation-cov" / "models" / name).double()
-        test = make_data(settings().data).test.values.double()
+        test = settings().data.load().test.values.double()
         with torch.no_grad():
             start, end = (vae.encode(test[rows]) for rows in arrays["rows"].T)
         np.testing.assert_allclose(found.euclidean[k // 2, k % 2], (end - start).norm(dim=1).numpy(), rtol=1e-10)
@@ -68,7 +67,7 @@ def test_every_size_and_seed_is_trained_and_measured_on_the_same_rows(measured) 
 def test_the_geodesic_distances_are_those_of_the_members(measured) -> None:
     runs, found, _ = measured
     vae = geodesic.VAE.load(runs / "variation-cov" / "models" / "decoders-2-seed-1").double().requires_grad_(False)
-    test = make_data(settings().data).test.values.double()
+    test = settings().data.load().test.values.double()
     start, end = (vae.encode(test[rows]) for rows in read_npz(found.file)["rows"].T)
     manifold = geodesic.EnsembleManifold(vae.decoders, geodesic.Euclidean(mean=torch.sigmoid))
     length = geodesic.solve(manifold, start, end, segments=8).length

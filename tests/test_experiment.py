@@ -30,11 +30,9 @@ from geodesic import (
     load_settings,
     path_energy,
 )
-from geodesic.experiment.build import make_data
 from geodesic.experiment.figures import plot_run
 from geodesic.experiment.folders import run_folder, trained_with
-from geodesic.experiment.pairs import choose_rows
-from geodesic.experiment.settings import IndexPairs, LabelPairs, RandomPairs
+from geodesic.experiment.pairs import IndexPairs, LabelPairs, RandomPairs
 from geodesic.experiment.solve import SolveResult, solve_pairs
 from geodesic.experiment.train import train
 from geodesic.files import read_npz, replacing, write_npz, write_text
@@ -56,7 +54,7 @@ def settings(**changes: object) -> Settings:
         "name": "run",
         "device": "cpu",
         "data": {"kind": "digits", "limit": 200},
-        "model": {"latent_size": D, "hidden_sizes": (16,)},
+        "model": {"latent_size": D, "network": {"hidden_sizes": (16,)}},
         "training": {"epochs": 2, "batch_size": 50, "learning_rate": 0.01},
         "pairs": {"kind": "random", "count": P},
         "geodesic": {
@@ -242,7 +240,7 @@ def test_what_a_search_asks_for_reaches_solve_and_the_graph_gets_the_encodings_o
     (keywords,) = asked
     assert {name: keywords[name] for name in search} == search
     vae = VAE.load(runs / "run").double()
-    rows = make_data(settings().data).train.values.double()
+    rows = settings().data.load().train.values.double()
     with torch.no_grad():
         assert_close(keywords["points"], vae.encode(rows))
 
@@ -275,14 +273,14 @@ def rows_with_labels(labels: list[int] | None, count: int = 30) -> Split:
 
 def test_random_pairs_repeat_with_the_seed_and_share_no_row() -> None:
     test = rows_with_labels(None)
-    one, same, other = (choose_rows(RandomPairs(kind="random", count=15, seed=seed), test) for seed in (4, 4, 5))
+    one, same, other = (RandomPairs(count=15, seed=seed).rows(test) for seed in (4, 4, 5))
     np.testing.assert_array_equal(one, same)
     assert (one != other).any()
     assert sorted(one.ravel()) == list(range(30))
 
 
 def test_more_random_pairs_than_disjoint_ones_still_connect_different_rows() -> None:
-    rows = choose_rows(RandomPairs(kind="random", count=100), rows_with_labels(None, count=3))
+    rows = RandomPairs(count=100).rows(rows_with_labels(None, count=3))
     assert rows.shape == (100, 2)
     assert (rows[:, 0] != rows[:, 1]).all()
     assert set(rows.ravel()) == {0, 1, 2}
@@ -290,31 +288,31 @@ def test_more_random_pairs_than_disjoint_ones_still_connect_different_rows() -> 
 
 def test_one_row_makes_no_pair() -> None:
     with pytest.raises(SettingsError, match="only 1 row"):
-        choose_rows(RandomPairs(kind="random", count=2), rows_with_labels(None, count=1))
+        RandomPairs(count=2).rows(rows_with_labels(None, count=1))
 
 
 @pytest.mark.parametrize(("from_", "to"), [(0, 1), (1, 1)])
 @pytest.mark.parametrize("count", [2, 40])
 def test_pairs_by_label_have_these_labels_and_different_ends(from_: int, to: int, count: int) -> None:
     labels = np.array([0, 1] * 15)
-    pairs = LabelPairs.model_validate({"kind": "label", "from": from_, "to": to, "count": count})
-    rows = choose_rows(pairs, rows_with_labels(labels.tolist()))
+    pairs = LabelPairs(from_, to, count)
+    rows = pairs.rows(rows_with_labels(labels.tolist()))
     assert labels[rows].tolist() == [[from_, to]] * count
     assert (rows[:, 0] != rows[:, 1]).all()
 
 
 def test_pairs_by_index_are_taken_as_they_are() -> None:
     indices = ((3, 4), (4, 3), (0, 29))
-    rows = choose_rows(IndexPairs(kind="index", indices=indices), rows_with_labels(None))
+    rows = IndexPairs(indices).rows(rows_with_labels(None))
     assert rows.tolist() == [list(pair) for pair in indices]
     with pytest.raises(SettingsError, match=r"pairs\.indices\.1: got \[0, 30\]; the test set has rows 0 to 29"):
-        choose_rows(IndexPairs(kind="index", indices=((0, 1), (0, 30))), rows_with_labels(None))
+        IndexPairs(((0, 1), (0, 30))).rows(rows_with_labels(None))
 
 
 def test_pairs_by_label_need_labels() -> None:
-    pairs = LabelPairs.model_validate({"kind": "label", "from": 0, "to": 1})
+    pairs = LabelPairs(0, 1)
     with pytest.raises(SettingsError, match="needs data with labels"):
-        choose_rows(pairs, rows_with_labels(None))
+        pairs.rows(rows_with_labels(None))
 
 
 # --- training ----------------------------------------------------------------------------------------
@@ -381,7 +379,7 @@ def test_vectors_have_no_pictures(tmp_path: Path) -> None:
 
 
 def test_neither_pictures_nor_measures_make_it_another_training(runs: Path) -> None:
-    training = settings().training.model_dump()
+    training = dataclasses.asdict(settings().training)
     watched = settings(training=training | {"picture_every": None, "importance_samples": 5})
     assert trained_with(watched, runs / "run")
     assert not trained_with(settings(training=training | {"batch_size": 49}), runs / "run")
@@ -435,7 +433,8 @@ def test_ten_labels_have_ten_colours() -> None:
 
 @pytest.mark.parametrize("size", [1, 3])
 def test_latent_spaces_that_are_no_plane_have_pictures_too(tmp_path: Path, size: int) -> None:
-    changed = settings(model={"latent_size": size, "hidden_sizes": (8,)}, pairs={"kind": "random", "count": 1})
+    model = {"latent_size": size, "network": {"hidden_sizes": (8,)}}
+    changed = settings(model=model, pairs={"kind": "random", "count": 1})
     train(changed, tmp_path, progress=False)
     solve_pairs(changed, tmp_path)
     names = {file.name for file in plot_run(tmp_path / "run")}
@@ -723,7 +722,7 @@ def test_arrays_read_back_as_they_were_written(tmp_path: Path) -> None:
         ({"dtype": "float32"}, True),
         ({"seed": 1}, False),
         ({"data": {"kind": "digits", "limit": 199}}, False),
-        ({"model": {"latent_size": 3, "hidden_sizes": (16,)}}, False),
+        ({"model": {"latent_size": 3, "network": {"hidden_sizes": (16,)}}}, False),
         ({"training": {"epochs": 3}}, False),
     ],
 )

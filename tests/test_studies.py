@@ -11,6 +11,8 @@ import torch
 
 import geodesic
 from geodesic import GeodesicWarning, RunFolderError, Settings, SettingsError
+from geodesic.experiment.pairs import FilePairs
+from geodesic.experiment.settings.load import settings_to_yaml
 from geodesic.experiment.studies.analogies import transport_analogies
 from geodesic.experiment.studies.curvature import map_curvature
 from geodesic.experiment.studies.means import find_means
@@ -22,7 +24,7 @@ SMALL = {
     "name": "small",
     "device": "cpu",
     "data": {"kind": "digits", "limit": 200},
-    "model": {"hidden_sizes": [16], "activation": "tanh"},
+    "model": {"network": {"hidden_sizes": [16], "activation": "tanh"}},
     "training": {"epochs": 3, "importance_samples": 0, "picture_every": None},
     "pairs": {"kind": "random", "count": 2},
     "geodesic": {"segments": 8},
@@ -183,7 +185,7 @@ def test_points_with_a_singular_metric_are_left_out_and_counted(linear, tmp_path
     chosen = settings(name="clamped", model=model, curvature=SMALL["curvature"] | {"grid": 8, "margin": 1.0})
     points = tmp_path / "points.npz"
     np.savez(points, start=np.array([[1.0, 0.0]]), end=np.array([[2.0, 1.0]]))
-    chosen = chosen.model_copy(update={"pairs": geodesic.experiment.settings.FilePairs(kind="file", path=str(points))})
+    chosen = chosen.model_copy(update={"pairs": FilePairs(str(points))})
     with pytest.warns(GeodesicWarning) as caught:
         found = map_curvature(chosen, tmp_path).arrays
     singular = found["grid"][..., 0] <= 0
@@ -365,7 +367,7 @@ def test_the_tables_say_what_was_found(runs, said) -> None:
 
 
 def test_warnings_are_lines_on_stderr(linear, tmp_path) -> None:
-    (tmp_path / "linear.yaml").write_text(geodesic.experiment.settings.settings_to_yaml(linear))
+    (tmp_path / "linear.yaml").write_text(settings_to_yaml(linear))
     done = run("curvature", tmp_path / "linear.yaml", "--runs", tmp_path / "runs")
     assert done.status == 0
     assert done.err.startswith("geodesic: warning: curvature: all curvatures are exactly 0")

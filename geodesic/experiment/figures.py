@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from geodesic.errors import DataError, RunFolderError
 from geodesic.experiment.run import Run, open_run
-from geodesic.experiment.settings import load_settings
+from geodesic.experiment.settings.load import load_settings
 from geodesic.files import read_npz
 from geodesic.geometry.path import straight_path
 from geodesic.pictures.canvas import save_figures

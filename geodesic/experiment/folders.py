@@ -6,12 +6,14 @@ import contextlib
 import re
 import shutil
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from numpy.typing import NDArray
 
 from geodesic.errors import InputError, RunFolderError
-from geodesic.experiment.settings import Settings, load_settings, settings_to_yaml
+from geodesic.experiment.settings.load import load_settings, settings_to_yaml
+from geodesic.experiment.settings.whole import Settings
 from geodesic.files import replacing, write_npz
 
 __all__ = [
@@ -51,9 +53,7 @@ def _settings_of_training(folder: Path) -> Settings:
 def _same_training(a: Settings, b: Settings) -> bool:
     a, b = (
         # Neither pictures nor measures change the weights.
-        s.model_copy(
-            update={"training": s.training.model_copy(update={"picture_every": None, "importance_samples": 0})}
-        )
+        s.model_copy(update={"training": replace(s.training, picture_every=None, importance_samples=0)})
         for s in (a, b)
     )
     return all(getattr(a, key) == getattr(b, key) for key in ("seed", "data", "model", "training"))

@@ -3,21 +3,37 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field, NonNegativeInt
 from torch import Tensor
 
+from geodesic.checks import require_integer
 from geodesic.data.dataset import Split
 from geodesic.errors import DataError, SettingsError
-from geodesic.experiment.run import Run, to_numpy
-from geodesic.experiment.settings import AnalogySettings, FilePairs, IndexPairs, LabelPairs, RandomPairs
 from geodesic.files import read_npz
+from geodesic.registry import Registry, setting
 
-__all__ = ["Pairs", "choose_pairs", "choose_rows", "choose_triples", "rows_of"]
+__all__ = [
+    "PAIRS",
+    "Encoded",
+    "FilePairs",
+    "IndexPairs",
+    "LabelPairs",
+    "PairChoice",
+    "Pairs",
+    "RandomPairs",
+    "RowPairs",
+    "rows_of",
+]
+
+_COUNT, _SEED = setting("how many", gt=0), setting("of the random choice", ge=0)
 
 
 @dataclass(frozen=True)
@@ -38,69 +54,193 @@ class Pairs:
 
     def arrays(self) -> dict[str, NDArray]:
         """What results hold of them."""
-        points = {"start": to_numpy(self.start), "end": to_numpy(self.end)}
+        points = {"start": self.start.cpu().numpy(), "end": self.end.cpu().numpy()}
         return points if self.rows is None else points | {"rows": self.rows}
 
 
-def choose_pairs(run: Run) -> Pairs:
-    """The pairs that the settings of a run name.
+class Encoded(ABC):
+    """What pairs are chosen from: an opened run.
 
-    Raises:
-        SettingsError: Rows of test data are asked for, and there are no data or no encoder, or no such rows.
-        DataError: A file of points cannot be used.
+    Attributes:
+        device: Where latent points go.
     """
-    pairs = run.settings.pairs
-    if isinstance(pairs, FilePairs):
-        start, end = (
-            torch.as_tensor(points).to(run.device, run.dtype) for points in _read_points(pairs, run.model.latent_size)
-        )
-        return Pairs(start, end, [str(i) for i in range(len(start))])
-    if run.dataset is None or run.test_encodings is None:
-        raise SettingsError(
-            f"pairs.kind: {pairs.kind!r} picks rows of the test data and encodes them, so it needs data and "
-            "an encoder; use pairs: {kind: file, path: points.npz} to give latent points"
-        )
-    rows = choose_rows(pairs, run.dataset.test)
-    start, end = run.test_encodings[rows[:, 0]], run.test_encodings[rows[:, 1]]
-    names, labels = [f"{i} to {j}" for i, j in rows], run.labels
-    if labels is not None:
-        names = [f"{n} ({labels[i]} to {labels[j]})" for n, (i, j) in zip(names, rows, strict=True)]
-    return Pairs(start, end, names, rows)
+
+    device: torch.device
+
+    @property
+    @abstractmethod
+    def dtype(self) -> torch.dtype:
+        """What latent points become."""
+
+    @property
+    @abstractmethod
+    def latent_size(self) -> int:
+        """D."""
+
+    @property
+    @abstractmethod
+    def test(self) -> Split | None:
+        """The test rows, if there are data."""
+
+    @property
+    @abstractmethod
+    def test_encodings(self) -> Tensor | None:
+        """Their latent points, (N, d), if there are data and an encoder."""
 
 
-def choose_rows(pairs: IndexPairs | LabelPairs | RandomPairs, test: Split) -> NDArray:
-    """Rows of the test set to connect, (P, 2).
+class PairChoice(ABC):
+    """How pairs are chosen. A new kind is one subclass, a frozen dataclass that is registered in `PAIRS`."""
+
+    @abstractmethod
+    def choose(self, run: Encoded) -> Pairs:
+        """The pairs.
+
+        Raises:
+            SettingsError: Rows of test data are asked for, and there are no data or no encoder, or no such rows.
+            DataError: A file of points cannot be used.
+        """
+
+
+PAIRS: Registry[PairChoice] = Registry("pairs")
+"""Ways to choose pairs, by kind."""
+
+
+class RowPairs(PairChoice):
+    """Pairs of test rows: subclasses say which."""
+
+    @abstractmethod
+    def rows(self, test: Split) -> NDArray:
+        """Rows of the test set to connect, (P, 2).
+
+        Raises:
+            SettingsError: A row or a label does not exist.
+        """
+
+    @final
+    def choose(self, run: Encoded) -> Pairs:
+        """The encodings of the rows."""
+        if run.test is None or run.test_encodings is None:
+            raise SettingsError(
+                f"pairs.kind: {PAIRS.kind_of(self)!r} picks rows of the test data and encodes them, so it needs data "
+                "and an encoder; use pairs: {kind: file, path: points.npz} to give latent points"
+            )
+        rows = self.rows(run.test)
+        start, end = run.test_encodings[rows[:, 0]], run.test_encodings[rows[:, 1]]
+        names = [f"{i} to {j}" for i, j in rows]
+        if run.test.labels is not None:
+            labels = run.test.labels.tolist()
+            names = [f"{n} ({labels[i]} to {labels[j]})" for n, (i, j) in zip(names, rows, strict=True)]
+        return Pairs(start, end, names, rows)
+
+
+@PAIRS.register("random")
+@dataclass(frozen=True)
+class RandomPairs(RowPairs):
+    """Pairs drawn at random among the test rows.
 
     Args:
-        pairs: The choice: by index, by label, or at random with a seed.
-        test: The test set.
-
-    Raises:
-        SettingsError: A row or a label does not exist.
+        count: How many.
+        seed: Of the choice.
     """
-    if isinstance(pairs, IndexPairs):
-        for i, row in enumerate(pairs.indices):
+
+    count: int = field(default=8, metadata=_COUNT)
+    seed: int = field(default=0, metadata=_SEED)
+
+    def __post_init__(self) -> None:
+        _check(self.count, self.seed)
+
+    def rows(self, test: Split) -> NDArray:
+        """No row comes twice, as long as there are enough of them."""
+        generator = np.random.default_rng(self.seed)
+        if 2 * self.count <= len(test):
+            return generator.permutation(len(test))[: 2 * self.count].reshape(2, -1).T
+        # More pairs than disjoint ones exist; the ends of one pair still differ.
+        return _different_rows(np.arange(len(test)), self.count, generator, "it")
+
+
+@PAIRS.register("index")
+@dataclass(frozen=True)
+class IndexPairs(RowPairs):
+    """Pairs of test rows by index.
+
+    Args:
+        indices: Two rows each.
+    """
+
+    indices: Annotated[tuple[tuple[NonNegativeInt, NonNegativeInt], ...], Field(min_length=1)] = field(
+        metadata=setting("two rows each")
+    )
+
+    def rows(self, test: Split) -> NDArray:
+        """These rows, if there are as many."""
+        for i, row in enumerate(self.indices):
             if max(row) >= len(test):
                 raise SettingsError(f"pairs.indices.{i}: got {list(row)}; the test set has rows 0 to {len(test) - 1}")
-        return np.array(pairs.indices)
-    generator = np.random.default_rng(pairs.seed)
-    if isinstance(pairs, LabelPairs):
+        return np.array(self.indices)
+
+
+@PAIRS.register("label")
+@dataclass(frozen=True)
+class LabelPairs(RowPairs):
+    """Pairs from test rows of one label to test rows of another.
+
+    Args:
+        from_: Label of the first rows; `from` in YAML.
+        to: Label of the second.
+        count: How many.
+        seed: Of the choice.
+    """
+
+    from_: int = field(metadata=setting("label of the first rows", ge=0, alias="from"))
+    to: int = field(metadata=setting("label of the second", ge=0))
+    count: int = field(default=8, metadata=_COUNT)
+    seed: int = field(default=0, metadata=_SEED)
+
+    def __post_init__(self) -> None:
+        _check(self.count, self.seed)
+
+    def rows(self, test: Split) -> NDArray:
+        """Rows drawn at random among those of the labels."""
         if test.labels is None:
             raise SettingsError("pairs.kind: 'label' needs data with labels; use random or index")
-        ends = [rows_of(test, f"pairs.{key}", label) for key, label in (("from", pairs.from_), ("to", pairs.to))]
-        if pairs.from_ == pairs.to:
-            return _different_rows(ends[0], pairs.count, generator, f"label {pairs.to}")
-        return np.stack([generator.choice(e, pairs.count, replace=len(e) < pairs.count) for e in ends], axis=1)
-    if 2 * pairs.count <= len(test):
-        return generator.permutation(len(test))[: 2 * pairs.count].reshape(2, -1).T
-    # More pairs than disjoint ones exist; the ends of one pair still differ.
-    return _different_rows(np.arange(len(test)), pairs.count, generator, "it")
+        generator = np.random.default_rng(self.seed)
+        ends = [rows_of(test, f"pairs.{key}", label) for key, label in (("from", self.from_), ("to", self.to))]
+        if self.from_ == self.to:
+            return _different_rows(ends[0], self.count, generator, f"label {self.to}")
+        return np.stack([generator.choice(e, self.count, replace=len(e) < self.count) for e in ends], axis=1)
 
 
-def _different_rows(rows: NDArray, count: int, generator: np.random.Generator, what: str) -> NDArray:
-    if len(rows) < 2:
-        raise SettingsError(f"pairs: the test set has only 1 row of {what}, and a pair needs 2; use more test data")
-    return np.stack([generator.choice(rows, 2, replace=False) for _ in range(count)])
+@PAIRS.register("file")
+@dataclass(frozen=True)
+class FilePairs(PairChoice):
+    """Latent points from an .npz with `start` and `end`, both (N, latent_size).
+
+    Args:
+        path: The file; may use environment variables.
+    """
+
+    path: str = field(metadata=setting("an .npz with `start` and `end`"))
+
+    def choose(self, run: Encoded) -> Pairs:
+        """The points of the file, in the precision of the run."""
+        start, end = (torch.as_tensor(a).to(run.device, run.dtype) for a in self._read(run.latent_size))
+        return Pairs(start, end, [str(i) for i in range(len(start))])
+
+    def _read(self, latent_size: int) -> tuple[NDArray, NDArray]:
+        file = Path(os.path.expandvars(self.path))
+        arrays = read_npz(file)
+        if {"start", "end"} - set(arrays):
+            raise DataError(f"{file}: expected arrays `start` and `end`, got {sorted(arrays)}")
+        start, end = arrays["start"], arrays["end"]
+        for key, a in (("start", start), ("end", end)):
+            if a.ndim != 2 or a.shape[1] != latent_size or a.dtype.kind != "f" or not len(a):
+                raise DataError(
+                    f"{file}: expected `{key}` of shape (P, {latent_size}) and floating point dtype, got shape "
+                    f"{a.shape} and {a.dtype}"
+                )
+        if len(start) != len(end):
+            raise DataError(f"{file}: expected as many starts as ends, got {len(start)} and {len(end)}")
+        return start, end
 
 
 def rows_of(test: Split, key: str, label: int) -> NDArray:
@@ -118,51 +258,12 @@ def rows_of(test: Split, key: str, label: int) -> NDArray:
     return rows
 
 
-def choose_triples(analogy: AnalogySettings, test: Split) -> NDArray:
-    """Rows a, b, c of the test set for analogies a : b :: c : ?, (A, 3); the three of one analogy differ.
-
-    Raises:
-        SettingsError: A row or a label does not exist, or of a label there are too few rows.
-    """
-    if analogy.triples is not None:
-        for i, row in enumerate(analogy.triples):
-            if max(row) >= len(test):
-                raise SettingsError(f"analogy.triples.{i}: got {list(row)}; the test set has rows 0 to {len(test) - 1}")
-        return np.array(analogy.triples)
-    generator = np.random.default_rng(analogy.seed)
-    labels = {"from": analogy.from_, "to": analogy.to, "target": analogy.target}
-    every = np.arange(len(test))
-    choices = [every if label is None else rows_of(test, f"analogy.{key}", label) for key, label in labels.items()]
-    return np.array([_one_of_each(choices, generator) for _ in range(analogy.count)])
+def _check(count: int, seed: int) -> None:
+    require_integer("count", count, least=1)
+    require_integer("seed", seed, least=0)
 
 
-def _one_of_each(choices: list[NDArray], generator: np.random.Generator) -> list[int]:
-    chosen: list[int] = []
-    for rows in choices:
-        left = np.setdiff1d(rows, chosen)
-        if not len(left):
-            raise SettingsError("analogy: too few test rows for three that differ; choose other labels, or more data")
-        chosen.append(int(generator.choice(left)))
-    return chosen
-
-
-def _read_points(pairs: FilePairs, latent_size: int) -> tuple[NDArray, NDArray]:
-    """Latent points to connect, from an .npz with `start` and `end`, both (P, latent_size).
-
-    Raises:
-        DataError: The file cannot be read, or its arrays have another shape or dtype.
-    """
-    file = Path(os.path.expandvars(pairs.path))
-    arrays = read_npz(file)
-    if {"start", "end"} - set(arrays):
-        raise DataError(f"{file}: expected arrays `start` and `end`, got {sorted(arrays)}")
-    start, end = arrays["start"], arrays["end"]
-    for key, a in (("start", start), ("end", end)):
-        if a.ndim != 2 or a.shape[1] != latent_size or a.dtype.kind != "f" or not len(a):
-            raise DataError(
-                f"{file}: expected `{key}` of shape (P, {latent_size}) and floating point dtype, got shape "
-                f"{a.shape} and {a.dtype}"
-            )
-    if len(start) != len(end):
-        raise DataError(f"{file}: expected as many starts as ends, got {len(start)} and {len(end)}")
-    return start, end
+def _different_rows(rows: NDArray, count: int, generator: np.random.Generator, what: str) -> NDArray:
+    if len(rows) < 2:
+        raise SettingsError(f"pairs: the test set has only 1 row of {what}, and a pair needs 2; use more test data")
+    return np.stack([generator.choice(rows, 2, replace=False) for _ in range(count)])

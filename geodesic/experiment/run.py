@@ -16,9 +16,13 @@ from torch import Tensor
 
 from geodesic.data.dataset import Dataset, Split
 from geodesic.errors import DecoderError, InputError, RunFolderError
-from geodesic.experiment.build import Model, load_model, make_data, make_manifold, make_solver
+from geodesic.experiment.build import load_model, make_manifold, make_solver
 from geodesic.experiment.folders import results_file, run_folder, trained_with
-from geodesic.experiment.settings import DensitySettings, LocalVarianceSettings, Settings, VAESettings
+from geodesic.experiment.geometries import Context
+from geodesic.experiment.model import Model
+from geodesic.experiment.pairs import Encoded
+from geodesic.experiment.settings.model import VAESettings
+from geodesic.experiment.settings.whole import Settings
 from geodesic.files import locked
 from geodesic.geometry.manifold import Manifold
 from geodesic.solvers.solution import GeodesicSolution, Progress
@@ -29,7 +33,7 @@ __all__ = ["Run", "open_results", "open_run", "resolve_device", "to_numpy"]
 
 
 @dataclass(frozen=True)
-class Run:
+class Run(Encoded):
     """A run as its settings describe it. Data, model, encodings and geometry are made at the first use.
 
     Args:
@@ -51,7 +55,7 @@ class Run:
     @cached_property
     def dataset(self) -> Dataset | None:
         """The data, if the settings name any."""
-        return None if self.settings.data is None else make_data(self.settings.data)
+        return None if self.settings.data is None else self.settings.data.load()
 
     @cached_property
     def model(self) -> Model:
@@ -66,27 +70,37 @@ class Run:
     @cached_property
     def test_encodings(self) -> Tensor | None:
         """Latent points of the test rows, (N, d); None without data or without an encoder."""
-        return None if self.dataset is None else self._encode(self.dataset.test)
+        return None if self.test is None else self._encode(self.test)
+
+    @property
+    def test(self) -> Split | None:
+        """The test rows, if there are data."""
+        return None if self.dataset is None else self.dataset.test
 
     @property
     def labels(self) -> NDArray | None:
         """Labels of the test rows, (N,), if there are any."""
-        labels = None if self.dataset is None else self.dataset.test.labels
-        return None if labels is None else to_numpy(labels)
+        return None if self.test is None or self.test.labels is None else to_numpy(self.test.labels)
+
+    @property
+    def latent_size(self) -> int:
+        """Number of latent coordinates, d."""
+        return self.model.latent_size
 
     @cached_property
     def manifold(self) -> Manifold:
         """The latent space with the geometry of the settings."""
         search = self.settings.geodesic
-        of_data = isinstance(search.geometry, LocalVarianceSettings | DensitySettings)
-        points = self.train_encodings if of_data else None
-        return make_manifold(search, self.model, self.device, self.dtype, points)
+        independent = search.members == "independent"
+        return make_manifold(
+            search, Context(self.model, self.device, self.dtype, lambda: self.train_encodings, independent)
+        )
 
     @property
     def solvers(self) -> dict[str, Solver[Any] | str]:
         """The solvers of the settings by name, as `solve` takes them."""
         search = self.settings.geodesic
-        return {entry.name: make_solver(entry, self.model, search.geometry) for entry in search.solvers}
+        return {entry.name: make_solver(entry, self.model, search) for entry in search.solvers}
 
     @property
     def search(self) -> dict[str, Any]:

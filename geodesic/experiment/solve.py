@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geodesic.experiment.folders import write_results
-from geodesic.experiment.pairs import Pairs, choose_pairs
+from geodesic.experiment.pairs import Pairs
 from geodesic.experiment.run import Run, open_results, to_numpy
-from geodesic.experiment.settings import Settings
+from geodesic.experiment.settings.whole import Settings
 from geodesic.solvers.solution import GeodesicSolution, Progress
 from geodesic.solvers.solver import Solver
 
@@ -62,7 +62,7 @@ def solve_pairs(
     """
     with open_results(settings, runs, name, overwrite) as (run, file):
         solvers = run.solvers  # refused before anything is loaded that they need not
-        pairs = choose_pairs(run)
+        pairs = settings.pairs.choose(run)
         arrays, solutions = pairs.arrays(), {}
         for method, solver in solvers.items():
             solutions[method], found = _solve(run, pairs, solver, _named(callback, method))

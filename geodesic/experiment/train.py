@@ -17,10 +17,12 @@ from torch import Tensor
 import geodesic
 from geodesic.data.dataset import Dataset
 from geodesic.errors import SettingsError
-from geodesic.experiment.build import check_search, make_data, make_training, new_vae
+from geodesic.experiment.build import check_search, new_vae
 from geodesic.experiment.folders import new_folder, require_replaceable, require_resumable, run_folder, set_aside
 from geodesic.experiment.run import resolve_device, to_numpy
-from geodesic.experiment.settings import Settings, VAESettings, settings_to_yaml
+from geodesic.experiment.settings.load import settings_to_yaml
+from geodesic.experiment.settings.model import VAESettings
+from geodesic.experiment.settings.whole import Settings
 from geodesic.files import locked, write_text
 from geodesic.models.training.train import TrainingResult, train_vae
 from geodesic.models.vae import VAE
@@ -69,7 +71,7 @@ def train(
             require_resumable(settings, folder)
         elif folder.exists():
             require_replaceable(folder, overwrite)
-        dataset = make_data(settings.data)
+        dataset = settings.data.load()
         check_search(settings.geodesic, settings.model, dataset.event_shape)
         with set_aside(folder) if overwrite else contextlib.nullcontext(), new_folder(folder):
             return _fill(folder, settings, dataset, device, resume, progress)
@@ -82,10 +84,11 @@ def _fill(
     if not resume:
         write_text(folder / "config.yaml", settings_to_yaml(settings))
     pictures = _pictures(settings, dataset, folder)
+    assert isinstance(settings.model, VAESettings)  # others are not trained
     result = train_vae(
-        new_vae(settings, dataset.event_shape),
+        new_vae(settings.model, dataset.event_shape, settings.seed),
         dataset,
-        make_training(settings.training),
+        settings.training.plan,
         folder=folder,
         seed=settings.seed,
         device=str(device),

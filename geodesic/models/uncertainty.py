@@ -14,7 +14,7 @@ from geodesic.models.likelihoods import Gaussian, Likelihood
 from geodesic.models.uncertain_decoders import BlendedDecoder, RBFScaleDecoder, UncertainDecoder
 from geodesic.registry import Registry, setting
 
-__all__ = ["UNCERTAINTIES", "BlendUncertainty", "RBFUncertainty", "Uncertainty"]
+__all__ = ["UNCERTAINTIES", "BlendUncertainty", "RBFUncertainty", "Uncertainty", "check_uncertainty"]
 
 
 class Uncertainty(ABC):
@@ -40,6 +40,21 @@ class Uncertainty(ABC):
 
 UNCERTAINTIES: Registry[Uncertainty] = Registry("uncertainty")
 """Kinds of uncertainty by name: what settings and saved models look up."""
+
+
+def check_uncertainty(uncertainty: Uncertainty | None, likelihood: Likelihood, decoders: int) -> None:
+    """Refuse an uncertainty that does not go with the likelihood, or with so many decoders.
+
+    Raises:
+        InputError: With the reason.
+    """
+    if uncertainty is None:
+        return
+    if decoders > 1:
+        raise InputError(
+            "uncertainty: an ensemble shows its uncertainty by its members; use one decoder, or no uncertainty"
+        )
+    uncertainty.check(likelihood)
 
 
 @UNCERTAINTIES.register("rbf")

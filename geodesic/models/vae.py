@@ -20,7 +20,7 @@ from geodesic.models.likelihoods import LIKELIHOODS, Bernoulli, Likelihood
 from geodesic.models.networks.mlp import MLPNetwork
 from geodesic.models.networks.network import NETWORKS, Network
 from geodesic.models.uncertain_decoders import UncertainDecoder
-from geodesic.models.uncertainty import UNCERTAINTIES, Uncertainty
+from geodesic.models.uncertainty import UNCERTAINTIES, Uncertainty, check_uncertainty
 
 __all__ = ["ELBO", "VAE", "DiagonalGaussian"]
 
@@ -126,12 +126,7 @@ class VAE(nn.Module):
             raise InputError(f"event_shape: expected positive integers, got {self.event_shape}")
         require_integer("latent_size", latent_size, least=1)
         require_integer("decoders", decoders, least=1)
-        if uncertainty is not None:
-            if decoders > 1:
-                raise InputError(
-                    "uncertainty: an ensemble shows its uncertainty by its members; use one decoder, or no uncertainty"
-                )
-            uncertainty.check(likelihood)
+        check_uncertainty(uncertainty, likelihood, decoders)
         self.latent_size, self.network, self.likelihood, self.uncertainty = (
             latent_size,
             network,

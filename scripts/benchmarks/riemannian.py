@@ -65,7 +65,7 @@ def _plain(options: argparse.Namespace) -> Case:
     """The VAE of the first geometry, with an activation of choice: second derivatives of ELU jump."""
     if options.activation == "elu":
         return CASES[0]
-    return Case("euclidean", options.activation, (f"model.activation={options.activation}",))
+    return Case("euclidean", options.activation, (f"model.network.activation={options.activation}",))
 
 
 def _calls(problem: Problem, options: argparse.Namespace) -> dict[str, tuple[int, Callable[[], str]]]:

@@ -16,7 +16,8 @@ from torch import Tensor
 import geodesic
 from geodesic.experiment.folders import run_folder
 from geodesic.experiment.run import open_run
-from geodesic.experiment.settings import Settings, load_settings
+from geodesic.experiment.settings.load import load_settings
+from geodesic.experiment.settings.whole import Settings
 from geodesic.experiment.train import train
 
 CONFIG = Path(__file__).parents[2] / "configs" / "mnist.yaml"

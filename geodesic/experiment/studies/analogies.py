@@ -11,10 +11,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geodesic.errors import GeodesicWarning
-from geodesic.experiment.pairs import choose_triples
+from geodesic.data.dataset import Split
+from geodesic.errors import GeodesicWarning, SettingsError
+from geodesic.experiment.pairs import rows_of
 from geodesic.experiment.run import to_numpy
-from geodesic.experiment.settings import Settings
+from geodesic.experiment.settings.studies import AnalogySettings
+from geodesic.experiment.settings.whole import Settings
 from geodesic.experiment.studies.study import Findings, Study, open_study
 from geodesic.geometry.path import path_length, straight_path
 from geodesic.pictures.outputs import plot_outputs, plot_strip
@@ -27,7 +29,7 @@ from geodesic.solvers.solve import solve
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["transport_analogies"]
+__all__ = ["choose_triples", "transport_analogies"]
 
 _FRAMES = 11  # of a strip
 
@@ -84,6 +86,34 @@ def _answers(study: Study) -> dict[str, NDArray]:
     if study.labels is not None:
         arrays["labels"] = study.labels
     return arrays
+
+
+def choose_triples(analogy: AnalogySettings, test: Split) -> NDArray:
+    """Rows a, b, c of the test set for analogies a : b :: c : ?, (A, 3); the three of one analogy differ.
+
+    Raises:
+        SettingsError: A row or a label does not exist, or of a label there are too few rows.
+    """
+    if analogy.triples is not None:
+        for i, row in enumerate(analogy.triples):
+            if max(row) >= len(test):
+                raise SettingsError(f"analogy.triples.{i}: got {list(row)}; the test set has rows 0 to {len(test) - 1}")
+        return np.array(analogy.triples)
+    generator = np.random.default_rng(analogy.seed)
+    labels = {"from": analogy.from_, "to": analogy.to, "target": analogy.target}
+    every = np.arange(len(test))
+    choices = [every if label is None else rows_of(test, f"analogy.{key}", label) for key, label in labels.items()]
+    return np.array([_one_of_each(choices, generator) for _ in range(analogy.count)])
+
+
+def _one_of_each(choices: list[NDArray], generator: np.random.Generator) -> list[int]:
+    chosen: list[int] = []
+    for rows in choices:
+        left = np.setdiff1d(rows, chosen)
+        if not len(left):
+            raise SettingsError("analogy: too few test rows for three that differ; choose other labels, or more data")
+        chosen.append(int(generator.choice(left)))
+    return chosen
 
 
 def _say_what_is_wrong(converged: Tensor, transport: Tensor) -> None:

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geodesic.errors import GeodesicWarning, SettingsError, SingularMetricError
-from geodesic.experiment.pairs import choose_pairs
 from geodesic.experiment.run import to_numpy
-from geodesic.experiment.settings import Settings, VAESettings
+from geodesic.experiment.settings.whole import Settings
 from geodesic.experiment.studies.study import Findings, Study, open_study
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import inverse_at
@@ -138,7 +137,7 @@ def _curvature(
 
 def _geodesics(study: Study) -> dict[str, NDArray]:
     """Curves of the pairs by the first of the solvers, as they are drawn."""
-    pairs = choose_pairs(study.run)
+    pairs = study.settings.pairs.choose(study.run)
     solution = study.run.solve(pairs.start, pairs.end, next(iter(study.run.solvers.values())))
     curves = solution(torch.linspace(0, 1, _CURVE + 1).to(study.encodings))
     return {"paths": to_numpy(curves), "converged": to_numpy(solution.converged)}
@@ -159,17 +158,17 @@ def _say_where_singular(z: Tensor, lost: Tensor, where: str) -> None:
 def _say_what_is_flat(study: Study, arrays: dict[str, NDArray]) -> None:
     values = np.concatenate([arrays[key].ravel() for key in ("curvature", "grid_curvature") if key in arrays])
     known = values[np.isfinite(values)]
-    model = study.settings.model
+    network = getattr(study.settings.model, "network", None)
     if len(known) and not known.any():
         text = (
             "curvature: all curvatures are exactly 0: the geometry is flat, or second derivatives are zero between the "
-            "kinks of the decoder (ReLU), which the curvature does not see; take model.activation elu, silu, softplus "
-            "or tanh"
+            "kinks of the decoder (ReLU), which the curvature does not see; take model.network.activation elu, silu, "
+            "softplus or tanh"
         )
-    elif isinstance(model, VAESettings) and model.activation == "relu":
+    elif getattr(network, "activation", None) == "relu":
         text = (
-            "curvature: model.activation is relu, at whose kinks there are no second derivatives: what is shown is the "
-            "curvature between the kinks, which says nothing of them; take elu, silu, softplus or tanh"
+            "curvature: model.network.activation is relu, at whose kinks there are no second derivatives: what is "
+            "shown is the curvature between the kinks, which says nothing of them; take elu, silu, softplus or tanh"
         )
     else:
         return

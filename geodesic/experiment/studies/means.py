@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from geodesic.errors import GeodesicWarning, SettingsError
 from geodesic.experiment.pairs import rows_of
 from geodesic.experiment.run import to_numpy
-from geodesic.experiment.settings import Settings
+from geodesic.experiment.settings.whole import Settings
 from geodesic.experiment.studies.study import Findings, Study, open_study
 from geodesic.pictures.outputs import plot_outputs
 from geodesic.pictures.statistics import plot_means

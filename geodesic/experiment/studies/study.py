@@ -15,7 +15,7 @@ from geodesic.data.dataset import Split
 from geodesic.errors import RunFolderError, SettingsError
 from geodesic.experiment.folders import write_results
 from geodesic.experiment.run import Run, open_results
-from geodesic.experiment.settings import Settings
+from geodesic.experiment.settings.whole import Settings
 from geodesic.geometry.manifold import Manifold
 from geodesic.pictures.canvas import save_figures
 
@@ -69,7 +69,7 @@ class Study:
     @property
     def latent_size(self) -> int:
         """D."""
-        return self.run.model.latent_size
+        return self.run.latent_size
 
     @property
     def labels(self) -> NDArray | None:
@@ -113,10 +113,10 @@ def open_study(settings: Settings, runs: str | Path, name: str, overwrite: bool,
                 "geodesic.members: got 'independent'; members drawn anew at every point leave curves no length, so "
                 f"there is no {purpose}; use geodesic.members=same"
             )
-        if run.dataset is None or run.test_encodings is None:
-            missing = "data: none are given" if run.dataset is None else "model.encoder: none is given"
+        if run.test is None or run.test_encodings is None:
+            missing = "data: none are given" if run.test is None else "model.encoder: none is given"
             raise SettingsError(f"{missing}; {purpose} is looked at where test rows are encoded, so it needs both")
-        yield Study(run, file, run.dataset.test, run.test_encodings)
+        yield Study(run, file, run.test, run.test_encodings)
 
 
 def _figures(file: Path) -> Path:

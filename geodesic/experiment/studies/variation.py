@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from geodesic.errors import CheckpointError, DataError, RunFolderError, SettingsError
-from geodesic.experiment.build import check_search, make_data
+from geodesic.experiment.build import check_search
 from geodesic.experiment.folders import run_folder, trained_with
-from geodesic.experiment.pairs import choose_rows
+from geodesic.experiment.pairs import PAIRS, RowPairs
 from geodesic.experiment.run import open_run, to_numpy
-from geodesic.experiment.settings import FilePairs, Settings, VAESettings, settings_to_yaml
+from geodesic.experiment.settings.load import settings_to_yaml
+from geodesic.experiment.settings.model import VAESettings
+from geodesic.experiment.settings.whole import Settings
 from geodesic.experiment.train import train
 from geodesic.files import read_npz, replacing, write_npz
 from geodesic.models.checkpoint import WEIGHTS
@@ -113,12 +115,12 @@ def measure_variation(
     file, figure = folder / "cov.npz", folder / "cov.png"
     if file.exists() and not overwrite:
         raise RunFolderError(f"{file} exists already; replace it with --overwrite (trained models are used again)")
-    dataset = make_data(settings.data)
+    dataset = settings.data.load()
     for model in models:
         assert isinstance(model.model, VAESettings)
         check_search(model.geodesic, model.model, dataset.event_shape)
-    assert not isinstance(settings.pairs, FilePairs)
-    rows = choose_rows(settings.pairs, dataset.test)
+    assert isinstance(settings.pairs, RowPairs)
+    rows = settings.pairs.rows(dataset.test)
     found = []
     for done, model in enumerate(models):
         if report is not None:
@@ -142,15 +144,15 @@ def _models(settings: Settings) -> Iterator[Settings]:
     """The settings of each model to train, in order of `cov.decoders` and seeds."""
     if settings.data is None or not isinstance(settings.model, VAESettings):
         raise SettingsError("cov: trains models from several seeds, so it needs data and a VAE, not model.import")
-    if isinstance(settings.pairs, FilePairs):
+    if not isinstance(settings.pairs, RowPairs):
         raise SettingsError(
-            "pairs.kind: 'file' gives latent points, which mean something else in each model; choose rows of the test "
-            "data: random, index or label"
+            f"pairs.kind: {PAIRS.kind_of(settings.pairs)!r} gives latent points, which mean something else in each "
+            "model; choose rows of the test data: random, index or label"
         )
     for K in settings.cov.decoders:
         model = settings.model.model_copy(update={"decoders": K})
         try:
-            VAESettings.model_validate_json(model.model_dump_json())  # a copy is not validated
+            VAESettings.model_validate(dict(model))  # a copy is not validated
         except ValidationError as error:
             raise SettingsError(f"cov.decoders: got {K}; {error.errors()[0]['msg']}") from None
         for seed in range(settings.seed, settings.seed + settings.cov.seeds):

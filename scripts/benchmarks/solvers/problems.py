@@ -89,7 +89,7 @@ def _mnist(activation: str, latent_size: int, runs: Path) -> tuple[nn.Module, Te
     overrides = [
         f"name=bench-{activation}-{latent_size}",
         f"model.latent_size={latent_size}",
-        f"model.activation={activation}",
+        f"model.network.activation={activation}",
         "device=cpu",
     ]
     settings, folder = trained(CONFIG, overrides, runs)

@@ -1,0 +1,47 @@
+"""A model as experiments use it: decoders, whoever trained them, and what is needed around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geodesic.models.likelihoods import Gaussian, Likelihood
+from geodesic.models.vae import VAE
+
+__all__ = ["Model", "model_of"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """Decoders with what is needed around them, whether the project trained them or not.
+
+    Args:
+        decoders: From latent points (N, d) to parameters, each; more than one for an ensemble.
+        output_mean: How a decoder's output becomes a mean.
+        encoder: From rows to latent points, if there is one.
+        latent_size: d.
+        likelihood: What the parameters mean, if that is known.
+        varying_scale: Whether the scale of a Gaussian likelihood depends on z.
+    """
+
+    decoders: tuple[Callable[[Tensor], Tensor], ...]
+    output_mean: Callable[[Tensor], Tensor]
+    encoder: Callable[[Tensor], Tensor] | None
+    latent_size: int
+    likelihood: Likelihood | None = None
+    varying_scale: bool = True
+
+    def mean(self, z: Float[Tensor, "N d"]) -> Tensor:
+        """Expected rows at latent points, (N, *event): averaged over the members of an ensemble."""
+        return torch.stack([self.output_mean(decoder(z)) for decoder in self.decoders]).mean(0)
+
+
+def model_of(vae: VAE) -> Model:
+    """A trained VAE as a model."""
+    likelihood = vae.likelihood
+    varying = vae.uncertainty is not None or (isinstance(likelihood, Gaussian) and likelihood.scale == "per_pixel")
+    return Model(vae.decoders, likelihood.mean, vae.encode, vae.latent_size, likelihood, varying)

@@ -1,0 +1,1 @@
+"""What a YAML file of settings may say, section by section, and how it is read."""
