@@ -90,8 +90,8 @@ class Registry(Generic[T], Mapping[str, type[T]]):
 
     def describe(self, value: Any) -> dict[str, Any]:
         """The kind of an object and its fields: what `make` makes an equal one of."""
-        fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-        return {"kind": self.kind_of(value), **fields}
+        kind = self.kind_of(value)
+        return {"kind": kind} | {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
 
     def restore(self, record: Mapping[str, Any]) -> T:
         """The object that `describe` described, also after a journey through JSON, where tuples become lists.

@@ -43,7 +43,7 @@ from geodesic.models.training.module import VAETraining
 from geodesic.models.training.processes import Processes
 from geodesic.models.training.train import COLLAPSED_KL, TrainingResult, split_rows
 from geodesic.models.uncertainty import BlendUncertainty, RBFUncertainty
-from tests.likelihoods import EXAMPLES
+from tests.parts import LIKELIHOODS as EXAMPLES
 
 
 def new_vae(event_shape: tuple[int, ...] = (1, 4, 4), seed: int = 0, **parts: Any) -> VAE:

@@ -60,7 +60,7 @@ class ConvNetwork(Network):
         if len(event_shape) != 3:
             raise InputError(
                 f"network: 'conv' needs images, rows of shape (C, H, W), got rows of shape {tuple(event_shape)}; "
-                "use network: mlp, or rows that are images"
+                "use the network mlp, or rows that are images"
             )
         return ConvEncoder(event_shape, latent_size, self.channels, self.activation)
 

@@ -1,0 +1,48 @@
+"""Parts to try laws on: one of each registered kind, and of a Gaussian each sort of scale.
+
+A new likelihood, network, uncertainty or kind of data is to be added here: laws of decoders, of training and of files
+are then tried on it.
+"""
+
+from geodesic import (
+    Bernoulli,
+    Categorical,
+    ContinuousBernoulli,
+    ConvNetwork,
+    Discretised,
+    Gaussian,
+    Likelihood,
+    MLPNetwork,
+    NegativeBinomial,
+    Poisson,
+)
+from geodesic.data.array import ArrayFile
+from geodesic.data.digits import Digits
+from geodesic.data.idx import IdxFolder
+from geodesic.data.image_folder import ImageFolder
+from geodesic.data.mnist import MNIST, FashionMNIST
+from geodesic.data.source import DataSource
+from geodesic.models.networks.network import Network
+from geodesic.models.uncertainty import BlendUncertainty, RBFUncertainty, Uncertainty
+
+LIKELIHOODS: dict[str, Likelihood] = {
+    "bernoulli": Bernoulli(),
+    "continuous_bernoulli": ContinuousBernoulli(),
+    "gaussian": Gaussian(scale=0.3),
+    "gaussian_learned": Gaussian(scale="learned", min_scale=0.02),
+    "gaussian_per_pixel": Gaussian(scale="per_pixel"),
+    "categorical": Categorical(4),
+    "discretised": Discretised(5),
+    "poisson": Poisson(),
+    "negative_binomial": NegativeBinomial(2.5),
+}
+NETWORKS: dict[str, Network] = {"mlp": MLPNetwork((8, 5)), "conv": ConvNetwork((3, 4))}
+UNCERTAINTIES: dict[str, Uncertainty] = {"rbf": RBFUncertainty(centres=4), "blend": BlendUncertainty(centres=4)}
+DATA_SETS: dict[str, DataSource] = {
+    "digits": Digits(test_fraction=0.3, seed=1),
+    "mnist": MNIST(limit=7),
+    "fashion_mnist": FashionMNIST(download=False),
+    "array": ArrayFile("rows.npy"),
+    "idx": IdxFolder("folder", train=3, test=2),
+    "image_folder": ImageFolder("folder", size=(6, 3)),
+}
