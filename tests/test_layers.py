@@ -1,105 +1,55 @@
 """Imports flow one way: no circle, and nothing heavy before it is needed."""
 
-import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "geodesic"
+from scripts.benchmarks.structure.layers import (
+    ALLOWED,
+    FORBIDDEN,
+    LAYERS,
+    circle,
+    imports_of,
+    modules_of,
+    part_of,
+    violations,
+)
 
-# From the bottom to the top. A module imports from lower lines, and from its own package.
-# `geodesic` itself, which imports lazily, stands below all: modules ask it for the version.
-LAYERS: list[set[str]] = [
-    {"geodesic"},
-    {"errors"},
-    {"installation"},
-    {"checks", "registry"},
-    {"files", "autodiff"},
-    {"numerics", "pictures"},
-    {"geometry"},
-    {"solvers"},
-    {"data"},
-    {"models"},
-    {"riemannian"},
-    {"adapters"},
-    {"experiment"},
-    {"doctor"},
-    {"cli"},
-    {"__main__", "likelihoods", "outputs", "surfaces"},  # what only users import
-]
-LEVEL = {part: level for level, parts in enumerate(LAYERS) for part in parts}
+MODULES = modules_of(Path(__file__).parent.parent / "geodesic")
 
 
-def name_of(file: Path) -> str:
-    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-MODULES = {name_of(file): file for file in sorted(PACKAGE.rglob("*.py"))}
-
-
-def part_of(module: str) -> str:
-    """geodesic.models.vae -> models."""
-    return module.split(".")[1] if "." in module else module
-
-
-def imports(source: str, module: str) -> set[str]:
-    """Modules of this package that the source imports: at the top, in functions, for types."""
-    found = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{module}: relative import in line {node.lineno}"
-            assert node.module is not None
-            # `from geodesic import models` imports a module; `from geodesic.files import write_text` does not.
-            names = {f"{node.module}.{alias.name}" for alias in node.names}
-            found |= (names & MODULES.keys()) or {node.module}
-    return {name for name in found if name == "geodesic" or name.startswith("geodesic.")}
-
-
-def violations(module: str, imported: set[str]) -> set[str]:
-    part = part_of(module)
-    return {name for name in imported if part_of(name) != part and LEVEL.get(part_of(name), len(LAYERS)) >= LEVEL[part]}
+def imports(module: str) -> set[str]:
+    return imports_of(MODULES[module].read_text(encoding="utf-8"), MODULES.keys())
 
 
 def test_every_module_has_its_layer() -> None:
-    assert {part_of(module) for module in MODULES} == set(LEVEL)
+    parts = [part for layer in LAYERS for part in layer]
+    assert len(parts) == len(set(parts))
+    assert {part_of(module) for module in MODULES} == set(parts)
+    assert FORBIDDEN.keys() | ALLOWED.keys() <= set(parts)
 
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_flow_downward(module: str) -> None:
-    imported = imports(MODULES[module].read_text(), module)
-    assert not violations(module, imported)
-    if module != "geodesic":  # the public names are for users: through them any module could reach any other
-        assert "from geodesic import" not in "\n".join(
-            line for line in MODULES[module].read_text().splitlines() if ">>>" not in line
-        )
+    assert not violations(module, imports(module))
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module != "geodesic"])
+def test_no_module_takes_public_names_from_the_top(module: str) -> None:
+    """They are for users: through them any module could reach any other."""
+    lines = [line for line in MODULES[module].read_text(encoding="utf-8").splitlines() if ">>>" not in line]
+    assert not [line for line in lines if "from geodesic import" in line]
 
 
 def test_imports_within_a_package_form_no_circle() -> None:
-    graph = {module: imports(file.read_text(), module) - {"geodesic"} for module, file in MODULES.items()}
-    while leaves := {module for module, below in graph.items() if not below & graph.keys() - {module}}:
-        graph = {module: below for module, below in graph.items() if module not in leaves}
-    assert not graph
+    assert not circle({module: imports(module) - {"geodesic"} for module in MODULES})
 
 
-@pytest.mark.parametrize(
-    ("part", "other"),
-    [("geometry", "models"), ("solvers", "models"), ("models", "solvers"), ("data", "geometry"), ("data", "solvers")],
-)
-def test_what_is_learned_and_what_is_geometry_do_not_know_each_other(part: str, other: str) -> None:
-    modules = [module for module in MODULES if part_of(module) == part]
-    assert modules
-    assert other not in {part_of(name) for module in modules for name in imports(MODULES[module].read_text(), module)}
-
-
-def test_models_know_of_geometry_only_that_of_outputs() -> None:
-    modules = [module for module in MODULES if part_of(module) == "models"]
-    known = {name for module in modules for name in imports(MODULES[module].read_text(), module)}
-    assert {name for name in known if part_of(name) == "geometry"} == {"geodesic.geometry.outputs"}
+def test_a_circle_is_found_with_what_hangs_on_it() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": {"e"}, "e": set()}) == {"a", "b", "c"}
 
 
 @pytest.mark.parametrize(
@@ -110,23 +60,55 @@ def test_models_know_of_geometry_only_that_of_outputs() -> None:
         ("geodesic.errors", "import geodesic.cli"),
         ("geodesic.files", "def f():\n    from geodesic.experiment.train import train"),
         ("geodesic.numerics.ode", "if TYPE_CHECKING:\n    from geodesic.geometry.manifold import Manifold"),
+        ("geodesic.numerics.ode", "from geodesic.pictures import paths"),
+        ("geodesic.pictures.paths", "from torch import Tensor"),
         ("geodesic.models.vae", "from geodesic.experiment.train import train"),
+        ("geodesic.models.likelihoods", "from geodesic.geometry.pullback import PullbackManifold"),
+        ("geodesic.models.vae", "from geodesic.solvers.solve import solve"),
+        ("geodesic.data.digits", "import geodesic.geometry.outputs"),
+        ("geodesic.riemannian.outcome", "from geodesic.experiment import settings"),
+        ("geodesic.doctor", "from geodesic.experiment.settings import Settings"),
+        ("geodesic.solvers.run", "from geodesic.new_part import thing"),
     ],
 )
 def test_an_import_upward_or_sideways_would_be_noticed(module: str, source: str) -> None:
-    assert violations(module, imports(source, module))
+    known = MODULES.keys() | {"geodesic.new_part"}
+    assert violations(module, imports_of(source, known))
 
 
-@pytest.mark.parametrize("module", ["geodesic", "geodesic.cli"])
-def test_importing_does_not_load_what_is_heavy(module: str) -> None:
-    heavy = {"torch", "lightning", "matplotlib", "sklearn", "torchvision"}
-    code = f"import sys, {module}; print(*({heavy} & sys.modules.keys()))"
+def test_a_likelihood_may_name_its_geometry() -> None:
+    source = "import torch\nfrom geodesic.geometry.outputs import Euclidean\nfrom geodesic import checks"
+    assert not violations("geodesic.models.likelihoods", imports_of(source, MODULES.keys()))
+
+
+def test_a_relative_import_is_refused() -> None:
+    with pytest.raises(ValueError, match="line 2: relative import"):
+        imports_of("import torch\nfrom .outputs import Euclidean", MODULES.keys())
+
+
+# What must not be loaded yet after each statement of one process: torch and its like take seconds.
+SLOW = {"torch", "torchvision", "lightning", "matplotlib", "sklearn", "scipy"}
+STEPS = {
+    "import geodesic; dir(geodesic)": SLOW,
+    "import geodesic.installation, geodesic.doctor": SLOW,
+    "import geodesic.cli": SLOW,
+    "from geodesic import experiment; import geodesic.experiment.settings": SLOW - {"torch", "scipy"},
+    "from geodesic import solve, VAE, exp_map": {"torchvision", "lightning", "matplotlib", "sklearn"},
+    "from geodesic import likelihoods, outputs, surfaces": {"torchvision", "lightning", "matplotlib", "sklearn"},
+    "from geodesic import train_vae, load_data": {"torchvision", "lightning", "matplotlib"},
+}
+
+
+@pytest.fixture(scope="module")
+def loaded() -> dict[str, list[str]]:
+    """Statement to the slow packages that are loaded after it."""
+    lines = [f"{step}; found[{step!r}] = sorted({SLOW!r} & sys.modules.keys())" for step in STEPS]
+    code = "\n".join(["import json, sys", "found = {}", *lines, "print(json.dumps(found))"])
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []
+    return json.loads(done.stdout)
 
 
-def test_importing_the_solver_loads_no_training_and_no_pictures() -> None:
-    heavy = {"lightning", "matplotlib", "sklearn"}
-    code = f"import sys; from geodesic import solve, VAE; print(*({heavy} & sys.modules.keys()))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []
+@pytest.mark.slow
+@pytest.mark.parametrize("step", STEPS)
+def test_importing_does_not_load_what_is_heavy(loaded: dict[str, list[str]], step: str) -> None:
+    assert not STEPS[step] & set(loaded[step])
