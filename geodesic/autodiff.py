@@ -131,13 +131,7 @@ def jacobian(f: RowWise, z: Tensor, method: str = "jvp") -> Tensor:
     if method == "jvp":
         _prepare_forward_mode()
         units = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
-
-        def column(e: Tensor) -> Tensor:
-            y, Je = _jvp(f, z, e.expand_as(z))
-            _require_row_wise(y, z)
-            return Je
-
-        return torch.func.vmap(column, out_dims=-1)(units)
+        return torch.func.vmap(lambda e: _column(f, z, e), out_dims=-1)(units)
     if method == "vjp":
         y, pull = _vjp(f, z)
         _require_row_wise(y, z)
@@ -146,6 +140,13 @@ def jacobian(f: RowWise, z: Tensor, method: str = "jvp") -> Tensor:
         rows = torch.func.vmap(lambda e: pull(e.expand_as(y))[0], out_dims=1)(units)
         return rows.reshape(*y.shape, z.shape[-1])
     raise InputError(f"method: expected 'vjp' or 'jvp', got {method!r}")
+
+
+def _column(f: RowWise, z: Tensor, e: Tensor) -> Tensor:
+    """J_f(z) e for one vector e, (d,)."""
+    y, Je = _jvp(f, z, e.expand_as(z))
+    _require_row_wise(y, z)
+    return Je
 
 
 def gradient(f: RowWise, z: Tensor) -> Float[Tensor, "N d"]:
@@ -305,19 +306,23 @@ def expand(f: RowWise, z: Tensor, cotangent: RowWise) -> tuple[Tensor, Tensor, F
     _prepare_forward_mode()
     units = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
 
-    def value_and_pulled(z: Tensor) -> tuple[Tensor, Tensor]:
-        y, pull = _vjp(f, z)
-        return y, pull(cotangent(y.detach()))[0]
-
-    def along(e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        (y, _), (J, hessian) = torch.func.jvp(value_and_pulled, (z,), (e.expand_as(z),))[:2]
-        return y, J, hessian
-
     out_dims = cast(tuple[int, ...], (None, -1, -1))  # y is the same for all directions
     try:
-        return torch.func.vmap(along, out_dims=out_dims)(units)
+        return torch.func.vmap(lambda e: _expanded(f, z, cotangent, e), out_dims=out_dims)(units)
     except NotImplementedError:  # a backward pass without forward-mode rules: SiLU's, group normalisation's
         return _expand_in_reverse(f, z, cotangent)
+
+
+def _expanded(f: RowWise, z: Tensor, cotangent: RowWise, e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`expand` for one vector e, (d,): f(z), J_f(z) e, and the Hessian times e."""
+    pulled = torch.func.jvp(lambda z: _pulled(f, z, cotangent), (z,), (e.expand_as(z),))
+    return pulled[0][0], *pulled[1]
+
+
+def _pulled(f: RowWise, z: Tensor, cotangent: RowWise) -> tuple[Tensor, Tensor]:
+    """f(z), and its cotangents taken back to z."""
+    y, pull = _vjp(f, z)
+    return y, pull(cotangent(y.detach()))[0]
 
 
 def _expand_in_reverse(f: RowWise, z: Tensor, cotangent: RowWise) -> tuple[Tensor, Tensor, Tensor]:

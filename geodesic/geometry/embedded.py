@@ -110,14 +110,10 @@ class EmbeddedManifold(Manifold):
         d = z.shape[-1]
         both = torch.cat([z, v], dim=-1).reshape(-1, 2 * d)
         change = torch.cat([v, w], dim=-1).reshape(-1, 2 * d)
-
-        def second_derivative(method: str) -> Tensor:
-            return jvp(lambda both: jvp(self.embed, both[:, :d], both[:, d:], method), both, change, method)
-
         try:
-            acceleration = second_derivative("forward")
+            acceleration = self._second_derivative(both, change, "forward")
         except NotImplementedError:  # forward mode knows no second derivative of SiLU, for one
-            acceleration = second_derivative("double_vjp")
+            acceleration = self._second_derivative(both, change, "double_vjp")
         return vjp(self.embed, z.reshape(-1, d), acceleration.detach()).detach().reshape(z.shape)
 
     @final
@@ -154,6 +150,11 @@ class EmbeddedManifold(Manifold):
         products = (II.mT @ II).reshape(len(rows), d, d, d, d)  # [n, i, j, k, l] = <II_ij, II_kl>
         R = torch.einsum("niljk->nijkl", products) - torch.einsum("nikjl->nijkl", products)
         return R.reshape(*z.shape, d, d, d)
+
+    def _second_derivative(self, both: Float[Tensor, "N k"], change: Float[Tensor, "N k"], method: str) -> Tensor:
+        """The derivative of J v in (z, v) along a change of both."""
+        d = both.shape[-1] // 2
+        return jvp(lambda both: jvp(self.embed, both[:, :d], both[:, d:], method), both, change, method)
 
     def _bending(self, z: Float[Tensor, "N d"], v: Float[Tensor, "N d"]) -> tuple[Tensor, Tensor]:
         """J and its derivative along v, D^2 x (v, e_j) by columns, both (N, D, d)."""
