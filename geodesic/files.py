@@ -17,7 +17,7 @@ from geodesic.errors import DataError, RunFolderError
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["locked", "read_npz", "replacing", "write_npz", "write_text"]
+__all__ = ["locked", "read_npz", "replacing", "write_bytes", "write_npz", "write_text"]
 
 
 @contextlib.contextmanager
@@ -94,6 +94,12 @@ def _acquire(file: Path, mode: int) -> int:
                 os.close(descriptor)
                 raise
         os.close(descriptor)
+
+
+def write_bytes(file: Path, content: bytes) -> None:
+    """Write a file, whole or not at all."""
+    with replacing(file) as temporary:
+        temporary.write_bytes(content)
 
 
 def write_text(file: Path, text: str) -> None:

@@ -11,7 +11,7 @@ from torch.distributions import Normal, kl_divergence
 from torch.testing import assert_close
 
 from geodesic import VAE, CheckpointError, GeodesicError, InputError, MLPNetwork
-from geodesic.models.checkpoint import load_weights, write_file
+from geodesic.models.checkpoint import load_weights
 from geodesic.models.likelihoods import Gaussian, Poisson
 from geodesic.models.uncertainty import BlendUncertainty, RBFUncertainty
 from geodesic.models.vae import DiagonalGaussian
@@ -176,20 +176,6 @@ def test_weights_of_other_names_are_listed_and_change_nothing(tmp_path: Path) ->
     with pytest.raises(CheckpointError, match="weight is missing; bias is missing"):
         load_weights(module, tmp_path / "model.safetensors")
     assert torch.equal(module.weight, before)
-
-
-def test_a_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "a"
-    write_file(file, b"old")
-
-    def full(self: Path, content: bytes) -> int:
-        raise OSError("disk full")
-
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="disk full"):
-        write_file(file, b"new")
-    assert file.read_bytes() == b"old"
-    assert [f.name for f in tmp_path.iterdir()] == ["a"]
 
 
 def test_what_models_raise_is_a_geodesic_error() -> None:

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import pickle
+import re
 import shutil
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+import geodesic
 from geodesic import (
     VAE,
     CheckpointError,
@@ -477,6 +479,16 @@ def test_a_checkpoint_that_was_made_to_run_code_does_not_run_it(
     # The traps are armed: without our care they spring.
     pickle.loads(pickle.dumps(trap))
     assert sprung.exists()
+
+
+def test_lightning_is_imported_where_training_begins_and_nowhere_else() -> None:
+    package = Path(geodesic.__file__).parent
+    sources = {file.relative_to(package).as_posix(): file.read_text() for file in package.rglob("*.py")}
+    by_name = re.compile(r"^\s*(import|from) (lightning|tensorboard)", re.M)
+    needing = {name for name, text in sources.items() if by_name.search(text)}
+    assert needing == {f"models/training/{name}.py" for name in ("module", "processes", "trainer")}
+    at_the_top = re.compile(r"^(import|from) geodesic\.models\.training\.(module|processes|trainer)", re.M)
+    assert {name for name, text in sources.items() if at_the_top.search(text)} <= needing
 
 
 def test_training_needs_lightning_and_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from geodesic.checks import require_fraction
 from geodesic.data.dataset import Dataset, Split
-from geodesic.data.source import DATA_SETS, TEST_FRACTION, DataSource, expand_path, shuffled
+from geodesic.data.source import DATA_SETS, ShuffledSource, expand_path
 from geodesic.errors import DataError
 from geodesic.registry import setting
 
@@ -19,7 +18,7 @@ __all__ = ["ArrayFile"]
 
 @DATA_SETS.register("array")
 @dataclass(frozen=True)
-class ArrayFile(DataSource):
+class ArrayFile(ShuffledSource):
     """A .npy of images or vectors, or an .npz with `values` and, if there are any, `labels`.
 
     Bytes are divided by 255; other numbers stay as they are.
@@ -40,16 +39,11 @@ class ArrayFile(DataSource):
     """
 
     path: str = field(metadata=setting("a .npy, or an .npz with `values` and perhaps `labels`"))
-    test_fraction: float = field(default=0.2, metadata=TEST_FRACTION)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_fraction("test_fraction", self.test_fraction)
 
     def read(self) -> Dataset:
         """All rows, shuffled, with their labels if there are any."""
         file = expand_path(self.path)
-        return shuffled(_checked(file, *_arrays(file)), self.test_fraction, self.seed, str(file))
+        return self.split(_checked(file, *_arrays(file)), str(file))
 
 
 def _arrays(file: Path) -> tuple[np.ndarray, np.ndarray | None]:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 
-from geodesic.checks import require_fraction
 from geodesic.data.dataset import Dataset, Split
-from geodesic.data.source import DATA_SETS, TEST_FRACTION, DataSource, shuffled
+from geodesic.data.source import DATA_SETS, ShuffledSource
 
 __all__ = ["Digits"]
 
 
 @DATA_SETS.register("digits")
 @dataclass(frozen=True)
-class Digits(DataSource):
+class Digits(ShuffledSource):
     """scikit-learn's 1,797 handwritten digits, 8 x 8, bundled; divided by 16, so that pixels lie in [0, 1].
 
     Args:
@@ -29,12 +28,6 @@ class Digits(DataSource):
         898
     """
 
-    test_fraction: float = field(default=0.2, metadata=TEST_FRACTION)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_fraction("test_fraction", self.test_fraction)
-
     def read(self) -> Dataset:
         """All digits, shuffled, with their labels."""
         from sklearn.datasets import load_digits  # slow to import
@@ -42,4 +35,4 @@ class Digits(DataSource):
         bunch = load_digits()
         values = torch.from_numpy(bunch.images / 16).float().unsqueeze(1)
         whole = Split(values, torch.from_numpy(bunch.target).long())
-        return shuffled(whole, self.test_fraction, self.seed, "the bundled digits")
+        return self.split(whole, "the bundled digits")

@@ -15,9 +15,9 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from geodesic.checks import is_integer, require_choice, require_fraction, require_integer
+from geodesic.checks import is_integer, require_choice, require_integer
 from geodesic.data.dataset import Dataset, Split
-from geodesic.data.source import DATA_SETS, TEST_FRACTION, DataSource, expand_path, import_torchvision, split_rows
+from geodesic.data.source import DATA_SETS, ShuffledSource, expand_path, import_torchvision
 from geodesic.errors import DataError, InputError
 from geodesic.registry import setting
 
@@ -26,7 +26,7 @@ __all__ = ["ImageFolder"]
 
 @DATA_SETS.register("image_folder")
 @dataclass(frozen=True)
-class ImageFolder(DataSource):
+class ImageFolder(ShuffledSource):
     """A folder of image files; subfolders, if there are any, are classes, numbered in the order of their names.
 
     Transparent pixels become white, 16 bits become 8, and photographs stand upright. Bytes are divided by 255.
@@ -52,7 +52,6 @@ class ImageFolder(DataSource):
         ),
     )
     mode: Literal["rgb", "grey"] = field(default="rgb", metadata=setting("colours or grey values"))
-    test_fraction: float = field(default=0.2, metadata=TEST_FRACTION)
     workers: int = field(default=0, metadata=setting("processes that decode images; 0: this process does", ge=0))
     corrupt: Literal["refuse", "skip"] = field(
         default="refuse",
@@ -63,7 +62,6 @@ class ImageFolder(DataSource):
         super().__post_init__()
         _require_size(self.size)
         require_choice("mode", self.mode, ("rgb", "grey"))
-        require_fraction("test_fraction", self.test_fraction)
         require_integer("workers", self.workers, least=0)
         require_choice("corrupt", self.corrupt, ("refuse", "skip"))
 
@@ -72,7 +70,7 @@ class ImageFolder(DataSource):
         folder = expand_path(self.path)
         files, labels = _image_files(folder)
         # Files are split, not images: a file that cannot be read leaves all others where they are.
-        train, test = split_rows(len(files), self.test_fraction, self.seed, str(folder))
+        train, test = self.split_rows(len(files), str(folder))
         train = train[: self.limit]
         images = self._images(folder, files, [*train.tolist(), *test.tolist()])
         _require_one_size(folder, files, images)

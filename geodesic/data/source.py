@@ -12,12 +12,12 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from geodesic.checks import require_integer
+from geodesic.checks import require_fraction, require_integer
 from geodesic.data.dataset import Dataset, Split
 from geodesic.errors import DataError
 from geodesic.registry import Registry, setting
 
-__all__ = ["DATA_SETS", "TEST_FRACTION", "DataSource", "expand_path", "import_torchvision", "shuffled", "split_rows"]
+__all__ = ["DATA_SETS", "DataSource", "ShuffledSource", "expand_path", "import_torchvision"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +58,51 @@ class DataSource(ABC):
         return Dataset(data.train.take(slice(self.limit)), data.test)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ShuffledSource(DataSource):
+    """A data set without a split of its own: a part of its rows is held out at random.
+
+    Args:
+        test_fraction: Part of the rows held out.
+        limit: Keep only the first so many training rows; None keeps all.
+        seed: Seed of the split.
+
+    Raises:
+        InputError: A number is out of range.
+    """
+
+    test_fraction: float = field(default=0.2, metadata=setting("part of the rows held out", gt=0, lt=1))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_fraction("test_fraction", self.test_fraction)
+
+    @final
+    def split_rows(self, rows: int, source: str) -> tuple[Tensor, Tensor]:
+        """Indices of the rows to train on and of those held out, shuffled.
+
+        Args:
+            rows: How many there are.
+            source: Where they come from, for the message.
+
+        Raises:
+            DataError: There are fewer than two rows.
+        """
+        n_test = min(max(1, round(self.test_fraction * rows)), rows - 1)
+        if n_test < 1:
+            raise DataError(f"{source}: {rows} rows cannot be split; at least 2 are needed")
+        order = torch.randperm(rows, generator=torch.Generator().manual_seed(self.seed), device="cpu")
+        return order[n_test:], order[:n_test]
+
+    @final
+    def split(self, whole: Split, source: str) -> Dataset:
+        """The rows in random order, a part of them held out; `source` says where they come from, for messages."""
+        train, test = self.split_rows(len(whole), source)
+        return Dataset(whole.take(train), whole.take(test))
+
+
 DATA_SETS: Registry[DataSource] = Registry("data set")
 """Kinds of data sets by name: what `load_data` and the settings look up."""
-
-TEST_FRACTION: dict[str, Any] = setting("part of the rows held out", gt=0, lt=1)
 
 
 def expand_path(path: str) -> Path:
@@ -76,25 +117,6 @@ def expand_path(path: str) -> Path:
         name = unset.group(1).strip("{}")
         raise DataError(f"path {path!r}: the environment variable {name} is not set; set it, or write the path out")
     return Path(expanded).expanduser()
-
-
-def shuffled(whole: Split, test_fraction: float, seed: int, source: str) -> Dataset:
-    """The rows in random order, a part of them held out."""
-    train, test = split_rows(len(whole), test_fraction, seed, source)
-    return Dataset(whole.take(train), whole.take(test))
-
-
-def split_rows(rows: int, test_fraction: float, seed: int, source: str) -> tuple[Tensor, Tensor]:
-    """Indices of the rows to train on and of those held out, shuffled.
-
-    Raises:
-        DataError: There are fewer than two rows.
-    """
-    n_test = min(max(1, round(test_fraction * rows)), rows - 1)
-    if n_test < 1:
-        raise DataError(f"{source}: {rows} rows cannot be split; at least 2 are needed")
-    order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed), device="cpu")
-    return order[n_test:], order[:n_test]
 
 
 def import_torchvision(kind: str) -> Any:

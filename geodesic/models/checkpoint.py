@@ -10,9 +10,9 @@ from typing import Any
 from torch import nn
 
 from geodesic.errors import CheckpointError
-from geodesic.files import replacing
+from geodesic.files import write_bytes
 
-__all__ = ["RECORD", "WEIGHTS", "load_weights", "read_record", "save_model", "write_file"]
+__all__ = ["RECORD", "WEIGHTS", "load_weights", "read_record", "save_model"]
 
 WEIGHTS = "model.safetensors"
 RECORD = "model.json"
@@ -39,8 +39,8 @@ def save_model(module: nn.Module, folder: str | Path, record: Mapping[str, Any])
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
-    write_file(folder / RECORD, json.dumps(dict(record), indent=2).encode() + b"\n")
-    write_file(folder / WEIGHTS, save(tensors))
+    write_bytes(folder / RECORD, json.dumps(dict(record), indent=2).encode() + b"\n")
+    write_bytes(folder / WEIGHTS, save(tensors))
 
 
 def read_record(folder: str | Path) -> dict[str, Any]:
@@ -108,9 +108,3 @@ def load_weights(module: nn.Module, file: str | Path) -> None:
     floating = next((tensor.dtype for tensor in found.values() if tensor.is_floating_point()), None)
     module.to(floating)
     module.load_state_dict(found)
-
-
-def write_file(file: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    with replacing(file) as beside:
-        beside.write_bytes(content)

@@ -127,12 +127,8 @@ class VAE(nn.Module):
         require_integer("latent_size", latent_size, least=1)
         require_integer("decoders", decoders, least=1)
         check_uncertainty(uncertainty, likelihood, decoders)
-        self.latent_size, self.network, self.likelihood, self.uncertainty = (
-            latent_size,
-            network,
-            likelihood,
-            uncertainty,
-        )
+        self.latent_size, self.network = latent_size, network
+        self.likelihood, self.uncertainty = likelihood, uncertainty
 
         def make_network(shape: tuple[int, ...]) -> nn.Module:
             return network.decoder(latent_size, shape)

@@ -25,7 +25,7 @@ from jaxtyping import Float
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
-from geodesic.models.checkpoint import write_file
+from geodesic.files import write_bytes
 from geodesic.models.training.batches import Batches, stream
 from geodesic.models.training.plan import Training
 from geodesic.models.training.resume import LAST
@@ -149,8 +149,8 @@ class VAETraining(lightning.LightningModule):
         for logger in self.loggers:
             logger.log_metrics({k: v for k, v in row.items() if k != "epoch"}, step=epoch)
         if self.trainer.is_global_zero:
-            write_file(self.folder / METRICS, table(self.history))
-            write_file(self.folder / KL, table([_named(epoch, kl) for epoch, kl in enumerate(self.kl_history)]))
+            write_bytes(self.folder / METRICS, table(self.history))
+            write_bytes(self.folder / KL, table([_named(epoch, kl) for epoch, kl in enumerate(self.kl_history)]))
             if self.on_epoch is not None:
                 with self._undisturbed():
                     self.on_epoch(len(self.history), self.vae)
