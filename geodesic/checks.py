@@ -88,7 +88,7 @@ def require_positive(name: str, value: Any, *, optional: bool = False) -> None:
         raise InputError(f"{name}: expected {expected}, got {value!r}")
 
 
-def require_least(name: str, value: Any, least: float | int) -> None:
+def require_least(name: str, value: Any, least: float) -> None:
     """Refuse what is no number of at least `least`; infinity is allowed.
 
     Raises:

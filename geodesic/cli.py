@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from geodesic.experiment.settings.whole import Settings
     from geodesic.experiment.studies.study import Findings
-    from geodesic.solvers.solution import Progress
+    from geodesic.solvers.progress import Progress
 
 __all__ = ["main"]
 

@@ -25,7 +25,8 @@ from geodesic.experiment.settings.model import VAESettings
 from geodesic.experiment.settings.whole import Settings
 from geodesic.files import locked
 from geodesic.geometry.manifold import Manifold
-from geodesic.solvers.solution import GeodesicSolution, Progress
+from geodesic.solvers.progress import Progress
+from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solve import solve
 from geodesic.solvers.solver import Solver
 

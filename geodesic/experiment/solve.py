@@ -16,7 +16,8 @@ from geodesic.experiment.folders import write_results
 from geodesic.experiment.pairs import Pairs
 from geodesic.experiment.run import Run, open_results, to_numpy
 from geodesic.experiment.settings.whole import Settings
-from geodesic.solvers.solution import GeodesicSolution, Progress
+from geodesic.solvers.progress import Progress
+from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solver import Solver
 
 __all__ = ["SolveResult", "solve_pairs"]

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from rich.box import HORIZONTALS
 from rich.table import Table
 
-from geodesic.solvers.solution import GeodesicSolution, Status
+from geodesic.solvers.solution import GeodesicSolution
+from geodesic.solvers.status import Status
 
 __all__ = ["analogy_table", "curvature_table", "geodesic_table", "mean_table", "variation_table"]
 

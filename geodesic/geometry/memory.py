@@ -29,7 +29,7 @@ _SHARE = 2.0  # what is kept, and what an allocator wastes, beside the tensors o
 _NEEDED: dict[int, tuple[weakref.ref[Manifold], dict[Hashable, float]]] = {}
 
 
-def rows_within(bytes_a_row: float | int, budget: float | int | None = None) -> int:
+def rows_within(bytes_a_row: float, budget: float | None = None) -> int:
     """How many rows of so many bytes fit into the budget, `BUDGET` by default: none where a single one does not."""
     return int(min((BUDGET if budget is None else budget) / bytes_a_row, 2**31))
 

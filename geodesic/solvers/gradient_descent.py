@@ -20,8 +20,8 @@ from geodesic.numerics.line_search import SUFFICIENT_DECREASE, Trial, backtrack
 from geodesic.registry import setting
 from geodesic.solvers.krylov import certify
 from geodesic.solvers.preconditioner import inverse_laplacian
-from geodesic.solvers.solution import Status
 from geodesic.solvers.solver import SOLVERS, Certificate, Solver, inner, moved
+from geodesic.solvers.status import Status
 
 __all__ = ["GradientDescent"]
 

@@ -15,8 +15,8 @@ from geodesic.registry import setting
 from geodesic.solvers.krylov import certify
 from geodesic.solvers.line_search import descend
 from geodesic.solvers.preconditioner import Preconditioner, precondition
-from geodesic.solvers.solution import Status
 from geodesic.solvers.solver import SOLVERS, Certificate, Solver, inner
+from geodesic.solvers.status import Status
 
 __all__ = ["LBFGS"]
 

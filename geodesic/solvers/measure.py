@@ -3,40 +3,48 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.geometry.energy import constant, energy_and_gradient, path_energy
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.path import refine_path, spline_speed, straight_path
 from geodesic.geometry.residual import tangential_acceleration
-from geodesic.solvers.solution import Status
+from geodesic.solvers.run import Ended
+from geodesic.solvers.solution import GeodesicSolution
+from geodesic.solvers.status import Status
 
-__all__ = ["Answer", "measured", "of_the_straight_line"]
+__all__ = ["StraightLines", "measured", "straight_lines"]
 
 _RESOLVED = 1e-3  # largest estimated relative error of a resolved length
 
-Answer = dict[str, Tensor]
+
+class StraightLines(NamedTuple):
+    """What a solution says about the straight lines between its endpoints.
+
+    Attributes:
+        energy: (P,).
+        length: (P,).
+    """
+
+    energy: Float[Tensor, " P"]
+    length: Float[Tensor, " P"]
 
 
-def measured(
-    manifold: Manifold,
-    path: Float[Tensor, "P nodes d"],
-    status: Int[Tensor, " P"],
-    excess: Float[Tensor, " P"],
-    tol: float,
-) -> Answer:
-    """What the solution says about these paths, but for what their run counted.
+def measured(manifold: Manifold, ended: Ended, lines: StraightLines, tol: float, solver: str) -> GeodesicSolution:
+    """The solution for these paths.
 
     Args:
         manifold: Where the paths lie.
-        path: Where a run ended, (P, T + 1, d).
-        status: As the run has it, (P,).
-        excess: Relative excess energies from the run's certificates, (P,).
-        tol: Largest of them that counts as converged.
+        ended: Where a run ended.
+        lines: The straight lines between the same endpoints.
+        tol: Largest relative excess energy that counts as converged.
+        solver: Which solver was used, and why.
     """
+    path, status, steps, excess, minimum = ended
     T = path.shape[1] - 1
     with torch.no_grad():
         speed, weights = spline_speed(manifold, path)
@@ -80,23 +88,29 @@ def measured(
         values["length_error"] = torch.full_like(error, torch.inf)
     converged = (status == Status.CONVERGED) & (~lost | still)
     even = torch.linspace(0, 1, T + 1, dtype=path.dtype, device=path.device)
-    return values | {
-        "path": path,
-        "status": torch.where(lost & ~still, Status.STALLED, status),
-        "converged": converged,
-        "resolved": converged & (values["length_error"] <= _RESOLVED),
-        "segments": torch.full_like(status, T),
-        "arc": torch.where(still[:, None], even, share / share[:, -1:]),
-    }
+    return GeodesicSolution(
+        path=path,
+        **values,
+        initial_energy=lines.energy,
+        straight_length=lines.length,
+        status=torch.where(lost & ~still, Status.STALLED, status),
+        converged=converged,
+        minimum=minimum,
+        resolved=converged & (values["length_error"] <= _RESOLVED),
+        steps=steps,
+        segments=torch.full_like(status, T),
+        arc=torch.where(still[:, None], even, share / share[:, -1:]),
+        tol=tol,
+        solver=solver,
+    )
 
 
-def of_the_straight_line(
+def straight_lines(
     manifold: Manifold, start: Float[Tensor, "P d"], end: Float[Tensor, "P d"], segments: int
-) -> Answer:
-    """What the solution says about the straight lines between the endpoints."""
+) -> StraightLines:
+    """Energies and lengths of the straight lines between endpoints, at equal latent steps."""
     path = straight_path(start, end, segments)
     with torch.no_grad():
         energy = path_energy(manifold, path)
         speed, weights = spline_speed(manifold, path)
-    values = {"initial_energy": energy, "straight_length": speed @ weights}
-    return {name: torch.where(constant(path), 0, value) for name, value in values.items()}
+    return StraightLines(*(torch.where(constant(path), 0, x) for x in (energy, speed @ weights)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from jaxtyping import Float
@@ -12,7 +13,28 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import bytes_a_row, rows_within
 from geodesic.solvers.solver import Solver
 
-__all__ = ["pairs_at_once"]
+__all__ = ["Room", "pairs_at_once"]
+
+
+@dataclass(frozen=True)
+class Room:
+    """How many paths of a number of segments fit into memory: under the warm-up, and under the solver."""
+
+    warm_up: int
+    solver: int
+    segments: int
+
+    @classmethod
+    def of(cls, manifold: Manifold, solver: Solver[Any], path: Float[Tensor, "1 nodes d"], memory: float) -> Room:
+        """The room for paths like this one, in so many bytes."""
+        size = pairs_at_once(manifold, solver, path, memory)
+        warm_up = size if solver.warm_up is None else pairs_at_once(manifold, solver.warm_up, path, memory)
+        return cls(warm_up, size, path.shape[1] - 1)
+
+    def at(self, segments: int) -> Room:
+        """The same memory, with another number of segments."""
+        warm_up, solver = (max(1, n * self.segments // segments) for n in (self.warm_up, self.solver))
+        return Room(warm_up, solver, segments)
 
 
 def pairs_at_once(manifold: Manifold, solver: Solver[Any], path: Float[Tensor, "1 nodes d"], memory: float) -> int:

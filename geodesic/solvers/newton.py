@@ -14,8 +14,8 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.registry import setting
 from geodesic.solvers.lbfgs import LBFGS
 from geodesic.solvers.line_search import descend
-from geodesic.solvers.solution import Status
 from geodesic.solvers.solver import SOLVERS, Certificate, Solver, require_solver
+from geodesic.solvers.status import Status
 
 __all__ = ["Newton"]
 

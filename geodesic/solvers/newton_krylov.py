@@ -16,8 +16,8 @@ from geodesic.solvers.krylov import krylov_step, seems_minimum
 from geodesic.solvers.lbfgs import LBFGS
 from geodesic.solvers.line_search import descend
 from geodesic.solvers.preconditioner import Preconditioner, precondition
-from geodesic.solvers.solution import Status
 from geodesic.solvers.solver import SOLVERS, Certificate, Solver, require_solver
+from geodesic.solvers.status import Status
 
 __all__ = ["NewtonKrylov"]
 

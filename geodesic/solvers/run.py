@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,14 +10,31 @@ from torch import Tensor
 
 from geodesic.geometry.energy import energy_and_gradient
 from geodesic.geometry.manifold import Manifold
-from geodesic.solvers.solution import Status
+from geodesic.solvers.progress import Report
 from geodesic.solvers.solver import Solver, select
+from geodesic.solvers.status import Status
 
-__all__ = ["Report", "Run"]
+__all__ = ["Ended", "Run"]
 
 _PATIENCE = 20  # steps in which a pair has to gain a thousandth of the tolerance, or has stalled
 
-Report = Callable[[int, Tensor, Tensor, Tensor], None]
+
+class Ended(NamedTuple):
+    """Where paths ended.
+
+    Attributes:
+        path: Nodes, (P, T + 1, d).
+        status: `Status` of each pair, (P,).
+        steps: Taken by each pair, (P,).
+        excess: Relative excess energies by the certificates, (P,); NaN where there is none.
+        minimum: Whether the certificate says that the path is a strict local minimum, (P,).
+    """
+
+    path: Float[Tensor, "P nodes d"]
+    status: Int[Tensor, " P"]
+    steps: Int[Tensor, " P"]
+    excess: Float[Tensor, " P"]
+    minimum: Bool[Tensor, " P"]
 
 
 class Run:
@@ -32,13 +48,6 @@ class Run:
         status: `Status` of each pair; those that do not start as `Status.RUNNING` stay as they are.
         size: Most pairs whose energy and gradient are computed at once.
         report: Called with the step, and energies, active and converged pairs, (P,).
-
-    Attributes:
-        path: Where the paths end, (P, T + 1, d).
-        status: `Status` of each pair, (P,).
-        steps: Taken by each pair, (P,).
-        excess: Relative excess energies by the certificates, (P,); NaN where there is none.
-        minimum: Whether the certificate says that the path is a strict local minimum, (P,).
     """
 
     def __init__(
@@ -61,6 +70,11 @@ class Run:
         self.excess = torch.where(still, 0, torch.full_like(path[:, 0, 0], torch.nan))
         self.minimum = still
         self._energy = self.excess.clone()
+
+    @property
+    def ended(self) -> Ended:
+        """Where the paths are by now."""
+        return Ended(self.path, self.status, self.steps, self.excess, self.minimum)
 
     def stage(self, solver: Solver[Any], tol: float, max_steps: int, size: int, certified: bool) -> None:
         """Run one solver on the pairs that are not finished, until all their steps are `max_steps`.

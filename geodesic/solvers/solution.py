@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import Field, dataclass, fields, replace
-from enum import IntEnum
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,75 +15,9 @@ from torch import Tensor
 from geodesic.errors import DataError, InputError
 from geodesic.files import read_npz, write_npz
 from geodesic.numerics.spline import like, spline_matrices
+from geodesic.solvers.status import Status
 
-__all__ = ["GeodesicSolution", "Progress", "Status"]
-
-
-class Status(IntEnum):
-    """Why a pair ended. `remedy` says what to do about it.
-
-    Example:
-        >>> import geodesic
-        >>> print(geodesic.Status.MAX_STEPS.remedy)
-        the step limit came first: raise max_steps, raise tol, or try another solver
-    """
-
-    RUNNING = 0
-    CONVERGED = 1
-    MAX_STEPS = 2
-    STALLED = 3
-    OWN_RULE = 4
-    DIVERGED = 5
-    NOT_FINITE = 6
-    NOT_CONNECTED = 7
-
-    @property
-    def remedy(self) -> str:
-        """What happened and what to do, in one line."""
-        return _REMEDIES[self]
-
-
-_REMEDIES = {
-    Status.RUNNING: "still running",
-    Status.CONVERGED: "converged: the relative excess energy is at most tol",
-    Status.MAX_STEPS: "the step limit came first: raise max_steps, raise tol, or try another solver",
-    Status.STALLED: (
-        "steps no longer lower the energy: use the decoder direction if this was the encoder's, float64 if this was "
-        "float32; a decoder with kinks (ReLU) can have its minimum on one, where no gradient vanishes"
-    ),
-    Status.OWN_RULE: (
-        "the solver's own rule stopped it before the relative excess energy reached tol: lower epsilon, or "
-        "use the decoder direction if this was the encoder's"
-    ),
-    Status.NOT_FINITE: (
-        "the decoder or its derivatives are not finite along the path, or their squares leave the range of the dtype: "
-        "check the weights there, give a path around, use float64, or an activation with two derivatives"
-    ),
-    Status.NOT_CONNECTED: (
-        'the neighbour graph does not connect the ends: give more points, raise neighbours, or use init="best"'
-    ),
-    Status.DIVERGED: "the fixed step left the region where the energy is finite: lower step_size or drop it",
-}
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What `solve` tells its callback after each step, for all pairs, in the order given.
-
-    Where a warm-up hands over to its solver, the same number of steps is told twice: before and after. With
-    `init="best"`, with `length_rtol`, and where memory allows only groups of pairs, steps begin anew.
-
-    Attributes:
-        step: Number of steps done; 0 before the first.
-        energy: Energies, (*batch,); NaN for pairs whose turn has not come.
-        active: Which pairs are still being improved, (*batch,), boolean.
-        converged: Which pairs have converged, (*batch,), boolean.
-    """
-
-    step: int
-    energy: Float[Tensor, "*batch"]
-    active: Bool[Tensor, "*batch"]
-    converged: Bool[Tensor, "*batch"]
+__all__ = ["GeodesicSolution", "tensors"]
 
 
 @dataclass(frozen=True)
@@ -264,7 +197,7 @@ class GeodesicSolution:
         names = [field.name for field in fields(cls)]
         if missing := [prefix + name for name in names if prefix + name not in arrays]:
             raise DataError(f"expected the fields of a solution; it lacks {', '.join(sorted(missing))}")
-        values = {field.name: torch.as_tensor(arrays[prefix + field.name]) for field in _tensors()}
+        values = {name: torch.as_tensor(arrays[prefix + name]) for name in _TENSORS}
         return cls(**values, tol=float(arrays[prefix + "tol"]), solver=str(arrays[prefix + "solver"]))
 
     def __getitem__(self, rows: Any) -> GeodesicSolution:
@@ -279,8 +212,8 @@ class GeodesicSolution:
         """
         batch = self.length.shape
         chosen = torch.arange(batch.numel(), device=self.length.device).reshape(batch)[rows]
-        values = {field.name: getattr(self, field.name) for field in _tensors()}
-        return replace(self, **{name: x.reshape(-1, *x.shape[len(batch) :])[chosen] for name, x in values.items()})
+        rows = {name: x.reshape(-1, *x.shape[len(batch) :])[chosen] for name, x in tensors(self).items()}
+        return replace(self, **rows)
 
     def summary(self) -> str:
         """How many pairs converged and were resolved, how much shorter they became, and what to do about the others.
@@ -316,6 +249,9 @@ class GeodesicSolution:
         return "\n".join(lines)
 
 
-def _tensors() -> list[Field[Any]]:
-    """The fields of a solution that have a row for each pair."""
-    return [field for field in fields(GeodesicSolution) if "Tensor" in field.type]
+def tensors(solution: GeodesicSolution) -> dict[str, Tensor]:
+    """The fields that have a row for each pair, by name."""
+    return {name: getattr(solution, name) for name in _TENSORS}
+
+
+_TENSORS = [field.name for field in fields(GeodesicSolution) if "Tensor" in field.type]

@@ -55,6 +55,7 @@ class Certificate(Protocol):
 
 
 State = TypeVar("State", bound=SolverState)
+Record = TypeVar("Record")
 
 
 class Solver(ABC, Generic[State]):
@@ -86,9 +87,9 @@ class Solver(ABC, Generic[State]):
 SOLVERS: Registry[Solver[Any]] = Registry("solver")
 
 
-def select(state: State, rows: Tensor) -> State:
-    """The state of some pairs, by a boolean mask."""
-    return type(state)(*(part[rows] for part in state))  # type: ignore[attr-defined]
+def select(record: Record, rows: Tensor) -> Record:
+    """Some pairs of a named tuple with a row for each, such as a state: by a boolean mask, or by indices."""
+    return type(record)(*(part[rows] for part in record))  # type: ignore[attr-defined]
 
 
 def moved(path: Float[Tensor, "P nodes d"], step: Float[Tensor, "P interior d"]) -> Float[Tensor, "P nodes d"]:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from geodesic.geometry.manifold import Manifold
 from geodesic.solvers.krylov import certify
-from geodesic.solvers.solution import Status
 from geodesic.solvers.solver import Certificate, Solver, inner
+from geodesic.solvers.status import Status
 
 _SUFFICIENT_DECREASE = 1e-4
 _SMALLEST = 1e-5
