@@ -572,7 +572,7 @@ from geodesic.models.training.module import VAETraining
 
 def keep(module):
     weights = {"last": module.vae.state_dict(), "best": module.best_weights, "best_epoch": module.best_epoch}
-    torch.save(weights, module.folder / f"rank_{module.global_rank}.pt")
+    torch.save(weights, module.task.folder / f"rank_{module.global_rank}.pt")
 
 
 def note(epochs, vae):

@@ -14,22 +14,20 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as lightning
 import torch
-from jaxtyping import Float
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
 from geodesic.files import write_bytes
 from geodesic.models.training.batches import Batches, stream
-from geodesic.models.training.plan import Training
 from geodesic.models.training.resume import LAST
-from geodesic.models.vae import ELBO, VAE
+from geodesic.models.training.task import Task
+from geodesic.models.vae import ELBO
 
 __all__ = ["KL", "METRICS", "KeepLast", "VAETraining", "table"]
 
@@ -41,30 +39,12 @@ class VAETraining(lightning.LightningModule):
     """Adam on the negative ELBO, with KL warm-up, early stopping and a table of metrics.
 
     Args:
-        vae: Trained in place.
-        plan: How to train.
-        train, validation: Rows, (N, *event).
-        seed: Seed of the order of rows and of the noise.
-        folder: Where metrics.csv, kl.csv and last.ckpt go.
-        identity: What must agree for a run to be resumed; kept in the checkpoint.
-        on_epoch: Called after each epoch with the number of epochs trained and the VAE.
+        task: What is trained, on what, how, and where its files go.
     """
 
-    def __init__(
-        self,
-        vae: VAE,
-        plan: Training,
-        train: Float[Tensor, "N *event"],
-        validation: Float[Tensor, "M *event"],
-        seed: int,
-        folder: Path,
-        identity: dict[str, Any],
-        on_epoch: Callable[[int, VAE], None] | None = None,
-    ) -> None:
+    def __init__(self, task: Task) -> None:
         super().__init__()
-        self.vae, self.plan, self.seed, self.folder, self.identity = vae, plan, seed, folder, identity
-        self.on_epoch = on_epoch
-        self.train_values, self.validation_values = train, validation
+        self.task, self.vae = task, task.vae
         self.history: list[dict[str, int | float]] = []
         self.kl_history: list[list[float]] = []
         self.best: float | None = None
@@ -81,17 +61,17 @@ class VAETraining(lightning.LightningModule):
     @property
     def kl_weight(self) -> float:
         """Weight beta of the KL term in the current epoch."""
-        warmup = self.plan.kl_warmup_epochs
-        return self.plan.kl_weight * (min(1.0, self.epoch / warmup) if warmup else 1.0)
+        warmup = self.task.plan.kl_warmup_epochs
+        return self.task.plan.kl_weight * (min(1.0, self.epoch / warmup) if warmup else 1.0)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.Adam(self.vae.parameters(), lr=self.plan.learning_rate)
+        return torch.optim.Adam(self.vae.parameters(), lr=self.task.plan.learning_rate)
 
     def train_dataloader(self) -> Batches:
-        return self._batches(self.train_values, self.plan.batch_size, self.seed)
+        return self._batches(self.task.train, self.task.plan.batch_size, self.task.seed)
 
     def val_dataloader(self) -> Batches:
-        return self._batches(self.validation_values, max(1000, self.plan.batch_size), None)
+        return self._batches(self.task.validation, max(1000, self.task.plan.batch_size), None)
 
     def _batches(self, values: Tensor, batch_size: int, seed: int | None) -> Batches:
         rank, ranks = self.trainer.global_rank, self.trainer.world_size
@@ -110,7 +90,7 @@ class VAETraining(lightning.LightningModule):
 
     def _noise(self, epoch: int, purpose: int) -> torch.Generator:
         generator = torch.Generator(self.device)
-        return generator.manual_seed(stream(self.seed, epoch, purpose, self.trainer.global_rank))
+        return generator.manual_seed(stream(self.task.seed, epoch, purpose, self.trainer.global_rank))
 
     def training_step(self, batch: Tensor) -> Tensor:
         terms = self.vae.elbo(batch, self.kl_weight, self._generator)
@@ -137,7 +117,7 @@ class VAETraining(lightning.LightningModule):
         return numbers
 
     def on_train_epoch_end(self) -> None:
-        epoch, beta = self.epoch, self.plan.kl_weight
+        epoch, beta = self.epoch, self.task.plan.kl_weight
         row: dict[str, int | float] = {"epoch": epoch, "kl_weight": self.kl_weight}
         for part in ("train", "validation"):
             log_likelihood, kl, rows = self._total(part)
@@ -149,13 +129,13 @@ class VAETraining(lightning.LightningModule):
         for logger in self.loggers:
             logger.log_metrics({k: v for k, v in row.items() if k != "epoch"}, step=epoch)
         if self.trainer.is_global_zero:
-            write_bytes(self.folder / METRICS, table(self.history))
-            write_bytes(self.folder / KL, table([_named(epoch, kl) for epoch, kl in enumerate(self.kl_history)]))
-            if self.on_epoch is not None:
+            write_bytes(self.task.folder / METRICS, table(self.history))
+            write_bytes(self.task.folder / KL, table([_named(epoch, kl) for epoch, kl in enumerate(self.kl_history)]))
+            if self.task.on_epoch is not None:
                 with self._undisturbed():
-                    self.on_epoch(len(self.history), self.vae)
+                    self.task.on_epoch(len(self.history), self.vae)
         # While beta grows, the objective is another one each epoch, and its best is not kept.
-        if self.plan.patience is not None and epoch >= self.plan.kl_warmup_epochs:
+        if self.task.plan.patience is not None and epoch >= self.task.plan.kl_warmup_epochs:
             self._compare(epoch, row["validation_log_likelihood"] - beta * row["validation_kl"])
         if not self.vae.is_finite():
             self.trainer.should_stop = True  # no step leads back
@@ -181,12 +161,12 @@ class VAETraining(lightning.LightningModule):
         self._stop_if_waited_enough()
 
     def _stop_if_waited_enough(self) -> None:
-        if self.plan.patience is not None and self.waited >= self.plan.patience:
+        if self.task.plan.patience is not None and self.waited >= self.task.plan.patience:
             self.trainer.should_stop = True
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["geodesic"] = {
-            "identity": self.identity,
+            "identity": self.task.identity,
             "history": self.history,
             "kl_history": self.kl_history,
             "best": self.best,
@@ -215,10 +195,10 @@ class KeepLast(Checkpoint):
     def _save(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         assert isinstance(pl_module, VAETraining)
         # Lightning's own atomic save leaves its temporary file in a folder for all users.
-        beside = pl_module.folder / f".{LAST}"
+        beside = pl_module.task.folder / f".{LAST}"
         trainer.save_checkpoint(beside)
         if trainer.is_global_zero:
-            beside.replace(pl_module.folder / LAST)
+            beside.replace(pl_module.task.folder / LAST)
 
 
 def _named(epoch: int, kl: list[float]) -> dict[str, int | float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from geodesic.models.evaluation import evaluate_elbo, importance_weighted_bound
 from geodesic.models.training.hardware import choose_hardware
 from geodesic.models.training.plan import Training
 from geodesic.models.training.resume import LAST, identity, refuse_trained, resumable
+from geodesic.models.training.task import EpochCallback, Task
 from geodesic.models.vae import VAE
 
 if TYPE_CHECKING:
@@ -28,8 +28,6 @@ __all__ = ["COLLAPSED_KL", "TrainingResult", "split_rows", "train_vae"]
 
 COLLAPSED_KL = 0.01
 """A latent dimension whose mean KL on the validation rows is below this, in nats, carries nothing of the data."""
-
-EpochCallback = Callable[[int, VAE], None]
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,7 @@ def train_vae(
         # lost.
         vae.to(device="cpu", dtype=torch.float64 if training.precision == "64-true" else torch.float32).train()
         train, validation = (dataset.train.values[part] for part in rows)
-        module = VAETraining(vae, training, train, validation, seed, folder, wanted, on_epoch)
+        module = VAETraining(Task(vae, training, train, validation, seed, folder, wanted, on_epoch))
         fit(trainer, module, checkpoint)
         if hardware.processes > 1:
             # The weights come back from the processes, the rest of what training knows does not.
@@ -187,7 +185,7 @@ def _check(vae: VAE, dataset: Dataset) -> None:
 
 def _finished(module: VAETraining, dataset: Dataset, device: torch.device) -> TrainingResult:
     """The VAE with the weights that are kept, on disk too, and its bounds; `device` is where it was trained."""
-    vae, plan, seed = module.vae, module.plan, module.seed
+    vae, plan, seed = module.vae, module.task.plan, module.task.seed
     vae.cpu().eval()
     kept = len(module.history) - 1
     if plan.patience is not None and module.best is not None:
@@ -199,7 +197,7 @@ def _finished(module: VAETraining, dataset: Dataset, device: torch.device) -> Tr
             "lower training.learning_rate or another seed, or rescale the data"
         )
     vae.fit_uncertainty(dataset.train.values, seed)
-    vae.save(module.folder)
+    vae.save(module.task.folder)
     samples, test_bound = plan.importance_samples, None
     if samples:
         # Where it was trained: of all that follows, this alone is much work.
