@@ -1,5 +1,6 @@
 """Data sets: what is read is what was written, and whatever cannot be used is named."""
 
+import dataclasses
 import gc
 import gzip
 import struct
@@ -12,11 +13,38 @@ import pytest
 import torch
 from PIL import Image
 
-from geodesic import DataError, Dataset, Split, load_data
+from geodesic import DataError, Dataset, InputError, Split, load_data
+from geodesic.data.source import DATA_SETS
 
 
 def as_set(rows: torch.Tensor) -> set[bytes]:
     return {row.numpy().tobytes() for row in rows}
+
+
+@pytest.mark.parametrize("kind", DATA_SETS)
+def test_load_data_says_what_every_kind_takes(kind: str) -> None:
+    assert load_data.__doc__
+    assert f'"{kind}"' in load_data.__doc__
+    assert all(f"`{field.name}`" in load_data.__doc__ for field in dataclasses.fields(DATA_SETS[kind]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "arguments", "match"),
+    [
+        ("digits", {"limit": 0}, "limit: expected an integer of at least 1, got 0"),
+        ("digits", {"seed": -1}, "seed: expected an integer of at least 0, got -1"),
+        ("digits", {"test_fraction": 1.0}, "test_fraction: expected a number between 0 and 1, got 1.0"),
+        ("idx", {"path": ".", "train": 0}, "train: expected an integer of at least 1, got 0"),
+        ("image_folder", {"path": ".", "size": 0}, r"size: expected the side of a square .*, got 0"),
+        ("image_folder", {"path": ".", "size": (3, 0)}, r"size: expected .* \(height, width\), got \(3, 0\)"),
+        ("image_folder", {"path": ".", "workers": -1}, "workers: expected an integer of at least 0, got -1"),
+        ("cifar", {}, "data set: expected one of .*'digits'.*, got 'cifar'"),
+        ("digits", {"path": "."}, "data set 'digits': .*its arguments: limit, seed, test_fraction"),
+    ],
+)
+def test_arguments_that_no_data_set_takes_are_refused_by_name(kind: str, arguments: dict[str, Any], match: str) -> None:
+    with pytest.raises(InputError, match=match):
+        load_data(kind, **arguments)
 
 
 # --- splits -------------------------------------------------------------------------------------

@@ -18,10 +18,17 @@ def load_data(kind: str, **arguments: Any) -> Dataset:
     become 8, and photographs stand upright.
 
     Args:
-        kind: "digits", "mnist", "fashion_mnist", "array", "idx" or "image_folder".
-        arguments: The fields of that kind: `path` (may use environment variables), `limit` (keep only the first so
-            many training rows), `test_fraction` and `seed` of the split, and so on. `geodesic.data` has a class for
-            each kind that lists them.
+        kind: Which, see below.
+        arguments: What that kind takes. All take `limit` (keep only the first so many training rows) and `seed` (of
+            the split, for data without one of their own). A `path` may use environment variables.
+
+            - "digits": scikit-learn's handwritten digits. `test_fraction`, the part of the rows held out.
+            - "mnist", "fashion_mnist": `path`, the folder for the files; `download`, whether absent ones are fetched.
+            - "array": `path` of a .npy, or of an .npz with `values` and perhaps `labels`; `test_fraction`.
+            - "idx": `path` of a folder of IDX files; `train` and `test`, how many of the first and last rows.
+            - "image_folder": `path` of a folder of images, whose subfolders are classes; `size`, the side of a square,
+              (height, width), or None; `mode`, "rgb" or "grey"; `test_fraction`; `workers`, processes that decode;
+              `corrupt`, whether to "refuse" or "skip" what cannot be read.
 
     Returns:
         Train and test rows, float32. The same arguments give the same rows in the same order.
