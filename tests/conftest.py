@@ -1,12 +1,17 @@
 """One numerical policy for every test: float64, a fixed seed, and tolerances that follow from the dtype."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
+
+if TYPE_CHECKING:
+    from tests.experiments import Home
 
 os.environ["MPLBACKEND"] = "Agg"  # figures go to files, also where there is no display
 
@@ -40,6 +45,23 @@ def _numerical_policy_of_what_tests_share() -> Iterator[None]:
     """The same for fixtures of a module, which are set up before those of its first test."""
     with _policy():
         yield
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> "Home":
+    """The small experiment, trained, solved and drawn once for all tests; not to be changed."""
+    from tests.experiments import make_home  # not before the checks of shapes are on
+
+    with _policy():
+        home = make_home(tmp_path_factory.mktemp("small"))
+    assert [done.status for done in (home.train, home.solve, home.plot)] == [0, 0, 0], home
+    return home
+
+
+@pytest.fixture
+def runs(small: "Home", tmp_path: Path) -> Path:
+    """A copy of the folder with the small run, which a test may change."""
+    return Path(shutil.copytree(small.folder / "runs", tmp_path / "runs"))
 
 
 @pytest.fixture

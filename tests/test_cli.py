@@ -1,6 +1,5 @@
 """The command line: what it writes, what it refuses and with which exit status, and that it loses nothing."""
 
-import contextlib
 import io
 import json
 import re
@@ -11,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -22,45 +20,7 @@ from safetensors.torch import save_file
 
 import geodesic
 from geodesic import Progress, Status, cli
-
-SETTINGS = {
-    "name": "small",
-    "device": "cpu",
-    "data": {"kind": "digits", "limit": 200},
-    "model": {"latent_size": 2, "network": {"hidden_sizes": [16]}},
-    "training": {"epochs": 2, "batch_size": 50},
-    "pairs": {"kind": "random", "count": 2},
-    "geodesic": {
-        "segments": 8,
-        "max_steps": 20,
-        "solvers": [
-            {"name": "a", "kind": "auto"},
-            {"name": "b", "kind": "gradient_descent", "direction": "encoder"},
-        ],
-    },
-}
-PICTURES = ["energy.png", "latent.png", "strip_000.png", "strip_001.png"]
-
-
-class Done(NamedTuple):
-    """What a command printed, and its exit status."""
-
-    status: int
-    out: str
-    err: str
-
-
-def run(*arguments: str | Path) -> Done:
-    out, err, status = io.StringIO(), io.StringIO(), 0
-    argv, sys.argv = sys.argv, ["geodesic", *map(str, arguments)]
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            cli.main()
-    except SystemExit as exit_:
-        status = int(exit_.code or 0)
-    finally:
-        sys.argv = argv
-    return Done(status, out.getvalue(), err.getvalue())
+from tests.experiments import METHODS, PICTURES, SMALL, Home, contents, refused, run
 
 
 def process(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
@@ -68,33 +28,10 @@ def process(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def refused(done: Done, status: int, *words: str) -> None:
-    """The command failed with one message for the user, and no traceback."""
-    assert done.status == status, done
-    assert done.err.startswith("geodesic: "), done
-    assert "Traceback" not in done.err
-    for word in words:
-        assert word in done.err
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with small.yaml and runs/small, trained; not to be changed."""
-    home = tmp_path_factory.mktemp("trained")
-    (home / "small.yaml").write_text(yaml.safe_dump(SETTINGS))
-    done = run("train", home / "small.yaml", "--runs", home / "runs")
-    assert done.status == 0, done
-    return home
-
-
 @pytest.fixture
-def home(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of the trained run's folder, which is the current one."""
-    shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+def home(small: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of the small experiment's folder, which is the current one: trained, solved and drawn."""
+    shutil.copytree(small.folder, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     path, modules = list(sys.path), set(sys.modules)
     yield tmp_path
@@ -102,6 +39,10 @@ def home(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     for module in set(sys.modules) - modules:
         if module.startswith("own_"):
             del sys.modules[module]
+
+
+ONE_PAIR, ONE_SOLVER = "pairs.count=1", "geodesic.solvers=[{name: auto, kind: auto}]"
+QUICK = ["training.importance_samples=0", "training.picture_every=null"]  # neither changes the weights
 
 
 # --- help and usage ------------------------------------------------------------------------------
@@ -119,17 +60,16 @@ def test_help_shows_an_example(command: str) -> None:
 
 
 def test_help_is_quick_since_it_loads_no_torch(tmp_path: Path) -> None:
-    for arguments in (["train", "--help"], ["--version"]):
-        code = (
-            f"import sys; sys.argv = ['geodesic', *{arguments}]\n"
-            "from geodesic.cli import main\n"
-            "try: main()\n"
-            "except SystemExit: pass\n"
-            "sys.exit('torch' in sys.modules)"
-        )
-        began = time.monotonic()
-        assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True).returncode == 0
-        assert time.monotonic() - began < 3
+    code = (
+        "import sys, time; began = time.monotonic()\n"
+        "from geodesic.cli import main\n"
+        "for arguments in (['--help'], ['train', '--help'], ['--version']):\n"
+        "    sys.argv = ['geodesic', *arguments]\n"
+        "    try: main()\n"
+        "    except SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules or time.monotonic() - began > 3)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True).returncode == 0
 
 
 @pytest.mark.parametrize("arguments", [[], ["nope"], ["train"], ["train", "a.yaml", "--bogus"], ["plot"]])
@@ -169,30 +109,39 @@ def test_refused_settings_have_exit_status_2_and_change_nothing(
 # --- train, solve, plot ------------------------------------------------------------------------------
 
 
-def test_train_solve_plot_fill_the_run_folder(home: Path) -> None:
-    folder = home / "runs" / "small"
-    assert {"config.yaml", "record.json", "model.safetensors", "model.json", "metrics.csv", "last.ckpt"} <= contents(
-        folder
-    ).keys()
-    solved = run("solve", "small.yaml")
-    assert (solved.status, solved.err) == (0, "")
-    assert (folder / "geodesics.npz").is_file()
-    assert (folder / "geodesics.yaml").read_text() == (folder / "config.yaml").read_text()
-    plotted = run("plot", "runs/small")
-    assert (plotted.status, plotted.err) == (0, "")
-    assert sorted(file.name for file in (folder / "figures" / "geodesics").iterdir()) == PICTURES
+def test_train_solve_plot_fill_the_run_folder(small: Home) -> None:
+    trained = {"config.yaml", "record.json", "model.safetensors", "model.json", "metrics.csv", "last.ckpt"}
+    assert trained <= contents(small.run).keys()
+    assert (small.run / "geodesics.npz").is_file()
+    assert (small.run / "geodesics.yaml").read_text() == (small.run / "config.yaml").read_text()
+    assert sorted(file.name for file in (small.run / "figures" / "geodesics").iterdir()) == PICTURES
+    assert [path.name for path in (small.folder / "runs").iterdir()] == ["small"]  # no lock is left
 
 
-def test_the_table_has_a_line_for_each_pair_and_method(home: Path) -> None:
-    out = run("solve", "small.yaml").out
-    with np.load("runs/small/geodesics.npz") as arrays:
-        lengths, rows, labels = arrays["a/length"], arrays["rows"], arrays["labels"]
-    for (i, j), length in zip(rows, lengths, strict=True):
-        (line,) = [
-            line for line in out.splitlines() if f"{i} to {j} ({labels[i]} to {labels[j]})" in line and " a " in line
-        ]
-        assert f"{length:.4f}" in line
-    assert "runs/small/geodesics.npz" in out
+def test_output_to_a_file_holds_no_bars_and_no_escape_codes(small: Home) -> None:
+    for done in (small.train, small.solve, small.plot):
+        assert (done.status, done.err) == (0, "")
+        assert "\x1b" not in done.out
+        assert "\r" not in done.out
+    assert re.fullmatch(
+        r"trained runs/small: 2 epochs, held-out ELBO -\d+\.\d\d nats per row, "
+        r"importance-weighted bound -\d+\.\d\d \(K = 64\)\n",
+        small.train.out,
+    )
+    assert small.plot.out == f"wrote {len(PICTURES)} pictures to runs/small/figures/geodesics\n"
+    assert "step" not in small.solve.out.replace("steps", "").replace("step along", "").replace("step limit", "")
+
+
+def test_the_table_has_a_line_for_each_pair_and_method(small: Home) -> None:
+    lines = small.solve.out.splitlines()
+    with np.load(small.run / "geodesics.npz") as arrays:
+        rows, labels, lengths = arrays["rows"], arrays["labels"], [arrays[f"{method}/length"] for method in METHODS]
+    for pair, (i, j) in enumerate(rows):
+        name = f"{i} to {j} ({labels[i]} to {labels[j]})"
+        for method, length in zip(METHODS, lengths, strict=True):
+            (line,) = [line for line in lines if name in line and f" {method} " in line]
+            assert f"{length[pair]:.4f}" in line
+    assert "runs/small/geodesics.npz" in small.solve.out
 
 
 def test_the_table_says_converged_and_resolved_in_lines_of_at_most_140_characters(home: Path) -> None:
@@ -222,25 +171,8 @@ def test_the_table_says_converged_and_resolved_in_lines_of_at_most_140_character
 
 def test_memory_too_small_for_one_pair_is_refused_and_leaves_no_results(home: Path) -> None:
     before = contents(home)
-    refused(run("solve", "small.yaml", "geodesic.memory=1 kB"), 1, "memory", "raise memory")
+    refused(run("solve", "small.yaml", "geodesic.memory=1 kB", "--name", "other"), 1, "memory", "raise memory")
     assert contents(home) == before
-
-
-def test_output_to_a_file_holds_no_bars_and_no_escape_codes(home: Path) -> None:
-    trained = run("train", "small.yaml", "name=again")
-    solved = run("solve", "small.yaml", "name=again")
-    plotted = run("plot", "runs/again")
-    for done in (trained, solved, plotted):
-        assert (done.status, done.err) == (0, "")
-        assert "\x1b" not in done.out
-        assert "\r" not in done.out
-    assert re.fullmatch(
-        r"trained runs/again: 2 epochs, held-out ELBO -\d+\.\d\d nats per row, "
-        r"importance-weighted bound -\d+\.\d\d \(K = 64\)\n",
-        trained.out,
-    )
-    assert plotted.out == "wrote 4 pictures to runs/again/figures/geodesics\n"
-    assert "step" not in solved.out.replace("steps", "").replace("step along", "").replace("step limit", "")
 
 
 def test_on_a_terminal_bars_count_the_steps_and_the_pairs_that_ended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,9 +198,8 @@ def test_a_folder_that_cannot_be_made_has_exit_status_1(home: Path) -> None:
 
 
 def test_results_of_another_name_stand_beside_the_first(home: Path) -> None:
-    assert run("solve", "small.yaml").status == 0
     first = contents(home)
-    assert run("solve", "small.yaml", "pairs.count=1", "--name", "one").status == 0
+    assert run("solve", "small.yaml", ONE_PAIR, ONE_SOLVER, "--name", "one").status == 0
     assert run("plot", "runs/small", "--name", "one").status == 0
     after = contents(home)
     assert first.items() <= after.items()
@@ -294,20 +225,17 @@ def test_an_existing_run_is_kept_unless_one_asks_otherwise(home: Path) -> None:
 
 
 def test_existing_results_and_pictures_are_kept_unless_one_asks_otherwise(home: Path) -> None:
-    assert run("solve", "small.yaml").status == 0
-    assert run("plot", "runs/small").status == 0
     before = contents(home)
     refused(run("solve", "small.yaml", "pairs.seed=5"), 1, "--name", "--overwrite")
     refused(run("plot", "runs/small"), 1, "--overwrite")
     assert contents(home) == before
-    assert run("solve", "small.yaml", "pairs.count=1", "--overwrite").status == 0
+    assert run("solve", "small.yaml", ONE_PAIR, ONE_SOLVER, "--overwrite").status == 0
     assert run("plot", "runs/small", "--overwrite").status == 0
     assert sorted(file.name for file in (home / "runs/small/figures/geodesics").iterdir()) == PICTURES[:3]
 
 
 def test_a_run_is_replaced_when_asked(home: Path) -> None:
-    assert run("solve", "small.yaml").status == 0
-    assert run("train", "small.yaml", "training.epochs=1", "--overwrite").status == 0
+    assert run("train", "small.yaml", "training.epochs=1", *QUICK, "--overwrite").status == 0
     assert not (home / "runs/small/geodesics.npz").exists()
     assert yaml.safe_load((home / "runs/small/config.yaml").read_text())["training"]["epochs"] == 1
 
@@ -338,7 +266,7 @@ def test_solving_before_training_says_what_to_do(home: Path) -> None:
 
 
 def test_plotting_before_solving_says_what_to_do(home: Path) -> None:
-    refused(run("plot", "runs/small"), 1, "geodesic solve")
+    refused(run("plot", "runs/small", "--name", "other"), 1, "other.npz", "geodesic solve")
 
 
 @pytest.mark.parametrize(
@@ -346,15 +274,15 @@ def test_plotting_before_solving_says_what_to_do(home: Path) -> None:
 )
 def test_a_run_trained_with_other_settings_is_refused(home: Path, change: str) -> None:
     before = contents(home)
-    refused(run("solve", "small.yaml", change), 1, "runs/small", "geodesic train")
+    refused(run("solve", "small.yaml", change, "--name", "other"), 1, "runs/small", "geodesic train")
     assert contents(home) == before
 
 
 def test_truncated_weights_are_refused(home: Path) -> None:
     file = home / "runs/small/model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
-    refused(run("solve", "small.yaml"), 1, "model.safetensors", "truncated", "train again")
-    assert not (home / "runs/small/geodesics.npz").exists()
+    refused(run("solve", "small.yaml", "--name", "other"), 1, "model.safetensors", "truncated", "train again")
+    assert not (home / "runs/small/other.npz").exists()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
@@ -362,7 +290,8 @@ def test_truncated_weights_are_refused(home: Path) -> None:
 def test_cuda_that_is_not_there_is_refused_with_a_remedy(home: Path, command: str) -> None:
     before = contents(home)
     name = "name=other" if command == "train" else "name=small"
-    refused(run(command, "small.yaml", "device=cuda", name), 1, "device=cpu", "device=auto")
+    more = ["--name", "other"] if command == "solve" else []
+    refused(run(command, "small.yaml", "device=cuda", name, *more), 1, "device=cpu", "device=auto")
     assert contents(home) == before
     assert not (home / "runs" / "other").exists()
 
@@ -371,16 +300,18 @@ def test_cuda_that_is_not_there_is_refused_with_a_remedy(home: Path, command: st
 
 
 def test_pairs_by_label_connect_these_labels(home: Path) -> None:
-    assert run("solve", "small.yaml", "pairs={kind: label, from: 3, to: 8, count: 2}").status == 0
-    with np.load("runs/small/geodesics.npz") as arrays:
+    pairs = "pairs={kind: label, from: 3, to: 8, count: 2}"
+    assert run("solve", "small.yaml", pairs, ONE_SOLVER, "--name", "other").status == 0
+    with np.load("runs/small/other.npz") as arrays:
         assert arrays["labels"][arrays["rows"]].tolist() == [[3, 8], [3, 8]]
         np.testing.assert_array_equal(arrays["encodings"][arrays["rows"][:, 0]], arrays["start"])
 
 
 def test_pairs_by_index_connect_these_rows(home: Path) -> None:
-    done = run("solve", "small.yaml", "pairs={kind: index, indices: [[5, 6], [7, 5]]}")
+    pairs = "pairs={kind: index, indices: [[5, 6], [7, 5]]}"
+    done = run("solve", "small.yaml", pairs, ONE_SOLVER, "--name", "other")
     assert "5 to 6 (" in done.out
-    with np.load("runs/small/geodesics.npz") as arrays:
+    with np.load("runs/small/other.npz") as arrays:
         assert arrays["rows"].tolist() == [[5, 6], [7, 5]]
 
 
@@ -392,7 +323,7 @@ def test_pairs_by_index_connect_these_rows(home: Path) -> None:
     ],
 )
 def test_rows_and_labels_that_do_not_exist_are_refused(home: Path, pairs: str, words: list[str]) -> None:
-    refused(run("solve", "small.yaml", f"pairs={pairs}"), 2, *words)
+    refused(run("solve", "small.yaml", f"pairs={pairs}", "--name", "other"), 2, *words)
 
 
 def write_points(kind: str) -> None:
@@ -437,22 +368,25 @@ def write_points(kind: str) -> None:
 def test_a_file_of_points_that_cannot_be_used_is_refused(home: Path, kind: str, words: list[str]) -> None:
     write_points(kind)
     before = contents(home)
-    refused(run("solve", "small.yaml", "pairs={kind: file, path: points.npz}"), 1, "points.npz", *words)
+    refused(
+        run("solve", "small.yaml", "pairs={kind: file, path: points.npz}", "--name", "other"), 1, "points.npz", *words
+    )
     assert contents(home) == before
 
 
 def test_points_that_are_not_finite_are_refused(home: Path) -> None:
     write_points("nan")
-    refused(run("solve", "small.yaml", "pairs={kind: file, path: points.npz}"), 1, "end", "finite")
+    refused(run("solve", "small.yaml", "pairs={kind: file, path: points.npz}", "--name", "other"), 1, "end", "finite")
 
 
 def test_points_of_single_precision_are_solved_and_drawn_in_double(home: Path) -> None:
     start, end = np.array([[0.1, 0.2]], dtype=np.float32), np.array([[-0.3, 0.4]], dtype=np.float32)
     np.savez("points.npz", start=start, end=end)
-    assert run("solve", "small.yaml", "pairs={kind: file, path: points.npz}").status == 0
-    assert run("plot", "runs/small").status == 0
-    with np.load("runs/small/geodesics.npz") as arrays:
-        assert {arrays[key].dtype for key in ("start", "end", "a/path")} == {np.dtype(np.float64)}
+    pairs = "pairs={kind: file, path: points.npz}"
+    assert run("solve", "small.yaml", pairs, ONE_SOLVER, "--name", "other").status == 0
+    assert run("plot", "runs/small", "--name", "other").status == 0
+    with np.load("runs/small/other.npz") as arrays:
+        assert {arrays[key].dtype for key in ("start", "end", "auto/path")} == {np.dtype(np.float64)}
         np.testing.assert_array_equal(arrays["start"], start)
 
 
@@ -461,15 +395,17 @@ def test_points_of_single_precision_are_solved_and_drawn_in_double(home: Path) -
 
 def test_images_of_ones_own_can_be_trained_on_solved_and_drawn(home: Path) -> None:
     np.save("images.npy", np.random.default_rng(0).integers(0, 256, (120, 6, 5), dtype=np.uint8))
-    settings = SETTINGS | {"name": "own", "data": {"kind": "array", "path": "images.npy", "test_fraction": 0.25}}
-    Path("own.yaml").write_text(yaml.safe_dump(settings))
-    for arguments in (("train", "own.yaml"), ("solve", "own.yaml"), ("plot", "runs/own")):
+    data = {"kind": "array", "path": "images.npy", "test_fraction": 0.25}
+    Path("own.yaml").write_text(
+        yaml.safe_dump(SMALL | {"name": "own", "data": data, "pairs": {"kind": "random", "count": 1}})
+    )
+    for arguments in (("train", "own.yaml", *QUICK), ("solve", "own.yaml", *QUICK, ONE_SOLVER), ("plot", "runs/own")):
         done = run(*arguments)
         assert (done.status, done.err) == (0, ""), arguments
     with np.load("runs/own/geodesics.npz") as arrays:
         assert len(arrays["encodings"]) == 30
         assert "labels" not in arrays
-    refused(run("solve", "own.yaml", "pairs={kind: label, from: 1, to: 2}", "--overwrite"), 2, "labels")
+    refused(run("solve", "own.yaml", *QUICK, "pairs={kind: label, from: 1, to: 2}", "--overwrite"), 2, "labels")
 
 
 DECODER = """
@@ -518,7 +454,7 @@ def test_a_decoder_of_ones_own_needs_no_data_and_no_training(home: Path) -> None
     assert length[0] == pytest.approx(np.sqrt(5) + np.arcsinh(2) / 2, rel=1e-3)
     plotted = run("plot", "runs/own")
     assert (plotted.status, plotted.err) == (0, "")
-    assert sorted(file.name for file in (home / "runs/own/figures/geodesics").iterdir()) == PICTURES
+    assert sorted(file.name for file in (home / "runs/own/figures/geodesics").iterdir()) == PICTURES[:4]
 
 
 @pytest.mark.parametrize(
@@ -555,11 +491,12 @@ def test_what_needs_an_encoder_is_refused_without_one(home: Path, change: str, w
 def test_a_collapsed_latent_space_is_warned_of(home: Path) -> None:
     settings = [
         "training.kl_weight=1000",
-        "training.learning_rate=0.01",
-        "training.epochs=40",
-        "training.batch_size=16",
+        "training.learning_rate=0.05",
+        "training.epochs=20",
+        "training.batch_size=25",
+        "data.limit=100",
     ]
-    done = run("train", "small.yaml", "name=collapsed", "training.importance_samples=0", *settings)
+    done = run("train", "small.yaml", "name=collapsed", *QUICK, *settings)
     assert done.status == 0
     assert done.err.startswith("geodesic: warning: 2 of 2 latent dimensions have collapsed (0, 1)")
     assert "training.kl_weight" in done.err
@@ -572,8 +509,9 @@ def test_a_collapsed_latent_space_is_warned_of(home: Path) -> None:
 # --- interruption and resumption ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_says_how_to_go_on_and_goes_on(home: Path) -> None:
-    long = ["train", "small.yaml", "name=long", "training.epochs=100000"]
+    long = ["train", "small.yaml", "name=long", ONE_SOLVER, ONE_PAIR, *QUICK, "training.epochs=100000"]
     folder = home / "runs" / "long"
     running = process(*long, cwd=home)
     try:
@@ -612,8 +550,8 @@ def test_a_resumption_that_fails_leaves_weights_with_the_settings_that_made_them
     with monkeypatch.context() as patch:
         patch.setattr(VAETraining, "training_step", interrupted)
         refused(run("train", "small.yaml", "training.epochs=9", "--resume"), 1, "--resume")
-    refused(run("solve", "small.yaml", "training.epochs=9"), 1, "geodesic train")
-    assert run("solve", "small.yaml").status == 0
+    refused(run("solve", "small.yaml", "training.epochs=9", "--name", "other"), 1, "geodesic train")
+    assert run("solve", "small.yaml", ONE_PAIR, ONE_SOLVER, "--name", "other").status == 0
 
 
 def test_nothing_to_resume_is_refused(home: Path) -> None:
@@ -626,8 +564,8 @@ def test_nothing_to_resume_is_refused(home: Path) -> None:
 
 
 def test_the_demo_trains_once(home: Path) -> None:
-    demo = ["demo", "training.epochs=2", "data.limit=200", "model.network.hidden_sizes=[16]"]
-    demo += ["pairs.count=2", "geodesic.segments=8", "geodesic.max_steps=10"]
+    demo = ["demo", "training.epochs=2", "data.limit=100", "model.network.hidden_sizes=[16]", *QUICK, ONE_SOLVER]
+    demo += ["pairs.count=2", "geodesic.segments=4", "geodesic.max_steps=10"]
     first = run(*demo)
     assert (first.status, first.err) == (0, "")
     assert first.out.startswith("trained runs/demo: 2 epochs")
