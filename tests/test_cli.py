@@ -563,6 +563,7 @@ def test_nothing_to_resume_is_refused(home: Path) -> None:
 # --- demo ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_demo_trains_once(home: Path) -> None:
     demo = ["demo", "training.epochs=2", "data.limit=100", "model.network.hidden_sizes=[16]", *QUICK, ONE_SOLVER]
     demo += ["pairs.count=2", "geodesic.segments=4", "geodesic.max_steps=10"]

@@ -1,6 +1,7 @@
 """`geodesic curvature`, `mean` and `transport`: what they write is what the library computes, on the same points."""
 
 import json
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -18,14 +19,10 @@ from geodesic.experiment.studies.curvature import map_curvature
 from geodesic.experiment.studies.means import find_means
 from geodesic.experiment.train import train
 from geodesic.files import read_npz
-from tests.test_cli import Done, refused, run
+from tests import experiments
+from tests.experiments import Done, Home, refused, run
 
-SMALL = {
-    "name": "small",
-    "device": "cpu",
-    "data": {"kind": "digits", "limit": 200},
-    "model": {"network": {"hidden_sizes": [16], "activation": "tanh"}},
-    "training": {"epochs": 3, "importance_samples": 0, "picture_every": None},
+SMALL = experiments.SMALL | {
     "pairs": {"kind": "random", "count": 2},
     "geodesic": {"segments": 8},
     "curvature": {"grid": 6, "points": 5, "planes": 2},
@@ -40,10 +37,9 @@ def settings(**changes) -> Settings:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory) -> Path:
+def trained(small: Home, tmp_path_factory) -> Path:
     """Runs of two VAEs, d = 2 and d = 3."""
-    runs = tmp_path_factory.mktemp("studies") / "runs"
-    train(settings(), runs, progress=False)
+    runs = Path(shutil.copytree(small.folder / "runs", tmp_path_factory.mktemp("studies") / "runs"))
     train(solid(), runs, progress=False)
     return runs
 
@@ -64,7 +60,8 @@ def runs(trained, said) -> Path:
 
 
 def solid(**changes) -> Settings:
-    return settings(name="solid", model=SMALL["model"] | {"latent_size": 3}, **changes)
+    training = SMALL["training"] | {"importance_samples": 0, "picture_every": None}
+    return settings(name="solid", model=SMALL["model"] | {"latent_size": 3}, training=training, **changes)
 
 
 @pytest.fixture
