@@ -75,6 +75,8 @@ def _flock(file: Path, shared: bool) -> Iterator[None]:
         with contextlib.suppress(OSError):  # others share it: the last of them removes the file
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing is not enough where a child process has a copy
         os.close(descriptor)
 
 

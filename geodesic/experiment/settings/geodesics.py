@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from geodesic.experiment.geometries import GEOMETRIES, EuclideanGeometry, Geometry
-from geodesic.experiment.settings.derived import DerivedSection, Kinds
+from geodesic.experiment.settings.derived import DerivedSection
+from geodesic.experiment.settings.kinds import Kinds
 from geodesic.experiment.settings.section import LABEL, Section, reads_as_number
 from geodesic.geometry.outputs import OUTPUT_GEOMETRIES, DistanceGeometry, OutputGeometry
 from geodesic.solvers.solver import SOLVERS

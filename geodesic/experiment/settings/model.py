@@ -8,7 +8,7 @@ from pydantic import Field, GetCoreSchemaHandler, PositiveInt, field_validator
 from pydantic_core import CoreSchema, core_schema
 
 from geodesic.errors import InputError
-from geodesic.experiment.settings.derived import Kinds
+from geodesic.experiment.settings.kinds import Kinds
 from geodesic.experiment.settings.section import FUNCTION, Section
 from geodesic.models.likelihoods import LIKELIHOODS, Bernoulli, Likelihood
 from geodesic.models.networks.mlp import MLPNetwork

@@ -8,8 +8,8 @@ from pydantic import Field, NonNegativeInt
 
 from geodesic.data.source import DATA_SETS, DataSource
 from geodesic.experiment.pairs import PAIRS, PairChoice, RandomPairs
-from geodesic.experiment.settings.derived import Kinds, Record
 from geodesic.experiment.settings.geodesics import GeodesicSettings
+from geodesic.experiment.settings.kinds import Kinds, Record
 from geodesic.experiment.settings.model import ModelSettings, VAESettings
 from geodesic.experiment.settings.section import DEVICE, NAME, Section
 from geodesic.experiment.settings.studies import AnalogySettings, CovSettings, CurvatureSettings, MeanSettings
