@@ -1,8 +1,8 @@
-"""Laws of solve: known geodesics, what converged means, what bad input gets."""
+"""Laws of solve: where it starts, how far it refines, what it says on the way, what bad input and bad decoders get."""
 
-import dataclasses
 import inspect
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -10,210 +10,140 @@ from torch import nn
 import geodesic
 from geodesic import GradientDescent, Status
 from tests import surfaces
+from tests.decoders import hill, network, pairs
 
-FLOAT64 = torch.float64
-SOLVERS = {
-    "decoder": (GradientDescent(), 2000),
-    "decoder-plain": (GradientDescent(preconditioned=False), 4000),
-    "decoder-fixed": (GradientDescent(step_size=0.1), 4000),
-}
+# --- starts, segments, memory, shapes ---------------------------------------------------------
 
 
-def points(*rows: tuple[float, ...], dtype: torch.dtype = FLOAT64) -> torch.Tensor:
-    return torch.tensor(rows[0] if len(rows) == 1 else rows, dtype=dtype)
+def test_the_best_start_is_no_longer_than_either() -> None:
+    manifold = geodesic.PullbackManifold(hill)
+    start, end = torch.tensor([[-1.5, 0.0], [-1.0, 0.6]]), torch.tensor([[1.5, 0.0], [1.0, 0.8]])
+    lengths = {
+        init: geodesic.solve(manifold, start, end, init=init, segments=64).length
+        for init in ("straight", "graph", "best")
+    }
+    assert float(lengths["graph"][0]) < 0.8 * float(lengths["straight"][0])
+    torch.testing.assert_close(lengths["best"], torch.minimum(lengths["straight"], lengths["graph"]))
 
 
-def network(dtype: torch.dtype = FLOAT64) -> nn.Module:
-    torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(2, 16), nn.ELU(), nn.Linear(16, 16), nn.ELU(), nn.Linear(16, 20))
-    with torch.no_grad():
-        for p in net.parameters():
-            p.mul_(2)
-    return net.to(dtype).requires_grad_(False)
+def test_a_graph_that_does_not_connect_a_pair_says_so_and_spoils_no_other() -> None:
+    points = torch.cat([torch.randn(40, 2), torch.randn(40, 2) + 100])
+    start, end = torch.tensor([[0.0, 0.0], [0.0, 0.0]]), torch.tensor([[1.0, 0.0], [100.0, 100.0]])
+    manifold = geodesic.PullbackManifold(lambda z: z.tanh())
+    graph = geodesic.solve(manifold, start, end, init="graph", points=points)
+    assert graph.status.tolist() == [Status.CONVERGED, Status.NOT_CONNECTED]
+    assert "neighbour graph" in graph.summary()
+    best = geodesic.solve(manifold, start, end, init="best", points=points)
+    assert best.status[0] == Status.CONVERGED
+    assert best.status[1] != Status.NOT_CONNECTED
 
 
-# Plain descent needs more steps than a test has time for where d is large or the scales of the directions differ, and
-# a fixed step that suits these surfaces is too long or too short for others.
-WITHIN_REACH_OF_ALL = ("paraboloid", "saddle", "sphere", "cylinder", "flat torus", "hyperbolic plane", "catenoid")
+def test_own_paths_are_where_the_search_begins() -> None:
+    manifold = geodesic.PullbackManifold(hill)
+    a, b = torch.tensor([-1.5, 0.0]), torch.tensor([1.5, 0.0])
+    path = geodesic.straight_path(a, b, 40)
+    for side in (1, -1):
+        bent = path.clone()
+        bent[:, 1] += side * torch.sin(torch.linspace(0, torch.pi, 41)) * (torch.arange(41) % 40 != 0)
+        solution = geodesic.solve(manifold, a, b, init=bent)
+        assert solution.path.shape == (41, 2)
+        assert side * float(solution.path[20, 1]) > 0.3
 
 
 @pytest.mark.parametrize(
-    ("name", "solver"),
-    [(name, "decoder") for name in surfaces.KNOWN]
-    + [(name, solver) for name in WITHIN_REACH_OF_ALL for solver in SOLVERS if solver != "decoder"],
+    ("init", "message"),
+    [
+        ("curved", "init: expected 'straight', 'graph', 'best' or paths, got 'curved'"),
+        (3, "init: expected .* got int"),
+        (torch.zeros(9, 3), "init: expected paths of shape"),
+        (torch.zeros(2, 2).double(), "init: expected paths of at least 2 segments"),
+        (torch.zeros(9, 2).float(), "init: expected paths of torch.float64"),
+        (torch.full((9, 2), torch.nan).double(), "init: expected finite"),
+        (torch.full((9, 2), 0.5).double(), "init: its paths do not start at the points of `start`"),
+    ],
 )
-def test_the_known_geodesic_is_found(name: str, solver: str) -> None:
-    manifold, start, end, length, _ = surfaces.KNOWN[name]
-    method, max_steps = SOLVERS[solver]
-    solution = geodesic.solve(manifold, points(start), points(end), solver=method, tol=1e-9, max_steps=max_steps)
-    assert bool(solution.converged)
-    assert float(solution.length) == pytest.approx(length, rel=2e-6)
-    if name in surfaces.EMBEDDED:  # elsewhere a chord is an approximation, which may err upward
-        # 2 E <= d^2 <= length^2 at a global minimum
-        assert float(2 * solution.energy) <= length**2 * (1 + 1e-7)
+def test_bad_starts_are_named(init: object, message: str) -> None:
+    with pytest.raises(geodesic.InputError, match=message):
+        # Without the type checker that watches the tests: a user has none.
+        inspect.unwrap(geodesic.solve)(geodesic.PullbackManifold(lambda z: z), torch.zeros(2), torch.ones(2), init=init)
 
 
-def test_the_error_of_the_energy_is_of_order_two_in_the_segments() -> None:
+@pytest.mark.parametrize("points", [[[0.0, 1.0]], np.zeros((5, 2)), torch.zeros(5), torch.zeros(5, 2, 2)])
+def test_points_that_are_no_latent_points_are_refused(points: object) -> None:
+    with pytest.raises(geodesic.InputError, match="points: expected a tensor of latent points"):
+        inspect.unwrap(geodesic.solve)(geodesic.PullbackManifold(hill), *pairs(1), init="graph", points=points)
+
+
+def test_segments_are_doubled_for_the_pairs_that_need_it() -> None:
+    manifold = geodesic.PullbackManifold(network())
+    start = torch.tensor([[0.0, 0.0], [-2.5, 2.0]])
+    end = torch.tensor([[0.01, 0.0], [2.5, -2.0]])
+    solution = geodesic.solve(manifold, start, end, segments=8, length_rtol=1e-6)
+    easy, hard = solution.segments.tolist()
+    assert easy == 16
+    assert hard > 32
+    assert solution.path.shape == (2, hard + 1, 2)
+    fine = geodesic.solve(manifold, start, end, init=geodesic.refine_path(solution.path, 2 * hard), tol=1e-10)
+    torch.testing.assert_close(solution.length, fine.length, rtol=2e-6, atol=0)
+    alone = geodesic.solve(manifold, start[0], end[0], segments=8, length_rtol=1e-6)
+    torch.testing.assert_close(alone.length, solution.length[0], rtol=1e-12, atol=0)
+    assert int(alone.segments) == 16
+
+
+def test_lengths_that_agree_are_those_of_geodesics_and_not_of_one_curve_twice() -> None:
     manifold, start, end, length, _ = surfaces.KNOWN["paraboloid"]
-    gaps = []
-    for T in (16, 32, 64):
-        solution = geodesic.solve(manifold, points(start), points(end), segments=T, tol=1e-13)
-        gaps.append(length**2 - float(2 * solution.energy))
-    slopes = torch.tensor(gaps).log2().diff()
-    assert ((slopes > -2.1) & (slopes < -1.9)).all()
+    solution = geodesic.solve(manifold, torch.tensor(start), torch.tensor(end), tol=1e-3, length_rtol=1e-8)
+    assert float(solution.length) == pytest.approx(length, rel=1e-8)
 
 
-def test_the_speed_of_a_geodesic_is_constant() -> None:
-    manifold = geodesic.PullbackManifold(network())
-    solution = geodesic.solve(manifold, points(-1.0, 0.5), points(1.0, -0.3), tol=1e-12)
-    chords = manifold.squared_chords(solution.path).sqrt()
-    assert float(chords.std() / chords.mean()) < 2e-3
+def test_lengths_that_never_agree_are_not_called_resolved() -> None:
+    start, end = (z.float() for z in pairs(1))
+    manifold = geodesic.PullbackManifold(network().float())
+    solution = geodesic.solve(manifold, start, end, segments=512, length_rtol=1e-12)
+    assert not solution.resolved.any()
 
 
-def test_the_encoder_form_stops_on_the_straight_line_of_the_paraboloid_and_is_not_called_converged() -> None:
-    """H = (x_1, x_2) inverts g exactly, yet its direction vanishes on every straight line."""
-    manifold, start, end, length, straight = surfaces.KNOWN["paraboloid"]
+def test_memory_bounds_the_rows_that_the_decoder_sees_and_changes_no_answer() -> None:
+    seen: list[int] = []
+    decoder = network(outputs=500)
 
-    def encoder(x: torch.Tensor) -> torch.Tensor:
-        return x[:, :2]
+    def watched(z: torch.Tensor) -> torch.Tensor:
+        seen.append(len(z))
+        return decoder(z)
 
-    path = geodesic.straight_path(points(start), points(end))
-    assert geodesic.encoder_direction(manifold, path, encoder).abs().max() < 1e-13
-    for step_size, epsilon, status in (
-        (None, None, Status.STALLED),
-        (0.1, None, Status.STALLED),
-        (0.1, 1e-6, Status.OWN_RULE),
-    ):
-        solution = geodesic.solve(
-            manifold,
-            points(start),
-            points(end),
-            solver=GradientDescent("encoder", encoder, step_size=step_size, epsilon=epsilon),
-            init=path,
-            max_steps=50,
-        )
-        assert float(solution.length) == pytest.approx(straight, abs=1e-6)
-        assert not bool(solution.converged)
-        assert int(solution.status) == status
-        assert float(solution.decoder_residual) > 1
-    decoder_form = geodesic.solve(manifold, points(start), points(end))
-    assert float(decoder_form.decoder_residual) < 2e-2
-    assert float(decoder_form.length) == pytest.approx(length, abs=1e-5)
+    start, end = pairs(40)
+    free = geodesic.solve(geodesic.PullbackManifold(watched), start, end)
+    most = max(seen)
+    seen.clear()
+    bounded = geodesic.solve(geodesic.PullbackManifold(watched), start, end, memory=3e7)
+    assert max(seen) < most / 3
+    torch.testing.assert_close(bounded.path, free.path, rtol=0, atol=1e-6)
+    assert torch.equal(bounded.status, free.status)
 
 
-@pytest.mark.parametrize("jvp_method", ["forward", "double_vjp"])
-def test_the_encoder_form_finds_geodesics_of_flat_space(jvp_method: str) -> None:
-    A = torch.randn(5, 2, dtype=FLOAT64)
-    pinv = torch.linalg.pinv(A)
-    manifold = geodesic.PullbackManifold(lambda z: z.sinh() @ A.T)
-    solver = GradientDescent("encoder", lambda x: (x @ pinv.T).asinh(), jvp_method=jvp_method)
-    solution = geodesic.solve(manifold, points(-1.0, 0.5), points(1.0, 1.0), solver=solver, tol=1e-8)
-    expected = (A @ (points(1.0, 1.0).sinh() - points(-1.0, 0.5).sinh())).norm()
-    assert bool(solution.converged)
-    assert float(solution.length) == pytest.approx(float(expected), rel=1e-5)
+def test_memory_for_less_than_one_pair_is_refused_with_what_it_takes() -> None:
+    with pytest.raises(geodesic.InputError, match=r"one pair of 32 segments takes about [\d.]+ MB, got 0.01 MB"):
+        geodesic.solve(geodesic.PullbackManifold(network(outputs=500)), *pairs(2), memory=1e4)
 
 
-def test_shaos_rule_stops_a_pair_and_convergence_is_judged_apart_from_it() -> None:
-    manifold, start, end, *_ = surfaces.KNOWN["paraboloid"]
-    loose, tight = (
-        geodesic.solve(
-            manifold,
-            points(start),
-            points(end),
-            solver=GradientDescent(epsilon=epsilon),
-            tol=tol,
-        )
-        for epsilon, tol in ((1.0, 1e-9), (1e-6, 1e-3))
-    )
-    assert int(loose.status) == Status.OWN_RULE
-    assert not bool(loose.converged)
-    assert bool(tight.converged)
-
-
-@pytest.mark.parametrize("solver", SOLVERS)
-def test_a_batch_equals_its_pairs_one_by_one(solver: str) -> None:
-    manifold = geodesic.PullbackManifold(network())
-    start, end = torch.randn(6, 2, dtype=FLOAT64), torch.randn(6, 2, dtype=FLOAT64)
-    method, _ = SOLVERS[solver]
-    if method.step_size is not None:
-        method = dataclasses.replace(method, step_size=0.01)
-    together = geodesic.solve(manifold, start, end, solver=method, max_steps=50)
-    for i in range(6):
-        alone = geodesic.solve(manifold, start[i], end[i], solver=method, max_steps=50)
-        torch.testing.assert_close(together.length[i], alone.length, rtol=1e-6, atol=0)
-        assert int(together.status[i]) == int(alone.status)
-
-
-def test_leading_axes_are_kept() -> None:
-    manifold = geodesic.PullbackManifold(network())
-    start, end = torch.randn(2, 3, 2, dtype=FLOAT64), torch.randn(2, 3, 2, dtype=FLOAT64)
-    solution = geodesic.solve(manifold, start, end, segments=8)
-    assert solution.path.shape == (2, 3, 9, 2)
-    for field in dataclasses.fields(solution):
-        value = getattr(solution, field.name)
-        assert field.name in ("path", "arc", "tol", "solver") or value.shape == (2, 3)
-
-
-def test_ends_are_untouched_bit_for_bit() -> None:
-    start, end = torch.randn(5, 2, dtype=FLOAT64), torch.randn(5, 2, dtype=FLOAT64)
-    before = start.clone(), end.clone()
-    solution = geodesic.solve(geodesic.PullbackManifold(network()), start, end)
-    assert torch.equal(solution.path[:, 0], before[0])
-    assert torch.equal(solution.path[:, -1], before[1])
-    assert torch.equal(start, before[0])
-
-
-def test_the_way_back_is_the_same_way() -> None:
-    manifold = geodesic.PullbackManifold(network())
-    start, end = torch.randn(4, 2, dtype=FLOAT64), torch.randn(4, 2, dtype=FLOAT64)
-    there = geodesic.solve(manifold, start, end, tol=1e-12)
-    back = geodesic.solve(manifold, end, start, tol=1e-12)
-    torch.testing.assert_close(there.length, back.length, rtol=1e-8, atol=0)
-    torch.testing.assert_close(there.path, back.path.flip(-2), rtol=0, atol=1e-4)
-
-
-@pytest.mark.parametrize("solver", ["decoder", "decoder-plain"])
-@pytest.mark.parametrize("scale", [2.0**-10, 2.0**10])  # powers of two: not even rounding differs
-def test_scaling_all_outputs_changes_no_answer(solver: str, scale: float) -> None:
-    decoder = network()
-    start, end = torch.randn(4, 2, dtype=FLOAT64), torch.randn(4, 2, dtype=FLOAT64)
-    method, _ = SOLVERS[solver]
-    plain, scaled = (
-        geodesic.solve(geodesic.PullbackManifold(f), start, end, solver=method, max_steps=100)
-        for f in (decoder, lambda z: scale * decoder(z))
-    )
-    assert torch.equal(plain.converged, scaled.converged)
-    assert torch.equal(plain.steps, scaled.steps)
-    torch.testing.assert_close(scaled.path, plain.path, rtol=1e-10, atol=1e-10)
-    torch.testing.assert_close(scaled.length, scale * plain.length, rtol=1e-8, atol=0)
-
-
-def test_preconditioning_takes_away_the_growth_of_steps_with_the_segments() -> None:
-    manifold, start, end, *_ = surfaces.KNOWN["paraboloid"]
-
-    def steps(preconditioned: bool, T: int) -> int:
-        solver = GradientDescent(preconditioned=preconditioned)
-        solution = geodesic.solve(manifold, points(start), points(end), solver=solver, segments=T, max_steps=20000)
-        assert bool(solution.converged)
-        return int(solution.steps)
-
-    assert steps(True, 32) <= steps(True, 8) + 10
-    assert steps(False, 32) >= 8 * steps(True, 32)
-
-
-def test_backtracking_never_raises_the_energy() -> None:
-    energies = []
-    start, end = torch.randn(5, 2, dtype=FLOAT64), torch.randn(5, 2, dtype=FLOAT64)
-    manifold = geodesic.PullbackManifold(network())
-    geodesic.solve(manifold, start, end, tol=1e-10, callback=lambda p: energies.append(p.energy))
-    history = torch.stack(energies)
-    assert len(history) > 5
-    assert (history.diff(dim=0) <= 1e-14 * history[0]).all()
+def test_points_may_have_the_shape_that_the_decoder_wants() -> None:
+    decoder = network(8)
+    images = geodesic.PullbackManifold(lambda z: decoder(z.flatten(1)), latent_shape=(2, 2, 2))
+    flat = geodesic.PullbackManifold(decoder)
+    start, end = pairs(3, 8)
+    shaped = geodesic.solve(images, start.reshape(3, 2, 2, 2), end.reshape(3, 2, 2, 2))
+    assert shaped.path.shape == (3, 33, 2, 2, 2)
+    assert shaped(0.5).shape == (3, 2, 2, 2)
+    torch.testing.assert_close(shaped.path.flatten(2), geodesic.solve(flat, start, end).path, rtol=0, atol=1e-12)
+    with pytest.raises(geodesic.InputError, match=r"latent_shape, \(\*batch, 2, 2, 2\), got \(3, 8\)"):
+        geodesic.solve(images, start, end)
+    with pytest.raises(geodesic.InputError, match="latent_shape: expected positive integers"):
+        geodesic.PullbackManifold(decoder, latent_shape=(2, 0))
 
 
 def test_the_callback_sees_every_step_and_how_pairs_end() -> None:
     seen: list[geodesic.Progress] = []
-    start, end = torch.randn(5, 2, dtype=FLOAT64), torch.randn(5, 2, dtype=FLOAT64)
+    start, end = torch.randn(5, 2), torch.randn(5, 2)
     solution = geodesic.solve(geodesic.PullbackManifold(network()), start, end, callback=seen.append)
     assert sorted({p.step for p in seen}) == list(range(int(solution.steps.max()) + 1))
     assert (seen[0].energy <= solution.initial_energy).all()  # the straight line at constant speed
@@ -222,26 +152,8 @@ def test_the_callback_sees_every_step_and_how_pairs_end() -> None:
     assert not seen[-1].active.any()
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_dtype_follows_the_endpoints(dtype: torch.dtype) -> None:
-    start, end = torch.randn(4, 2, dtype=dtype), torch.randn(4, 2, dtype=dtype)
-    solution = geodesic.solve(geodesic.PullbackManifold(network(dtype)), start, end)
-    assert solution.path.dtype == solution.length.dtype == dtype
-    assert solution.converged.all()
-
-
-@pytest.mark.cuda
-def test_cuda_gives_the_answer_of_the_cpu() -> None:
-    start, end = torch.randn(4, 2, dtype=FLOAT64), torch.randn(4, 2, dtype=FLOAT64)
-    decoder = network()
-    here = geodesic.solve(geodesic.PullbackManifold(decoder), start, end, tol=1e-10)
-    there = geodesic.solve(geodesic.PullbackManifold(decoder.cuda()), start.cuda(), end.cuda(), tol=1e-10)
-    assert there.path.is_cuda
-    torch.testing.assert_close(there.length.cpu(), here.length, rtol=1e-8, atol=0)
-
-
 def test_equal_endpoints_give_the_constant_path() -> None:
-    a = torch.randn(3, 2, dtype=FLOAT64)
+    a = torch.randn(3, 2)
     b = a.clone()
     b[1] += 1
     solution = geodesic.solve(geodesic.PullbackManifold(network()), a, b)
@@ -253,7 +165,7 @@ def test_equal_endpoints_give_the_constant_path() -> None:
 
 @pytest.mark.parametrize("direction", ["decoder", "encoder"])
 def test_a_single_pair_of_equal_endpoints_is_the_constant_path(direction: str) -> None:
-    a = torch.randn(2, dtype=FLOAT64)
+    a = torch.randn(2)
     solver = GradientDescent(direction, encoder=lambda x: x[:, :2])
     solution = geodesic.solve(geodesic.PullbackManifold(network()), a, a, solver=solver)
     assert bool(solution.converged)
@@ -261,19 +173,21 @@ def test_a_single_pair_of_equal_endpoints_is_the_constant_path(direction: str) -
     assert (solution.path == a).all()
 
 
-def test_a_fixed_step_that_is_too_long_is_said_to_diverge_and_leaves_a_finite_path() -> None:
-    manifold, start, end, *_ = surfaces.KNOWN["paraboloid"]
-    solution = geodesic.solve(manifold, points(start), points(end), solver=GradientDescent(step_size=1e3))
-    assert int(solution.status) == Status.DIVERGED
-    assert solution.path.isfinite().all()
-    assert "lower step_size" in solution.summary()
+@pytest.mark.parametrize("name", ["paraboloid", "hyperbolic plane"])
+def test_inference_mode_changes_nothing(name: str) -> None:
+    manifold, start, end, *_ = surfaces.KNOWN[name]
+    outside = geodesic.solve(manifold, torch.tensor(start), torch.tensor(end))
+    with torch.inference_mode():
+        inside = geodesic.solve(manifold, torch.tensor(start), torch.tensor(end))
+    assert torch.equal(inside.path, outside.path)
+    assert torch.equal(inside.length, outside.length)
 
 
-def test_the_summary_names_a_remedy_for_each_way_of_not_converging() -> None:
-    manifold, start, end, *_ = surfaces.KNOWN["paraboloid"]
-    solution = geodesic.solve(manifold, points(start), points(end), tol=1e-12, max_steps=1)
-    assert "0 of 1 pairs converged" in solution.summary()
-    assert "raise max_steps" in solution.summary()
+def test_inference_mode_takes_a_decoder_as_well() -> None:
+    manifold, start, end, length, _ = surfaces.KNOWN["paraboloid"]
+    with torch.inference_mode():
+        solution = geodesic.solve(geodesic.PullbackManifold(manifold.embed), torch.tensor(start), torch.tensor(end))
+    assert float(solution.length) == pytest.approx(length, rel=1e-4)
 
 
 # --- bad input --------------------------------------------------------------------------------
@@ -300,6 +214,8 @@ PLANE = geodesic.PullbackManifold(lambda z: z)
         (A, B, {"tol": 0.0}, "tol: .* got 0.0"),
         (A, B, {"tol": -1.0}, "tol: .* got -1.0"),
         (A, B, {"tol": float("nan")}, "tol: .* got nan"),
+        (A, B, {"tol": 1.0}, "tol: expected a number between 0 and 1, got 1.0"),
+        (A, B, {"tol": 1e6}, "tol: expected a number between 0 and 1, got 1000000.0"),
         (A, B, {"max_steps": 0}, "max_steps: .* got 0"),
         (A, B, {"solver": "newton"}, "solver: "),
     ],
@@ -310,23 +226,11 @@ def test_bad_arguments_are_named_with_what_was_received(start, end, settings, me
         inspect.unwrap(geodesic.solve)(PLANE, start, end, **settings)
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"direction": "sideways"}, "direction: .*'sideways'"),
-        ({"direction": "encoder"}, "encoder: .*pass encoder=vae.encode"),
-        ({"step_size": 0.0}, "step_size: "),
-        ({"epsilon": -1.0}, "epsilon: "),
-        ({"jvp_method": "magic"}, "jvp_method: "),
-    ],
-)
-def test_bad_solver_settings_are_named(settings, message: str) -> None:
-    with pytest.raises(geodesic.InputError, match=message):
-        GradientDescent(**settings)
+# --- what decoders do ---------------------------------------------------------------------------
 
 
 def decoder_with(layer: nn.Module) -> nn.Module:
-    return nn.Sequential(nn.Linear(2, 8), layer, nn.Linear(8, 5)).to(FLOAT64)
+    return nn.Sequential(nn.Linear(2, 8), layer, nn.Linear(8, 5)).double()
 
 
 @pytest.mark.parametrize("layer", [nn.BatchNorm1d(8), nn.Dropout(0.5)])
@@ -348,7 +252,7 @@ def test_training_mode_behind_a_closure_is_noticed_by_its_effect(layer: nn.Modul
     decoder = decoder_with(layer)
     manifold = geodesic.PullbackManifold(lambda z: decoder(z))
     with pytest.raises(geodesic.DecoderError, match="decoder"):
-        geodesic.solve(manifold, points(0.0, 0.0), points(1.0, 1.0))
+        geodesic.solve(manifold, torch.zeros(2), torch.ones(2))
 
 
 def test_coupled_rows_are_refused() -> None:
@@ -360,7 +264,7 @@ def test_coupled_rows_are_refused() -> None:
 @pytest.mark.parametrize(
     ("decoder", "message"),
     [
-        (nn.Linear(3, 5).to(FLOAT64), "latent size is 2"),
+        (nn.Linear(3, 5).double(), "latent size is 2"),
         (nn.Linear(2, 5).float(), "dtype"),
         (lambda z: z.sum(0, keepdim=True), "one row for each"),
         (lambda z: z / 0, "not finite"),
@@ -378,70 +282,6 @@ def test_a_decoder_that_is_no_function_is_refused() -> None:
         inspect.unwrap(geodesic.PullbackManifold.__init__)(object.__new__(geodesic.PullbackManifold), 3)
 
 
-# --- what decoders do ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("scale", [1e-12, 1e-8, 1e8, 1e12])
-@pytest.mark.parametrize("preconditioned", [True, False])
-def test_single_precision_converges_whatever_the_scale_of_the_outputs(scale: float, preconditioned: bool) -> None:
-    start, end = points(1.0, 0.0, dtype=torch.float32), points(-0.5, 1.0, dtype=torch.float32)
-    manifold = geodesic.PullbackManifold(lambda z: scale * geodesic.Paraboloid().embed(z))
-    # Plain descent needs steps whose gain is lost in the rounding of float32 before it comes nearer.
-    solver, tol = GradientDescent(preconditioned=preconditioned), 1e-5 if preconditioned else 1e-3
-    solution = geodesic.solve(manifold, start, end, solver=solver, tol=tol)
-    assert bool(solution.converged)
-    assert float(solution.length) / scale == pytest.approx(2.0993679, rel=tol)
-
-
-def test_a_decoder_that_jumps_between_nodes_is_not_certified() -> None:
-    manifold = geodesic.PullbackManifold(lambda z: (z > 0).to(z.dtype) + 0 * z)
-    solution = geodesic.solve(manifold, points(-1.0, -1.0), points(1.0, 1.0))
-    assert float(solution.energy) > 1
-    assert not bool(solution.converged)
-
-
-def test_a_decoder_that_begins_in_place_leaves_the_callers_tensors_alone() -> None:
-    decoder = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(2, 4)).to(FLOAT64).eval()
-    manifold, path = geodesic.PullbackManifold(decoder), torch.randn(9, 2, dtype=FLOAT64)
-    before = path.clone()
-    with torch.no_grad():
-        geodesic.path_energy(manifold, path)
-    manifold.metric_tensor(path)
-    geodesic.energy_gradient(manifold, path)
-    assert torch.equal(path, before)
-
-
-@pytest.mark.parametrize("name", ["paraboloid", "hyperbolic plane"])
-def test_inference_mode_changes_nothing(name: str) -> None:
-    manifold, start, end, *_ = surfaces.KNOWN[name]
-    outside = geodesic.solve(manifold, points(start), points(end))
-    with torch.inference_mode():
-        inside = geodesic.solve(manifold, points(start), points(end))
-    assert torch.equal(inside.path, outside.path)
-    assert torch.equal(inside.length, outside.length)
-
-
-def test_inference_mode_takes_a_decoder_as_well() -> None:
-    manifold, start, end, length, _ = surfaces.KNOWN["paraboloid"]
-    with torch.inference_mode():
-        solution = geodesic.solve(geodesic.PullbackManifold(manifold.embed), points(start), points(end))
-    assert float(solution.length) == pytest.approx(length, rel=1e-4)
-
-
-def test_a_decoder_may_return_one_number_a_row() -> None:
-    manifold = geodesic.PullbackManifold(lambda z: z[:, 0] ** 3)
-    solution = geodesic.solve(manifold, torch.ones(1), 2 * torch.ones(1), tol=1e-10)
-    assert bool(solution.converged)
-    assert float(solution.length) == pytest.approx(7, rel=1e-9)
-
-
-def test_a_first_point_that_decodes_to_zero_is_no_sign_of_coupled_rows() -> None:
-    net = nn.Linear(16, 16).to(FLOAT64).requires_grad_(False)
-    zero = torch.linalg.solve(net.weight, -net.bias)
-    end = torch.randn(3, 16, dtype=FLOAT64)
-    assert geodesic.solve(geodesic.PullbackManifold(net), zero.expand(3, 16), end).converged.all()
-
-
 @pytest.mark.parametrize(
     ("decoder", "message"),
     [
@@ -454,4 +294,38 @@ def test_a_first_point_that_decodes_to_zero_is_no_sign_of_coupled_rows() -> None
 )
 def test_what_a_decoder_returns_is_checked(decoder, message: str) -> None:
     with pytest.raises(geodesic.DecoderError, match=message):
-        geodesic.solve(geodesic.PullbackManifold(decoder), points(0.0, 0.0), points(1.0, 1.0))
+        geodesic.solve(geodesic.PullbackManifold(decoder), torch.zeros(2), torch.ones(2))
+
+
+def test_a_decoder_that_begins_in_place_leaves_the_callers_tensors_alone() -> None:
+    decoder = nn.Sequential(nn.ReLU(inplace=True), nn.Linear(2, 4)).double().eval()
+    manifold, path = geodesic.PullbackManifold(decoder), torch.randn(9, 2)
+    before = path.clone()
+    with torch.no_grad():
+        geodesic.path_energy(manifold, path)
+    manifold.metric_tensor(path)
+    geodesic.energy_gradient(manifold, path)
+    assert torch.equal(path, before)
+
+
+def test_a_decoder_may_return_one_number_a_row() -> None:
+    manifold = geodesic.PullbackManifold(lambda z: z[:, 0] ** 3)
+    solution = geodesic.solve(manifold, torch.ones(1), 2 * torch.ones(1), tol=1e-10)
+    assert bool(solution.converged)
+    assert float(solution.length) == pytest.approx(7, rel=1e-9)
+
+
+def test_a_first_point_that_decodes_to_zero_is_no_sign_of_coupled_rows() -> None:
+    net = nn.Linear(16, 16).double().requires_grad_(False)
+    zero = torch.linalg.solve(net.weight, -net.bias)
+    end = torch.randn(3, 16)
+    assert geodesic.solve(geodesic.PullbackManifold(net), zero.expand(3, 16), end).converged.all()
+
+
+def test_a_kink_at_the_minimum_stalls_and_says_so() -> None:
+    manifold = geodesic.PullbackManifold(lambda z: torch.cat([z, 3 * z[:, 1:].relu()], dim=1))
+    path = geodesic.straight_path(torch.tensor([0.0, 0.0]), torch.tensor([1.0, 0.0]))
+    bent = path + 0.3 * torch.stack([torch.zeros(33), torch.linspace(0, 1, 33) * torch.linspace(1, 0, 33)], dim=-1)
+    solution = geodesic.solve(manifold, path[0], path[-1], init=bent, max_steps=300)
+    assert int(solution.steps) < 300
+    assert float(solution.length) == pytest.approx(1, abs=1e-4)
