@@ -8,6 +8,7 @@ from torch import distributions, nn
 
 import geodesic
 from geodesic import DecoderError, InputError
+from geodesic.geometry.outputs import OUTPUT_GEOMETRIES
 
 EVENT = (3, 2)
 TOTAL_COUNT = 2.5
@@ -43,6 +44,14 @@ FISHER_RAO = {
 }
 
 
+# Every geometry that is registered, and the shape of its parameters.
+ALL = {type(geometry): (geometry, shape) for geometry, shape, _ in FISHER_RAO.values()} | {
+    geodesic.Euclidean: (geodesic.Euclidean(mean=torch.sigmoid), EVENT),
+    geodesic.ExpectedGaussian: (geodesic.ExpectedGaussian(), (2, *EVENT)),
+    geodesic.Features: (geodesic.Features(lambda x: x.flatten(1).sin(), mean=torch.sigmoid), EVENT),
+}
+
+
 def kl_of_negative_binomials(p, q):
     """KL = r log((1 - s) / (1 - t)) + mean (log s - log t), s and t the success probabilities."""
     mean = TOTAL_COUNT * p.exp()
@@ -65,6 +74,29 @@ def test_the_pulled_back_metric_is_the_hessian_of_the_kl_divergence(name: str) -
     for z in torch.randn(4, 2):
         hessian = torch.autograd.functional.hessian(lambda other, z=z: kl(z, other), z)
         torch.testing.assert_close(manifold.metric_tensor(z), hessian, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("kind", OUTPUT_GEOMETRIES)
+def test_chords_of_every_registered_geometry_are_its_metric_in_the_limit_row_by_row(kind: str) -> None:
+    geometry, shape = ALL[OUTPUT_GEOMETRIES[kind]]
+    manifold = geodesic.PullbackManifold(decoder(math.prod(shape), shape), geometry)
+    z, v = torch.randn(2, 4, 2)
+    gaps = []
+    for h in (1e-2, 1e-3):
+        chords = manifold.squared_chords(torch.stack([z - h / 2 * v, z + h / 2 * v], dim=1))[:, 0]
+        gaps.append((chords / h**2 / manifold.squared_norm(z, v) - 1).abs().max())
+    assert gaps[1] < 1e-4
+    assert gaps[1] < gaps[0] / 30
+    torch.testing.assert_close(manifold.metric_tensor(z)[2], manifold.metric_tensor(z[2]), rtol=1e-10, atol=1e-12)
+    assert manifold.has_embedding == isinstance(geometry, geodesic.OutputGeometry)
+
+
+def test_a_geometry_without_an_embedding_says_so_where_one_is_asked_for() -> None:
+    manifold = geodesic.PullbackManifold(decoder(12, (2, *EVENT)), geodesic.FisherRaoGaussian())
+    with pytest.raises(InputError, match="manifold: PullbackManifold has no embedding"):
+        manifold.embed(torch.zeros(2))
+    with pytest.raises(InputError, match="manifold: the encoder form needs points of an embedding"):
+        geodesic.encoder_direction(manifold, geodesic.straight_path(*torch.eye(2)), lambda x: x)
 
 
 def test_the_expected_metric_is_the_mean_of_the_metrics_of_random_outputs() -> None:
@@ -122,6 +154,7 @@ def test_the_distance_of_normals_is_the_arccosh_form() -> None:
     torch.testing.assert_close(geodesic.FisherRaoGaussian().squared_distance(a, b), 2 * arc.square().flatten())
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")  # of the first product in forward mode
 def test_the_squared_distance_of_normals_is_smooth_where_they_are_equal() -> None:
     geometry = geodesic.FisherRaoGaussian()
     p = torch.randn(1, 2, 1)

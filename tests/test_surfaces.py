@@ -32,6 +32,7 @@ from geodesic import (
     SymmetricSurface,
     Torus,
 )
+from geodesic.geometry.surfaces import SURFACES
 from tests import surfaces
 
 
@@ -104,6 +105,10 @@ MANIFOLDS: dict[str, tuple[Manifold, Callable[[Tensor], Tensor], Tensor]] = {
     "helicoid": (Helicoid(rise=0.7), diagonal(one, lambda t: 0.49 + t**2), box((-1, 1), (-2, 2))),
     "flat torus": (FlatTorus(dimension=3, frequency=2.0), conformal(lambda z: one(z[..., 0]), 3), box(*[(-3, 3)] * 3)),
 }
+
+
+def test_every_registered_surface_is_tried_here() -> None:
+    assert {type(manifold) for manifold, *_ in MANIFOLDS.values()} == set(SURFACES.values())
 
 
 def named(contract: type) -> list[str]:

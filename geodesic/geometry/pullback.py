@@ -80,7 +80,7 @@ class PullbackManifold(Manifold):
         require_evaluation_mode(self.decoder)
 
     def embed(self, z: Tensor) -> Tensor:
-        return self._geometry.embed(z)
+        return self._geometry.embed(z) if self.has_embedding else super().embed(z)
 
     def observe(self, z: Float[Tensor, "*batch d"]) -> Tensor:
         return self._geometry.observe(z)

@@ -11,6 +11,7 @@ from torch import Tensor
 from geodesic.checks import require_points
 from geodesic.geometry.checks import require_manifold
 from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.memory import BUDGET
 from geodesic.solvers.driver import Driver
 from geodesic.solvers.progress import Progress
 from geodesic.solvers.search import Search
@@ -32,7 +33,7 @@ def solve(
     length_rtol: float | None = None,
     tol: float = 1e-6,
     max_steps: int = 1000,
-    memory: float = 1e9,
+    memory: float = BUDGET,
     callback: Callable[[Progress], None] | None = None,
 ) -> GeodesicSolution:
     """Find geodesics between pairs of points, all pairs at once.
