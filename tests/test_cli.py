@@ -518,6 +518,8 @@ def test_an_interrupted_training_says_how_to_go_on_and_goes_on(home: Path) -> No
         deadline = time.monotonic() + 60
         while not (folder / "metrics.csv").exists() and running.poll() is None and time.monotonic() < deadline:
             time.sleep(0.05)
+        # Meanwhile the folder is that process's alone.
+        refused(run(*long, "--overwrite"), 1, "runs/long: another process is using it")
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=60)
     finally:

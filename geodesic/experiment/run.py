@@ -98,6 +98,11 @@ class Run(Encoded):
         )
 
     @property
+    def graph(self) -> Tensor | None:
+        """Latent points of the training rows, (N, d), where paths begin in a graph over them."""
+        return None if self.settings.geodesic.init == "straight" else self.train_encodings
+
+    @property
     def solvers(self) -> dict[str, Solver[Any] | str]:
         """The solvers of the settings by name, as `solve` takes them."""
         search = self.settings.geodesic
@@ -108,18 +113,18 @@ class Run(Encoded):
         """The settings of `geodesic` as keywords of `solve`, without its solver."""
         search = self.settings.geodesic
         names = ("init", "segments", "length_rtol", "tol", "max_steps", "memory")
-        # The graph that paths begin in is one over the encodings of the training rows.
-        points = None if search.init == "straight" else self.train_encodings
-        return {name: getattr(search, name) for name in names} | {"points": points}
+        return {name: getattr(search, name) for name in names} | {"points": self.graph}
 
     def solve(
         self,
         start: Tensor,
         end: Tensor,
-        solver: Solver[Any] | str,
+        solver: Solver[Any] | str | None = None,
         callback: Callable[[Progress], None] | None = None,
     ) -> GeodesicSolution:
-        """Geodesics between latent points, (P, d) each, as the settings say."""
+        """Geodesics between latent points, (P, d) each, as the settings say; by the first of their solvers, or another."""
+        if solver is None:
+            solver = next(iter(self.solvers.values()))
         return solve(self.manifold, start, end, solver=solver, callback=callback, **self.search)
 
     def decode(self, z: Tensor | NDArray) -> NDArray:

@@ -138,7 +138,7 @@ def _curvature(
 def _geodesics(study: Study) -> dict[str, NDArray]:
     """Curves of the pairs by the first of the solvers, as they are drawn."""
     pairs = study.settings.pairs.choose(study.run)
-    solution = study.run.solve(pairs.start, pairs.end, next(iter(study.run.solvers.values())))
+    solution = study.run.solve(pairs.start, pairs.end)
     curves = solution(torch.linspace(0, 1, _CURVE + 1).to(study.encodings))
     return {"paths": to_numpy(curves), "converged": to_numpy(solution.converged)}
 

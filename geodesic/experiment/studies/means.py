@@ -96,7 +96,7 @@ def _mean(study: Study, group: str, rows: NDArray) -> FrechetMean:
             method=chosen.method,
             segments=chosen.segments,
             paths=search.init,
-            graph_points=study.run.search["points"],
+            graph_points=study.run.graph,
             memory=search.memory,
         )
     for warning in caught:  # again, with the label

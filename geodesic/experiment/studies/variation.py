@@ -190,7 +190,7 @@ def _distances(settings: Settings, runs: Path, rows: NDArray) -> tuple[NDArray, 
     with open_run(settings, folder) as run:
         assert run.test_encodings is not None
         start, end = run.test_encodings[torch.as_tensor(rows.T, device=run.device)]
-        solution = run.solve(start, end, next(iter(run.solvers.values())))
+        solution = run.solve(start, end)
     lengths = torch.where(solution.converged, solution.length, torch.nan)
     arrays = {"euclidean": to_numpy((end - start).norm(dim=-1)), "geodesic": to_numpy(lengths)}
     write_npz(file, arrays | {"rows": rows, "settings": key})
