@@ -122,7 +122,7 @@ class Run(Encoded):
         solver: Solver[Any] | str | None = None,
         callback: Callable[[Progress], None] | None = None,
     ) -> GeodesicSolution:
-        """Geodesics between latent points, (P, d) each, as the settings say; by the first of their solvers, or another."""
+        """Geodesics between latent points, (P, d) each, as the settings say: by their first solver, or another."""
         if solver is None:
             solver = next(iter(self.solvers.values()))
         return solve(self.manifold, start, end, solver=solver, callback=callback, **self.search)
