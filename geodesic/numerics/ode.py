@@ -76,27 +76,20 @@ def integrate(
     active = torch.arange(N, device=start.device)
     before, attempt = torch.full_like(time, -1), 0
     while len(active):
-        y_0, t = y[active], time[active]
-        h = torch.minimum(length[active], 1 - t)[:, None]
-        stages = [slope[active]]
-        for row in table.stages:
-            stages.append(field(y_0 + h * _combined(row, stages)))
-        y_1 = y_0 + h * _combined(table.weights, stages)
-        stages.append(field(y_1))
-        error = h[:, 0] * _error(table, stages, measure(y_0)) / rtol
-        error = torch.where(y_1.isfinite().all(-1) & stages[-1].isfinite().all(-1), error, torch.inf)
+        step = _attempted(table, field, y[active], slope[active], time[active], length[active])
+        h, y_1, now = step.h[:, 0], step.y_1, step.now
+        error = h * _error(table, step.stages, measure(step.y_0)) / rtol
+        error = torch.where(y_1.isfinite().all(-1) & step.stages[-1].isfinite().all(-1), error, torch.inf)
         error = error.nan_to_num(nan=torch.inf)
         accepted = error <= 1
-        last = t + h[:, 0] >= 1 - 1e-12
-        now = torch.where(last, 1, t + h[:, 0])
-        _fill(states, times, table, field, active, accepted, t, now, y_0, y_1, h, stages)
+        _fill(states, times, table, field, step, active, accepted)
         rows = active[accepted]
-        y[rows], slope[rows], time[rows] = y_1[accepted], stages[-1][accepted], now[accepted]
+        y[rows], slope[rows], time[rows] = y_1[accepted], step.stages[-1][accepted], now[accepted]
         steps[active] += 1
         attempt += 1
         factor = (_SAFETY * error.clamp_min(1e-10) ** (-1 / 8)).clamp(_LEAST, _MOST)
         # After a step that failed because a stage left the finite numbers, nothing is known of the error.
-        length[active] = h[:, 0] * torch.where(accepted, factor, factor.clamp(max=_SAFETY))
+        length[active] = h * torch.where(accepted, factor, factor.clamp(max=_SAFETY))
         if attempt % _PATIENCE == 0:
             stuck[active] = (time[active] < 1) & (time[active] - before[active] < _LEAST_GAIN)
             before = time.clone()
@@ -105,30 +98,61 @@ def integrate(
     return Trajectory(states, time, stuck, steps)
 
 
+@dataclass(frozen=True)
+class _Step:
+    """A step of some rows, (n, ...), whether it will be accepted or not.
+
+    Attributes:
+        t: Where it begins, (n,).
+        now: Where it ends, (n,).
+        h: Its length, (n, 1).
+        y_0: The states at its beginning, (n, k).
+        y_1: The states at its end, (n, k).
+        stages: The field at the stages of the method, the first at the beginning and the last at the end.
+    """
+
+    t: Tensor
+    now: Tensor
+    h: Tensor
+    y_0: Tensor
+    y_1: Tensor
+    stages: list[Tensor]
+
+
+def _attempted(
+    table: _Table, field: Callable[[Tensor], Tensor], y_0: Tensor, slope: Tensor, t: Tensor, length: Tensor
+) -> _Step:
+    """A step of so much from y_0 at t, or up to 1, where that is nearer."""
+    h = torch.minimum(length, 1 - t)[:, None]
+    stages = [slope]
+    for row in table.stages:
+        stages.append(field(y_0 + h * _combined(row, stages)))
+    y_1 = y_0 + h * _combined(table.weights, stages)
+    stages.append(field(y_1))
+    last = t + h[:, 0] >= 1 - 1e-12
+    return _Step(t, torch.where(last, 1, t + h[:, 0]), h, y_0, y_1, stages)
+
+
 def _fill(
     states: Tensor,
     times: Tensor,
     table: _Table,
     field: Callable[[Tensor], Tensor],
+    step: _Step,
     active: Tensor,
     accepted: Tensor,
-    t: Tensor,
-    now: Tensor,
-    y_0: Tensor,
-    y_1: Tensor,
-    h: Tensor,
-    stages: list[Tensor],
 ) -> None:
     """Write the states at the nodes that accepted steps have passed, and their ends to all nodes behind them."""
+    t, now = step.t, step.now
     inside = accepted[:, None] & (times > t[:, None]) & (times < now[:, None])
     behind = accepted[:, None] & (times >= now[:, None])
     (dense,) = inside.any(1).nonzero(as_tuple=True)
     rows, node = behind.nonzero(as_tuple=True)
-    states[active[rows], node] = y_1[rows]
+    states[active[rows], node] = step.y_1[rows]
     if not len(dense):
         return
-    stages = [k[dense] for k in stages]
-    y_0, y_1, h = y_0[dense], y_1[dense], h[dense]
+    stages = [k[dense] for k in step.stages]
+    y_0, y_1, h = step.y_0[dense], step.y_1[dense], step.h[dense]
     for row in table.extra:
         stages.append(field(y_0 + h * _combined(row, stages)))
     change, first, last = y_1 - y_0, stages[0], stages[12]

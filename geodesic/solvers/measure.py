@@ -45,6 +45,36 @@ def measured(manifold: Manifold, ended: Ended, lines: StraightLines, tol: float,
         solver: Which solver was used, and why.
     """
     path, status, steps, excess, minimum = ended
+    T, still = path.shape[1] - 1, constant(path)
+    sizes, seen, share = _sizes(manifold, path)
+    # A decoder that jumps where it is flat has chords that no derivative sees: certify nothing.
+    sizes["relative_excess_energy"] = excess = torch.where(seen, excess, torch.nan)
+    # Between equal ends all of these are zero, where a decoder's rounding leaves traces.
+    sizes = {name: torch.where(still, 0, size) for name, size in sizes.items()}
+    if not manifold.has_length:  # nor between equal ends
+        sizes["length_error"] = torch.full_like(excess, torch.inf)
+    lost = (status == Status.CONVERGED) & ~(excess <= tol) & ~still
+    converged = (status == Status.CONVERGED) & ~lost
+    even = torch.linspace(0, 1, T + 1, dtype=path.dtype, device=path.device)
+    return GeodesicSolution(
+        path=path,
+        **sizes,
+        initial_energy=lines.energy,
+        straight_length=lines.length,
+        status=torch.where(lost, Status.STALLED, status),
+        converged=converged,
+        minimum=minimum,
+        resolved=converged & (sizes["length_error"] <= _RESOLVED),
+        steps=steps,
+        segments=torch.full_like(status, T),
+        arc=torch.where(still[:, None], even, share / share[:, -1:]),
+        tol=tol,
+        solver=solver,
+    )
+
+
+def _sizes(manifold: Manifold, path: Float[Tensor, "P nodes d"]) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """Fields of a solution by name, (P,); whether derivatives see the path's chords, (P,); lengths up to its nodes."""
     T = path.shape[1] - 1
     with torch.no_grad():
         speed, weights = spline_speed(manifold, path)
@@ -65,14 +95,9 @@ def measured(manifold: Manifold, ended: Ended, lines: StraightLines, tol: float,
     # Too few nodes to leave out every second one: nothing is known of the spline's error.
     if T < 4:
         error = torch.full_like(error, torch.inf)
-    # A decoder that jumps where it is flat has chords that no derivative sees: certify nothing.
-    excess = torch.where(length >= chords.sqrt().sum(-1) / 3, excess, torch.nan)
-    lost = (status == Status.CONVERGED) & ~(excess <= tol)
-    share = torch.nn.functional.pad((speed * weights).unflatten(-1, (T, -1)).sum(-1).cumsum(-1), (1, 0))
-    values = {
+    sizes = {
         "energy": energy,
         "length": length,
-        "relative_excess_energy": excess,
         "gradient_norm": gradient.square().sum((1, 2)).sqrt(),
         "length_error": error,
         "decoder_residual": residual.amax(-1),
@@ -81,28 +106,8 @@ def measured(manifold: Manifold, ended: Ended, lines: StraightLines, tol: float,
         # Equal up to rounding on a straight line of a flat manifold.
         "lower_bound": torch.where(lower_bound < (1 + 1e-6) * length, lower_bound.minimum(length), lower_bound),
     }
-    # Between equal ends all of these are zero, where a decoder's rounding leaves traces.
-    still = constant(path)
-    values = {name: torch.where(still, 0, value) for name, value in values.items()}
-    if not manifold.has_length:  # nor between equal ends
-        values["length_error"] = torch.full_like(error, torch.inf)
-    converged = (status == Status.CONVERGED) & (~lost | still)
-    even = torch.linspace(0, 1, T + 1, dtype=path.dtype, device=path.device)
-    return GeodesicSolution(
-        path=path,
-        **values,
-        initial_energy=lines.energy,
-        straight_length=lines.length,
-        status=torch.where(lost & ~still, Status.STALLED, status),
-        converged=converged,
-        minimum=minimum,
-        resolved=converged & (values["length_error"] <= _RESOLVED),
-        steps=steps,
-        segments=torch.full_like(status, T),
-        arc=torch.where(still[:, None], even, share / share[:, -1:]),
-        tol=tol,
-        solver=solver,
-    )
+    share = torch.nn.functional.pad((speed * weights).unflatten(-1, (T, -1)).sum(-1).cumsum(-1), (1, 0))
+    return sizes, length >= chords.sqrt().sum(-1) / 3, share
 
 
 def straight_lines(
