@@ -67,7 +67,7 @@ def test_full_steps_converge_linearly_on_a_paraboloid():
 def test_the_comparison_runs(capsys):
     threads = torch.get_num_threads()
     try:
-        rows = command.main(["--segments", "8", "--pairs", "2", "--repeats", "1", "--problems", "torus"])
+        rows = command.main(["--segments", "4", "--pairs", "2", "--repeats", "1", "--problems", "torus"])
     finally:
         torch.set_num_threads(threads)
     assert [row.method for row in rows] == list(measure.METHODS)

@@ -37,7 +37,7 @@ def work(case: Case, latent_size: int, options: argparse.Namespace) -> dict:
     start, end = random_pairs(options.pairs, problem.test, options.seed)
     geodesic.solve(problem.manifold, start[:1], end[:1], max_steps=2)  # the first call pays for imports
     begin = time.perf_counter()
-    solution = geodesic.solve(problem.manifold, start, end)
+    solution = geodesic.solve(problem.manifold, start, end, segments=options.segments)
     seconds = time.perf_counter() - begin
     return {
         "pairs": len(start),
@@ -86,7 +86,9 @@ def data(case: Case, latent_size: int, options: argparse.Namespace) -> dict:
     row: dict = {}
     for kind, pairs in (("random", random_pairs), ("crossing", crossing_pairs)):
         start, end = pairs(options.pairs, problem.test, options.seed)
-        solution = geodesic.solve(problem.manifold, start, end, init="best", points=problem.train)
+        solution = geodesic.solve(
+            problem.manifold, start, end, init="best", points=problem.train, segments=options.segments
+        )
         curve = solution(torch.linspace(0, 1, 201, dtype=start.dtype))
         line = geodesic.straight_path(start, end, 200)
         along, across = (_mean_along(path, problem.test) for path in (curve, line))
@@ -187,6 +189,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--geometries", nargs="+", choices=[c.name for c in CASES], default=[c.name for c in CASES])
     parser.add_argument("--latent-sizes", nargs="+", type=int, default=[2, 16])
     parser.add_argument("--pairs", type=int, default=64, help="of work and data")
+    parser.add_argument("--segments", type=int, default=32, help="T of work and data")
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--candidates", type=int, default=50)
     parser.add_argument("--query-segments", type=int, default=8, help="T of neighbours, whose pairs are close")

@@ -119,7 +119,7 @@ def _calls(problem: Problem, options: argparse.Namespace) -> dict[str, tuple[int
             lambda: share(geodesic.is_minimizing(M, solution).minimizing),
         ),
     }
-    for method in TRANSPORTS:
+    for method in options.transports:
         tools[f"parallel_transport, {method} ({T} segments)"] = (
             N,
             lambda method=method: share(geodesic.parallel_transport(M, solution, u, method=method).converged),
@@ -268,7 +268,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--points", type=int, default=POINTS, help="at which curvatures are taken")
     parser.add_argument("--pairs", type=int, default=POINTS, help="whose lengths are compared")
     parser.add_argument("--segments", nargs="+", type=int, default=[8, 16, 32, 64, 128], help="of transport")
-    parser.add_argument("--transports", nargs="+", choices=TRANSPORTS, default=list(TRANSPORTS), help="to compare")
+    parser.add_argument(
+        "--transports", nargs="+", choices=TRANSPORTS, default=list(TRANSPORTS), help="of tools and transport"
+    )
     parser.add_argument("--memory", type=float, default=4e9, help="bytes for each solve of curvature")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)

@@ -79,7 +79,6 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the choice of pairs")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the trained VAEs are")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
-    parser.add_argument("--memory-child", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     for name in options.decoders:
         kind, _, size = name.partition("-")
@@ -93,9 +92,6 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> dict[str, list[dict]]:
     """Run the sections, print their tables and return their rows."""
     options = parse(arguments)
-    if options.memory_child is not None:
-        memory.child(options.memory_child, options.segments)
-        return {}
     torch.set_num_threads(options.threads)
     options.out.mkdir(parents=True, exist_ok=True)
     console = Console()

@@ -7,18 +7,15 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 
-import geodesic
 from scripts.benchmarks.solvers.goals import Goal
-from scripts.benchmarks.solvers.methods import statuses
 from scripts.benchmarks.solvers.problems import decoder_problem
-from scripts.benchmarks.tables import counts, make_table
+from scripts.benchmarks.tables import make_table
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -31,8 +28,7 @@ def section(options: argparse.Namespace, console: Console) -> tuple[list[dict], 
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "problem.pt"
             torch.save({"decoder": problem.manifold.decoder, "start": problem.start, "end": problem.end}, file)
-            command = [sys.executable, "-m", "scripts.benchmarks", "solvers", "--memory-child", str(file)]
-            command += ["--segments", str(options.segments)]
+            command = [sys.executable, "-m", "scripts.benchmarks.solvers.child", str(file), str(options.segments)]
             child = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
         row: dict[str, Any] = {"problem": name, "pairs": options.memory_pairs, "message": ""}
         if child.returncode:
@@ -53,36 +49,3 @@ def section(options: argparse.Namespace, console: Console) -> tuple[list[dict], 
             goals.append(Goal(what, "< 2 GB", shown, gigabytes < 2))
         console.print(table)
     return rows, goals
-
-
-def child(file: Path, segments: int) -> None:
-    """Solve the pairs in the file and print what it took."""
-    torch.set_num_threads(2)
-    saved = torch.load(file, weights_only=False)  # written by the process that called this one
-    decoder, start, end = saved["decoder"].float(), saved["start"].float(), saved["end"].float()
-    manifold = geodesic.PullbackManifold(decoder, geodesic.Euclidean(mean=torch.sigmoid))
-    solve = geodesic.solve  # names are imported when they are asked for
-    before = _memory("VmRSS")
-    solve(manifold, start[:1], end[:1], segments=segments)  # the first call also pays for what torch imports on the way
-    begin = time.perf_counter()
-    solution = solve(manifold, start, end, segments=segments)
-    seconds = time.perf_counter() - begin
-    result = {
-        "peak_bytes": _memory("VmHWM") - before,
-        "seconds": seconds,
-        "pairs_per_second": len(start) / seconds,
-        "ended": counts(statuses(solution)),
-    }
-    print(json.dumps(result))
-
-
-def _memory(entry: str) -> int:
-    """An entry of /proc/self/status in bytes.
-
-    VmHWM is the peak that `ru_maxrss` also reports, but of this program alone: the latter begins at the size of the
-    process that started this one.
-    """
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{entry}:"):
-            return 1024 * int(line.split()[1])
-    raise OSError(f"/proc/self/status has no {entry}")
