@@ -64,6 +64,7 @@ def test_full_steps_converge_linearly_on_a_paraboloid():
     assert (excess[20] / excess[10]) ** (1 / 20) == pytest.approx(0.785, abs=0.01)  # of the paths: the root
 
 
+@pytest.mark.slow
 def test_the_comparison_runs(capsys):
     threads = torch.get_num_threads()
     try:

@@ -35,6 +35,7 @@ def test_the_first_python_of_the_readme_runs_and_converges(run: Callable[[str], 
     assert "2.0994" in printed
 
 
+@pytest.mark.slow
 def test_the_second_python_of_the_readme_comes_back_to_where_it_began(run: Callable[[str], str]) -> None:
     first, second = blocks("python")  # a third wants a test of its own
     assert first != second
