@@ -80,10 +80,10 @@ def test_gradient_descent_meets_the_known_length_in_many_dimensions_too(name: st
 def test_gradient_descent_is_certified_by_products_in_more_dimensions_than_jacobians_are_formed_for() -> None:
     manifold, start, end, *_ = surfaces.KNOWN["sphere of dimension 50"]
     ends = torch.tensor(start), torch.tensor(end)
-    solution = geodesic.solve(manifold, *ends, solver=GradientDescent(), segments=16, tol=1e-8, max_steps=2000)
-    reference = geodesic.solve(manifold, *ends, segments=16, tol=1e-13)
+    solution = geodesic.solve(manifold, *ends, solver=GradientDescent(), segments=8, tol=1e-8, max_steps=2000)
+    reference = geodesic.solve(manifold, *ends, segments=8, tol=1e-13)
     assert bool(solution.converged)
-    torch.testing.assert_close(solution.length, reference.length, rtol=2e-6, atol=0)
+    torch.testing.assert_close(solution.length, reference.length, rtol=2e-5, atol=0)
 
 
 @every_solver
