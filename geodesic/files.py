@@ -50,38 +50,26 @@ def locked(path: Path, *, shared: bool = False) -> Iterator[None]:
     made = not lock.parent.exists()
     lock.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with _flock(lock, shared):
-            yield
+        descriptor = _acquire(lock, shared)
     except BlockingIOError:
         raise RunFolderError(
             f"{path}: another process is {'writing' if shared else 'using'} it; wait until that has ended, or choose "
             "another name"
         ) from None
+    try:
+        yield
     finally:
+        _release(lock, descriptor)
         if made:
             with contextlib.suppress(OSError):  # it is no longer empty
                 lock.parent.rmdir()
 
 
-@contextlib.contextmanager
-def _flock(file: Path, shared: bool) -> Iterator[None]:
+def _acquire(file: Path, shared: bool) -> int | None:
+    """The descriptor of a file that is locked; BlockingIOError where it is somebody else's, None without locks."""
     if sys.platform == "win32":
-        yield
-        return
-    descriptor = _acquire(file, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):  # others share it: the last of them removes the file
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            file.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # closing is not enough where a child process has a copy
-        os.close(descriptor)
-
-
-def _acquire(file: Path, mode: int) -> int:
-    """The descriptor of a file that is locked; BlockingIOError where it is somebody else's."""
+        return None
+    mode = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
     while True:
         descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         try:
@@ -96,6 +84,15 @@ def _acquire(file: Path, mode: int) -> int:
                 os.close(descriptor)
                 raise
         os.close(descriptor)
+
+
+def _release(file: Path, descriptor: int | None) -> None:
+    if sys.platform == "win32" or descriptor is None:
+        return
+    with contextlib.suppress(OSError):  # others share it: the last of them removes the file
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.unlink(missing_ok=True)
+    os.close(descriptor)
 
 
 def write_bytes(file: Path, content: bytes) -> None:

@@ -41,11 +41,13 @@ class Run(Encoded):
         settings: The experiment.
         folder: Where weights are and results go.
         device: Where everything is computed.
+        loaded: The data, where they are at hand already.
     """
 
     settings: Settings
     folder: Path
     device: torch.device
+    loaded: Dataset | None = None
 
     @property
     def dtype(self) -> torch.dtype:
@@ -56,7 +58,9 @@ class Run(Encoded):
     @cached_property
     def dataset(self) -> Dataset | None:
         """The data, if the settings name any."""
-        return None if self.settings.data is None else self.settings.data.load()
+        if self.loaded is not None or self.settings.data is None:
+            return self.loaded
+        return self.settings.data.load()
 
     @cached_property
     def model(self) -> Model:
@@ -149,12 +153,13 @@ class Run(Encoded):
 
 
 @contextlib.contextmanager
-def open_run(settings: Settings, folder: Path) -> Iterator[Run]:
+def open_run(settings: Settings, folder: Path, loaded: Dataset | None = None) -> Iterator[Run]:
     """Open a run for reading, and keep it from being trained anew while the block runs.
 
     Args:
         settings: The experiment.
         folder: Its run folder.
+        loaded: Its data, where they are at hand already.
 
     Raises:
         RunFolderError: The folder is missing, was trained with other settings, or is being trained.
@@ -164,7 +169,7 @@ def open_run(settings: Settings, folder: Path) -> Iterator[Run]:
     with locked(folder, shared=True):
         if isinstance(settings.model, VAESettings):
             _require_trained(settings, folder)
-        yield Run(settings, folder, device)
+        yield Run(settings, folder, device, loaded)
 
 
 @contextlib.contextmanager
@@ -184,6 +189,7 @@ def open_results(settings: Settings, runs: str | Path, name: str, overwrite: boo
     folder = run_folder(settings, runs)
     file = results_file(folder, name, overwrite)
     with open_run(settings, folder) as run, locked(file):
+        results_file(folder, name, overwrite)  # again: another process may have made them in the meantime
         yield run, file
 
 

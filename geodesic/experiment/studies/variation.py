@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from geodesic.data.dataset import Dataset
 from geodesic.errors import CheckpointError, DataError, RunFolderError, SettingsError
 from geodesic.experiment.build import check_search
 from geodesic.experiment.folders import run_folder, trained_with
@@ -126,7 +127,7 @@ def measure_variation(
         if report is not None:
             report(model.name, done, len(models))
         _train(model, folder / "models", progress)
-        found.append(_distances(model, folder / "models", rows))
+        found.append(_distances(model, folder / "models", dataset, rows))
     if report is not None:
         report("", len(models), len(models))
     shape = (len(settings.cov.decoders), settings.cov.seeds, len(rows))
@@ -173,7 +174,7 @@ def _train(settings: Settings, runs: Path, progress: bool) -> None:
         raise type(error)(f"{error}; or remove {runs} to train all of its models anew") from None
 
 
-def _distances(settings: Settings, runs: Path, rows: NDArray) -> tuple[NDArray, NDArray]:
+def _distances(settings: Settings, runs: Path, dataset: Dataset, rows: NDArray) -> tuple[NDArray, NDArray]:
     """Latent distances and lengths of geodesics between the rows of pairs, (P,) each, kept beside the model."""
     folder = run_folder(settings, runs)
     # What they were measured with: the weights too, which a resumed training changes.
@@ -187,7 +188,7 @@ def _distances(settings: Settings, runs: Path, rows: NDArray) -> tuple[NDArray, 
                 return kept["euclidean"], kept["geodesic"]
         except (DataError, KeyError):
             pass  # measured again below
-    with open_run(settings, folder) as run:
+    with open_run(settings, folder, dataset) as run:
         assert run.test_encodings is not None
         start, end = run.test_encodings[torch.as_tensor(rows.T, device=run.device)]
         solution = run.solve(start, end)
