@@ -28,10 +28,10 @@ def same_partition(a: Tensor, b: Tensor) -> bool:
 
 def test_separated_clusters_on_the_sphere_are_recovered_with_their_means() -> None:
     x, truth = three_clusters()
-    answer = k_means(SPHERE, x, 3, segments=8)
+    answer = k_means(SPHERE, x, 3, segments=4)
     assert answer.converged
     assert same_partition(answer.labels, truth)
-    mean = frechet_mean(SPHERE, x.reshape(3, 5, 2), segments=8)
+    mean = frechet_mean(SPHERE, x.reshape(3, 5, 2), segments=4)
     assert_close(answer.centers[answer.labels[::5]], mean.point, rtol=0, atol=1e-5)
     assert_close(answer.distances, mean.distances.reshape(15), rtol=1e-5, atol=1e-6)
     assert_close(answer.inertia, answer.distances.square().sum())
@@ -51,7 +51,7 @@ def test_on_a_swiss_roll_clusters_follow_the_arc_length_and_not_the_latent_coord
         costs = [sum(float((line[c == k] - line[c == k].mean()).square().sum()) for k in range(3)) for c in splits]
         best[name] = splits[costs.index(min(costs))]
     assert not same_partition(best["arc"], best["latent"])
-    answers = [k_means(geodesic.SwissRoll(), x, 3, segments=8, seed=seed, tol=1e-3) for seed in range(2)]
+    answers = [k_means(geodesic.SwissRoll(), x, 3, segments=4, seed=seed, tol=1e-3) for seed in range(2)]
     answer = min(answers, key=lambda a: float(a.inertia))
     assert same_partition(answer.labels, best["arc"])
 
@@ -75,7 +75,7 @@ def test_every_point_is_with_its_nearest_center() -> None:
 def test_as_many_clusters_as_points_cost_nothing_and_one_is_the_mean() -> None:
     x = 0.5 * torch.randn(5, 2)
     assert_close(k_means(SPHERE, x, 5, segments=4).inertia, torch.tensor(0.0))
-    one, mean = k_means(SPHERE, x, 1, segments=8), frechet_mean(SPHERE, x, segments=8)
+    one, mean = k_means(SPHERE, x, 1, segments=4), frechet_mean(SPHERE, x, segments=4)
     assert_close(one.centers[0], mean.point, rtol=0, atol=1e-5)
     assert_close(one.inertia, 5 * mean.variance, rtol=1e-6, atol=0)
 
@@ -96,7 +96,7 @@ def test_the_same_seed_gives_the_same_clusters_and_leaves_the_callers_generator(
 
 def test_exact_geodesics_give_exact_inertia() -> None:
     x = torch.tensor([[0.0, 0.0], [0.4, 0.0]])
-    answer = k_means(geodesic.FlatTorus(), x, 1, segments=4, method="ode", rtol=1e-6)
+    answer = k_means(geodesic.FlatTorus(), x, 1, segments=4, method="ode", rtol=1e-6, tol=1e-4)
     assert_close(answer.inertia, torch.tensor(0.08), rtol=1e-5, atol=0)
 
 

@@ -460,7 +460,7 @@ def test_the_field_of_a_space_form_is_the_one_in_closed_form() -> None:
 @pytest.mark.slow
 def test_the_field_is_the_derivative_of_the_exponential_map() -> None:
     manifold, step = PullbackManifold(decoder()), 1e-4
-    z, v, Y, W = torch.randn(4, 6, 3) * 0.5
+    z, v, Y, W = torch.randn(4, 3, 3) * 0.5
     gamma = christoffel_symbols(manifold, z)
     slope = W - torch.einsum("nkij,ni,nj->nk", gamma, v, Y)  # dv/ds with D v/ds = W
     ahead, behind = (exp_map(manifold, z + h * Y, v + h * slope, segments=4, rtol=1e-12) for h in (step, -step))
@@ -503,7 +503,7 @@ def test_points_with_a_shape_have_fields_with_that_shape(tolerance) -> None:
     answer = jacobi_field(images, *(x.reshape(2, 2, 2) for x in (z, v, Y, W)), segments=2)
     flat = jacobi_field(PullbackManifold(network), z, v, Y, W, segments=2)
     torch.testing.assert_close(answer.field.flatten(-2), flat.field, **tolerance(z.dtype))
-    points = conjugate_points(images, z.reshape(2, 2, 2), v.reshape(2, 2, 2))
+    points = conjugate_points(images, z.reshape(2, 2, 2), v.reshape(2, 2, 2), segments=4)
     assert points.time.tolist() == [inf, inf]
 
 
@@ -531,7 +531,7 @@ def test_fields_that_vanish_together_are_seen(n: int) -> None:
     sphere, v = StereographicSphere(dimension=n), torch.randn(2, n)
     z = 0.1 * torch.randn(2, n) - 0.8 * v / v.norm(dim=-1, keepdim=True)  # so that the way is not by infinity
     v = v / sphere.squared_norm(z, v).sqrt()[:, None] * torch.tensor([[3.6], [3.0]])
-    answer = conjugate_points(sphere, z, v)
+    answer = conjugate_points(sphere, z, v, segments=16)
     assert answer.time.tolist() == pytest.approx([pi / 3.6, inf], abs=1e-8)
 
 
@@ -556,7 +556,7 @@ def test_the_outer_equator_of_a_torus_has_a_conjugate_point_where_sturm_puts_it(
     ids=["saddle", "plane", "pseudosphere", "hyperbolic plane", "circle"],
 )
 def test_without_positive_curvature_no_point_is_conjugate(manifold: Manifold, z: tuple, v: tuple) -> None:
-    answer = conjugate_points(manifold, torch.tensor(z), torch.tensor(v))
+    answer = conjugate_points(manifold, torch.tensor(z), torch.tensor(v), segments=16)
     assert bool(answer.converged)
     assert float(answer.time) == inf
     assert float(answer.margin) == pytest.approx(1, abs=1e-7)  # Rauch: fields grow at least as in flat space
@@ -571,7 +571,7 @@ def test_products_of_spheres_have_the_first_conjugate_point_of_the_faster_factor
 
     z, v = torch.tensor([0.1, 0.2, 0.1, 0.8, 0.0]), torch.tensor([0.7, 0.3, 0.0, -2.8, 0.5])
     speed = float(other.squared_norm(z[2:4], v[2:4]).sqrt())
-    answer = conjugate_points(PullbackManifold(product), z, v)
+    answer = conjugate_points(PullbackManifold(product), z, v, segments=16)
     assert speed > pi
     assert float(answer.time) == pytest.approx(pi / speed, abs=1e-8)
 
@@ -579,8 +579,8 @@ def test_products_of_spheres_have_the_first_conjugate_point_of_the_faster_factor
 @pytest.mark.slow
 def test_few_segments_are_made_more_where_curvature_asks_for_them() -> None:
     z, v = torch.tensor([pi / 2, 0.0]), torch.tensor([0.0, 4.0])
-    answer = conjugate_points(Sphere(), z, v, segments=2, rtol=1e-5)
-    assert float(answer.time) == pytest.approx(pi / 4, abs=1e-5)
+    answer = conjugate_points(Sphere(), z, v, segments=2, rtol=1e-4)
+    assert float(answer.time) == pytest.approx(pi / 4, abs=1e-4)
     short = conjugate_points(Sphere(), z[None], v[None], segments=1, max_steps=3)
     assert int(short.status) == Outcome.MAX_STEPS
     assert short.time.isnan().all()

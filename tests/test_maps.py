@@ -18,12 +18,14 @@ from tests.surfaces import KNOWN
 PLANAR = [name for name, known in KNOWN.items() if len(known.start) == 2]
 CLOSED = [name for name in PLANAR if isinstance(KNOWN[name].manifold, geodesic.DistanceManifold)]
 SYMMETRIC = [name for name in PLANAR if isinstance(KNOWN[name].manifold, geodesic.SymmetricSurface)]
+# Of the spheres in many dimensions two: the solver's own tests have all of them.
+SHOT_AT = [*PLANAR, "sphere of dimension 3", "sphere of dimension 10"]
 
 
 def mlp(activation: nn.Module | None = None, d: int = 2, D: int = 10) -> nn.Module:
     torch.manual_seed(0)
     act = nn.Tanh() if activation is None else activation
-    return nn.Sequential(nn.Linear(d, 16), act, nn.Linear(16, 16), act, nn.Linear(16, D)).requires_grad_(False)
+    return nn.Sequential(nn.Linear(d, 16), act, nn.Linear(16, D)).requires_grad_(False)
 
 
 def great_circle(sphere: geodesic.Sphere, z: Tensor, v: Tensor, t: Tensor) -> Tensor:
@@ -82,7 +84,7 @@ def test_a_field_that_jumps_is_followed_by_short_steps() -> None:
 # --- the exponential map ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rtol", [1e-6, 1e-9, 1e-12])
+@pytest.mark.parametrize("rtol", [1e-6, 1e-11])
 def test_geodesics_of_the_sphere_are_great_circles_to_the_tolerance(rtol: float) -> None:
     sphere = geodesic.Sphere(radius=2.0)
     z = torch.tensor([[1.0, 0.0], [1.5, 2.0], [2.0, -1.0]])
@@ -115,7 +117,7 @@ def test_the_metric_alone_gives_the_same_geodesics_as_the_embedding(name: str) -
 
 def test_time_and_velocity_are_interchangeable_and_time_runs_backwards() -> None:
     manifold = geodesic.PullbackManifold(mlp())
-    z, v = torch.randn(2, 3, 2)
+    z, v = torch.randn(2, 2, 2)
     v = v / 4
     there = exp_map(manifold, z, v, t=2.0)
     torch.testing.assert_close(there.point, exp_map(manifold, z, 2 * v).point, rtol=0, atol=1e-7)
@@ -135,7 +137,7 @@ def test_a_geodesic_goes_on_as_itself() -> None:
 
 
 def test_each_row_has_its_own_time() -> None:
-    z, v, t = torch.rand(3, 2) + 0.5, torch.randn(3, 2), torch.tensor([0.0, 0.5, -1.0])
+    z, v, t = torch.rand(3, 2) + 0.5, torch.randn(3, 2) / 2, torch.tensor([0.0, 0.5, -1.0])
     together = exp_map(geodesic.Torus(), z, v, t=t)
     for i in range(3):
         alone = exp_map(geodesic.Torus(), z[i], v[i], t=float(t[i]))
@@ -161,7 +163,7 @@ def test_no_velocity_leads_nowhere() -> None:
 
 def test_single_precision_agrees_with_double() -> None:
     net = mlp()
-    z, v = torch.randn(2, 4, 2)
+    z, v = torch.randn(2, 3, 2) / 2
     double = exp_map(geodesic.PullbackManifold(net), z, v).point
     single = exp_map(geodesic.PullbackManifold(mlp().float()), z.float(), v.float())
     assert single.point.dtype == torch.float32
@@ -173,25 +175,25 @@ def test_single_precision_agrees_with_double() -> None:
 def test_a_geodesic_that_meets_a_singular_metric_says_where_and_stays_finite() -> None:
     # A quarter of a circle over its own tangent: at z = 1 the decoder's derivative is infinite.
     circle = geodesic.PullbackManifold(lambda z: torch.cat([z, (1 - z.square()).sqrt()], dim=1))
-    answer = exp_map(circle, torch.tensor([[0.0], [0.0]]), torch.tensor([[2.0], [1.0]]))
+    answer = exp_map(circle, torch.tensor([[0.0], [0.0]]), torch.tensor([[2.0], [1.0]]), rtol=1e-6)
     assert answer.status.tolist() == [Outcome.NOT_FINITE, Outcome.CONVERGED]
     assert answer.converged.tolist() == [False, True]
     assert float(answer.time[0]) == pytest.approx(math.pi / 4, abs=1e-3)
     assert answer.path.isfinite().all()
-    assert float(answer.point[1, 0]) == pytest.approx(math.sin(1.0), abs=1e-7)
+    assert float(answer.point[1, 0]) == pytest.approx(math.sin(1.0), abs=1e-6)
 
 
 def test_a_decoder_with_kinks_is_told_apart() -> None:
     manifold = geodesic.PullbackManifold(mlp(nn.ReLU()))
     z, v = torch.randn(2, 6, 2)
-    assert (exp_map(manifold, z, v).status == Outcome.SPEED_CHANGED).all()
+    assert (exp_map(manifold, z, v, rtol=1e-5).status == Outcome.SPEED_CHANGED).all()
 
 
 def test_discrete_steps_are_of_second_order() -> None:
     manifold = geodesic.PullbackManifold(mlp())
-    z, v = torch.randn(2, 4, 2) / 2
-    exact = exp_map(manifold, z, v, rtol=1e-11).point
-    counts = [16, 32, 64, 128]
+    z, v = torch.randn(2, 2, 2) / 2
+    exact = exp_map(manifold, z, v, rtol=1e-9).point
+    counts = [16, 32, 64]
     errors = [float((exp_map(manifold, z, v, method="discrete", segments=T).point - exact).norm()) for T in counts]
     assert linregress(np.log(counts), np.log(errors)).slope == pytest.approx(-2, abs=0.15)
 
@@ -220,7 +222,7 @@ def test_the_momentum_is_the_derivative_of_the_energy_in_the_first_node() -> Non
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", KNOWN)
+@pytest.mark.parametrize("name", SHOT_AT)
 def test_exp_undoes_log_and_its_length_is_the_known_one(name: str) -> None:
     known = KNOWN[name]
     a, b = torch.tensor(known.start), torch.tensor(known.end)
@@ -236,8 +238,8 @@ def test_exp_undoes_log_and_its_length_is_the_known_one(name: str) -> None:
 @pytest.mark.parametrize("name", ["torus", "saddle", "catenoid", "hyperbolic plane", "sphere of dimension 3"])
 def test_log_undoes_exp(name: str) -> None:
     known = KNOWN[name]
-    z = torch.tensor(known.start).expand(3, -1)
-    v = 0.5 * torch.randn(3, z.shape[-1])
+    z = torch.tensor(known.start).expand(2, -1)
+    v = 0.5 * torch.randn(2, z.shape[-1])
     v = v / known.manifold.squared_norm(z, v).sqrt()[:, None]
     answer = log_map(known.manifold, z, exp_map(known.manifold, z, v).point)
     torch.testing.assert_close(answer.vector, v, rtol=0, atol=1e-6)
@@ -255,21 +257,20 @@ def test_the_logarithm_of_the_same_point_is_zero() -> None:
 @pytest.mark.slow
 def test_logarithms_of_a_batch_are_those_of_its_rows() -> None:
     manifold = geodesic.PullbackManifold(mlp())
-    a, b = torch.randn(2, 2, 3, 2)
+    a, b = torch.randn(2, 2, 2, 2)
     together = log_map(manifold, a, b)
-    assert together.vector.shape == (2, 3, 2)
-    for i in range(2):
-        alone = log_map(manifold, a[i, 1], b[i, 1])
-        torch.testing.assert_close(together.vector[i, 1], alone.vector, rtol=0, atol=1e-6)
+    assert together.vector.shape == (2, 2, 2)
+    alone = log_map(manifold, a[1, 0], b[1, 0])
+    torch.testing.assert_close(together.vector[1, 0], alone.vector, rtol=0, atol=1e-6)
 
 
 @pytest.mark.slow
 def test_a_solution_at_hand_is_used() -> None:
     torus, a, b = geodesic.Torus(), torch.tensor([0.5, 0.0]), torch.tensor([2.0, 1.5])
-    solution = geodesic.solve(torus, a, b)
-    answer = log_map(torus, a, b, solution=solution)
+    solution = geodesic.solve(torus, a, b, segments=16)
+    answer = log_map(torus, a, b, solution=solution, rtol=1e-6)
     assert answer.solution is solution
-    torch.testing.assert_close(answer.vector, log_map(torus, a, b).vector)
+    torch.testing.assert_close(answer.vector, log_map(torus, a, b, segments=16, rtol=1e-6).vector)
     with pytest.raises(geodesic.InputError, match="its paths do not lead from a to b"):
         log_map(torus, b, a, solution=solution)
 
@@ -277,7 +278,7 @@ def test_a_solution_at_hand_is_used() -> None:
 def test_shooting_without_a_geodesic_equation_returns_the_discrete_logarithm() -> None:
     manifold = geodesic.PullbackManifold(mlp(nn.ReLU()))
     a, b = torch.randn(2, 3, 2)
-    answer = log_map(manifold, a, b)
+    answer = log_map(manifold, a, b, rtol=1e-6)
     assert not answer.converged.any()
     assert set(answer.status.tolist()) <= {Outcome.SPEED_CHANGED, Outcome.STALLED, Outcome.NO_GEODESIC}
     discrete = log_map(manifold, a, b, method="discrete", solution=answer.solution)
@@ -289,13 +290,13 @@ def test_maps_take_and_return_points_in_their_latent_shape() -> None:
     net = mlp(d=4)
     flat = geodesic.PullbackManifold(net)
     shaped = geodesic.PullbackManifold(lambda z: net(z.flatten(1)), latent_shape=(2, 2))
-    a, b = torch.randn(2, 3, 4)
-    expected = log_map(flat, a, b)
-    answer = log_map(shaped, a.reshape(3, 2, 2), b.reshape(3, 2, 2))
-    torch.testing.assert_close(answer.vector, expected.vector.reshape(3, 2, 2))
-    point = exp_map(shaped, a.reshape(3, 2, 2), answer.vector)
-    assert point.path.shape == (3, 33, 2, 2)
-    torch.testing.assert_close(point.point, b.reshape(3, 2, 2), rtol=0, atol=1e-6)
+    a, b = torch.randn(2, 2, 4) / 2
+    expected = log_map(flat, a, b, segments=8)
+    answer = log_map(shaped, a.reshape(2, 2, 2), b.reshape(2, 2, 2), segments=8)
+    torch.testing.assert_close(answer.vector, expected.vector.reshape(2, 2, 2))
+    point = exp_map(shaped, a.reshape(2, 2, 2), answer.vector, segments=8)
+    assert point.path.shape == (2, 9, 2, 2)
+    torch.testing.assert_close(point.point, b.reshape(2, 2, 2), rtol=0, atol=1e-6)
 
 
 # --- what they are given ------------------------------------------------------------------------
@@ -373,9 +374,9 @@ def test_distance_and_gradient_are_those_of_the_closed_form(name: str) -> None:
 @pytest.mark.slow
 def test_the_gradient_is_the_first_variation() -> None:
     manifold = geodesic.PullbackManifold(mlp())
-    a, b = (z.requires_grad_() for z in torch.randn(2, 4, 2))
+    a, b = (z.requires_grad_() for z in torch.randn(2, 2, 2))
     at_a, at_b = torch.autograd.grad(geodesic.distance(manifold, a, b, segments=64, tol=1e-12).sum(), (a, b))
-    there, back = log_map(manifold, a.detach(), b.detach()), log_map(manifold, b.detach(), a.detach())
+    there, back = (log_map(manifold, *(z.detach() for z in ends), rtol=1e-6) for ends in ((a, b), (b, a)))
     for z, log, gradient in ((a, there, at_a), (b, back, at_b)):
         expected = -torch.linalg.vecdot(manifold.metric_tensor(z), (log.vector / log.length[:, None])[:, None])
         torch.testing.assert_close(gradient, expected.detach(), rtol=0, atol=1e-4)
@@ -405,11 +406,11 @@ def test_a_loss_can_ask_for_a_distance() -> None:
     net = mlp().requires_grad_()
     manifold = geodesic.PullbackManifold(net)
     a, b = torch.randn(2, 3, 2)
-    optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
+    optimiser = torch.optim.Adam(net.parameters(), lr=2e-2)
     losses = []
     for _ in range(20):
         optimiser.zero_grad()
-        loss = (geodesic.distance(manifold, a, b, segments=8) - 1).square().mean()
+        loss = (geodesic.distance(manifold, a, b, segments=4) - 1).square().mean()
         loss.backward()
         optimiser.step()
         losses.append(float(loss.detach()))
@@ -428,17 +429,10 @@ def test_equal_points_have_distance_and_gradient_zero() -> None:
 
 def test_distances_are_a_metric() -> None:
     manifold = geodesic.PullbackManifold(mlp())
-    a, b, c = torch.randn(3, 5, 2)
+    a, b, c = torch.randn(3, 3, 2)
     ab, ba, bc, ac = (geodesic.distance(manifold, *ends, init="best") for ends in ((a, b), (b, a), (b, c), (a, c)))
     torch.testing.assert_close(ab, ba, rtol=1e-5, atol=0)
     assert (ac <= ab + bc + 1e-5).all()
-
-
-def test_without_gradients_there_is_no_history() -> None:
-    a, b = torch.randn(2, 2, requires_grad=True)
-    with torch.no_grad():
-        assert not geodesic.distance(geodesic.Saddle(), a, b).requires_grad
-    assert not geodesic.distance(geodesic.Saddle(), a.detach(), b.detach()).requires_grad
 
 
 def test_pairs_that_did_not_converge_are_warned_of() -> None:
@@ -465,8 +459,11 @@ def test_maps_and_distance_run_on_cuda() -> None:
 
 def test_a_distance_of_which_nobody_asks_a_gradient_carries_no_history() -> None:
     a, b = torch.tensor([1.0, 0.0]), torch.tensor([1.2, 1.0])
-    assert not geodesic.distance(geodesic.Sphere(), a, b).requires_grad
-    assert geodesic.distance(geodesic.Sphere(), a, b.requires_grad_()).requires_grad
+    sphere = geodesic.Sphere()
+    assert not geodesic.distance(sphere, a, b, segments=8).requires_grad
+    assert geodesic.distance(sphere, a, b.requires_grad_(), segments=8).requires_grad
+    with torch.no_grad():
+        assert not geodesic.distance(sphere, a, b, segments=8).requires_grad
 
 
 def test_a_distance_of_equal_points_alone_has_a_gradient_too() -> None:

@@ -65,7 +65,6 @@ def test_points_symmetric_round_an_axis_of_the_sphere_have_their_mean_on_it() ->
     x = x / x.norm(dim=-1, keepdim=True)
     turn = torch.linalg.matrix_exp(torch.tensor([[0, 0.2, 0.7], [-0.2, 0, 0.3], [-0.7, -0.3, 0]]))
     mean = frechet_mean(SPHERE, chart(x @ turn.mT), segments=8)
-    assert_close(mean.point, chart(turn @ torch.tensor([0.0, 0.0, -1.0])), rtol=0, atol=1e-3)
     assert_close(mean.variance.sqrt(), torch.atan2(torch.tensor(1.0), torch.tensor(0.8)), rtol=1e-4, atol=0)
     # All distances are equal: so are their errors, and the discrete mean is exact as well.
     assert_close(mean.point, chart(turn @ torch.tensor([0.0, 0.0, -1.0])), rtol=0, atol=1e-6)
@@ -75,18 +74,19 @@ def test_points_symmetric_round_an_axis_of_the_sphere_have_their_mean_on_it() ->
 def test_the_weighted_mean_of_two_points_divides_the_geodesic_in_proportion(manifold: Any) -> None:
     x = torch.tensor([[-0.3, 0.5], [0.6, 0.9]])
     length = manifold.distance(*x)
-    mean = frechet_mean(manifold, x, torch.tensor([3.0, 1.0]), segments=16)
+    weights = torch.tensor([3.0, 1.0])
+    mean = frechet_mean(manifold, x, weights, segments=16, tol=1e-5)
     assert_close(mean.distances, torch.stack([length / 4, 3 * length / 4]), rtol=2e-3, atol=0)
     assert_close(mean.distances.sum(), length, rtol=1e-5, atol=0)
     assert_close(mean.variance, length**2 * 3 / 16, rtol=1e-4, atol=0)
-    assert_close(frechet_variance(manifold, x, torch.tensor([3.0, 1.0]), segments=16), mean.variance)
+    assert torch.equal(frechet_variance(manifold, x, weights, segments=16, tol=1e-5), mean.variance)
 
 
 @pytest.mark.slow
 def test_exact_geodesics_divide_it_exactly() -> None:
     x = torch.tensor([[-0.3, 0.5], [0.6, 0.9]])
     length = SPHERE.distance(*x)
-    mean = frechet_mean(SPHERE, x, torch.tensor([3.0, 1.0]), segments=4, method="ode")
+    mean = frechet_mean(SPHERE, x, torch.tensor([3.0, 1.0]), segments=4, method="ode", tol=1e-5, rtol=1e-7)
     assert mean.converged
     assert_close(mean.distances, torch.stack([length / 4, 3 * length / 4]), rtol=2e-6, atol=0)
 
@@ -101,7 +101,7 @@ def test_the_mean_of_points_on_a_vertical_line_of_the_hyperbolic_plane_is_their_
 
 @pytest.mark.slow
 def test_the_gradient_by_exact_logarithms_vanishes_at_the_mean() -> None:
-    x = 0.4 * torch.randn(4, 2) + 0.3
+    x = 0.4 * torch.randn(3, 2) + 0.3
 
     def gradient(mean: Any) -> float:
         """By the closed form of the sphere: log_p(q) = d (q - <p, q> p) / |q - <p, q> p|."""
@@ -118,7 +118,7 @@ def test_the_gradient_by_exact_logarithms_vanishes_at_the_mean() -> None:
 
 
 def test_the_mean_moves_with_rotations_of_the_sphere() -> None:
-    x = 0.4 * torch.randn(5, 2)
+    x = 0.4 * torch.randn(3, 2)
     turn = torch.linalg.matrix_exp(torch.tensor([[0, 0.4, -0.3], [-0.4, 0, 0.5], [0.3, -0.5, 0]]))
     mean = frechet_mean(SPHERE, x, segments=8, tol=1e-8)
     turned = frechet_mean(SPHERE, chart(SPHERE.embed(x) @ turn.mT), segments=8, tol=1e-8)
@@ -129,10 +129,10 @@ def test_the_mean_moves_with_rotations_of_the_sphere() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("center", [frechet_mean, frechet_median])
 def test_an_affine_change_of_latent_coordinates_changes_nothing_else(center: Any) -> None:
-    net = torch.nn.Sequential(torch.nn.Linear(3, 16), torch.nn.Tanh(), torch.nn.Linear(16, 6)).eval()
-    A, b, x = torch.randn(3, 3) + 2 * torch.eye(3), torch.randn(3), torch.randn(5, 3)
-    one = center(geodesic.PullbackManifold(net), x @ A.mT + b, segments=8, tol=1e-7)
-    other = center(geodesic.PullbackManifold(lambda z: net(z @ A.mT + b)), x, segments=8, tol=1e-7)
+    net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 4)).eval()
+    A, b, x = torch.randn(2, 2) + 2 * torch.eye(2), torch.randn(2), torch.randn(4, 2) / 2
+    one = center(geodesic.PullbackManifold(net), x @ A.mT + b, segments=4, tol=1e-7)
+    other = center(geodesic.PullbackManifold(lambda z: net(z @ A.mT + b)), x, segments=4, tol=1e-7)
     assert one.converged
     assert other.converged
     assert_close(other.point @ A.mT + b, one.point, rtol=0, atol=1e-5)
@@ -141,16 +141,16 @@ def test_an_affine_change_of_latent_coordinates_changes_nothing_else(center: Any
 
 @pytest.mark.parametrize("center", [frechet_mean, frechet_median])
 def test_a_batch_gives_what_its_rows_give_alone_in_any_order_of_the_points(center: Any) -> None:
-    x, w = 0.4 * torch.randn(2, 3, 4, 2), torch.rand(2, 3, 4)
-    many = center(SPHERE, x, w, segments=8, tol=1e-8)
-    assert many.point.shape == (2, 3, 2)
-    assert many.paths.shape == (2, 3, 4, 9, 2)
+    x, w = 0.4 * torch.randn(2, 2, 4, 2), torch.rand(2, 2, 4)
+    many = center(SPHERE, x, w, segments=4, tol=1e-8)
+    assert many.point.shape == (2, 2, 2)
+    assert many.paths.shape == (2, 2, 4, 5, 2)
     order = torch.tensor([2, 0, 3, 1])
-    one = center(SPHERE, x[1, 2, order], w[1, 2, order], segments=8, tol=1e-8)
-    assert_close(one.point, many.point[1, 2], rtol=0, atol=1e-7)
-    assert_close(one.distances, many.distances[1, 2, order], rtol=1e-6, atol=1e-8)
+    one = center(SPHERE, x[1, 0, order], w[1, 0, order], segments=4, tol=1e-8)
+    assert_close(one.point, many.point[1, 0], rtol=0, atol=1e-7)
+    assert_close(one.distances, many.distances[1, 0, order], rtol=1e-6, atol=1e-8)
     assert torch.equal(one.paths[:, 0], one.point.expand(4, 2))
-    assert torch.equal(one.paths[:, -1], x[1, 2, order])
+    assert torch.equal(one.paths[:, -1], x[1, 0, order])
 
 
 @pytest.mark.parametrize("center", [frechet_mean, frechet_median])
@@ -184,7 +184,7 @@ def test_points_of_any_latent_shape_keep_it() -> None:
 
 def test_float32_converges_to_what_it_can_tell_apart() -> None:
     x = 0.4 * torch.randn(5, 2)
-    single, double = (frechet_mean(SPHERE, z, segments=8) for z in (x.float(), x))
+    single, double = (frechet_mean(SPHERE, z, segments=4) for z in (x.float(), x))
     assert single.converged
     assert single.point.dtype == torch.float32
     assert_close(single.point.double(), double.point, rtol=0, atol=5e-3)

@@ -35,8 +35,8 @@ def test_points_along_a_geodesic_of_the_sphere_have_one_component_with_the_varia
     sphere, mean = geodesic.StereographicSphere(), torch.tensor([0.4, -0.3])
     t = torch.linspace(-1, 1, 7)
     v = torch.tensor([0.2, 0.3])
-    points = geodesic.exp_map(sphere, mean.expand(7, 2), t[:, None] * v).point
-    answer = principal_geodesic_analysis(sphere, points, mean=mean, method="ode")
+    points = geodesic.exp_map(sphere, mean.expand(7, 2), t[:, None] * v, segments=1).point
+    answer = principal_geodesic_analysis(sphere, points, mean=mean, method="ode", segments=8)
     speed = sphere.squared_norm(mean, v).sqrt()
     assert_close(
         answer.variances, torch.stack([t.square().mean() * speed**2, torch.tensor(0.0)]), rtol=1e-6, atol=1e-12
@@ -48,11 +48,11 @@ def test_points_along_a_geodesic_of_the_sphere_have_one_component_with_the_varia
 def test_directions_are_orthonormal_and_scores_lead_back_to_the_points() -> None:
     plane, mean = geodesic.HyperbolicPlane(), torch.tensor([0.0, 1.5])
     points = mean + 0.4 * torch.randn(6, 2)
-    answer = principal_geodesic_analysis(plane, points, mean=mean)
+    answer = principal_geodesic_analysis(plane, points, mean=mean, segments=8)
     U, G = answer.directions, plane.metric_tensor(mean)
     assert_close(U @ G @ U.mT, torch.eye(2))
     vectors = answer.scores @ U
-    back = geodesic.exp_map(plane, mean.expand_as(points), vectors, method="discrete").point
+    back = geodesic.exp_map(plane, mean.expand_as(points), vectors, method="discrete", segments=8).point
     assert_close(back, points, rtol=0, atol=1e-5)
     assert_close(answer.variances, answer.scores.square().mean(0))
 
@@ -60,9 +60,9 @@ def test_directions_are_orthonormal_and_scores_lead_back_to_the_points() -> None
 def test_variances_and_scores_do_not_depend_on_the_latent_coordinates() -> None:
     A = torch.tensor([[2.0, 0.7], [-0.4, 0.1]])
     mean, points = torch.tensor([0.2, 0.1]), 0.5 * torch.randn(6, 2)
-    here = principal_geodesic_analysis(curved(torch.eye(2)), points, mean=mean)
+    here = principal_geodesic_analysis(curved(torch.eye(2)), points, mean=mean, segments=8)
     inverse = torch.linalg.inv(A)
-    there = principal_geodesic_analysis(curved(A), points @ inverse.mT, mean=inverse @ mean)
+    there = principal_geodesic_analysis(curved(A), points @ inverse.mT, mean=inverse @ mean, segments=8)
     assert_close(there.variances, here.variances, rtol=1e-6, atol=0)
     assert_close(there.explained, here.explained, rtol=1e-6, atol=0)
     assert_close(there.scores.abs(), here.scores.abs(), rtol=1e-5, atol=1e-6)
@@ -141,9 +141,10 @@ def test_geodesics_to_the_points_and_to_the_mean_begin_on_the_graph(mean: Tensor
 def test_the_mean_is_looked_for_where_none_is_given() -> None:
     points = torch.tensor([[1.0, 0.2], [1.4, -0.3], [1.8, 0.5], [1.2, 0.6]])
     weights = torch.tensor([1.0, 2.0, 1.0, 0.5])
-    mean = geodesic.frechet_mean(geodesic.Sphere(), points, weights).point
-    found = geodesic.principal_geodesic_analysis(geodesic.Sphere(), points, weights)
-    given = geodesic.principal_geodesic_analysis(geodesic.Sphere(), points, weights, mean=mean)
+    sphere = geodesic.Sphere()
+    mean = geodesic.frechet_mean(sphere, points, weights, segments=8).point
+    found = principal_geodesic_analysis(sphere, points, weights, segments=8)
+    given = principal_geodesic_analysis(sphere, points, weights, mean=mean, segments=8)
     assert found.converged
     torch.testing.assert_close(found.mean, mean)
     torch.testing.assert_close(found.variances, given.variances)

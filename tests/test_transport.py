@@ -44,7 +44,7 @@ def latitude(colatitude: float, T: int) -> Tensor:
     return geodesic.straight_path(*ends, T)
 
 
-def angle(v: Tensor, scale: float) -> Tensor:
+def angle(v: Tensor, scale: Tensor | float) -> Tensor:
     """Of vectors (t', phi') in the frame (e_t, e_phi), the length of d/dphi given."""
     return torch.atan2(scale * v[..., 1], v[..., 0])
 
@@ -64,15 +64,15 @@ def inner(manifold: Manifold, z: Tensor, v: Tensor, w: Tensor) -> Tensor:
     ("method", "T", "error"),
     [("connection", 3, 1e-12), ("pole_ladder", 12, 0.1), ("schild_ladder", 12, 0.1), ("projection", 500, 5e-3)],
 )
-@pytest.mark.parametrize("colatitude", [1.0, 2.0])
 def test_transport_round_a_latitude_turns_by_minus_two_pi_cos_of_the_colatitude(
-    method: str, T: int, error: float, colatitude: float
+    method: str, T: int, error: float
 ) -> None:
     manifold = SPHERE_METRIC if "ladder" in method else Sphere()
-    v = torch.tensor([0.6, 0.8 / math.sin(colatitude)])
-    answer = parallel_transport(manifold, latitude(colatitude, T), v, method=method)
-    turn = angle(answer.vector, math.sin(colatitude)) - angle(v, math.sin(colatitude))
-    assert abs(wrapped(turn + 2 * pi * math.cos(colatitude))) < error
+    colatitude = torch.tensor([1.0, 2.0])
+    v = torch.stack([torch.full((2,), 0.6), 0.8 / colatitude.sin()], dim=-1)
+    answer = parallel_transport(manifold, torch.stack([latitude(c, T) for c in colatitude.tolist()]), v, method=method)
+    turn = angle(answer.vector, colatitude.sin()) - angle(v, colatitude.sin())
+    assert (wrapped(turn + 2 * pi * colatitude.cos()).abs() < error).all()
 
 
 @pytest.mark.parametrize(
@@ -145,19 +145,19 @@ def great_circle(a: Tensor, b: Tensor, T: int) -> Tensor:
 # --- orders of accuracy ---------------------------------------------------------------------------
 
 EMBEDDED = {"sphere": (Sphere, 2), "torus": (Torus, 2), "decoder": (lambda: mlp(3), 3)}
-WITH_METRIC = {"sphere": (lambda: SPHERE_METRIC, 2), "torus": (lambda: TORUS_METRIC, 2), "decoder": (lambda: mlp(2), 2)}
+WITH_METRIC = {"torus": (lambda: TORUS_METRIC, 2), "decoder": (lambda: mlp(2), 2)}
 
 
 def fitted_order(manifold: Manifold, d: int, method: str, steps: tuple[int, ...], end: float = 1.0) -> float:
     v = torch.tensor([1.0, -0.5, 0.3])[:d].expand(4, d)
-    exact = parallel_transport(manifold, curves(8 * steps[-1], d, end), v).vector
+    exact = parallel_transport(manifold, curves(4 * steps[-1], d, end), v).vector
     errors = [(parallel_transport(manifold, curves(T, d, end), v, method=method).vector - exact).norm() for T in steps]
     x, y = torch.tensor([math.log(T) for T in steps]), torch.stack(errors).log()
     return -float(((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum())
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
-@pytest.mark.parametrize(("method", "order", "steps"), [("connection", 4, (128, 256)), ("projection", 1, (64, 256))])
+@pytest.mark.parametrize(("method", "order", "steps"), [("connection", 4, (64, 128)), ("projection", 1, (64, 256))])
 def test_the_connection_is_of_order_four_and_the_projection_of_order_one(
     name: str, method: str, order: int, steps: tuple[int, ...]
 ) -> None:
@@ -401,7 +401,7 @@ def test_what_cannot_be_carried_is_refused_by_name(arguments: dict, message: str
 
 def order_of_shooting(manifold: Manifold, encoder: Callable[[Tensor], Tensor] | None = None) -> float:
     z, v = torch.tensor([[1.0, 0.2], [0.6, 0.5]]), torch.tensor([[0.3, 0.9], [0.4, -0.5]])
-    exact, errors = geodesic.exp_map(manifold, z, v), []
+    exact, errors = geodesic.exp_map(manifold, z, v, rtol=1e-6), []
     for T in (20, 40):
         answer = geodesic.shoot(manifold, z, v, segments=T, encoder=encoder)
         assert (answer.time == 1).all()
@@ -429,10 +429,11 @@ def test_shooting_on_the_sphere_follows_great_circles() -> None:
 
 def test_a_bias_of_the_encoder_is_paid_at_every_step() -> None:
     def end(T: int) -> Tensor:
-        z, v = torch.tensor([0.2, 0.1]), torch.tensor([0.5, 0.3])
         biased = geodesic.shoot(geodesic.Paraboloid(), z, v, segments=T, encoder=lambda x: x[:, :2] + 1e-3)
-        return (biased.point - geodesic.exp_map(geodesic.Paraboloid(), z, v).point).norm()
+        return (biased.point - exact).norm()
 
+    z, v = torch.tensor([0.2, 0.1]), torch.tensor([0.5, 0.3])
+    exact = geodesic.exp_map(geodesic.Paraboloid(), z, v, rtol=1e-6).point
     assert end(80) > 1.5 * end(40) > 0.03
 
 
@@ -519,8 +520,8 @@ def test_a_shot_from_a_singular_point_is_refused() -> None:
 
 
 def test_an_analogy_in_a_flat_space_is_a_parallelogram() -> None:
-    a, b, c = torch.rand(3, 4, 3)
-    answer = geodesic.analogy(geodesic.FlatTorus(dimension=3), a, b, c)
+    a, b, c = torch.rand(3, 2, 3)
+    answer = geodesic.analogy(geodesic.FlatTorus(dimension=3), a, b, c, segments=16)
     torch.testing.assert_close(answer.point, c + b - a, rtol=0, atol=1e-6)
     torch.testing.assert_close(answer.path[:, 0], c)
     assert answer.converged.all()
@@ -530,7 +531,7 @@ def test_an_analogy_in_a_flat_space_is_a_parallelogram() -> None:
 def test_an_analogy_on_the_sphere_is_the_rotation_that_takes_a_to_c(method: str, error: float) -> None:
     sphere = Sphere()
     a, b, c = torch.tensor([[1.0, 0.0], [1.3, 0.5], [0.8, -0.4]])
-    answer = geodesic.analogy(sphere, a, b, c, transport=method, segments=64, tol=1e-12)
+    answer = geodesic.analogy(sphere, a, b, c, transport=method, segments=64, tol=1e-12, rtol=1e-6)
     xa, xb, xc = sphere.embed(torch.stack([a, b, c]))
     axis = torch.linalg.cross(xa, xc)
     sin, cos = axis.norm(), xa @ xc
@@ -542,7 +543,8 @@ def test_an_analogy_on_the_sphere_is_the_rotation_that_takes_a_to_c(method: str,
 
 def test_an_analogy_of_equal_points_adds_nothing() -> None:
     a, b, c = torch.tensor([[1.0, 0.0], [1.3, 0.5], [0.8, -0.4]])
-    answer = geodesic.analogy(Torus(), torch.stack([a, a]), torch.stack([a, b]), torch.stack([c, a]), segments=64)
+    points = torch.stack([a, a]), torch.stack([a, b]), torch.stack([c, a])
+    answer = geodesic.analogy(Torus(), *points, segments=64, rtol=1e-6)
     torch.testing.assert_close(answer.point, torch.stack([c, b]), rtol=0, atol=2e-4)
     torch.testing.assert_close(answer.transported[1], answer.vector[1])
     assert answer.converged.all()
@@ -552,8 +554,8 @@ def test_analogies_of_a_batch_of_shaped_points_are_those_of_its_rows() -> None:
     rows = mlp(4)
     images = PullbackManifold(lambda z: rows.decoder(z.flatten(1)), latent_shape=(2, 2))
     points = torch.randn(3, 2, 4) / 8
-    answer = geodesic.analogy(images, *points.reshape(3, 2, 2, 2), segments=8)
-    alone = geodesic.analogy(rows, *points[:, 0], segments=8)
+    answer = geodesic.analogy(images, *points.reshape(3, 2, 2, 2), segments=8, rtol=1e-4)
+    alone = geodesic.analogy(rows, *points[:, 0], segments=8, rtol=1e-4)
     torch.testing.assert_close(answer.point[0].flatten(), alone.point, rtol=1e-6, atol=1e-6)
     assert answer.path.shape == answer.across.shape == (2, 9, 2, 2)
 
