@@ -562,6 +562,7 @@ def test_without_positive_curvature_no_point_is_conjugate(manifold: Manifold, z:
     assert float(answer.margin) == pytest.approx(1, abs=1e-7)  # Rauch: fields grow at least as in flat space
 
 
+@pytest.mark.slow
 def test_products_of_spheres_have_the_first_conjugate_point_of_the_faster_factor() -> None:
     """Fields of three sizes along one geodesic: of both spheres, and a flat direction."""
     one, other = StereographicSphere(), StereographicSphere()

@@ -275,6 +275,7 @@ def test_a_solution_at_hand_is_used() -> None:
         log_map(torus, b, a, solution=solution)
 
 
+@pytest.mark.slow
 def test_shooting_without_a_geodesic_equation_returns_the_discrete_logarithm() -> None:
     manifold = geodesic.PullbackManifold(mlp(nn.ReLU()))
     a, b = torch.randn(2, 3, 2)

@@ -58,6 +58,7 @@ def test_where_curvature_is_constant_the_radius_has_its_law_and_the_angle_is_uni
     assert kstest(angle.numpy(), "uniform").pvalue > 0.01
 
 
+@pytest.mark.slow
 def test_no_sample_lies_beyond_a_conjugate_point_even_where_two_meet() -> None:
     sphere, south = geodesic.StereographicSphere(dimension=3), torch.zeros(3)
     answer = riemannian_normal(sphere, south, 2.5, 200, segments=16, burn_in=3)

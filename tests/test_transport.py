@@ -157,7 +157,7 @@ def fitted_order(manifold: Manifold, d: int, method: str, steps: tuple[int, ...]
 
 
 @pytest.mark.parametrize("name", EMBEDDED)
-@pytest.mark.parametrize(("method", "order", "steps"), [("connection", 4, (64, 128)), ("projection", 1, (64, 256))])
+@pytest.mark.parametrize(("method", "order", "steps"), [("connection", 4, (128, 256)), ("projection", 1, (64, 256))])
 def test_the_connection_is_of_order_four_and_the_projection_of_order_one(
     name: str, method: str, order: int, steps: tuple[int, ...]
 ) -> None:
