@@ -80,7 +80,7 @@ _MODULES = {
         "Bernoulli",
         "Categorical",
         "ContinuousBernoulli",
-        "Discretised",
+        "Discretized",
         "Gaussian",
         "Likelihood",
         "NegativeBinomial",

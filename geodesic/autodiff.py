@@ -309,7 +309,7 @@ def expand(f: RowWise, z: Tensor, cotangent: RowWise) -> tuple[Tensor, Tensor, F
     out_dims = cast(tuple[int, ...], (None, -1, -1))  # y is the same for all directions
     try:
         return torch.func.vmap(lambda e: _expanded(f, z, cotangent, e), out_dims=out_dims)(units)
-    except NotImplementedError:  # a backward pass without forward-mode rules: SiLU's, group normalisation's
+    except NotImplementedError:  # a backward pass without forward-mode rules: SiLU's, group normalization's
         return _expand_in_reverse(f, z, cotangent)
 
 

@@ -9,7 +9,7 @@ from geodesic import (
     Categorical,
     ContinuousBernoulli,
     ConvNetwork,
-    Discretised,
+    Discretized,
     Gaussian,
     Likelihood,
     MLPNetwork,
@@ -32,12 +32,12 @@ LIKELIHOODS: dict[str, Likelihood] = {
     "gaussian_learned": Gaussian(scale="learned", min_scale=0.02),
     "gaussian_per_pixel": Gaussian(scale="per_pixel"),
     "categorical": Categorical(4),
-    "discretised": Discretised(5),
+    "discretized": Discretized(5),
     "poisson": Poisson(),
     "negative_binomial": NegativeBinomial(2.5),
 }
 NETWORKS: dict[str, Network] = {"mlp": MLPNetwork((8, 5)), "conv": ConvNetwork((3, 4))}
-UNCERTAINTIES: dict[str, Uncertainty] = {"rbf": RBFUncertainty(centres=4), "blend": BlendUncertainty(centres=4)}
+UNCERTAINTIES: dict[str, Uncertainty] = {"rbf": RBFUncertainty(centers=4), "blend": BlendUncertainty(centers=4)}
 DATA_SETS: dict[str, DataSource] = {
     "digits": Digits(test_fraction=0.3, seed=1),
     "mnist": MNIST(limit=7),

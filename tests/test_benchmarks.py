@@ -274,13 +274,13 @@ def test_every_section_of_the_geometries_runs_with_an_embedding_and_without(digi
     assert {section: list(found["2"]) for section, found in results.items()} == dict.fromkeys(results, names)
     assert all(row["converged"] >= 1 for row in results["work"]["2"].values())
     assert all(math.isfinite(row["gain "]) for row in results["data"]["2"].values())
-    assert all(0 <= row["geodesic accuracy"] <= 1 for row in results["neighbours"]["2"].values())
+    assert all(0 <= row["geodesic accuracy"] <= 1 for row in results["neighbors"]["2"].values())
     assert (tmp_path / "out" / "keeps-to-the-data.png").stat().st_size > 10_000
     assert json.loads((tmp_path / "out" / "work.json").read_text()) == results["work"]
-    assert "neighbours, latent size 2" in capsys.readouterr().out
+    assert "neighbors, latent size 2" in capsys.readouterr().out
 
 
-def test_leaving_out_what_cannot_be_nearest_changes_no_neighbour():
+def test_leaving_out_what_cannot_be_nearest_changes_no_neighbor():
     manifold = geodesic.PullbackManifold(nn.Sequential(nn.Linear(2, 16), nn.Tanh(), nn.Linear(16, 8)))
     queries, references = torch.randn(5, 2), torch.randn(30, 2)
     candidates = torch.cdist(queries, references).topk(20, largest=False).indices

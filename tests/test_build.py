@@ -15,7 +15,7 @@ from geodesic.models.likelihoods import (
     Bernoulli,
     Categorical,
     ContinuousBernoulli,
-    Discretised,
+    Discretized,
     Gaussian,
     NegativeBinomial,
     Poisson,
@@ -49,7 +49,7 @@ def manifold(likelihood=None, decoders: int = 1, encodings=None, varying_scale: 
 FISHER_RAO = [
     (Bernoulli(), geodesic.FisherRaoBernoulli()),
     (Categorical(3), geodesic.FisherRaoCategorical()),
-    (Discretised(4), geodesic.FisherRaoCategorical()),
+    (Discretized(4), geodesic.FisherRaoCategorical()),
     (Poisson(), geodesic.FisherRaoPoisson()),
     (NegativeBinomial(2.5), geodesic.FisherRaoNegativeBinomial(2.5)),
     (Gaussian(), geodesic.FisherRaoGaussian()),

@@ -56,7 +56,7 @@ def test_on_a_swiss_roll_clusters_follow_the_arc_length_and_not_the_latent_coord
     assert same_partition(answer.labels, best["arc"])
 
 
-def test_what_is_minimised_never_rises() -> None:
+def test_what_is_minimized_never_rises() -> None:
     x = 0.7 * torch.randn(9, 2)
     answer = k_means(SPHERE, x, 3, segments=4, tol=1e-3)
     assert answer.converged

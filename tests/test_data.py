@@ -377,7 +377,7 @@ def load_folder(folder: Path, **settings: Any) -> Dataset:
 
 
 def write_images(folder: Path, count: int, side: tuple[int, int] = (4, 5), first: int = 0) -> torch.Tensor:
-    """Images of distinct colours, (count, 3, height, width), as numbers from 0 to 1."""
+    """Images of distinct colors, (count, 3, height, width), as numbers from 0 to 1."""
     folder.mkdir(exist_ok=True)
     pixels = np.random.default_rng(first).integers(0, 256, (count, *side, 3), dtype=np.uint8)
     for i, image in enumerate(pixels):
@@ -446,7 +446,7 @@ def test_one_size_is_that_of_the_middle_square(tmp_path: Path) -> None:
     pixels[:, 2:6] = 255
     assert (only_pixels(tmp_path, Image.fromarray(pixels)) * 255).unique().tolist() == [0, 255]
     assert load_folder(tmp_path).event_shape == (3, 4, 8)
-    assert torch.equal(load_folder(tmp_path, size=4, mode="grey").train.values, torch.ones(1, 1, 4, 4).float())
+    assert torch.equal(load_folder(tmp_path, size=4, mode="gray").train.values, torch.ones(1, 1, 4, 4).float())
     assert load_folder(tmp_path, size=2).event_shape == (3, 2, 2)
     stretched = load_folder(tmp_path, size=(6, 3)).train.values
     assert stretched.shape == (1, 3, 6, 3)
@@ -465,7 +465,7 @@ def test_transparent_pixels_are_white(tmp_path: Path) -> None:
     black = Image.new("RGBA", (2, 1), (0, 0, 0, 255))
     black.putpixel((1, 0), (9, 9, 9, 0))
     expected = torch.tensor([[[0.0, 1.0]]]).float()
-    assert torch.equal(only_pixels(tmp_path, black, "grey"), expected)
+    assert torch.equal(only_pixels(tmp_path, black, "gray"), expected)
     assert torch.equal(only_pixels(tmp_path, black.convert("LA")), expected.expand(3, 1, 2))
     for file in tmp_path.iterdir():
         file.unlink()
@@ -474,10 +474,10 @@ def test_transparent_pixels_are_white(tmp_path: Path) -> None:
     palette.putpixel((1, 0), 1)
     for name in ("a.png", "b.png"):
         palette.save(tmp_path / name, transparency=1)
-    assert torch.equal(load_folder(tmp_path, mode="grey").train.values[0], expected)
+    assert torch.equal(load_folder(tmp_path, mode="gray").train.values[0], expected)
 
 
-def test_palettes_and_two_colours_become_their_colours(tmp_path: Path) -> None:
+def test_palettes_and_two_colors_become_their_colors(tmp_path: Path) -> None:
     palette = Image.new("P", (1, 1))
     palette.putpalette([255, 0, 51])
     assert torch.equal(only_pixels(tmp_path, palette)[:, 0, 0], torch.tensor([1.0, 0.0, 0.2]).float())
@@ -487,7 +487,7 @@ def test_palettes_and_two_colours_become_their_colours(tmp_path: Path) -> None:
 def test_sixteen_bits_keep_their_range(tmp_path: Path) -> None:
     deep = Image.fromarray(np.array([[0, 257 * 51, 65535]], np.uint16))
     expected = torch.tensor([[[0.0, 0.2, 1.0]]]).float()
-    assert torch.equal(only_pixels(tmp_path, deep, "grey"), expected)
+    assert torch.equal(only_pixels(tmp_path, deep, "gray"), expected)
     assert torch.equal(only_pixels(tmp_path, deep), expected.expand(3, 1, 3))
     for pixels, match in ((np.full((1, 2), 70000, np.int32), "16 bits"), (np.ones((1, 2), np.float32), "floating")):
         with pytest.raises(DataError, match=match):

@@ -293,7 +293,7 @@ def test_constant_speed_keeps_the_curve_and_makes_the_chords_equal(segments: int
     assert torch.equal(moved[:, -1], end)
 
 
-def test_a_path_without_length_keeps_its_parametrisation() -> None:
+def test_a_path_without_length_keeps_its_parametrization() -> None:
     path = torch.full((2, 5, 3), 0.7, dtype=FLOAT64)
     assert torch.equal(geodesic.constant_speed(geodesic.PullbackManifold(mlp(3)), path), path)
 

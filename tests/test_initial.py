@@ -1,4 +1,4 @@
-"""Laws of initial paths from a neighbour graph."""
+"""Laws of initial paths from a neighbor graph."""
 
 import math
 
@@ -9,7 +9,7 @@ from torch import Tensor
 import geodesic
 
 FLOAT64 = torch.float64
-SETTINGS = {"neighbours": 8, "max_points": 200}  # small, so that the tests are quick
+SETTINGS = {"neighbors": 8, "max_points": 200}  # small, so that the tests are quick
 
 
 def hill(z: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ def test_no_path_leads_through_the_ends_of_another_pair() -> None:
     clusters = torch.cat([torch.cat([x, 0 * x], 1), torch.cat([x + 3, 0 * x], 1)])
     start = torch.tensor([[0.0, 0.1], [1.5, 0.0]], dtype=FLOAT64)
     end = torch.tensor([[4.0, 0.1], [2.5, 0.0]], dtype=FLOAT64)
-    found = geodesic.graph_path(PLANE, start, end, points=clusters, neighbours=4)
+    found = geodesic.graph_path(PLANE, start, end, points=clusters, neighbors=4)
     assert found.connected.tolist() == [False, False]
 
 
@@ -90,7 +90,7 @@ def test_ends_that_the_graph_does_not_join_get_the_straight_line_and_are_named()
     islands = torch.cat([grid(6, 0.5), grid(6, 0.5) + 20])
     start = torch.tensor([[0.0, 0.0], [-0.4, 0.0]], dtype=FLOAT64)
     end = torch.tensor([[20.0, 20.0], [0.4, 0.3]], dtype=FLOAT64)
-    found = geodesic.graph_path(PLANE, start, end, points=islands, neighbours=5, excess=math.inf)
+    found = geodesic.graph_path(PLANE, start, end, points=islands, neighbors=5, excess=math.inf)
     assert found.connected.tolist() == [False, True]
     assert found.straight.tolist() == [True, False]
     torch.testing.assert_close(found.path[0], geodesic.straight_path(start[0], end[0]), rtol=1e-12, atol=1e-12)
@@ -110,7 +110,7 @@ def test_the_plane_has_no_better_path_than_the_straight_line() -> None:
     start, end = ends(10)
     end += 2 * (end - start) / (end - start).norm(dim=-1, keepdim=True)  # far apart in units of the points' spacing
     assert geodesic.graph_path(PLANE, start, end, excess=0.0, **SETTINGS).straight.all()
-    graph = geodesic.graph_path(PLANE, start, end, excess=math.inf, neighbours=20, max_points=400).path
+    graph = geodesic.graph_path(PLANE, start, end, excess=math.inf, neighbors=20, max_points=400).path
     ratio = geodesic.path_length(PLANE, graph) / (end - start).norm(dim=-1)
     assert (ratio > 1).all()
     assert ratio.mean() < 1.02
@@ -147,7 +147,7 @@ def test_neither_the_order_of_points_nor_copies_of_them_matter(most: int) -> Non
     points = grid()
     shuffled = points[torch.randperm(len(points))].repeat(30, 1)
     one, two = (
-        geodesic.graph_path(HILLS, start, end, points=x, neighbours=8, max_points=most, excess=math.inf)
+        geodesic.graph_path(HILLS, start, end, points=x, neighbors=8, max_points=most, excess=math.inf)
         for x in (points, shuffled)
     )
     assert torch.equal(one.path, two.path)
@@ -236,8 +236,8 @@ def test_a_device_finds_what_the_processor_finds() -> None:
         ({"points": torch.tensor([[0.0, 1.0], [0.0, math.nan]])}, r"points: expected finite.*\[0.0, nan\] in row 1"),
         ({"points": torch.ones(5, 2)}, "points: expected at least 2 different ones, got 1"),
         ({"points": torch.ones(0, 2)}, r"points: expected latent points of shape \(N, 2\).*got \(0, 2\)"),
-        ({"neighbours": 0}, "neighbours: expected an integer of at least 1, got 0"),
-        ({"neighbours": True}, "neighbours: expected an integer of at least 1, got True"),
+        ({"neighbors": 0}, "neighbors: expected an integer of at least 1, got 0"),
+        ({"neighbors": True}, "neighbors: expected an integer of at least 1, got True"),
         ({"max_points": 1}, "max_points: expected an integer of at least 2, got 1"),
         ({"seed": -1}, "seed: expected an integer of at least 0, got -1"),
         ({"excess": -0.1}, "excess: expected a number of at least 0, or infinity, got -0.1"),

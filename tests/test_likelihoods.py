@@ -1,4 +1,4 @@
-"""Likelihoods: those of torch.distributions, normalised, with the moments they promise, finite at extremes."""
+"""Likelihoods: those of torch.distributions, normalized, with the moments they promise, finite at extremes."""
 
 import math
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from geodesic import (
     Categorical,
     ContinuousBernoulli,
     DataError,
-    Discretised,
+    Discretized,
     DistanceGeometry,
     Euclidean,
     Gaussian,
@@ -76,8 +76,8 @@ CASES = {
     "categorical": Case(
         Categorical(4), lambda p: distributions.Categorical(logits=p.movedim(1, -1)), torch.arange(4).double()
     ),
-    "discretised": Case(
-        Discretised(5),
+    "discretized": Case(
+        Discretized(5),
         lambda p: distributions.Categorical(logits=p.movedim(1, -1)),
         torch.arange(5).double() / 4,
         unit=0.25,
@@ -240,7 +240,7 @@ def test_shapes_that_do_not_belong_together_are_refused(case: Case) -> None:
             case.likelihood.log_prob(parameters, rows)
 
 
-@pytest.mark.parametrize("likelihood", [Gaussian(), Categorical(4), Discretised(4)])
+@pytest.mark.parametrize("likelihood", [Gaussian(), Categorical(4), Discretized(4)])
 def test_a_missing_second_axis_is_refused(likelihood: Likelihood) -> None:
     for parameters in (torch.zeros(3), torch.zeros(3, 5)):
         for function in (likelihood.mean, likelihood.sample):
@@ -255,7 +255,7 @@ LOGITS = torch.tensor([0, 1e-300, 1e-9, 1e-4, 0.1, 0.5 - 1e-12, 0.5, 0.5 + 1e-12
 LOGITS = torch.cat([-LOGITS.flip(0), LOGITS])[:, None]
 
 
-def test_the_slope_of_the_continuous_bernoullis_normaliser_is_its_mean() -> None:
+def test_the_slope_of_the_continuous_bernoullis_normalizer_is_its_mean() -> None:
     likelihood, logits = ContinuousBernoulli(), LOGITS.clone().requires_grad_()
     x = torch.rand(logits.shape)
     (slope,) = torch.autograd.grad(likelihood.log_prob(logits, x).sum(), logits)
@@ -290,11 +290,11 @@ def test_the_continuous_bernoulli_is_uniform_at_zero() -> None:
 # --- others -------------------------------------------------------------------------------------
 
 
-def test_bernoulli_log_prob_of_grey_is_linear_between_black_and_white() -> None:
-    logits, grey = torch.randn(4, 5), torch.rand(4, 5)
+def test_bernoulli_log_prob_of_gray_is_linear_between_black_and_white() -> None:
+    logits, gray = torch.randn(4, 5), torch.rand(4, 5)
     on = torch.nn.functional.logsigmoid(logits)
     off = torch.nn.functional.logsigmoid(-logits)
-    assert_close(Bernoulli().log_prob(logits, grey), (grey * on + (1 - grey) * off).sum(1))
+    assert_close(Bernoulli().log_prob(logits, gray), (gray * on + (1 - gray) * off).sum(1))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -314,8 +314,8 @@ def test_the_negative_binomial_becomes_poissons() -> None:
     assert_close(NegativeBinomial(r).log_prob((rate / r).log(), x), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_grey_values_take_the_nearest_level() -> None:
-    likelihood, logits = Discretised(levels=5), torch.randn(4, 5, 3)
+def test_gray_values_take_the_nearest_level() -> None:
+    likelihood, logits = Discretized(levels=5), torch.randn(4, 5, 3)
     x = torch.randint(0, 5, (4, 3)) / 4
     near = (x + 0.12 * (2 * torch.rand(4, 3) - 1)).clamp(0, 1)
     assert torch.equal(likelihood.log_prob(logits, near), likelihood.log_prob(logits, x))
@@ -324,16 +324,16 @@ def test_grey_values_take_the_nearest_level() -> None:
 def test_all_bytes_keep_their_level_in_float32() -> None:
     x = torch.arange(256, dtype=torch.float32)[:, None] / 255
     logits = torch.arange(256, dtype=torch.float32)[None, :, None].expand(256, 256, 1)
-    found = Discretised().log_prob(logits, x)
+    found = Discretized().log_prob(logits, x)
     assert_close(found.diff(), torch.ones(255, dtype=torch.float32), rtol=0, atol=1e-4)
 
 
 # --- what is refused ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("likelihood", [Bernoulli(), ContinuousBernoulli(), Discretised()])
+@pytest.mark.parametrize("likelihood", [Bernoulli(), ContinuousBernoulli(), Discretized()])
 @pytest.mark.parametrize(("value", "found"), [(1.5, "0 to 1.5"), (-0.25, "-0.25 to 0"), (torch.nan, "nan")])
-def test_grey_values_outside_of_their_range_are_refused(likelihood: Likelihood, value: float, found: str) -> None:
+def test_gray_values_outside_of_their_range_are_refused(likelihood: Likelihood, value: float, found: str) -> None:
     values = torch.zeros(3, 2)
     values[1, 1] = value
     with pytest.raises(DataError, match=rf"in \[0, 1\], got values from {found}.*; rescale the data"):
@@ -375,7 +375,7 @@ def test_fewer_than_two_classes_or_levels_are_refused(count: Any) -> None:
     with pytest.raises(InputError, match="classes: expected an integer of at least 2"):
         Categorical(count)
     with pytest.raises(InputError, match="levels: expected an integer of at least 2"):
-        Discretised(count)
+        Discretized(count)
 
 
 @pytest.mark.parametrize("r", [0.0, -1.0, math.inf, math.nan])
@@ -408,7 +408,7 @@ def test_uninformative_parameters_are_the_likeliest_of_their_sort(name: str) -> 
     assert_close(case.likelihood.mean(row)[0, 0], values.mean())
 
 
-@pytest.mark.parametrize("name", ["bernoulli", "continuous_bernoulli", "categorical", "discretised"])
+@pytest.mark.parametrize("name", ["bernoulli", "continuous_bernoulli", "categorical", "discretized"])
 def test_uninformative_probabilities_are_all_the_same(name: str) -> None:
     case = CASES[name]
     row = case.likelihood.uninformative(case.nodes[:, None])

@@ -407,13 +407,13 @@ def test_a_loss_can_ask_for_a_distance() -> None:
     net = mlp().requires_grad_()
     manifold = geodesic.PullbackManifold(net)
     a, b = torch.randn(2, 3, 2)
-    optimiser = torch.optim.Adam(net.parameters(), lr=2e-2)
+    optimizer = torch.optim.Adam(net.parameters(), lr=2e-2)
     losses = []
     for _ in range(20):
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss = (geodesic.distance(manifold, a, b, segments=4) - 1).square().mean()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < losses[0] / 20
 

@@ -53,11 +53,11 @@ def test_strips_and_grids_tell_counts_apart_whatever_the_channels(channels: int)
     assert len(np.unique(plot_reconstructions(counts, counts / 2).axes[0].images[0].get_array())) >= 8
 
 
-def test_ten_labels_have_ten_colours() -> None:
+def test_ten_labels_have_ten_colors() -> None:
     path = np.zeros((1, 2, 2))
     figure = plot_latent(np.random.default_rng(0).normal(size=(50, 2)), np.arange(50) % 10, path, path)
-    colours = [tuple(points.get_facecolor()[0]) for points in figure.axes[0].collections]
-    assert len(set(colours)) == len(colours) == 10
+    colors = [tuple(points.get_facecolor()[0]) for points in figure.axes[0].collections]
+    assert len(set(colors)) == len(colors) == 10
 
 
 @pytest.mark.parametrize("size", [1, 3])

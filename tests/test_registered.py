@@ -37,7 +37,7 @@ model:
   network: {kind: toy_affine, flip: true}
   likelihood: {kind: toy_likelihood, levels: [1, 2]}
   uncertainty: toy_blend
-pairs: {kind: toy_neighbours, from: 3}
+pairs: {kind: toy_neighbors, from: 3}
 geodesic:
   geometry: {kind: toy_scaled, factor: 3.0}
   solvers: [{name: mine, kind: toy_descent, care: 2, haste: no}]
@@ -104,7 +104,7 @@ class ToyOwn(Geometry):
 
 
 @dataclass(frozen=True)
-class ToyNeighbours(RowPairs):
+class ToyNeighbors(RowPairs):
     from_: int = field(metadata=setting("the first row", ge=0, alias="from"))
 
     def rows(self, test: Split) -> Sequence[Sequence[int]]:
@@ -119,7 +119,7 @@ TOYS: dict[str, tuple[Registry, type]] = {
     "toy_descent": (SOLVERS, ToyDescent),
     "toy_scaled": (OUTPUT_GEOMETRIES, ToyScaled),
     "toy_own": (GEOMETRIES, ToyOwn),
-    "toy_neighbours": (PAIRS, ToyNeighbours),
+    "toy_neighbors": (PAIRS, ToyNeighbors),
 }
 
 
@@ -149,7 +149,7 @@ def test_settings_hold_the_objects_that_they_name(settings: Settings) -> None:
     assert settings.model.network == ToyNetwork(flip=True)
     assert settings.model.likelihood == ToyLikelihood((1, 2))
     assert settings.model.uncertainty == ToyBlend()
-    assert settings.pairs == ToyNeighbours(3)
+    assert settings.pairs == ToyNeighbors(3)
     assert settings.geodesic.geometry == ToyScaled(3.0)
 
 
@@ -199,7 +199,7 @@ def test_a_geometry_that_is_no_geometry_of_outputs_can_be_named_too(file: Path) 
         ("geodesic.solvers.0.haste=0.5", "geodesic.solvers.0.haste: got 0.5; expected true or false"),
         ("geodesic.solvers.0.care=0", "geodesic.solvers.0.care: got 0; expected a number greater than 0"),
         ("geodesic.geometry.factor=0", "geodesic.geometry.factor: got 0; expected a number greater than 0"),
-        ("pairs={kind: toy_neighbours, from_: 3}", "pairs.from: this key is required and was not given"),
+        ("pairs={kind: toy_neighbors, from_: 3}", "pairs.from: this key is required and was not given"),
     ],
 )
 def test_what_is_refused_is_told_as_for_any_other_setting(file: Path, override: str, complaint: str) -> None:

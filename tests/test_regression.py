@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 import geodesic
 from geodesic import InputError, Manifold, geodesic_regression
-from geodesic.riemannian.maps.neighbours import exp_with_neighbours, varied
+from geodesic.riemannian.maps.neighbors import exp_with_neighbors, varied
 from geodesic.riemannian.maps.stride import Stride
 
 
@@ -36,7 +36,7 @@ def on_a_geodesic(manifold: Manifold, method: str = "discrete", segments: int = 
 def test_ends_of_geodesics_change_as_their_derivatives_say(name: str, method: str) -> None:
     manifold, stride = SPACES[name](), Stride(method, 4, 1e-11, 1000)
     z, v = P.double().expand(2, 2), torch.stack([V, -2 * V]).double()
-    there = exp_with_neighbours(manifold, z, v, stride)
+    there = exp_with_neighbors(manifold, z, v, stride)
     # All eight changes at once: of the point and of the velocity, in both coordinates, to both sides.
     e, units, none = 1e-5, torch.eye(2), torch.zeros(2, 2)
     change, turn = torch.cat([units, none, -units, -none]), torch.cat([none, units, -none, -units])
@@ -98,7 +98,7 @@ def test_noisy_data_are_fitted_where_no_change_of_the_geodesic_lessens_the_squar
 
     def losses(changes: Tensor) -> Tensor:
         n = len(changes)
-        p, v = fit.point_at_centre + changes[:, None, :2], fit.velocity_at_centre + changes[:, None, 2:]
+        p, v = fit.point_at_center + changes[:, None, :2], fit.velocity_at_center + changes[:, None, 2:]
         start, pace = p.expand(n, 6, 2), X.double()[:, None] * v
         there = geodesic.exp_map(manifold, start, pace, method="discrete", segments=4)
         return 2 * geodesic.solve(manifold, there.point, points.expand(n, 6, 2), segments=4, tol=1e-12).energy.sum(-1)
@@ -117,9 +117,9 @@ def test_the_fit_follows_changes_of_the_latent_coordinates_and_of_the_origin_and
     other = geodesic.PullbackManifold(lambda z: sphere.embed(z @ A.mT))
     here = geodesic_regression(sphere, X.double(), points, segments=4, tol=1e-8)
     there = geodesic_regression(other, 5 + 10 * X.double(), points @ torch.linalg.inv(A).mT, segments=4, tol=1e-8)
-    assert_close(there.centre, torch.tensor(5.0))
-    assert_close(A @ there.point_at_centre, here.point, rtol=0, atol=1e-6)
-    assert_close(A @ there.velocity_at_centre, here.velocity / 10, rtol=0, atol=1e-6)
+    assert_close(there.center, torch.tensor(5.0))
+    assert_close(A @ there.point_at_center, here.point, rtol=0, atol=1e-6)
+    assert_close(A @ there.velocity_at_center, here.velocity / 10, rtol=0, atol=1e-6)
     assert_close(there.r_squared, here.r_squared, rtol=0, atol=1e-6)
 
 
@@ -158,8 +158,8 @@ def test_a_set_whose_latent_mean_is_singular_starts_elsewhere() -> None:
     fit = geodesic_regression(plane, x, points, segments=4, max_steps=8)
     alone = geodesic_regression(plane, x, points[1], segments=4)
     assert fit.converged[1]
-    assert_close(fit.point_at_centre[1], alone.point_at_centre, rtol=0, atol=1e-9)
-    assert fit.point_at_centre[0].isfinite().all()
+    assert_close(fit.point_at_center[1], alone.point_at_center, rtol=0, atol=1e-9)
+    assert fit.point_at_center[0].isfinite().all()
 
 
 def test_without_a_mean_there_is_no_variance() -> None:

@@ -179,9 +179,9 @@ def test_a_replacement_that_fails_before_a_checkpoint_brings_the_old_run_back(
 
 
 def test_data_that_the_model_refuses_leave_the_run_that_was_to_be_replaced(runs: Path, tmp_path: Path) -> None:
-    np.save(tmp_path / "grey.npy", np.full((20, 4), 1.5))
+    np.save(tmp_path / "gray.npy", np.full((20, 4), 1.5))
     before = everything(runs)
-    changed = settings(data={"kind": "array", "path": str(tmp_path / "grey.npy")})
+    changed = settings(data={"kind": "array", "path": str(tmp_path / "gray.npy")})
     with pytest.raises(DataError, match=r"1\.5"):
         train(changed, runs, overwrite=True, progress=False)
     assert everything(runs) == before

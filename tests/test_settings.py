@@ -74,15 +74,15 @@ def test_yaml_written_from_the_shipped_configs_reads_back_the_same(config: Path,
         "model: {likelihood: {kind: gaussian, scale: per_pixel, min_scale: 1.0e-7}}",
         "model: {likelihood: {kind: gaussian, scale: 3}}",
         "model: {likelihood: {kind: negative_binomial, total_count: 3}}",
-        "model: {likelihood: discretised}",
+        "model: {likelihood: discretized}",
         "model: {uncertainty: blend, decoders: 1}",
-        "model: {uncertainty: {kind: rbf, centres: 9, away: 2}, likelihood: gaussian}",
+        "model: {uncertainty: {kind: rbf, centers: 9, away: 2}, likelihood: gaussian}",
         "model: {decoders: 3}\ngeodesic: {members: independent, geometry: fisher_rao}",
         "model: {import: 'own.models:decoder', latent_size: 3, likelihood: {kind: categorical, classes: 3}}",
         "geodesic: {geometry: {kind: features, network: 'own.models:features', weights: w.safetensors}}",
         "geodesic: {geometry: {kind: density, bandwidth: 0.3}}\ncov: {seeds: 3, decoders: [1, 4]}",
         "geodesic: {geometry: local_variance}",
-        "model: {network: conv}\ndata: {kind: image_folder, path: $A, size: 32, mode: grey, corrupt: skip}",
+        "model: {network: conv}\ndata: {kind: image_folder, path: $A, size: 32, mode: gray, corrupt: skip}",
         "model: {network: {kind: conv, channels: [7]}}\ndata: {kind: image_folder, path: a, size: [32, 48]}",
         "model: {network: {hidden_sizes: []}}\ndata: {kind: image_folder, path: a}",
         "model: {network: {kind: mlp, hidden_sizes: [7, 5], activation: tanh}}",
@@ -144,7 +144,7 @@ def test_the_key_import_tells_a_model_of_ones_own_from_a_vae(file: Path) -> None
     assert isinstance(load(file, "model: {latent_size: 5}").model, VAESettings)
 
 
-@pytest.mark.parametrize("kind", ["bernoulli", "continuous_bernoulli", "gaussian", "discretised", "poisson"])
+@pytest.mark.parametrize("kind", ["bernoulli", "continuous_bernoulli", "gaussian", "discretized", "poisson"])
 def test_the_kind_alone_is_a_likelihood(file: Path, kind: str) -> None:
     alone = load(file, f"model: {{likelihood: {kind}}}")
     assert alone == load(file, f"model: {{likelihood: {{kind: {kind}}}}}")
@@ -155,7 +155,7 @@ def test_the_kind_alone_is_a_likelihood(file: Path, kind: str) -> None:
     ("first", "then", "section", "value"),
     [
         ("model.likelihood=gaussian", "model.likelihood.scale=0.5", "likelihood", 0.5),
-        ("model.uncertainty=blend", "model.uncertainty.centres=9", "uncertainty", 9),
+        ("model.uncertainty=blend", "model.uncertainty.centers=9", "uncertainty", 9),
         ("geodesic.geometry=density", "geodesic.geometry.floor=0.5", "geometry", 0.5),
         ("model.network=mlp", "model.network.activation=relu", "network", "relu"),
         ("model.network=conv", "model.network.channels=[8]", "network", (8,)),
@@ -295,7 +295,7 @@ def test_an_unknown_key_is_refused_with_path_value_hint_and_the_keys_allowed(
         (
             "model: {likelihood: bernouli}",
             "model.likelihood.kind: got 'bernouli'; expected one of 'bernoulli', 'categorical', "
-            "'continuous_bernoulli', 'discretised', 'gaussian', 'negative_binomial', 'poisson'; did you mean "
+            "'continuous_bernoulli', 'discretized', 'gaussian', 'negative_binomial', 'poisson'; did you mean "
             "'bernoulli'?",
         ),
         (
@@ -333,7 +333,7 @@ def test_an_unknown_key_is_refused_with_path_value_hint_and_the_keys_allowed(
             "data.size: got [3]; expected a number: the shorter side is",
         ),
         ("data: {kind: image_folder, path: a, size: [3, 4.0]}", "data.size: got [3, 4.0]; expected a number: the"),
-        ("data: {kind: image_folder, path: a, mode: gray}", "data.mode: got 'gray'; expected 'rgb' or 'grey'"),
+        ("data: {kind: image_folder, path: a, mode: mono}", "data.mode: got 'mono'; expected 'rgb' or 'gray'"),
         ("data: {kind: array}", "data.path: this key is required and was not given"),
         (
             "pairs: {count: 3}",
@@ -375,8 +375,8 @@ def test_an_unknown_key_is_refused_with_path_value_hint_and_the_keys_allowed(
         ("model: {decoders: 0}", "model.decoders: got 0; expected a number greater than 0"),
         ("model: {uncertainty: dropout}", "model.uncertainty.kind: got 'dropout'; expected one of 'blend', 'rbf'"),
         (
-            "model: {uncertainty: {kind: blend, centres: 1}}",
-            "model.uncertainty.centres: got 1; expected a number great",
+            "model: {uncertainty: {kind: blend, centers: 1}}",
+            "model.uncertainty.centers: got 1; expected a number great",
         ),
         (
             "model: {import: 'a:b', latent_size: 2, output: sigmoid, likelihood: bernoulli}",

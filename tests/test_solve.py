@@ -32,7 +32,7 @@ def test_a_graph_that_does_not_connect_a_pair_says_so_and_spoils_no_other() -> N
     manifold = geodesic.PullbackManifold(lambda z: z.tanh())
     graph = geodesic.solve(manifold, start, end, init="graph", points=points)
     assert graph.status.tolist() == [Status.CONVERGED, Status.NOT_CONNECTED]
-    assert "neighbour graph" in graph.summary()
+    assert "neighbor graph" in graph.summary()
     best = geodesic.solve(manifold, start, end, init="best", points=points)
     assert best.status[0] == Status.CONVERGED
     assert best.status[1] != Status.NOT_CONNECTED

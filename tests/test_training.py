@@ -145,7 +145,7 @@ def test_every_likelihood_trains(tmp_path: Path, digits: Dataset, kind: str) -> 
     likelihood, data = EXAMPLES[kind], digits
     try:
         likelihood.check(data.train.values)
-    except DataError:  # no grey values, but counts or classes
+    except DataError:  # no gray values, but counts or classes
         data = Dataset(*(Split((3 * split.values).round()) for split in (digits.train, digits.test)))
     vae = new_vae(data.event_shape, likelihood=likelihood)
     plan = Training(epochs=2, batch_size=16, learning_rate=0.003, accelerator="cpu", importance_samples=0)
@@ -322,13 +322,13 @@ def test_training_whose_weights_are_lost_ends_and_says_so(tmp_path: Path) -> Non
     [
         ({"uncertainty": BlendUncertainty()}, stripes(), InputError, "got 256 clusters of 90 training rows"),
         (
-            {"uncertainty": RBFUncertainty(centres=91), "likelihood": Gaussian()},
+            {"uncertainty": RBFUncertainty(centers=91), "likelihood": Gaussian()},
             stripes(),
             InputError,
             "got 91 clusters of 90 training rows",
         ),
         (
-            {"uncertainty": BlendUncertainty(centres=5), "likelihood": Poisson()},
+            {"uncertainty": BlendUncertainty(centers=5), "likelihood": Poisson()},
             Dataset(Split(torch.zeros(9, 2, dtype=torch.float32)), Split(torch.zeros(3, 2, dtype=torch.float32))),
             DataError,
             "all counts are 0",
@@ -507,7 +507,7 @@ def test_training_needs_lightning_and_says_how_to_get_it(tmp_path: Path, monkeyp
 def test_a_vae_for_other_rows_or_trained_to_the_end_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"rows have the shape \(1, 4, 4\), and the VAE is made for .*\(6,\)"):
         train(tmp_path / "run", vae=new_vae((6,)))
-    fitted = new_vae(uncertainty=BlendUncertainty(centres=4))
+    fitted = new_vae(uncertainty=BlendUncertainty(centers=4))
     fitted.fit_uncertainty(stripes().train.values)
     with pytest.raises(InputError, match="fitted before; train a new VAE"):
         train(tmp_path / "run", vae=fitted)

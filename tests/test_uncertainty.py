@@ -8,7 +8,7 @@ from torch import nn
 
 import geodesic
 from geodesic import InputError
-from geodesic.models.uncertain_decoders import BlendedDecoder, RBFScaleDecoder, cluster_centres
+from geodesic.models.uncertain_decoders import BlendedDecoder, RBFScaleDecoder, cluster_centers
 
 
 def ring(count: int = 400, noise: float = 0.05) -> torch.Tensor:
@@ -21,11 +21,11 @@ def gaussian_decoder(outputs: int = 5) -> nn.Module:
     return net.requires_grad_(False)
 
 
-def test_clusters_are_centres_with_the_mean_distance_of_their_members() -> None:
+def test_clusters_are_centers_with_the_mean_distance_of_their_members() -> None:
     blobs = torch.cat([torch.randn(300, 2), 0.1 * torch.randn(300, 2) + 20])
-    centres, spreads = cluster_centres(blobs, 2)
-    order = centres[:, 0].argsort()
-    torch.testing.assert_close(centres[order], torch.stack([blobs[:300].mean(0), blobs[300:].mean(0)]))
+    centers, spreads = cluster_centers(blobs, 2)
+    order = centers[:, 0].argsort()
+    torch.testing.assert_close(centers[order], torch.stack([blobs[:300].mean(0), blobs[300:].mean(0)]))
     expected = torch.stack([(b - b.mean(0)).norm(dim=1).mean() for b in (blobs[:300], blobs[300:])])
     # A tenth of the mean spread is the least.
     torch.testing.assert_close(spreads[order], expected.clamp_min(0.1 * expected.mean()))
@@ -33,14 +33,14 @@ def test_clusters_are_centres_with_the_mean_distance_of_their_members() -> None:
 
 def test_the_same_seed_gives_the_same_clusters() -> None:
     points = ring()
-    first, second = (cluster_centres(points, 16, seed=3) for _ in range(2))
+    first, second = (cluster_centers(points, 16, seed=3) for _ in range(2))
     assert torch.equal(first[0], second[0])
 
 
 @pytest.mark.parametrize("count", [0, 1, 11])
 def test_clusters_that_cannot_be_are_refused(count: int) -> None:
-    with pytest.raises(InputError, match=rf"centres: expected from 2 to 10.* got {count}"):
-        cluster_centres(torch.randn(10, 2), count)
+    with pytest.raises(InputError, match=rf"centers: expected from 2 to 10.* got {count}"):
+        cluster_centers(torch.randn(10, 2), count)
 
 
 # --- scales -----------------------------------------------------------------------------------
@@ -52,7 +52,7 @@ def fitted_scales(
     """A decoder fitted to rows that scatter around its means with scales sigma, (5,)."""
     z, net = ring(count), gaussian_decoder()
     rows = net(z)[:, 0] + sigma * torch.randn(count, 5)
-    decoder = RBFScaleDecoder(net, 2, (5,), centres=16, away=away, width=width)
+    decoder = RBFScaleDecoder(net, 2, (5,), centers=16, away=away, width=width)
     decoder.fit(rows, z)
     return decoder, z
 
@@ -75,14 +75,14 @@ def test_the_scale_grows_to_its_limit_away_from_the_data() -> None:
 def test_the_scale_of_an_output_that_never_varies_stays_above_its_bound() -> None:
     """Without a bound its weights grow until they overflow, and are no numbers."""
     z = ring(4000).float()
-    decoder = RBFScaleDecoder(lambda z: torch.zeros(len(z), 2, 1).to(z), 2, (1,), centres=16, min_scale=0.05).float()
+    decoder = RBFScaleDecoder(lambda z: torch.zeros(len(z), 2, 1).to(z), 2, (1,), centers=16, min_scale=0.05).float()
     decoder.fit(torch.zeros(len(z), 1).float(), z)
     torch.testing.assert_close(decoder(z)[:, 1].exp(), torch.full((len(z), 1), 0.05).float(), rtol=1e-3, atol=0)
 
 
 def test_points_that_are_all_one_have_no_clusters() -> None:
     with pytest.raises(InputError, match="all 50 are one point"):
-        cluster_centres(torch.zeros(50, 2), 5)
+        cluster_centers(torch.zeros(50, 2), 5)
 
 
 def test_the_means_are_those_of_the_decoder() -> None:
@@ -109,7 +109,7 @@ def seven(values: torch.Tensor) -> torch.Tensor:
 
 def blended() -> tuple[BlendedDecoder, torch.Tensor]:
     z = ring()
-    decoder = BlendedDecoder(gaussian_decoder(), 2, (2, 5), seven, centres=16, width=1.5)
+    decoder = BlendedDecoder(gaussian_decoder(), 2, (2, 5), seven, centers=16, width=1.5)
     decoder.fit(torch.zeros(len(z), 5), z)
     return decoder, z
 

@@ -35,7 +35,7 @@ class ImageFolder(ShuffledSource):
         path: The folder; may use environment variables.
         size: A number: the shorter side is resized to it and the middle square kept. (height, width): images are
             stretched to it. None: as they are, all of one size.
-        mode: "rgb" or "grey".
+        mode: "rgb" or "gray".
         test_fraction: Part of the files held out.
         workers: Processes that decode images; 0: this process does.
         corrupt: What to do with an image that cannot be read: "refuse" it, or "skip" it with a warning.
@@ -51,7 +51,7 @@ class ImageFolder(ShuffledSource):
             "it; null: as they are, all of one size"
         ),
     )
-    mode: Literal["rgb", "grey"] = field(default="rgb", metadata=setting("colours or grey values"))
+    mode: Literal["rgb", "gray"] = field(default="rgb", metadata=setting("colors or gray values"))
     workers: int = field(default=0, metadata=setting("processes that decode images; 0: this process does", ge=0))
     corrupt: Literal["refuse", "skip"] = field(
         default="refuse",
@@ -61,7 +61,7 @@ class ImageFolder(ShuffledSource):
     def __post_init__(self) -> None:
         super().__post_init__()
         _require_size(self.size)
-        require_choice("mode", self.mode, ("rgb", "grey"))
+        require_choice("mode", self.mode, ("rgb", "gray"))
         require_integer("workers", self.workers, least=0)
         require_choice("corrupt", self.corrupt, ("refuse", "skip"))
 
@@ -186,7 +186,7 @@ class _Images(torch.utils.data.Dataset[np.ndarray | str]):
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """The image upright and on white paper, in a mode that Pillow converts to RGB or grey as one would expect."""
+    """The image upright and on white paper, in a mode that Pillow converts to RGB or gray as one would expect."""
     image = ImageOps.exif_transpose(image)
     if image.mode == "F":
         raise ValueError("its pixels are floating point, of no known range; save 8 or 16 bits")

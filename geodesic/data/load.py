@@ -27,7 +27,7 @@ def load_data(kind: str, **arguments: Any) -> Dataset:
             - "array": `path` of a .npy, or of an .npz with `values` and perhaps `labels`; `test_fraction`.
             - "idx": `path` of a folder of IDX files; `train` and `test`, how many of the first and last rows.
             - "image_folder": `path` of a folder of images, whose subfolders are classes; `size`, the side of a square,
-              (height, width), or None; `mode`, "rgb" or "grey"; `test_fraction`; `workers`, processes that decode;
+              (height, width), or None; `mode`, "rgb" or "gray"; `test_fraction`; `workers`, processes that decode;
               `corrupt`, whether to "refuse" or "skip" what cannot be read.
 
     Returns:

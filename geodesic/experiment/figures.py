@@ -91,8 +91,8 @@ def _best_curves(arrays: dict[str, NDArray], methods: list[str], file: Path) -> 
         ) from None
     lengths = np.stack([solution.length.numpy() for solution in solutions])
     converged = np.stack([solution.converged.numpy() for solution in solutions])
-    penalised = np.where(np.isfinite(lengths) & (converged | ~converged.any(0)), lengths, np.inf)
-    chosen = penalised.argmin(0)
+    penalized = np.where(np.isfinite(lengths) & (converged | ~converged.any(0)), lengths, np.inf)
+    chosen = penalized.argmin(0)
     pair = np.arange(len(chosen))
     # Not the nodes: with `length_rtol` methods differ in how many they have.
     curves = np.stack([solution(torch.linspace(0, 1, _CURVE + 1)).numpy() for solution in solutions])

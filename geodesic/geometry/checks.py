@@ -71,7 +71,7 @@ def check_manifold(manifold: Manifold, points: Tensor) -> None:
     if change > 1e4 * torch.finfo(alone.dtype).eps:
         raise DecoderError(
             f"decoder: the first row's output changes by {change:.1e} (relative) when other rows join the "
-            "batch, so its rows are coupled or its output is random; put batch normalisation and dropout into "
+            "batch, so its rows are coupled or its output is random; put batch normalization and dropout into "
             "evaluation mode (decoder.eval())"
         )
 

@@ -143,7 +143,7 @@ class MetricManifold(ChordManifold):
     Only `metric_tensor` is left to write; it must be differentiable in z by autograd and treat rows apart.
 
     The metric is taken at the midpoint of a segment, which is of second order in 1/T. With the metric at the left
-    node, a rule often seen, the energy is of first order only, its minimiser jumps where the metric is small, and
+    node, a rule often seen, the energy is of first order only, its minimizer jumps where the metric is small, and
     lengths read off it lie below the true distance.
 
     Warning:

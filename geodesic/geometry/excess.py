@@ -67,7 +67,7 @@ class NewtonStep:
 
 
 def newton_step(expansion: Expansion) -> NewtonStep:
-    """Minimise the quadratic model of the energy, or a convex one where it has no minimum.
+    """Minimize the quadratic model of the energy, or a convex one where it has no minimum.
 
     Where the exact Hessian fails to be positive definite, its sources of negative curvature are halved, then left
     out, which makes it semidefinite, then it is damped.

@@ -58,7 +58,7 @@ class Deviation:
 class Manifold(ABC):
     """Latent space with a Riemannian metric G(z).
 
-    Two primitives suffice: the metric tensor, and the squared chords between the neighbours of a path. The other
+    Two primitives suffice: the metric tensor, and the squared chords between the neighbors of a path. The other
     quantities follow from them, see `ChordManifold`; they have methods of their own because there are often far
     cheaper ways to them. Solvers, energies, lengths, maps and curvatures use nothing else.
 
@@ -85,7 +85,7 @@ class Manifold(ABC):
 
     @abstractmethod
     def squared_chords(self, path: Float[Tensor, "*batch nodes d"]) -> Float[Tensor, "*batch nodes-1"]:
-        """Squared distance between neighbours, (*batch, T), along paths, (*batch, T + 1, d)."""
+        """Squared distance between neighbors, (*batch, T), along paths, (*batch, T + 1, d)."""
 
     @abstractmethod
     def chords_and_pullback(
@@ -127,7 +127,7 @@ class Manifold(ABC):
 
     @abstractmethod
     def deviation(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Deviation:
-        """The metric, the connection and the curvature along v: what moves the neighbours of a geodesic.
+        """The metric, the connection and the curvature along v: what moves the neighbors of a geodesic.
 
         Args:
             z: Points, (*batch, d).

@@ -73,7 +73,7 @@ def refine_path(path: Tensor, segments: int) -> Float[Tensor, "*batch nodes d"]:
 def constant_speed(manifold: Manifold, path: Tensor, segments: int | None = None) -> Float[Tensor, "*batch nodes d"]:
     """Nodes moved along the path's own polygon until its chords are about equally long.
 
-    The curve stays, its energy falls: of all parametrisations of a curve that of constant speed has the least.
+    The curve stays, its energy falls: of all parametrizations of a curve that of constant speed has the least.
     Lengths between the nodes are interpolated linearly, so chords become equal only up to the change of the
     speed within a segment.
 
@@ -84,7 +84,7 @@ def constant_speed(manifold: Manifold, path: Tensor, segments: int | None = None
 
     Returns:
         The new nodes, (*batch, segments + 1, d); the ends are kept bit for bit. A path without length keeps its
-        own parametrisation.
+        own parametrization.
 
     Raises:
         InputError: The path has no segment.

@@ -37,7 +37,7 @@ class PullbackManifold(Manifold):
     (`FisherRaoGaussian`), with J the Jacobian of g.
 
     Warning:
-        A decoder in training mode is refused: batch normalisation couples the rows of a batch, which falsifies
+        A decoder in training mode is refused: batch normalization couples the rows of a batch, which falsifies
         every product with the Jacobian, and dropout makes the metric random.
 
     Reference:

@@ -32,7 +32,7 @@ __all__ = [
     "Bernoulli",
     "Categorical",
     "ContinuousBernoulli",
-    "Discretised",
+    "Discretized",
     "Gaussian",
     "Likelihood",
     "NegativeBinomial",
@@ -119,9 +119,9 @@ class Bernoulli(Likelihood):
 
         log p(x | l) = sum over pixels of x l - log(1 + exp(l))
 
-    Grey values in between are taken as probabilities of being on, as is usual for MNIST. It then is the
-    expected log-likelihood of a random black-and-white image, not a normalised density of grey ones: its
-    ELBO does not compare with those of `ContinuousBernoulli`, `Gaussian` or `Discretised`.
+    Gray values in between are taken as probabilities of being on, as is usual for MNIST. It then is the
+    expected log-likelihood of a random black-and-white image, not a normalized density of gray ones: its
+    ELBO does not compare with those of `ContinuousBernoulli`, `Gaussian` or `Discretized`.
 
     Example:
         >>> import torch
@@ -167,11 +167,11 @@ class Bernoulli(Likelihood):
 @final
 @dataclass(frozen=True)
 class ContinuousBernoulli(Likelihood):
-    """Grey pixels in [0, 1] whose log density is linear, with slope l, for logits l, (N, *event).
+    """Gray pixels in [0, 1] whose log density is linear, with slope l, for logits l, (N, *event).
 
         log p(x | l) = sum over pixels of x l - A(l),   A(l) = log((exp(l) - 1) / l)
 
-    It is the Bernoulli's expression, normalised. Being a density of grey values, its ELBO may be positive,
+    It is the Bernoulli's expression, normalized. Being a density of gray values, its ELBO may be positive,
     and does not compare with the Bernoulli's, which is a mean log-probability of black-and-white images.
     The mean is A'(l), not sigmoid(l). Where a pixel is always 0 or always 1, l has no best value: the density
     goes on growing, as log |l|.
@@ -212,7 +212,7 @@ class ContinuousBernoulli(Likelihood):
         return torch.where(inside, small, torch.where(parameters < 0, low, 1 - low))
 
     def sample(self, parameters: Tensor, generator: torch.Generator | None = None) -> Float[Tensor, "N *event"]:
-        """Grey rows in [0, 1], in the shape of the logits: where a uniform number meets the distribution function."""
+        """Gray rows in [0, 1], in the shape of the logits: where a uniform number meets the distribution function."""
         u = torch.rand(parameters.shape, generator=generator, dtype=parameters.dtype, device=parameters.device)
         slope = parameters.abs().clamp(min=torch.finfo(parameters.dtype).tiny)
         # Of the falling density exp(-|l| x), which overflows nowhere; the rising one is its mirror image. Rounding
@@ -391,17 +391,17 @@ class Categorical(Likelihood):
         return FisherRaoCategorical()
 
 
-@LIKELIHOODS.register("discretised")
+@LIKELIHOODS.register("discretized")
 @final
 @dataclass(frozen=True)
-class Discretised(Likelihood):
-    """Grey levels x = k / (L - 1), k = 0, ..., L - 1, each with a probability of its own: logits (N, L, *event).
+class Discretized(Likelihood):
+    """Gray levels x = k / (L - 1), k = 0, ..., L - 1, each with a probability of its own: logits (N, L, *event).
 
         log p(x | l) = sum over pixels of l_k - log sum over j of exp(l_j)
 
     Values in between are rounded to the nearest level. A network has L outputs for each pixel: with 256 levels
-    and large images it is large itself. As a log-probability of grey levels its ELBO is negative, and compares
-    with that of a density of grey values only after log(L - 1) has been added for each pixel.
+    and large images it is large itself. As a log-probability of gray levels its ELBO is negative, and compares
+    with that of a density of gray values only after log(L - 1) has been added for each pixel.
 
     Args:
         levels: L, at least 2.
@@ -411,12 +411,12 @@ class Discretised(Likelihood):
 
     Example:
         >>> import torch
-        >>> from geodesic import Discretised
-        >>> Discretised(levels=3).mean(torch.tensor([[[0.0], [0.0], [1.0e4]]]))
+        >>> from geodesic import Discretized
+        >>> Discretized(levels=3).mean(torch.tensor([[[0.0], [0.0], [1.0e4]]]))
         tensor([[1.]])
     """
 
-    levels: int = field(default=256, metadata=setting("how many grey levels there are", ge=2))
+    levels: int = field(default=256, metadata=setting("how many gray levels there are", ge=2))
 
     def __post_init__(self) -> None:
         require_integer("levels", self.levels, least=2)
@@ -430,16 +430,16 @@ class Discretised(Likelihood):
         return Categorical(self.levels).log_prob(parameters, (x * (self.levels - 1)).round())
 
     def mean(self, parameters: Tensor) -> Float[Tensor, "N *event"]:
-        """Expected grey, in [0, 1]."""
+        """Expected gray, in [0, 1]."""
         return Categorical(self.levels).mean(parameters) / (self.levels - 1)
 
     def sample(self, parameters: Tensor, generator: torch.Generator | None = None) -> Float[Tensor, "N *event"]:
-        """Rows of grey levels in [0, 1]."""
+        """Rows of gray levels in [0, 1]."""
         return Categorical(self.levels).sample(parameters, generator) / (self.levels - 1)
 
     def check(self, values: Tensor) -> None:
         """Raise `DataError` unless all values lie in [0, 1]."""
-        _check_unit_interval(values, "discretised")
+        _check_unit_interval(values, "discretized")
 
     def uninformative(self, values: Tensor) -> Float[Tensor, "1 *parameters"]:
         """Logits of 0: all levels are equally likely."""
@@ -624,7 +624,7 @@ def _check_unit_interval(values: Tensor, likelihood: str) -> None:
 
 def _check_counts(values: Tensor, likelihood: str) -> None:
     remedy = (
-        "round the values, multiply grey values in [0, 1] by their number of levels first, or choose a likelihood "
+        "round the values, multiply gray values in [0, 1] by their number of levels first, or choose a likelihood "
         "of such values: gaussian, or in [0, 1] continuous_bernoulli"
     )
     _check_whole_numbers(values, likelihood, "the counts 0, 1, 2, ...", remedy, highest=math.inf)

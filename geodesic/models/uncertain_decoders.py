@@ -13,17 +13,17 @@ from torch import Tensor, nn
 from geodesic.checks import require_positive
 from geodesic.errors import InputError
 
-__all__ = ["BlendedDecoder", "RBFScaleDecoder", "UncertainDecoder", "cluster_centres"]
+__all__ = ["BlendedDecoder", "RBFScaleDecoder", "UncertainDecoder", "cluster_centers"]
 
 _FIT_EPOCHS = 20
 _FIT_BATCH = 128
 _FIT_RATE = 0.05
 
 
-def cluster_centres(
+def cluster_centers(
     encodings: Float[Tensor, "N d"], count: int, seed: int = 0
 ) -> tuple[Float[Tensor, "K d"], Float[Tensor, " K"]]:
-    """Centres of clusters of encodings, and how far their members lie from them on average.
+    """Centers of clusters of encodings, and how far their members lie from them on average.
 
     Args:
         encodings: Latent points of the training rows, (N, d).
@@ -31,38 +31,38 @@ def cluster_centres(
         seed: Of the clustering, by k-means.
 
     Returns:
-        Centres, (K, d), and spreads, (K,), none of them below a tenth of their mean: a cluster of one point has none.
+        Centers, (K, d), and spreads, (K,), none of them below a tenth of their mean: a cluster of one point has none.
 
     Raises:
         InputError: There are fewer than 2 clusters, or fewer points than clusters, or all points are one.
 
     Example:
         >>> import torch
-        >>> from geodesic.models.uncertain_decoders import cluster_centres
-        >>> centres, spreads = cluster_centres(torch.tensor([[0.0], [2.0], [10.0], [12.0]]), 2)
-        >>> centres.flatten().sort().values, spreads
+        >>> from geodesic.models.uncertain_decoders import cluster_centers
+        >>> centers, spreads = cluster_centers(torch.tensor([[0.0], [2.0], [10.0], [12.0]]), 2)
+        >>> centers.flatten().sort().values, spreads
         (tensor([ 1., 11.]), tensor([1., 1.]))
     """
     from sklearn.cluster import KMeans  # slow to import
 
     if count < 2 or count > len(encodings):
-        raise InputError(f"centres: expected from 2 to {len(encodings)}, the number of encodings, got {count}")
+        raise InputError(f"centers: expected from 2 to {len(encodings)}, the number of encodings, got {count}")
     if bool((encodings == encodings[:1]).all()):
         raise InputError(f"encodings: all {len(encodings)} are one point, which has no clusters")
     points = encodings.detach().double().cpu().numpy()
     found = KMeans(count, n_init=4, random_state=seed).fit(points)
-    centres, labels = torch.as_tensor(found.cluster_centers_), torch.as_tensor(found.labels_).long()
-    distances = (encodings.detach().double().cpu() - centres[labels]).norm(dim=1)
+    centers, labels = torch.as_tensor(found.cluster_centers_), torch.as_tensor(found.labels_).long()
+    distances = (encodings.detach().double().cpu() - centers[labels]).norm(dim=1)
     total = torch.zeros(count, dtype=torch.float64).index_add(0, labels, distances)
     spreads = total / labels.bincount(minlength=count).clamp_min(1)
     spreads = spreads.clamp_min(0.1 * spreads.mean())
-    return centres.to(encodings), spreads.to(encodings)
+    return centers.to(encodings), spreads.to(encodings)
 
 
 class UncertainDecoder(nn.Module, ABC):
     """A decoder with uncertainty around it, which is fitted once the decoder is trained."""
 
-    centres: Tensor
+    centers: Tensor
     widths: Tensor
     width: float
 
@@ -71,8 +71,8 @@ class UncertainDecoder(nn.Module, ABC):
         """Fit it to training rows, (N, *event), and their latent points, (N, d)."""
 
     def _cluster(self, encodings: Float[Tensor, "N d"], seed: int) -> None:
-        centres, spreads = cluster_centres(encodings, len(self.centres), seed)
-        self.centres.copy_(centres)
+        centers, spreads = cluster_centers(encodings, len(self.centers), seed)
+        self.centers.copy_(centers)
         self.widths.copy_(self.width * spreads)
 
 
@@ -81,8 +81,8 @@ class RBFScaleDecoder(UncertainDecoder):
 
     sigma(z)^2 = min_scale^2 + 1 / (sum over k of W_k exp(-|z - c_k|^2 / (2 (a s_k)^2)) + 1 / away^2),   W_k >= 0
 
-    The means are those of the decoder that it wraps. The centres c_k and their spreads s_k are those of clusters of
-    encodings; the weights, one for each centre and output, are fitted to the errors of the means. Returns means and log
+    The means are those of the decoder that it wraps. The centers c_k and their spreads s_k are those of clusters of
+    encodings; the weights, one for each center and output, are fitted to the errors of the means. Returns means and log
     scales, (N, 2, *event).
 
     Reference:
@@ -92,9 +92,9 @@ class RBFScaleDecoder(UncertainDecoder):
         decoder: Latent points (N, d) to means and log scales, (N, 2, *event); its scales are replaced.
         latent_size: d.
         event_shape: Shape of one row.
-        centres: K, the number of clusters.
+        centers: K, the number of clusters.
         width: a, the widths of the basis functions in parts of the spreads.
-        away: The scale far from all centres, in the units of the data; min_scale adds to it as variances do.
+        away: The scale far from all centers, in the units of the data; min_scale adds to it as variances do.
         min_scale: Lower bound of the scales. Without one that of an output that never varies would vanish.
 
     Raises:
@@ -103,7 +103,7 @@ class RBFScaleDecoder(UncertainDecoder):
     Example:
         >>> import torch
         >>> from geodesic.models.uncertain_decoders import RBFScaleDecoder
-        >>> decoder = RBFScaleDecoder(lambda z: z[:, None].expand(-1, 2, -1), 3, (3,), centres=2)
+        >>> decoder = RBFScaleDecoder(lambda z: z[:, None].expand(-1, 2, -1), 3, (3,), centers=2)
         >>> z = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
         >>> decoder.fit(z + 0.1, z)
         >>> decoder(torch.full((1, 3), 100.0))[0, 1].exp().detach().round(decimals=3)
@@ -115,7 +115,7 @@ class RBFScaleDecoder(UncertainDecoder):
         decoder: Callable[[Tensor], Tensor],
         latent_size: int,
         event_shape: tuple[int, ...],
-        centres: int = 64,
+        centers: int = 64,
         width: float = 1.5,
         away: float = 1.0,
         min_scale: float = 0.01,
@@ -126,10 +126,10 @@ class RBFScaleDecoder(UncertainDecoder):
         self.decoder = decoder
         self.event_shape = event_shape
         self.width, self.away, self.min_scale = width, away, min_scale
-        self.register_buffer("centres", torch.zeros(centres, latent_size))
-        self.register_buffer("widths", torch.ones(centres))
+        self.register_buffer("centers", torch.zeros(centers, latent_size))
+        self.register_buffer("widths", torch.ones(centers))
         # As exponentials the weights stay positive, and gradients move them by factors: precisions span decades.
-        self.log_weights = nn.Parameter(torch.zeros(centres, math.prod(event_shape)))
+        self.log_weights = nn.Parameter(torch.zeros(centers, math.prod(event_shape)))
 
     def forward(self, z: Float[Tensor, "N d"]) -> Float[Tensor, "N 2 *event"]:
         """Means and log scales at latent points."""
@@ -138,7 +138,7 @@ class RBFScaleDecoder(UncertainDecoder):
 
     def log_scale(self, z: Float[Tensor, "N d"]) -> Float[Tensor, "N D"]:
         """Log sigma(z), (N, D), of the D outputs."""
-        basis = (-_squared_distances(z, self.centres) / (2 * self.widths.square())).exp()
+        basis = (-_squared_distances(z, self.centers) / (2 * self.widths.square())).exp()
         precision = basis @ self.log_weights.exp() + self.away**-2
         return (self.min_scale**2 + 1 / precision).log() / 2
 
@@ -151,26 +151,26 @@ class RBFScaleDecoder(UncertainDecoder):
             seed: Of the clusters and of the order of the rows.
 
         Raises:
-            InputError: There are fewer encodings than centres.
+            InputError: There are fewer encodings than centers.
         """
         with torch.no_grad():
             self._cluster(encodings, seed)
             means = torch.cat([self.decoder(z)[:, 0] for z in encodings.split(1000)])
             squared = (values.to(means) - means).flatten(1).square()
             # A start of the right size: the overall error of each output, shared among the basis functions nearby.
-            basis = (-_squared_distances(encodings, self.centres) / (2 * self.widths.square())).exp()
+            basis = (-_squared_distances(encodings, self.centers) / (2 * self.widths.square())).exp()
             crowd = basis.sum(1).mean().clamp_min(1e-6)
             self.log_weights.copy_(-(squared.mean(0).clamp_min(1e-6) * crowd).log().expand_as(self.log_weights))
         generator = torch.Generator().manual_seed(seed)
-        optimiser = torch.optim.Adam([self.log_weights], lr=_FIT_RATE)
+        optimizer = torch.optim.Adam([self.log_weights], lr=_FIT_RATE)
         with torch.enable_grad():
             for _ in range(_FIT_EPOCHS):
                 for rows in torch.randperm(len(encodings), generator=generator).split(_FIT_BATCH):
                     log_scale = self.log_scale(encodings[rows])
                     loss = (log_scale + squared[rows] * (-2 * log_scale).exp() / 2).sum(1).mean()
-                    optimiser.zero_grad()
+                    optimizer.zero_grad()
                     loss.backward()
-                    optimiser.step()
+                    optimizer.step()
 
 
 class BlendedDecoder(UncertainDecoder):
@@ -178,7 +178,7 @@ class BlendedDecoder(UncertainDecoder):
 
     parameters(z) = (1 - t) g(z) + t u,   t(z) = sigmoid(4 (delta(z) - delta_0 - 1))
 
-    delta(z) = -log sum over k of exp(-|z - c_k|^2 / (2 (a s_k)^2)) is a smooth squared distance from the centres c_k of
+    delta(z) = -log sum over k of exp(-|z - c_k|^2 / (2 (a s_k)^2)) is a smooth squared distance from the centers c_k of
     clusters of encodings with spreads s_k; delta_0 is that of the outermost encodings, but for one in a thousand.
     For the others t is below 0.02; far away it is 1, and the parameters are constant: paths that begin out there move
     at no cost. Many narrow clusters keep what is "out there" from what lies between the data.
@@ -191,7 +191,7 @@ class BlendedDecoder(UncertainDecoder):
         latent_size: d.
         parameter_shape: Shape of the parameters of one row.
         uninformative: From training rows, (N, *event), to u, (1, *parameter_shape): that of a `Likelihood`.
-        centres: K, the number of clusters.
+        centers: K, the number of clusters.
         width: a, the widths of the kernels in parts of the spreads.
 
     Raises:
@@ -201,7 +201,7 @@ class BlendedDecoder(UncertainDecoder):
         >>> import torch
         >>> from geodesic.models.uncertain_decoders import BlendedDecoder
         >>> nothing = lambda values: torch.zeros(1, 3)
-        >>> decoder = BlendedDecoder(lambda z: 10 * torch.ones(len(z), 3), 2, (3,), nothing, centres=2)
+        >>> decoder = BlendedDecoder(lambda z: 10 * torch.ones(len(z), 3), 2, (3,), nothing, centers=2)
         >>> z = torch.randn(100, 2, generator=torch.Generator().manual_seed(0))
         >>> decoder.fit(torch.zeros(100, 3), z)
         >>> decoder(torch.tensor([[0.0, 0.0], [50.0, 0.0]])).round()
@@ -215,7 +215,7 @@ class BlendedDecoder(UncertainDecoder):
         latent_size: int,
         parameter_shape: tuple[int, ...],
         uninformative: Callable[[Tensor], Tensor],
-        centres: int = 256,
+        centers: int = 256,
         width: float = 0.7,
     ) -> None:
         super().__init__()
@@ -223,8 +223,8 @@ class BlendedDecoder(UncertainDecoder):
         self.decoder = decoder
         self.width = width
         self.find_uninformative = uninformative
-        self.register_buffer("centres", torch.zeros(centres, latent_size))
-        self.register_buffer("widths", torch.ones(centres))
+        self.register_buffer("centers", torch.zeros(centers, latent_size))
+        self.register_buffer("widths", torch.ones(centers))
         self.register_buffer("uninformative", torch.zeros(1, *parameter_shape))
         self.register_buffer("outermost", torch.zeros(()))
 
@@ -246,7 +246,7 @@ class BlendedDecoder(UncertainDecoder):
             seed: Of the clusters.
 
         Raises:
-            InputError: There are fewer encodings than centres.
+            InputError: There are fewer encodings than centers.
         """
         with torch.no_grad():
             self._cluster(encodings, seed)
@@ -255,8 +255,8 @@ class BlendedDecoder(UncertainDecoder):
             self.outermost.copy_(distances.quantile(0.999))
 
     def _distance(self, z: Float[Tensor, "N d"]) -> Float[Tensor, " N"]:
-        return -(-_squared_distances(z, self.centres) / (2 * self.widths.square())).logsumexp(1)
+        return -(-_squared_distances(z, self.centers) / (2 * self.widths.square())).logsumexp(1)
 
 
-def _squared_distances(z: Float[Tensor, "N d"], centres: Float[Tensor, "K d"]) -> Float[Tensor, "N K"]:
-    return (z[:, None] - centres).square().sum(-1)
+def _squared_distances(z: Float[Tensor, "N d"], centers: Float[Tensor, "K d"]) -> Float[Tensor, "N K"]:
+    return (z[:, None] - centers).square().sum(-1)

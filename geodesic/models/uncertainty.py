@@ -63,7 +63,7 @@ class RBFUncertainty(Uncertainty):
     """A Gaussian scale that grows away from the encodings: see `RBFScaleDecoder`.
 
     Args:
-        centres: Number of clusters of the training encodings, at least 2.
+        centers: Number of clusters of the training encodings, at least 2.
         width: Of the basis functions, in spreads of the clusters.
         away: The scale far from all encodings, in the units of the data.
 
@@ -71,14 +71,14 @@ class RBFUncertainty(Uncertainty):
         InputError: A number is out of range.
     """
 
-    centres: int = field(default=64, metadata=setting("clusters of the training encodings", ge=2))
+    centers: int = field(default=64, metadata=setting("clusters of the training encodings", ge=2))
     width: float = field(default=1.5, metadata=setting("of the basis functions, in spreads of the clusters", gt=0))
     away: float = field(
         default=1.0, metadata=setting("the scale far from all encodings, in the units of the data", gt=0)
     )
 
     def __post_init__(self) -> None:
-        require_integer("centres", self.centres, least=2)
+        require_integer("centers", self.centers, least=2)
         require_positive("width", self.width)
         require_positive("away", self.away)
 
@@ -87,15 +87,15 @@ class RBFUncertainty(Uncertainty):
         _gaussian(likelihood)
 
     def check_rows(self, values: Float[Tensor, "N *event"], likelihood: Likelihood) -> None:
-        """Refuse fewer rows than centres."""
-        _require_as_many(values, self.centres)
+        """Refuse fewer rows than centers."""
+        _require_as_many(values, self.centers)
 
     def wrap(
         self, decoder: nn.Module, latent_size: int, event_shape: tuple[int, ...], likelihood: Likelihood
     ) -> RBFScaleDecoder:
         """The decoder with another scale, not fitted yet."""
         min_scale = _gaussian(likelihood).min_scale
-        return RBFScaleDecoder(decoder, latent_size, event_shape, self.centres, self.width, self.away, min_scale)
+        return RBFScaleDecoder(decoder, latent_size, event_shape, self.centers, self.width, self.away, min_scale)
 
 
 @UNCERTAINTIES.register("blend")
@@ -104,26 +104,26 @@ class BlendUncertainty(Uncertainty):
     """Parameters that say nothing away from the encodings: see `BlendedDecoder`.
 
     Args:
-        centres: Number of clusters of the training encodings, at least 2.
+        centers: Number of clusters of the training encodings, at least 2.
         width: Of the kernels, in spreads of the clusters.
 
     Raises:
         InputError: A number is out of range.
     """
 
-    centres: int = field(default=256, metadata=setting("clusters of the training encodings", ge=2))
+    centers: int = field(default=256, metadata=setting("clusters of the training encodings", ge=2))
     width: float = field(default=0.7, metadata=setting("of the kernels, in spreads of the clusters", gt=0))
 
     def __post_init__(self) -> None:
-        require_integer("centres", self.centres, least=2)
+        require_integer("centers", self.centers, least=2)
         require_positive("width", self.width)
 
     def check(self, likelihood: Likelihood) -> None:
         """Every likelihood has parameters that say nothing."""
 
     def check_rows(self, values: Float[Tensor, "N *event"], likelihood: Likelihood) -> None:
-        """Refuse fewer rows than centres, and rows without uninformative parameters."""
-        _require_as_many(values, self.centres)
+        """Refuse fewer rows than centers, and rows without uninformative parameters."""
+        _require_as_many(values, self.centers)
         likelihood.uninformative(values)
 
     def wrap(
@@ -131,7 +131,7 @@ class BlendUncertainty(Uncertainty):
     ) -> BlendedDecoder:
         """The decoder with a blend around it, not fitted yet."""
         shape = likelihood.parameter_shape(event_shape)
-        return BlendedDecoder(decoder, latent_size, shape, likelihood.uninformative, self.centres, self.width)
+        return BlendedDecoder(decoder, latent_size, shape, likelihood.uninformative, self.centers, self.width)
 
 
 def _gaussian(likelihood: Likelihood) -> Gaussian:
@@ -147,9 +147,9 @@ def _gaussian(likelihood: Likelihood) -> Gaussian:
     return likelihood
 
 
-def _require_as_many(values: Tensor, centres: int) -> None:
-    if centres > len(values):
+def _require_as_many(values: Tensor, centers: int) -> None:
+    if centers > len(values):
         raise InputError(
-            f"uncertainty.centres: got {centres} clusters of {len(values)} training rows; expected at most "
+            f"uncertainty.centers: got {centers} clusters of {len(values)} training rows; expected at most "
             f"{len(values)}"
         )

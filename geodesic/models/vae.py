@@ -211,7 +211,7 @@ class VAE(nn.Module):
         """Refuse training rows that `fit_uncertainty` will have no use for: before the training, not after it.
 
         Raises:
-            InputError: There are fewer rows than centres, or the uncertainty has been fitted before.
+            InputError: There are fewer rows than centers, or the uncertainty has been fitted before.
             DataError: The rows have no uninformative parameters, or values that the likelihood refuses.
         """
         if isinstance(self.decoder, UncertainDecoder):
@@ -227,7 +227,7 @@ class VAE(nn.Module):
             seed: Of the fit.
 
         Raises:
-            InputError: There are fewer rows than centres, or it has been fitted before.
+            InputError: There are fewer rows than centers, or it has been fitted before.
             DataError: The rows have no uninformative parameters, or values that the likelihood refuses.
         """
         self.check_uncertainty(values)

@@ -13,7 +13,7 @@ __all__ = ["BlockCholesky", "BlockTridiagonal", "convex"]
 
 @dataclass(frozen=True)
 class BlockTridiagonal:
-    """Symmetric matrices of n x n blocks that couple neighbours only.
+    """Symmetric matrices of n x n blocks that couple neighbors only.
 
     Attributes:
         diagonal: Blocks (i, i), symmetric, (*batch, n, d, d).
@@ -39,7 +39,7 @@ class BlockTridiagonal:
         return BlockTridiagonal(self.diagonal + share * torch.diag_embed(mean)[..., None, :, :], self.upper)
 
     def cholesky(self) -> BlockCholesky:
-        """Factorise, also where it is not positive definite: see `BlockCholesky.positive`."""
+        """Factorize, also where it is not positive definite: see `BlockCholesky.positive`."""
         return BlockCholesky(self)
 
 
@@ -47,7 +47,7 @@ class BlockCholesky:
     """Cholesky factors of symmetric block tridiagonal matrices, by cyclic reduction.
 
     Blocks 0, 2, 4, ... do not meet each other, so all of them are eliminated at once; what is left couples blocks
-    1, 3, 5, ... to their neighbours and is block tridiagonal again. This is the Cholesky factorisation in another
+    1, 3, 5, ... to their neighbors and is block tridiagonal again. This is the Cholesky factorization in another
     order of the unknowns: as stable, and it succeeds exactly where the matrix is positive definite. Work is linear
     in n as in the usual order, at log2 n steps one after the other instead of n.
 

@@ -1,4 +1,4 @@
-"""What every picture is drawn on: figures without pyplot, colours, encodings, legends, and PNG files."""
+"""What every picture is drawn on: figures without pyplot, colors, encodings, legends, and PNG files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = [
     "DASHES",
     "GEODESIC",
     "GREEN",
-    "LINE_COLOURS",
+    "LINE_COLORS",
     "MARKERS",
     "ORANGE",
     "STRAIGHT",
@@ -33,11 +33,11 @@ __all__ = [
     "save_figures",
 ]
 
-# Okabe and Ito's colours can be told apart by colour-blind readers; markers and dashes carry the rest.
+# Okabe and Ito's colors can be told apart by color-blind readers; markers and dashes carry the rest.
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 GEODESIC, STRAIGHT = "#000000", ORANGE
 DASHES = ["-", "--", ":", "-."]
-LINE_COLOURS = [BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9"]
+LINE_COLORS = [BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9"]
 MARKERS = ["o", "s", "^", "v", "D", "P", "X", "<", ">", "*"]
 
 
@@ -59,9 +59,9 @@ def new_figure(count: int, width: float, height: float, rows: int = 1) -> tuple[
 def draw_encodings(
     axes: Axes, encodings: NDArray, labels: NDArray | None, *, size: float = 13.0, alpha: float = 0.6, rim: float = 0.0
 ) -> dict[int, Any]:
-    """Latent points, (N, 2), coloured and marked by label, (N,), if there are any: the colour of each.
+    """Latent points, (N, 2), colored and marked by label, (N,), if there are any: the color of each.
 
-    A white rim of so many points is for those on a coloured ground.
+    A white rim of so many points is for those on a colored ground.
     """
     from matplotlib import color_sequences
 
@@ -70,19 +70,19 @@ def draw_encodings(
     if labels is None:
         axes.scatter(z1, z2, s=0.7 * size, alpha=alpha / 1.5, color="#999999", label="data", **style)
         return {}
-    colours = {int(x): color_sequences["tab10"][k % 10] for k, x in enumerate(np.unique(labels))}
-    for k, (label, colour) in enumerate(colours.items()):
+    colors = {int(x): color_sequences["tab10"][k % 10] for k, x in enumerate(np.unique(labels))}
+    for k, (label, color) in enumerate(colors.items()):
         style |= {"s": size, "alpha": alpha, "marker": MARKERS[k % len(MARKERS)]}
-        axes.scatter(z1[labels == label], z2[labels == label], color=colour, label=str(label), **style)
-    return colours
+        axes.scatter(z1[labels == label], z2[labels == label], color=color, label=str(label), **style)
+    return colors
 
 
-def draw_path(axes: Axes, path: NDArray, colour: str, label: str | None) -> None:
+def draw_path(axes: Axes, path: NDArray, color: str, label: str | None) -> None:
     """A line with a white rim, which is seen on every ground."""
     from matplotlib.patheffects import Normal, Stroke
 
     rim = [Stroke(linewidth=3, foreground="white"), Normal()]
-    axes.plot(*path.T, color=colour, lw=1.5, label=label, path_effects=rim, zorder=3)
+    axes.plot(*path.T, color=color, lw=1.5, label=label, path_effects=rim, zorder=3)
 
 
 def frame(axes: Axes, first: NDArray, second: NDArray) -> None:

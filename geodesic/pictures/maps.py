@@ -38,7 +38,7 @@ def plot_map(arrays: Mapping[str, NDArray], quantity: str) -> Figure:
         values, style, extend = _signed(arrays["grid_curvature"])
     else:
         values, style, extend = arrays["grid_log_volume"] / np.log(10), {"cmap": _pale("Greys", 0.0, 0.6)}, "neither"
-    axes.set_facecolor("#F0E442")  # singular points: a colour that no map has
+    axes.set_facecolor("#F0E442")  # singular points: a color that no map has
     image = axes.pcolormesh(first, second, np.ma.masked_invalid(values), shading="nearest", **style)
     bar = figure.colorbar(image, ax=axes, extend=extend, fraction=0.05, pad=0.02)
     bar.set_label(_TITLES[quantity], fontsize=10)
@@ -98,7 +98,7 @@ def _signed(values: NDArray) -> tuple[NDArray, dict[str, Any], Any]:
 
 
 def _pale(name: str, low: float, high: float) -> Colormap:
-    """Part of a colour map, without the dark ends on which points cannot be seen."""
+    """Part of a color map, without the dark ends on which points cannot be seen."""
     from matplotlib import colormaps
     from matplotlib.colors import LinearSegmentedColormap
 

@@ -73,7 +73,7 @@ def plot_outputs(rows: Sequence[Sequence[NDArray]], row_names: Sequence[str], he
     """Outputs in rows with names and columns with headings; the last heading is that of all columns from there on.
 
     Args:
-        rows: Images (C, H, W) or (H, W), or vectors (D,), which are drawn as columns of colours. Rows may be shorter
+        rows: Images (C, H, W) or (H, W), or vectors (D,), which are drawn as columns of colors. Rows may be shorter
             than the first.
         row_names: A name for each row.
         headings: Of the columns.
@@ -89,17 +89,17 @@ def plot_outputs(rows: Sequence[Sequence[NDArray]], row_names: Sequence[str], he
     cells = (
         [_as_image(x) for x in _shades(*flat)] if images else [np.repeat(x.reshape(-1, 1), 20, axis=1) for x in flat]
     )
-    height, width, *colours = cells[0].shape
+    height, width, *colors = cells[0].shape
     gap, space = max(1, height // 8), max(1, width // 8)
     columns = max(map(len, rows))
     # One picture with room between the cells: an axis for each would take seconds to draw.
-    canvas = np.full((len(rows) * (height + gap) - gap, columns * (width + space) - space, *colours), np.nan)
+    canvas = np.full((len(rows) * (height + gap) - gap, columns * (width + space) - space, *colors), np.nan)
     places = [(k * (height + gap), j * (width + space)) for k, row in enumerate(rows) for j in range(len(row))]
     for (top, left), cell in zip(places, cells, strict=True):
         canvas[top : top + height, left : left + width] = cell
     high = 0.75 * len(rows) * (canvas.shape[0] / canvas.shape[1] * columns / len(rows) if images else 1)
     figure, (axes,) = new_figure(1, width=0.75 * columns + 1.0, height=high + 0.5)
-    if colours:
+    if colors:
         axes.imshow(np.nan_to_num(canvas, nan=1.0), interpolation="nearest")
     elif images:
         axes.imshow(np.ma.masked_invalid(canvas), cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
@@ -151,10 +151,10 @@ def plot_samples(images: NDArray, columns: int = 8) -> Figure:
 def _mosaic(rows: Sequence[NDArray], names: Sequence[str] = ()) -> Figure:
     """Rows of images, one above the other, with the names of the rows; the last row may be shorter."""
     images = [[_as_image(image) for image in row] for row in rows]
-    height, width, *colours = images[0][0].shape
-    # One picture with a line of light grey between the images: an axis for each would take seconds to draw.
+    height, width, *colors = images[0][0].shape
+    # One picture with a line of light gray between the images: an axis for each would take seconds to draw.
     grid = (len(rows) * (height + 1) - 1, len(rows[0]) * (width + 1) - 1)
-    canvas = np.full((*grid, *colours), 0.85 if colours else 0.15)
+    canvas = np.full((*grid, *colors), 0.85 if colors else 0.15)
     for i, row in enumerate(images):
         for j, image in enumerate(row):
             canvas[i * (height + 1) :, j * (width + 1) :][:height, :width] = image
@@ -179,5 +179,5 @@ def _as_image(output: NDArray) -> NDArray:
     """(C, H, W) or (H, W) to what imshow takes."""
     if output.ndim == 3:
         output = np.moveaxis(output, 0, -1)
-        output = output[..., :3] if output.shape[-1] > 2 else output[..., 0]  # two channels are no colours
+        output = output[..., :3] if output.shape[-1] > 2 else output[..., 0]  # two channels are no colors
     return np.clip(output, 0, 1)

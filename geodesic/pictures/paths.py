@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from geodesic.pictures.canvas import DASHES, GEODESIC, LINE_COLOURS, STRAIGHT, draw_encodings, new_figure
+from geodesic.pictures.canvas import DASHES, GEODESIC, LINE_COLORS, STRAIGHT, draw_encodings, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +24,7 @@ def plot_latent(
     axis_names: Sequence[str] = ("$z_1$", "$z_2$"),
     converged: NDArray | None = None,
 ) -> Figure:
-    """Latent points coloured by label, with straight (dashed) and geodesic (solid) paths.
+    """Latent points colored by label, with straight (dashed) and geodesic (solid) paths.
 
     Args:
         encodings: Points of the background, (N, 2), or None.
@@ -81,7 +81,7 @@ def plot_energy(histories: Mapping[str, NDArray], steps: Mapping[str, NDArray] |
     best = np.min([np.nan_to_num(energy, nan=np.inf).min(axis=0) for energy in known.values()], axis=0)
     for k, (name, energy) in enumerate(known.items()):
         done = np.arange(len(energy)) if steps is None else steps[name]
-        colour, dashes = LINE_COLOURS[k % len(LINE_COLOURS)], DASHES[k % len(DASHES)]
+        color, dashes = LINE_COLORS[k % len(LINE_COLORS)], DASHES[k % len(DASHES)]
         for pair in range(energy.shape[1]):
             step, excess = _line(done, energy[:, pair] / best[pair] - 1)
             axes.plot(
@@ -89,7 +89,7 @@ def plot_energy(histories: Mapping[str, NDArray], steps: Mapping[str, NDArray] |
                 excess + 1e-12,
                 alpha=0.75,
                 label=name if pair == 0 else None,
-                color=colour,
+                color=color,
                 ls=dashes,
                 lw=1.1,
             )

@@ -12,7 +12,7 @@ from geodesic.pictures.canvas import (
     BLUE,
     DASHES,
     GREEN,
-    LINE_COLOURS,
+    LINE_COLORS,
     MARKERS,
     ORANGE,
     draw_encodings,
@@ -42,14 +42,14 @@ def plot_means(arrays: Mapping[str, NDArray]) -> Figure:
     """
     figure, (axes,) = new_figure(1, width=6.0, height=4.6)
     labels = arrays.get("labels")
-    colours = draw_encodings(axes, arrays["encodings"], labels, size=9.0, alpha=0.3)
+    colors = draw_encodings(axes, arrays["encodings"], labels, size=9.0, alpha=0.3)
     for k, name in enumerate(arrays["names"]):
-        colour = colours.get(int(name), "#555555") if str(name) != "all" else "#555555"
+        color = colors.get(int(name), "#555555") if str(name) != "all" else "#555555"
         for path in arrays["paths"][arrays["group"] == k]:
-            axes.plot(*path.T, color=colour, lw=0.6, alpha=0.7)
+            axes.plot(*path.T, color=color, lw=0.6, alpha=0.7)
         both = np.stack([arrays["euclidean"][k], arrays["point"][k]])
         axes.plot(*both.T, color="#000000", lw=0.8, ls=":")
-        edge: dict[str, Any] = {"markeredgecolor": "#000000", "color": colour, "ls": "", "zorder": 5}
+        edge: dict[str, Any] = {"markeredgecolor": "#000000", "color": color, "ls": "", "zorder": 5}
         axes.plot(*both[0], marker="X", ms=6, **edge)
         axes.plot(*both[1], marker="*", ms=9, **edge)
     for marker, size, name in (("X", 6, "Euclidean mean"), ("*", 9, "Fréchet mean")):
@@ -105,7 +105,7 @@ def plot_analogy(arrays: Mapping[str, NDArray], row: int) -> Figure:
 
 
 def _name_points(axes: Axes, points: Mapping[str, NDArray]) -> None:
-    """Names above points, or below those that have their nearest neighbour above."""
+    """Names above points, or below those that have their nearest neighbor above."""
     for name, point in points.items():
         others = np.stack([other for key, other in points.items() if key != name])
         nearest = others[np.linalg.norm(others - point, axis=1).argmin()]
@@ -144,7 +144,7 @@ def plot_variation(decoders: Sequence[int], coefficients: Mapping[str, NDArray])
             means,
             yerr=errors,
             label=name,
-            color=LINE_COLOURS[k % len(LINE_COLOURS)],
+            color=LINE_COLORS[k % len(LINE_COLORS)],
             marker=MARKERS[k % len(MARKERS)],
             ls=DASHES[k % len(DASHES)],
             capsize=3,

@@ -37,7 +37,7 @@ class Minimality(Answer):
         minimizing: Whether nothing speaks against it: converged, a local minimum, no conjugate point before the end,
             no shorter competitor, (*batch,), boolean. The last is a search and no proof: another path may be shorter.
         local_minimum: Whether the Hessian of the energy is positive definite, (*batch,), boolean: no path near by is
-            shorter. This is certain up to the discretisation.
+            shorter. This is certain up to the discretization.
         conjugate_time: First time in (0, 1] that is conjugate to the start, (*batch,); inf where there is none.
             Beyond it the geodesic is no shortest path.
         competitor_length: Least length that other starts led to, (*batch,); inf where none of them converged.
@@ -71,7 +71,7 @@ def is_minimizing(
     far more accurate and needs continuous second derivatives.
 
     Warning:
-        No search can prove that a path is shortest. Competitors come from a neighbour graph and from bent lines; in
+        No search can prove that a path is shortest. Competitors come from a neighbor graph and from bent lines; in
         many dimensions they explore little.
 
     Reference:
@@ -81,7 +81,7 @@ def is_minimizing(
         manifold: The one that the solution was found on.
         solution: The geodesics.
         method: Of looking for conjugate points, "discrete" or "ode".
-        starts: Number of bent lines from which to look for competitors, beside the neighbour graph.
+        starts: Number of bent lines from which to look for competitors, beside the neighbor graph.
         points: For the graph, as in `solve`.
         seed: Of the directions in which the lines are bent.
         search: More keywords of `solve` for the competitors, such as `solver` or `max_steps`.
@@ -203,7 +203,7 @@ def _competitors(
     points: Tensor | None,
     search: dict[str, Any],
 ) -> tuple[Float[Tensor, " P"], Float[Tensor, "P nodes d"]]:
-    """The shortest path to which a neighbour graph and lines lead each pair."""
+    """The shortest path to which a neighbor graph and lines lead each pair."""
     length, best = torch.full_like(path[:, 0, 0], torch.inf), path
     a, b = given.back(path[:, 0]), given.back(path[:, -1])
     starts: list[dict[str, Any]] = [{"init": "graph", "points": points}, *({"init": given.back(x)} for x in lines)]

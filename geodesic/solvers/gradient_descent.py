@@ -161,7 +161,7 @@ class GradientDescent(Solver[_State]):
         return eta, inverse_laplacian(eta) if self.preconditioned else eta
 
     def _cauchy_step(self, manifold: Manifold, state: _State) -> Tensor:
-        """<g, p> / <p, S p>: the minimiser along p of the Gauss-Newton model, which has the right scale."""
+        """<g, p> / <p, S p>: the minimizer along p of the Gauss-Newton model, which has the right scale."""
         _, p = self._directions(manifold, state)
         # p is of the order of the squared outputs: products with it would leave the range of float32.
         size = p.abs().amax((1, 2)).clamp_min(torch.finfo(p.dtype).tiny)

@@ -55,16 +55,16 @@ def graph_path(
     segments: int = 32,
     *,
     points: Tensor | None = None,
-    neighbours: int = 20,
+    neighbors: int = 20,
     max_points: int = 1000,
     excess: float = 0.05,
     seed: int = 0,
 ) -> GraphPaths:
-    """Shortest paths in a neighbour graph over latent points, smoothed: where to start the search for a geodesic.
+    """Shortest paths in a neighbor graph over latent points, smoothed: where to start the search for a geodesic.
 
     weight of the edge (a, b) = integral over [0, 1] of sqrt(u^T G(a + t u) u) dt,   u = b - a
 
-    Every point is joined to its nearest neighbours, as are both ends of a pair; no pair passes through the ends of
+    Every point is joined to its nearest neighbors, as are both ends of a pair; no pair passes through the ends of
     another, so that its path does not depend on the batch. The shortest path is a polygon: it is resampled to
     constant speed and its corners are rounded, as much as lowers its energy.
 
@@ -83,12 +83,12 @@ def graph_path(
         points: Latent points to go through, (N, d), such as encodings of the training data; converted to the
             dtype and device of `start`. By default they are drawn from N(0, s^2 I), with s = 1.5 * 4^k for the least
             integer k such that both ends lie within 2 s sqrt(d) of the origin. That suits encodings under the
-            prior N(0, I); for a latent space that is not centred, give points.
-        neighbours: Nearest neighbours to which each point and each end is joined, by Euclidean latent distance;
+            prior N(0, I); for a latent space that is not centered, give points.
+        neighbors: Nearest neighbors to which each point and each end is joined, by Euclidean latent distance;
             all points if there are fewer. On VAEs at d = 2, 10 gave 2 to 4 % more energy, for the polygons zigzag;
             40 cost twice as much for about 1 % less.
         max_points: Most points to use: as many are drawn, and of more given ones a random choice is used. The graph
-            costs two derivatives along each of about 0.6 * max_points * neighbours edges, however few the pairs
+            costs two derivatives along each of about 0.6 * max_points * neighbors edges, however few the pairs
             (1.3 s of one core for an MLP d-256-256-784, against 10 ms for each pair). 2,000 points
             found no more of the shortest geodesics than 1,000.
         excess: A path of the graph is kept while its energy is at most 1 + excess times that of the straight line.
@@ -114,7 +114,7 @@ def graph_path(
     require_finite("start", start)
     require_finite("end", end)
     require_integer("segments", segments, least=1)
-    require_integer("neighbours", neighbours, least=1)
+    require_integer("neighbors", neighbors, least=1)
     require_integer("max_points", max_points, least=2)
     require_integer("seed", seed, least=0)
     require_least("excess", excess, 0)
@@ -125,7 +125,7 @@ def graph_path(
     with torch.no_grad():
         if points is not None:
             cloud = _choose(points, a, max_points, generator)
-            found = _paths(manifold, a, b, _Graph.of(manifold, cloud, neighbours), *settings)
+            found = _paths(manifold, a, b, _Graph.of(manifold, cloud, neighbors), *settings)
         else:
             cloud = torch.as_tensor(generator.standard_normal((max_points, d)), dtype=a.dtype, device=a.device)
             path = a.new_empty(len(a), segments + 1, d)
@@ -134,7 +134,7 @@ def graph_path(
             # One graph a spread, of which there are few, and not one that covers all pairs: see the docstring.
             for spread in spreads.unique():
                 rows = spreads == spread
-                graph = _Graph.of(manifold, cloud * spread.to(cloud), neighbours)
+                graph = _Graph.of(manifold, cloud * spread.to(cloud), neighbors)
                 path[rows], masks[0, rows], masks[1, rows] = _paths(manifold, a[rows], b[rows], graph, *settings)
             found = (path, *masks)
     return GraphPaths(*(x.reshape(batch + x.shape[1:]) for x in found))
@@ -147,24 +147,24 @@ class _Graph(NamedTuple):
     tail: NDArray[np.int64]
     head: NDArray[np.int64]
     weight: NDArray[np.float64]
-    search: Any  # of nearest neighbours among the points
-    neighbours: int
+    search: Any  # of nearest neighbors among the points
+    neighbors: int
 
     @classmethod
-    def of(cls, manifold: Manifold, points: Tensor, neighbours: int) -> _Graph:
+    def of(cls, manifold: Manifold, points: Tensor, neighbors: int) -> _Graph:
         from sklearn.neighbors import NearestNeighbors  # slow to import
 
-        k = min(neighbours, len(points) - 1)
+        k = min(neighbors, len(points) - 1)
         search = NearestNeighbors(n_neighbors=k).fit(_numpy(points))
         nearest = search.kneighbors(return_distance=False)  # of the points themselves, each without itself
         i, j = np.repeat(np.arange(len(points)), k), nearest.ravel()
-        # Symmetric: an edge where either is a neighbour of the other, weighed once.
+        # Symmetric: an edge where either is a neighbor of the other, weighed once.
         i, j = np.unique(np.stack([np.minimum(i, j), np.maximum(i, j)]), axis=1)
         w = _lengths(manifold, points[i], points[j])
-        return cls(points, np.append(i, j), np.append(j, i), np.append(w, w), search, min(neighbours, len(points)))
+        return cls(points, np.append(i, j), np.append(j, i), np.append(w, w), search, min(neighbors, len(points)))
 
     def nearest(self, z: Tensor) -> NDArray[np.int64]:
-        return self.search.kneighbors(_numpy(z), self.neighbours, return_distance=False)
+        return self.search.kneighbors(_numpy(z), self.neighbors, return_distance=False)
 
 
 def _paths(
@@ -191,7 +191,7 @@ def _shortest(manifold: Manifold, a: Tensor, b: Tensor, graph: _Graph) -> tuple[
     from scipy.sparse import csr_array
     from scipy.sparse.csgraph import dijkstra
 
-    N, P, k = len(graph.points), len(a), graph.neighbours
+    N, P, k = len(graph.points), len(a), graph.neighbors
     starts, ends = N + np.arange(P), N + P + np.arange(P)
     from_a, to_b = graph.nearest(a), graph.nearest(b)
     w_a, w_b = (
@@ -279,7 +279,7 @@ def _choose(points: Any, like: Tensor, most: int, generator: np.random.Generator
     """The points to use, each once, and if they are too many, a random choice of them."""
     require_cloud("points", points, size=like.shape[-1])
     points = points.detach().to(like)
-    points = points.unique(dim=0)  # copies of one point would be each other's only neighbours
+    points = points.unique(dim=0)  # copies of one point would be each other's only neighbors
     if len(points) < 2:
         raise InputError(f"points: expected at least 2 different ones, got {len(points)}; give more, or none")
     if len(points) > most:

@@ -56,7 +56,7 @@ def krylov_step(
     accuracy: Float[Tensor, " P"],
     max_products: int = 100,
 ) -> tuple[NewtonStep, Float[Tensor, " P"], Float[Tensor, "P interior d"]]:
-    """Minimise the quadratic model of the energy by preconditioned conjugate gradients, to an accuracy.
+    """Minimize the quadratic model of the energy by preconditioned conjugate gradients, to an accuracy.
 
     A pair ends early where it meets negative curvature: with what it has, a direction of descent.
 

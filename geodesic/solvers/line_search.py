@@ -38,7 +38,7 @@ def descend(
 ) -> LineSearch:
     """Shorten each pair's step until its energy falls enough (Armijo's rule).
 
-    The step after a refused one minimises the parabola through what is known, within a tenth and a half of it.
+    The step after a refused one minimizes the parabola through what is known, within a tenth and a half of it.
 
     Args:
         manifold: Where to measure.

@@ -83,7 +83,7 @@ def _sizes(manifold: Manifold, path: Float[Tensor, "P nodes d"]) -> tuple[dict[s
         # As dear as a step: half of the segments will do, unless there are few.
         residual = tangential_acceleration(manifold, path, every=2 if T >= 16 else 1)
         chords = manifold.squared_chords(path)
-        # |x_{i+1} - 2 x_i + x_{i-1}|^2 from the chords between next neighbours.
+        # |x_{i+1} - 2 x_i + x_{i-1}|^2 from the chords between next neighbors.
         wide = torch.stack([path[:, :-2], path[:, 2:]], dim=2)
         bend = 2 * (chords[:, 1:] + chords[:, :-1]) - manifold.squared_chords(wide)[..., 0]
         lower_bound = manifold.lower_bound(path[:, 0], path[:, -1])

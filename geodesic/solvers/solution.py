@@ -49,8 +49,8 @@ class GeodesicSolution:
             from 16 segments on, in every second one.
             It falls with 1/T^2 only where the decoder has three derivatives: ELU's second one jumps.
         speed_variation: Largest minus smallest speed along the spline, over the mean, (*batch,).
-        speed_allowance: What of it the discretisation explains, (*batch,): of order 1/T^2, the square of the largest
-            angle between neighbouring chords.
+        speed_allowance: What of it the discretization explains, (*batch,): of order 1/T^2, the square of the largest
+            angle between neighboring chords.
         status: Why the pair ended, a `Status` as integer, (*batch,).
         steps: Steps taken, (*batch,).
         segments: Segments that the pair was solved with, (*batch,); its nodes are resampled where others took more.

@@ -51,7 +51,7 @@ def solve(
         solver: How to improve the paths. "auto" takes `Newton()`, or `NewtonKrylov()` where Jacobians would be too
             large, see `choose_solver`.
         init: Where to start: "straight", the straight line at constant speed; "graph", a shortest path in a
-            neighbour graph, see `graph_path`; "best", both, and the shorter of the two answers for each pair; or
+            neighbor graph, see `graph_path`; "best", both, and the shorter of the two answers for each pair; or
             paths of your own, (*batch, T + 1, d), with the given ends.
         points: Latent points for the graph, (N, d), such as the encodings of the training data; drawn if None.
         segments: Number T of segments of each path, at least 2. Paths of your own have their T.

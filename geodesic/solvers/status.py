@@ -48,7 +48,7 @@ _REMEDIES = {
         "check the weights there, give a path around, use float64, or an activation with two derivatives"
     ),
     Status.NOT_CONNECTED: (
-        'the neighbour graph does not connect the ends: give more points, raise neighbours, or use init="best"'
+        'the neighbor graph does not connect the ends: give more points, raise neighbors, or use init="best"'
     ),
     Status.DIVERGED: "the fixed step left the region where the energy is finite: lower step_size or drop it",
 }

@@ -19,7 +19,7 @@ BENCHMARKS = {
     "solvers": Benchmark("solvers.command", "every solver side by side, ours and other programs'"),
     "georce": Benchmark("georce.command", "GEORCE against our solvers where there is only a metric"),
     "energy-gradient": Benchmark("energy_gradient", "one gradient of the energy: a loop against the summed VJP"),
-    "geometries": Benchmark("geometries", "what output geometries do to work, paths and nearest neighbours"),
+    "geometries": Benchmark("geometries", "what output geometries do to work, paths and nearest neighbors"),
     "riemannian": Benchmark("riemannian", "what the Riemannian tools cost, curvature, how far transports agree"),
     "structure": Benchmark("structure.command", "the house itself: sizes, import order, seconds of an import"),
 }

@@ -2,7 +2,7 @@
 
 Work is counted in decoder forward passes per path point: all floating-point operations that torch's flop registry
 knows, over those of one forward pass of the path's nodes. It does not depend on the machine. Elementwise operations
-and small factorisations are not in the registry and are not counted, for no method.
+and small factorizations are not in the registry and are not counted, for no method.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def counting(counter: FlopCounter | None) -> Any:
 
 
 class Operations(TorchDispatchMode):
-    """Counts operations: products as multiplications and additions, factorisations likewise, others an entry each."""
+    """Counts operations: products as multiplications and additions, factorizations likewise, others an entry each."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,9 +1,9 @@
-"""What geometries do: solver work, whether paths keep to the data, and whether nearest neighbours get better.
+"""What geometries do: solver work, whether paths keep to the data, and whether nearest neighbors get better.
 
 Trains the VAEs that are not there yet on MNIST: set GEODESIC_DATA to the folder that holds mnist/. Needs the extra
 `train`.
 
-    python -m scripts.benchmarks geometries --sections work data neighbours --latent-sizes 2
+    python -m scripts.benchmarks geometries --sections work data neighbors --latent-sizes 2
 """
 
 from __future__ import annotations
@@ -128,11 +128,11 @@ def draw(options: argparse.Namespace, latent_size: int) -> Path | None:
     return file
 
 
-# --- neighbours -------------------------------------------------------------------------------
+# --- neighbors -------------------------------------------------------------------------------
 
 
-def neighbours(case: Case, latent_size: int, options: argparse.Namespace) -> dict:
-    """1-nearest-neighbour label accuracy of held-out queries among held-out references."""
+def neighbors(case: Case, latent_size: int, options: argparse.Namespace) -> dict:
+    """1-nearest-neighbor label accuracy of held-out queries among held-out references."""
     problem = problem_of(case, latent_size, options)
     labels = problem.labels
     queries, references = problem.test[: options.queries], problem.test[options.queries :]
@@ -179,7 +179,7 @@ def _nearest(
 
 # --- the command ------------------------------------------------------------------------------
 
-SECTIONS = {"work": work, "data": data, "neighbours": neighbours}
+SECTIONS = {"work": work, "data": data, "neighbors": neighbors}
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -192,7 +192,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--segments", type=int, default=32, help="T of work and data")
     parser.add_argument("--queries", type=int, default=200)
     parser.add_argument("--candidates", type=int, default=50)
-    parser.add_argument("--query-segments", type=int, default=8, help="T of neighbours, whose pairs are close")
+    parser.add_argument("--query-segments", type=int, default=8, help="T of neighbors, whose pairs are close")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--config", type=Path, default=CONFIG)

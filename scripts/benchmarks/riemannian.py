@@ -193,15 +193,15 @@ def _draw(options: argparse.Namespace, found: dict[str, dict[str, dict]]) -> Non
     names = [case.name for case in CASES if any(case.name in found[d] for d in sizes)]
     figure = make_figure(10, 1.2 + 0.42 * len(names))
     left, right = figure.subplots(1, 2, sharey=True)
-    for k, (d, colour) in enumerate(zip(sizes, (BLUE, VERMILION, GREEN), strict=False)):
+    for k, (d, color) in enumerate(zip(sizes, (BLUE, VERMILION, GREEN), strict=False)):
         y = [names.index(name) + 0.3 * (k - (len(sizes) - 1) / 2) for name in found[d]]
         rows = list(found[d].values())
-        left.hlines(y, [row["K l^2: 5 %"] for row in rows], [row["95 %"] for row in rows], color=colour, lw=2)
-        left.plot([row["median"] for row in rows], y, "o", color=colour, ms=5)
-        right.hlines(y, 1, [row["most"] for row in rows], color=colour, lw=0.8)
-        right.hlines(y, 1, [row["95 % "] for row in rows], color=colour, lw=2.5)
+        left.hlines(y, [row["K l^2: 5 %"] for row in rows], [row["95 %"] for row in rows], color=color, lw=2)
+        left.plot([row["median"] for row in rows], y, "o", color=color, ms=5)
+        right.hlines(y, 1, [row["most"] for row in rows], color=color, lw=0.8)
+        right.hlines(y, 1, [row["95 % "] for row in rows], color=color, lw=2.5)
         medians = [row["straight over geodesic: median"] for row in rows]
-        right.plot(medians, y, "o", color=colour, ms=5, label=f"d = {d}")
+        right.plot(medians, y, "o", color=color, ms=5, label=f"d = {d}")
     left.axvline(0, color="black", lw=0.6)
     left.set_xscale("symlog", linthresh=1)
     left.set_xlabel("sectional curvature times squared median geodesic length")

@@ -1,4 +1,4 @@
-"""Settings of geodesics: the geometry, the discretisation and the solvers."""
+"""Settings of geodesics: the geometry, the discretization and the solvers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class AutoSettings(SolverSettings):
 
 
 class GeodesicSettings(Section):
-    """Which geometry, which discretisation, which solvers: see `geodesic.solve`."""
+    """Which geometry, which discretization, which solvers: see `geodesic.solve`."""
 
     geometry: Annotated[Geometry | OutputGeometry | DistanceGeometry, Kinds(GEOMETRIES, OUTPUT_GEOMETRIES)] = (
         EuclideanGeometry()

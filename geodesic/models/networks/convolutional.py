@@ -75,7 +75,7 @@ class ResidualBlock(nn.Module):
         f(x) = x + W_2 a(W_1 a(x) + b_1) + b_2
 
     W_2 and b_2 start at zero, so that f starts as the identity, however many blocks follow each other. There
-    is no normalisation: over a batch it would make the rows of a decoder depend on each other, and over
+    is no normalization: over a batch it would make the rows of a decoder depend on each other, and over
     groups of channels its backward pass has no forward-mode rules.
 
     Args:

@@ -13,7 +13,7 @@ __all__ = ["Batches", "stream"]
 
 
 def stream(*parts: int) -> int:
-    """A seed from several numbers, such that neighbouring numbers give unrelated random streams."""
+    """A seed from several numbers, such that neighboring numbers give unrelated random streams."""
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
 
 

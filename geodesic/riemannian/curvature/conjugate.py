@@ -1,4 +1,4 @@
-"""Conjugate points: where neighbouring geodesics meet again."""
+"""Conjugate points: where neighboring geodesics meet again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import rows_at_once, rows_within
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.riemannian.answers import Answer
-from geodesic.riemannian.maps.flow import follow_with_neighbours
+from geodesic.riemannian.maps.flow import follow_with_neighbors
 from geodesic.riemannian.maps.stride import Stride, stride_from
 from geodesic.riemannian.outcome import Outcome, after_integration, at_constant_speed
 from geodesic.riemannian.records import Record
@@ -33,7 +33,7 @@ class ConjugatePoints(Answer):
         time: When the first one is reached, in (0, 1], (*batch,); infinite where there is none, NaN where the geodesic
             could not be followed far enough to tell.
         margin: The smallest singular value of Y(t) / t over the nodes, in orthonormal frames of G(0) and G(t),
-            (*batch,): by how much less neighbours go apart than in flat space. At most 1, the value at t = 0; zero
+            (*batch,): by how much less neighbors go apart than in flat space. At most 1, the value at t = 0; zero
             where there is a conjugate point.
         converged: Whether the time is known, (*batch,), boolean.
         status: Why the row ended, an `Outcome` as integer, (*batch,).
@@ -145,7 +145,7 @@ class _Search(Record):
 def _search(manifold: Manifold, z: Tensor, v: Tensor, frame: Tensor, stride: Stride) -> _Search:
     # Speeds of angles: theta' = cos^2 + <R u, u> sin^2. Where theta^2 (1 + |R|) < 1/2 they lie between 1/2 and 3/2, so
     # an angle that crosses 0 lies at most 1.5 segments below it at the node before, and all angles there will cross.
-    along = follow_with_neighbours(manifold, z, v, torch.zeros_like(frame), frame, stride)
+    along = follow_with_neighbors(manifold, z, v, torch.zeros_like(frame), frame, stride)
     end = along.run.time
     times = torch.linspace(0, 1, stride.segments + 1, dtype=z.dtype, device=z.device)
     followed = times <= end[:, None]
@@ -192,7 +192,7 @@ def _refined(manifold: Manifold, at: _State, step: Float[Tensor, " N"], stride: 
     for _ in range(_CORRECTIONS):
         # In units of the step, so that it is followed over [0, 1].
         scale = step[:, None, None]
-        end = follow_with_neighbours(
+        end = follow_with_neighbors(
             manifold, at.z, at.v * step[:, None], at.Y, at.W * scale, replace(stride, segments=1)
         )
         factor = inverse_at(manifold, end.path[:, -1]).factor

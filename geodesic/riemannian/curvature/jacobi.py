@@ -1,4 +1,4 @@
-"""Jacobi fields: how neighbouring geodesics go apart."""
+"""Jacobi fields: how neighboring geodesics go apart."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.riemannian.answers import Answer
-from geodesic.riemannian.maps.flow import follow_with_neighbours
+from geodesic.riemannian.maps.flow import follow_with_neighbors
 from geodesic.riemannian.maps.stride import stride_from
 from geodesic.riemannian.outcome import Outcome, after_integration, at_constant_speed
 
@@ -109,7 +109,7 @@ def jacobi_field(
         share, stuck = rows.new_ones(len(rows)), torch.zeros_like(moving)
         if moving.any():
             Y_0, W_0 = Y_rows[moving][..., None], W_rows[moving][..., None]
-            run, *along = follow_with_neighbours(manifold, rows[moving], v_rows[moving], Y_0, W_0, stride)
+            run, *along = follow_with_neighbors(manifold, rows[moving], v_rows[moving], Y_0, W_0, stride)
             share[moving], stuck[moving] = run.time, run.stuck
             path[moving], velocity[moving], field[moving], derivative[moving] = (
                 x.reshape(-1, segments + 1, rows.shape[-1]) for x in along

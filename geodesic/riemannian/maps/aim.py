@@ -12,8 +12,8 @@ from torch import Tensor
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import grouped, rows_at_once
 from geodesic.geometry.points import norms_at
-from geodesic.riemannian.maps.flow import follow, follow_with_neighbours
-from geodesic.riemannian.maps.neighbours import ends_by_beginnings
+from geodesic.riemannian.maps.flow import follow, follow_with_neighbors
+from geodesic.riemannian.maps.neighbors import ends_by_beginnings
 from geodesic.riemannian.maps.stride import Stride
 from geodesic.riemannian.outcome import Outcome, at_constant_speed
 from geodesic.riemannian.records import Record
@@ -80,7 +80,7 @@ class Target(Record):
         N, d = v.shape
         units = torch.eye(d, dtype=v.dtype, device=v.device).expand(N, d, d)
         stride = replace(self.stride, segments=1, rtol=max(self.stride.rtol, _DERIVATIVE_RTOL))
-        return follow_with_neighbours(self.manifold, self.a, v, torch.zeros_like(units), units, stride).Y[:, -1]
+        return follow_with_neighbors(self.manifold, self.a, v, torch.zeros_like(units), units, stride).Y[:, -1]
 
     def derivative_of_steps(self, path: Float[Tensor, "N nodes d"]) -> Float[Tensor, "N d d"]:
         """The same from the solver's paths: near enough for most, and without an integration."""

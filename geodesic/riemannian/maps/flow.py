@@ -15,7 +15,7 @@ from geodesic.geometry.memory import rows_at_once
 from geodesic.numerics.ode import Trajectory, integrate
 from geodesic.riemannian.maps.stride import Stride
 
-__all__ = ["JacobiFlow", "follow", "follow_with_neighbours"]
+__all__ = ["JacobiFlow", "follow", "follow_with_neighbors"]
 
 
 class JacobiFlow(NamedTuple):
@@ -51,7 +51,7 @@ def follow(manifold: Manifold, z: Float[Tensor, "N d"], v: Float[Tensor, "N d"],
     return _integrated(field, measure, torch.cat([z, v], dim=-1), rows_at_once(manifold, z), stride)
 
 
-def follow_with_neighbours(
+def follow_with_neighbors(
     manifold: Manifold,
     z: Float[Tensor, "N d"],
     v: Float[Tensor, "N d"],
@@ -59,7 +59,7 @@ def follow_with_neighbours(
     W: Float[Tensor, "N d k"],
     stride: Stride,
 ) -> JacobiFlow:
-    """Geodesics with k Jacobi fields along each: how its neighbours go apart.
+    """Geodesics with k Jacobi fields along each: how its neighbors go apart.
 
     D Y/dt = W,   D W/dt = -R(Y, v) v
 

@@ -20,7 +20,7 @@ from geodesic.riemannian.statistics.cloud import Cloud
 from geodesic.riemannian.statistics.descent import Found, find_center
 from geodesic.riemannian.statistics.pairs import Geodesics
 from geodesic.riemannian.statistics.starts import agreement, best_of, two_starts
-from geodesic.riemannian.statistics.weights import normalised
+from geodesic.riemannian.statistics.weights import normalized
 
 __all__ = ["CenterKeywords", "FrechetMean", "center"]
 
@@ -86,7 +86,7 @@ def center(manifold: Any, points: Any, weights: Any, keywords: CenterKeywords, *
     batch, N = given.batch[:-1], given.batch[-1]
     (flat,) = given.rows
     x = flat.reshape(-1, N, flat.shape[-1])
-    w = normalised(weights, batch, x)
+    w = normalized(weights, batch, x)
     with torch.inference_mode(False):
         starts = (
             two_starts(manifold, x, w) if keywords.init is None else _given(manifold, keywords.init, given, x)[None]

@@ -23,7 +23,7 @@ class Visit(Record):
     """What a point sees of the others: for R rows of N points each.
 
     Attributes:
-        value: F, the weighted sum that is minimised.
+        value: F, the weighted sum that is minimized.
         gradient: Its derivative in the point.
         size: Of the gradient, as a number without unit.
         squared: Squared distances to the points, as `Pairs` has them.

@@ -70,7 +70,7 @@ class _Trial(Record):
 
 
 def find_center(cloud: Cloud, start: Float[Tensor, "R d"], path: Tensor | None = None) -> Found:
-    """Minimise F from points m, (R, d), for all rows at once: BFGS in the chart, with a step halved until F falls.
+    """Minimize F from points m, (R, d), for all rows at once: BFGS in the chart, with a step halved until F falls.
 
     m <- m - t H dF,   H = G(m)^{-1} at first
 

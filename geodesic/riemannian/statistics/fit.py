@@ -12,7 +12,7 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.path import straight_path
 from geodesic.geometry.points import inverse_at
 from geodesic.riemannian.maps.log_map import log_map
-from geodesic.riemannian.maps.neighbours import exp_with_neighbours, varied
+from geodesic.riemannian.maps.neighbors import exp_with_neighbors, varied
 from geodesic.riemannian.maps.stride import Stride
 from geodesic.riemannian.records import Record
 from geodesic.solvers.solve import solve
@@ -68,7 +68,7 @@ class Data(Record):
         start, pace = p[:, None].expand(B, N, d), self.x[..., None] * v[:, None]
         # Jacobi fields need no nodes on the way, discrete steps do.
         stride = self.stride if self.stride.method == "discrete" else replace(self.stride, segments=1)
-        there = exp_with_neighbours(self.manifold, start.reshape(-1, d), pace.reshape(-1, d), stride)
+        there = exp_with_neighbors(self.manifold, start.reshape(-1, d), pace.reshape(-1, d), stride)
         G, at_start = (inverse_at(self.manifold, z) for z in (there.path[:, -1], p))
         predictions = there.path[:, -1].reshape(B, N, d)
         usable = (there.reached & G.regular).reshape(B, N).all(1) & at_start.regular

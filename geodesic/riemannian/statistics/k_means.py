@@ -32,7 +32,7 @@ class Clustering(Answer):
         labels: The cluster of each point, (*batch, N), from 0 on.
         distances: From each point to the center of its cluster, (*batch, N).
         inertia: The sum of their squares, (*batch,).
-        history: What was minimised, the sum of squared distances from discrete energies, after the seeding and
+        history: What was minimized, the sum of squared distances from discrete energies, after the seeding and
             after each step, (*batch, most steps + 1), NaN after a row's last step. It never rises; it differs
             from `inertia` by order 1/T^2.
         converged: Whether the labels have come to rest with all means and geodesics converged, (*batch,), boolean.
@@ -62,7 +62,7 @@ def k_means(
 ) -> Clustering:
     """K-means under geodesic distances: clusters round their Fréchet means.
 
-    minimise  sum_i min_k d(m_k, x_i)^2   in m_1, ..., m_K
+    minimize  sum_i min_k d(m_k, x_i)^2   in m_1, ..., m_K
 
     Seeded by k-means++, then in turn (Lloyd): every center to the mean of its points, every point to its nearest
     center. Means are searched from the last centers along the last paths, all in one call of `solve` for each step. A

@@ -59,7 +59,7 @@ def k_medoids(
 ) -> MedoidClustering:
     """K-medoids under geodesic distances: clusters round points of their own. No mean is needed.
 
-    minimise  sum_i min_k d(x_{m_k}, x_i)   in the points m_1, ..., m_K
+    minimize  sum_i min_k d(x_{m_k}, x_i)   in the points m_1, ..., m_K
 
     PAM: medoids are added one by one, each where it lowers the cost most (build), then the exchange of a medoid and
     another point that lowers the cost most is made until there is none (swap). No chance is involved.

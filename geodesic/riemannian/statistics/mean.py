@@ -34,7 +34,7 @@ def frechet_mean(
     "discrete" takes for d^2/2 the energy of the solver's paths: its gradient in m is minus their first momentum, by the
     envelope theorem, exact for this energy, and no second derivative is needed. The mean is then of second order in
     1/T, but exact where the decoder is affine. "ode" goes on from there with the exact geodesics of `log_map`. Both
-    minimise by BFGS in latent coordinates, with the inverse metric to begin with, and solve all geodesics of all rows
+    minimize by BFGS in latent coordinates, with the inverse metric to begin with, and solve all geodesics of all rows
     in one call for each step, from the paths of the last one.
 
     Warning:
@@ -51,7 +51,7 @@ def frechet_mean(
     Args:
         manifold: Where to measure.
         points: x, (*batch, N, d), floating point; (*batch, N, *latent_shape) for a manifold with a `latent_shape`.
-        weights: w, (*batch, N) or (N,), non-negative with a positive sum, to which they are normalised; equal if None.
+        weights: w, (*batch, N) or (N,), non-negative with a positive sum, to which they are normalized; equal if None.
         method: "discrete" or "ode".
         init: Where to search from, (*batch, d), instead of the two starts.
         paths: Where geodesics are searched from that nothing is known of: "straight", "graph" or "best", as `init` of

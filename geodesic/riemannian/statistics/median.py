@@ -48,7 +48,7 @@ def frechet_median(
     Args:
         manifold: Where to measure.
         points: x, (*batch, N, d), floating point; (*batch, N, *latent_shape) for a manifold with a `latent_shape`.
-        weights: w, (*batch, N) or (N,), non-negative with a positive sum, to which they are normalised; equal if None.
+        weights: w, (*batch, N) or (N,), non-negative with a positive sum, to which they are normalized; equal if None.
         method: "discrete" takes the energies of the solver's paths, "ode" goes on with exact geodesics.
         init: Where to search from, (*batch, d), instead of the two starts.
         paths: Where geodesics are searched from that nothing is known of: "straight", "graph" or "best", as `init` of

@@ -16,7 +16,7 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import grouped, rows_at_once
 from geodesic.geometry.points import Rows, inverse_at, require_limit
 from geodesic.riemannian.answers import Answer
-from geodesic.riemannian.maps.neighbours import exp_with_neighbours
+from geodesic.riemannian.maps.neighbors import exp_with_neighbors
 from geodesic.riemannian.maps.stride import Stride, stride_from
 from geodesic.riemannian.records import Record
 from geodesic.riemannian.statistics.noise import Noise
@@ -165,7 +165,7 @@ class _Chains:
 
     def proposed(self, v: Float[Tensor, "N d"]) -> _Proposal:
         """exp_z(v), and its volume."""
-        there = exp_with_neighbours(self.manifold, self.z, v, self.stride)
+        there = exp_with_neighbors(self.manifold, self.z, v, self.stride)
         end = there.path[:, -1]
         usable = there.reached & end.isfinite().all(-1)
         end = torch.where(usable[:, None], end, self.z)

@@ -1,4 +1,4 @@
-"""Geodesics from candidates for a centre to points: how they are found, and what is measured along them."""
+"""Geodesics from candidates for a center to points: how they are found, and what is measured along them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _ELSEWHERE = {
 class Pairs(Record):
     """Geodesics of pairs, (*batch): squared distances, lengths, vectors, paths, and whether they are found.
 
-    `squared` is what is minimised: twice the discrete energy, or the squared length where that is exact. `covector` is
+    `squared` is what is minimized: twice the discrete energy, or the squared length where that is exact. `covector` is
     minus half its derivative in the first end.
     """
 
@@ -57,12 +57,12 @@ def check_search(search: dict[str, Any], method: Any) -> None:
 
 @dataclass(frozen=True)
 class Geodesics:
-    """How geodesics are found while a centre is searched: by `solve` and, for "ode", `log_map`.
+    """How geodesics are found while a center is searched: by `solve` and, for "ode", `log_map`.
 
     Attributes:
         manifold: Where.
         method: "discrete" or "ode".
-        tol: Largest gradient norm of a centre, relative to the root of the variance.
+        tol: Largest gradient norm of a center, relative to the root of the variance.
         max_steps: Most steps of a search.
         rtol: Of the integration, for "ode".
         search: `solver`, `segments` and `memory` of `solve`.

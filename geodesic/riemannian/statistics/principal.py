@@ -18,7 +18,7 @@ from geodesic.riemannian.answers import Answer
 from geodesic.riemannian.maps.log_map import log_map
 from geodesic.riemannian.statistics.mean import frechet_mean
 from geodesic.riemannian.statistics.pairs import check_search
-from geodesic.riemannian.statistics.weights import normalised
+from geodesic.riemannian.statistics.weights import normalized
 
 __all__ = ["PrincipalGeodesics", "principal_geodesic_analysis"]
 
@@ -64,13 +64,13 @@ def principal_geodesic_analysis(
 ) -> PrincipalGeodesics:
     """Principal geodesic analysis: the principal components of log_mean(points) in the inner product of G(mean).
 
-    u_k maximises sum_i w_i <log_mean(y_i), u>^2 / sum_i w_i over unit vectors orthogonal to u_1, ..., u_{k-1}
+    u_k maximizes sum_i w_i <log_mean(y_i), u>^2 / sum_i w_i over unit vectors orthogonal to u_1, ..., u_{k-1}
 
     Points spread along a geodesic through the mean have one component, whatever curve it is in latent
     coordinates. Directions and variances do not depend on these coordinates.
 
     Warning:
-        The logarithms are taken as they are and not centred: variances are about the mean that is given. Where it
+        The logarithms are taken as they are and not centered: variances are about the mean that is given. Where it
         is not the Fréchet mean of the points, the first direction may be that to their mean. Components are those of
         the tangent space: projections onto geodesic subspaces differ from them to second order in the spread.
         Decoders with kinks (ReLU) need "discrete".
@@ -115,10 +115,10 @@ def principal_geodesic_analysis(
         settings = search | {"paths": paths, "graph_points": graph_points, "rtol": rtol}
         found = frechet_mean(manifold, points, weights, method=method, **settings)
         mean = found.point
-    given, centre = _sets_and_means(manifold, points, mean)
-    (z,), (flat,), N = centre.rows, given.rows, given.batch[-1]
+    given, center = _sets_and_means(manifold, points, mean)
+    (z,), (flat,), N = center.rows, given.rows, given.batch[-1]
     B, d = z.shape
-    share = normalised(weights, centre.batch, flat.reshape(B, N, d))
+    share = normalized(weights, center.batch, flat.reshape(B, N, d))
     k = min(N, d) if components is None else components
     require_integer("components", k, least=1, most=min(N, d), note="the smaller of N and d; None takes all")
     inverse = inverse_at(manifold, z)
@@ -136,7 +136,7 @@ def principal_geodesic_analysis(
     converged = (there.converged.reshape(B, N) | (share == 0)).all(-1)
     if found is not None:
         converged &= found.converged.reshape(B)
-    batch = centre.batch
+    batch = center.batch
     return PrincipalGeodesics(
         mean=mean.detach().clone(),
         directions=(sign * directions).reshape(*batch, k, *given.event),
@@ -149,15 +149,15 @@ def principal_geodesic_analysis(
 
 def _sets_and_means(manifold: Manifold, points: Any, mean: Any) -> tuple[Rows, Rows]:
     """The sets of points and their means as given, after checks."""
-    given, centre = Rows(manifold, points=points), Rows(manifold, mean=mean)
+    given, center = Rows(manifold, points=points), Rows(manifold, mean=mean)
     require_limit(manifold, "logarithm map")
-    if not given.batch or given.batch[:-1] != centre.batch or given.event != centre.event:
+    if not given.batch or given.batch[:-1] != center.batch or given.event != center.event:
         raise InputError(
             f"mean: expected a point for each set of points, {(*given.batch[:-1], *given.event)} for points of shape "
             f"{tuple(points.shape)}, (*batch, N, d), got {tuple(mean.shape)}"
         )
     require_same_type("mean", mean, "points", points)
-    return given, centre
+    return given, center
 
 
 def _principal_axes(

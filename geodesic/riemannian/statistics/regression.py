@@ -31,9 +31,9 @@ class GeodesicRegression(Answer):
     Attributes:
         point: The geodesic at x = 0, (*batch, d); NaN where it does not lead as far from the data.
         velocity: Its velocity there, per unit of x, (*batch, d).
-        centre: The mean of x, (*batch,).
-        point_at_centre: The geodesic at the mean of x, (*batch, d).
-        velocity_at_centre: Its velocity there, per unit of x, (*batch, d).
+        center: The mean of x, (*batch,).
+        point_at_center: The geodesic at the mean of x, (*batch, d).
+        velocity_at_center: Its velocity there, per unit of x, (*batch, d).
         predictions: The geodesic at each x, (*batch, N, d).
         residuals: Distances of the points from the predictions, (*batch, N).
         variance: Mean squared distance of the points from their Fréchet mean, (*batch,); NaN where that was not found.
@@ -46,9 +46,9 @@ class GeodesicRegression(Answer):
 
     point: Float[Tensor, "*point"]
     velocity: Float[Tensor, "*point"]
-    centre: Float[Tensor, "*batch"]
-    point_at_centre: Float[Tensor, "*point"]
-    velocity_at_centre: Float[Tensor, "*point"]
+    center: Float[Tensor, "*batch"]
+    point_at_center: Float[Tensor, "*point"]
+    velocity_at_center: Float[Tensor, "*point"]
     predictions: Float[Tensor, "*points"]
     residuals: Float[Tensor, "*batch N"]
     variance: Float[Tensor, "*batch"]
@@ -71,11 +71,11 @@ def geodesic_regression(
 ) -> GeodesicRegression:
     """Least squares for points of a manifold: the geodesic that comes nearest to them at the times x.
 
-    minimise sum_i d(exp_p(x_i v), y_i)^2   in p and v
+    minimize sum_i d(exp_p(x_i v), y_i)^2   in p and v
 
     By Levenberg and Marquardt's method. The derivative of a prediction in p and v is given by the Jacobi fields along
     the geodesic, the derivative of half a squared distance by the logarithm, so the gradient is exact; the
-    curvature of the distances is left out of the matrix. x is centred at its mean, and the search begins at
+    curvature of the distances is left out of the matrix. x is centered at its mean, and the search begins at
     the Fréchet mean of the points, found in the same way with v = 0.
 
     Warning:
@@ -127,17 +127,17 @@ def geodesic_regression(
             "not determined"
         )
     times = _times(x, given, points)
-    centre = times.mean(-1)
-    spread = (times - centre[:, None]).square().mean(-1).sqrt()
+    center = times.mean(-1)
+    spread = (times - center[:, None]).square().mean(-1).sqrt()
     require_regular(given.rows[0], inverse_at(manifold, given.rows[0]), "points")
     with torch.inference_mode(False):
         y = given.rows[0].reshape(*times.shape, -1)
-        data = Data(manifold, (times - centre[:, None]) / spread[:, None], y, stride)
+        data = Data(manifold, (times - center[:, None]) / spread[:, None], y, stride)
         found = _fitted(data, tol, max_steps)
         p, v = found.fit.point, found.fit.velocity / spread[:, None]
         start, pace = (z.reshape(-1, *given.event) for z in (p, v))
-        at_zero = exp_map(manifold, start, pace, -centre, method=method, segments=segments, rtol=rtol)
-    # The velocity at time 0 of the caller is that of the last node; a centre at 0 has moved nowhere.
+        at_zero = exp_map(manifold, start, pace, -center, method=method, segments=segments, rtol=rtol)
+    # The velocity at time 0 of the caller is that of the last node; a center at 0 has moved nowhere.
     zero = at_zero.point.flatten(1), at_zero.velocity[:, -1].flatten(1)
     point, velocity = (torch.where(at_zero.converged[:, None], a, torch.nan) for a in zero)
     batch, N = given.batch[:-1], given.batch[-1]
@@ -148,9 +148,9 @@ def geodesic_regression(
     return GeodesicRegression(
         point=rows(point),
         velocity=rows(velocity),
-        centre=centre.reshape(batch),
-        point_at_centre=rows(p),
-        velocity_at_centre=rows(v),
+        center=center.reshape(batch),
+        point_at_center=rows(p),
+        velocity_at_center=rows(v),
         predictions=found.fit.predictions.reshape(*batch, N, *given.event),
         residuals=found.fit.squared.sqrt().reshape(*batch, N),
         variance=(found.total / N).reshape(batch),

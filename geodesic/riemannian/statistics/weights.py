@@ -10,10 +10,10 @@ from torch import Tensor
 
 from geodesic.errors import InputError
 
-__all__ = ["normalised"]
+__all__ = ["normalized"]
 
 
-def normalised(weights: Any, batch: torch.Size, x: Float[Tensor, "R N d"]) -> Float[Tensor, "R N"]:
+def normalized(weights: Any, batch: torch.Size, x: Float[Tensor, "R N d"]) -> Float[Tensor, "R N"]:
     """The weights of points over their sum, for each of the R sets: equal if None.
 
     Args:

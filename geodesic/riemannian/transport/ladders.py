@@ -23,7 +23,7 @@ def along_ladder(
     pole:    m = exp_x(log_x(y) / 2),   b = exp_m(-log_m(exp_x(w))),   w' = -log_y(b)
     Schild:  a = exp_x(w),   m = exp_a(log_a(y) / 2),   b = exp_x(2 log_x(m)),   w' = log_y(b)
 
-    x and y are neighbouring nodes, w is the vector, scaled: its norm is the mean length of the segments, for
+    x and y are neighboring nodes, w is the vector, scaled: its norm is the mean length of the segments, for
     Schild's ladder divided by T. One rung of the pole ladder errs by order 4 in the sides of its parallelogram,
     Schild's by order 3, twice of it in w, and so needs sides that shrink with 1/T^2: either way the whole is of
     order 2. In float32 that costs Schild's ladder many digits.

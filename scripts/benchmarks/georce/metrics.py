@@ -78,11 +78,11 @@ def bump(z: Tensor) -> Tensor:
     return scaled_identity(1 + 50 * (-2 * z.square().sum(-1)).exp(), z.shape[-1])
 
 
-def inverse_density(centres: Tensor, width: float, floor: float) -> Callable[[Tensor], Tensor]:
+def inverse_density(centers: Tensor, width: float, floor: float) -> Callable[[Tensor], Tensor]:
     """I / (p(z) + floor), p a mixture of equal normal distributions without its factor."""
 
     def metric(z: Tensor) -> Tensor:
-        square = (z[..., None, :] - centres).square().sum(-1)
+        square = (z[..., None, :] - centers).square().sum(-1)
         return scaled_identity(1 / ((-square / (2 * width**2)).exp().mean(-1) + floor), z.shape[-1])
 
     return metric
@@ -139,7 +139,7 @@ def problems(pairs: int, seed: int) -> list[Problem]:
         circle = torch.stack([phi.cos(), phi.sin()], dim=-1)
         return torch.nn.functional.pad(circle, (0, d - 2)) + 0.1 * torch.randn(50, d)
 
-    centres = torch.tensor([[-1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.5, 1.0]])
+    centers = torch.tensor([[-1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.5, 1.0]])
     land = {d: arc(d) for d in (2, 10)}
     return [
         Problem("half plane", half_plane, *uniform([-1, 0.2], [1, 2])),
@@ -148,7 +148,7 @@ def problems(pairs: int, seed: int) -> list[Problem]:
         Problem("torus", torus, *uniform([-2, -1], [2, 1])),
         *(Problem(f"sphere, d = {d}", sphere, *gaussian(d, 0.5 * d**-0.5)) for d in (2, 5, 10)),
         Problem("bump", bump, *gaussian(2)),
-        Problem("1 / density", inverse_density(centres, 0.4, 0.01), *uniform([-1.3, -0.3], [1.8, 1.3])),
+        Problem("1 / density", inverse_density(centers, 0.4, 0.01), *uniform([-1.3, -0.3], [1.8, 1.3])),
         *(
             Problem(f"local variance, d = {d}", local_variance(land[d], width, 0.01), *among(land[d]))
             for d, width in ((2, 0.15), (10, 0.5))

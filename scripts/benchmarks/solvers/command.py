@@ -31,7 +31,7 @@ from rich.console import Console
 from scripts.benchmarks.options import make_parser, positive, segment_count
 from scripts.benchmarks.records import plain, versions, versions_line, write_json
 from scripts.benchmarks.solvers import basins, memory, mnist, second, segments
-from scripts.benchmarks.solvers.catalogue import all_methods
+from scripts.benchmarks.solvers.catalog import all_methods
 from scripts.benchmarks.solvers.goals import goals_table
 from scripts.benchmarks.solvers.methods import Budget
 from scripts.benchmarks.solvers.problems import ACTIVATIONS, DECODERS

@@ -11,7 +11,7 @@ from torch import Tensor
 import geodesic
 from scripts.benchmarks.solvers.problems import Problem
 
-STEPS = ((1, 0), (0, 1), (1, 1), (1, -1), (1, 2), (2, 1), (1, -2), (2, -1))  # with their opposites: 16 neighbours
+STEPS = ((1, 0), (0, 1), (1, 1), (1, -1), (1, 2), (2, 1), (1, -2), (2, -1))  # with their opposites: 16 neighbors
 MARGIN = 0.05  # of the square, on each side
 _CHUNK = 4096
 
@@ -57,8 +57,8 @@ def _axes(problem: Problem, size: int) -> tuple[list[Tensor], float]:
     points = torch.cat([problem.encodings, problem.start, problem.end])
     low, high = points.amin(0), points.amax(0)
     width = float((high - low).max()) * (1 + 2 * MARGIN)
-    centre = (low + high) / 2
-    axes = [torch.linspace(float(c) - width / 2, float(c) + width / 2, size, dtype=torch.float64) for c in centre]
+    center = (low + high) / 2
+    axes = [torch.linspace(float(c) - width / 2, float(c) + width / 2, size, dtype=torch.float64) for c in center]
     return axes, width / (size - 1)
 
 

@@ -62,7 +62,7 @@ class Method:
         name: In tables, and after `--methods`.
         run: Finds the paths.
         ours: Whether it is one of this library's solvers.
-        together: Whether the pairs share one optimisation: its work is then that of the batch over the pairs.
+        together: Whether the pairs share one optimization: its work is then that of the batch over the pairs.
             Otherwise the work of a pair is counted with the pair alone.
         counted: Whether its work is counted.
     """

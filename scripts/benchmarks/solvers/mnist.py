@@ -78,13 +78,13 @@ def draw(curves: Sequence[Curve], file: Path) -> None:
 
     names = list(dict.fromkeys(curve.problem for curve in curves))
     methods = list(dict.fromkeys(curve.method for curve in curves))
-    colours = dict(zip(methods, matplotlib.colormaps["tab20"].colors, strict=False))
+    colors = dict(zip(methods, matplotlib.colormaps["tab20"].colors, strict=False))
     figure = make_figure(12, 4 * len(names), dpi=120)
     axes = figure.subplots(len(names), 2, squeeze=False)
     for row, name in zip(axes, names, strict=True):
         for curve in (c for c in curves if c.problem == name and not c.message):
             width = 2 if curve.method == FASTEST else 1
-            style = {"color": colours[curve.method], "label": curve.method, "linewidth": width}
+            style = {"color": colors[curve.method], "label": curve.method, "linewidth": width}
             timed = [(level, s) for level in LEVELS if (s := curve.seconds_to(level)) is not None]
             for axis, points, scale in ((row[0], timed, 1e3), (row[1], curve.work_levels, 1)):
                 levels, cost = [level for level, _ in points], [scale * c for _, c in points]

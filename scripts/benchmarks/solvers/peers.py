@@ -122,7 +122,7 @@ def stochman(max_iter: int) -> Run:
                 return loss
 
         recorder.path(problem.straight())
-        # The body of connecting_geodesic, which takes neither an optimiser nor a number of steps.
+        # The body of connecting_geodesic, which takes neither an optimizer nor a number of steps.
         success = geodesic_minimizing_energy(curve, Decoded(), optimizer=Noting, max_iter=max_iter)
         return Answer(path(), ["-"] * len(problem.start), f"{max_iter} steps, its own verdict: {bool(success)}")
 

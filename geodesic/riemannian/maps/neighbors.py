@@ -13,13 +13,13 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import rows_at_once
 from geodesic.geometry.points import inverse_at
 from geodesic.riemannian.maps.discrete import follow_discretely
-from geodesic.riemannian.maps.flow import follow_with_neighbours
+from geodesic.riemannian.maps.flow import follow_with_neighbors
 from geodesic.riemannian.maps.stride import Stride
 
-__all__ = ["Neighbours", "ends_by_beginnings", "exp_with_neighbours", "varied"]
+__all__ = ["Neighbors", "ends_by_beginnings", "exp_with_neighbors", "varied"]
 
 
-class Neighbours(NamedTuple):
+class Neighbors(NamedTuple):
     """Geodesics over unit time, and the derivatives of their ends.
 
     Attributes:
@@ -36,9 +36,9 @@ class Neighbours(NamedTuple):
     reached: Bool[Tensor, " N"]
 
 
-def exp_with_neighbours(
+def exp_with_neighbors(
     manifold: Manifold, z: Float[Tensor, "N d"], v: Float[Tensor, "N d"], stride: Stride
-) -> Neighbours:
+) -> Neighbors:
     """exp_z(v) with its derivatives in z and v.
 
     "ode" takes Jacobi fields. "discrete" differentiates its own steps, so that its derivatives are exact:
@@ -57,7 +57,7 @@ def exp_with_neighbours(
     size = size if stride.method == "ode" else max(1, size // (stride.segments + 3))
     for rows in moving.split(size) if len(moving) else ():
         path[rows], by_point[rows], by_velocity[rows], reached[rows] = step(manifold, z[rows], v[rows], stride)
-    return Neighbours(path, by_point, by_velocity, reached)
+    return Neighbors(path, by_point, by_velocity, reached)
 
 
 def varied(
@@ -68,7 +68,7 @@ def varied(
     change: Float[Tensor, "N d"],
     turn: Float[Tensor, "N d"],
 ) -> tuple[Float[Tensor, "N d"], Float[Tensor, "N d"]]:
-    """Points and velocities that differ by (change, turn) to first order, as the derivatives of `Neighbours` mean it.
+    """Points and velocities that differ by (change, turn) to first order, as the derivatives of `Neighbors` mean it.
 
     "ode": v is carried to z + change by the connection. "discrete": the momentum G v is kept, which needs none.
     """
@@ -80,19 +80,19 @@ def varied(
     return z + change, inverse_at(manifold, z + change)(momentum)
 
 
-def _by_jacobi_fields(manifold: Manifold, z: Tensor, v: Tensor, stride: Stride) -> Neighbours:
+def _by_jacobi_fields(manifold: Manifold, z: Tensor, v: Tensor, stride: Stride) -> Neighbors:
     d = z.shape[-1]
     units = torch.eye(d, dtype=z.dtype, device=z.device).expand(len(z), d, d)
     none = torch.zeros_like(units)
     Y, W = torch.cat([units, none], dim=-1), torch.cat([none, units], dim=-1)
-    beside = follow_with_neighbours(manifold, z, v, Y, W, stride)
+    beside = follow_with_neighbors(manifold, z, v, Y, W, stride)
     by_point, by_velocity = beside.Y[:, -1].split(d, dim=-1)
-    return Neighbours(beside.path, by_point, by_velocity, beside.run.time == 1)
+    return Neighbors(beside.path, by_point, by_velocity, beside.run.time == 1)
 
 
-def _by_the_discrete_energy(manifold: Manifold, z: Tensor, v: Tensor, stride: Stride) -> Neighbours:
+def _by_the_discrete_energy(manifold: Manifold, z: Tensor, v: Tensor, stride: Stride) -> Neighbors:
     run = follow_discretely(manifold, z, v, stride.segments)
-    return Neighbours(run.path, *ends_by_beginnings(manifold, run.path), run.time == 1)
+    return Neighbors(run.path, *ends_by_beginnings(manifold, run.path), run.time == 1)
 
 
 def ends_by_beginnings(manifold: Manifold, path: Float[Tensor, "N nodes d"]) -> tuple[Tensor, Tensor]:
@@ -102,7 +102,7 @@ def ends_by_beginnings(manifold: Manifold, path: Float[Tensor, "N nodes d"]) -> 
     """
     T, G = path.shape[1] - 1, manifold.metric_tensor(path[:, 0]).detach()
     # With its second node before the first and its last but one behind the last, all blocks are those of interior
-    # nodes; at either end both neighbours are the same, which doubles the block.
+    # nodes; at either end both neighbors are the same, which doubles the block.
     longer = torch.cat([path[:, 1:2], path, path[:, -2:-1]], dim=1)
     H = manifold.expansion(longer).hessian
     units, none = torch.eye(G.shape[-1], dtype=G.dtype, device=G.device).expand_as(G), torch.zeros_like(G)
