@@ -118,6 +118,9 @@ class Registry(Generic[T], Mapping[str, type[T]]):
     def __contains__(self, kind: object) -> bool:
         return kind in self._classes
 
+    def __repr__(self) -> str:
+        return f"Registry({self.what!r})"
+
 
 def setting(description: str, *, words: Mapping[Any, Any] | None = None, **constraints: Any) -> dict[str, Any]:
     """The metadata of a field that can be set in YAML: what it is, and bounds such as `gt=0` or `min_length=1`.
