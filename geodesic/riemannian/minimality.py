@@ -82,7 +82,7 @@ def is_minimizing(
         solution: The geodesics.
         method: Of looking for conjugate points, "discrete" or "ode".
         starts: Number of bent lines from which to look for competitors, beside the neighbor graph.
-        points: For the graph, as in `solve`.
+        points: Latent points for the graph, such as the encodings of the training data.
         seed: Of the directions in which the lines are bent.
         search: More keywords of `solve` for the competitors, such as `solver` or `max_steps`.
 

@@ -77,12 +77,10 @@ def _answers(study: Study) -> dict[str, NDArray]:
     rest = straight_path(answer.point, linear, answer.path.shape[1] - 1)
     with torch.no_grad():
         lengths = [path_length(study.manifold, path) for path in (along.path, answer.path, straight, rest)]
-    found = {"a": a, "b": b, "c": c, "point": answer.point, "linear": linear, "encodings": z}
-    found |= {"vector": answer.vector, "transported": answer.transported, "carried": carried.vectors}
-    found |= {"along": along.path, "across": answer.across, "path": answer.path}
+    found = {"a": a, "b": b, "c": c, "linear": linear, "encodings": z, "carried": carried.vectors, "along": along.path}
     found |= {"converged": answer.converged & along.converged, "transport_status": carried.status}
     found |= dict(zip(("length", "path_length", "linear_length", "apart"), lengths, strict=True))
-    arrays = {"rows": rows} | {key: to_numpy(values) for key, values in found.items()}
+    arrays = {"rows": rows} | answer.arrays() | {key: to_numpy(values) for key, values in found.items()}
     if study.labels is not None:
         arrays["labels"] = study.labels
     return arrays

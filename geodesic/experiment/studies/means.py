@@ -112,19 +112,20 @@ def _arrays(study: Study, groups: dict[str, NDArray], found: list[FrechetMean]) 
     frechet = torch.stack([mean.point for mean in found])
     euclidean = torch.stack([z[torch.as_tensor(rows, device=z.device)].mean(0) for rows in groups.values()])
     between = solve(study.manifold, frechet, euclidean, **study.search(study.settings.mean.segments))
+    answers = [mean.arrays() for mean in found]
     sizes = [len(rows) for rows in groups.values()]
     arrays = {
         "rows": np.concatenate(list(groups.values())),
         "group": np.repeat(np.arange(len(sizes)), sizes),
         "point": to_numpy(frechet),
         "euclidean": to_numpy(euclidean),
-        "distances": to_numpy(torch.cat([mean.distances for mean in found])),
-        "paths": to_numpy(torch.cat([mean.paths for mean in found])),
+        "distances": np.concatenate([answer["distances"] for answer in answers]),
+        "paths": np.concatenate([answer["paths"] for answer in answers]),
         "apart": to_numpy(torch.where(between.converged, between.length, torch.nan)),
         "encodings": to_numpy(z),
     }
     for field in ("variance", "gradient_norm", "converged", "status", "steps", "unique"):
-        arrays[field] = np.stack([to_numpy(getattr(mean, field)) for mean in found])
+        arrays[field] = np.stack([answer[field] for answer in answers])
     if study.labels is not None:
         arrays["labels"] = study.labels
     arrays["names"] = np.array(list(groups))

@@ -12,6 +12,7 @@ from torch import Tensor
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import grouped, rows_at_once
 from geodesic.geometry.points import norms_at
+from geodesic.numerics.line_search import Trial, backtrack
 from geodesic.riemannian.maps.flow import follow, follow_with_neighbors
 from geodesic.riemannian.maps.neighbors import ends_by_beginnings
 from geodesic.riemannian.maps.stride import Stride
@@ -145,20 +146,16 @@ def _by_one_derivative(target: Target, shots: Shots, Y: Float[Tensor, "N d d"]) 
 def _stepped(target: Target, shots: Shots, step: Float[Tensor, "N d"], tries: int) -> tuple[Shots, Bool[Tensor, " N"]]:
     """Take steps, halved until they bring the end nearer; which of them brought it nearer by a third at once."""
     share = (_STRIDE / (step.norm(dim=-1) / shots.velocity.norm(dim=-1))).clamp(max=1)
-    gained = torch.zeros_like(share, dtype=torch.bool)
-    (rows,) = step.isfinite().all(-1).nonzero(as_tuple=True)
-    for attempt in range(tries):
-        if not len(rows):
-            break
-        now = shots.of(rows)
-        then = target.of(rows).shoot(now.velocity + share[rows, None] * step[rows])
-        nearer = then.miss < now.miss
-        fast = (then.miss < now.miss / 1.5) | (share[rows] < 1)
-        gained = gained.index_put((rows,), nearer & (fast | (attempt > 0)))
-        shots = shots.replaced(rows[nearer], then.of(nearer))
-        share = share.index_put((rows,), share[rows] / 2)
-        rows = rows[~nearer]
-    return shots, gained
+    (usable,) = step.isfinite().all(-1).nonzero(as_tuple=True)
+
+    def trial(rows: Tensor, part: Tensor) -> Trial:
+        then = target.of(rows).shoot(shots.velocity[rows] + part[:, None] * step[rows])
+        return Trial(then.miss < shots.miss[rows], lambda: (then.velocity, then.left, then.miss), part / 2)
+
+    found = backtrack(trial, (shots.velocity, shots.left, shots.miss), share, usable, max_trials=tries)
+    then = Shots(*found.reached)
+    fast = (then.miss < shots.miss / 1.5) | (found.step < 1)
+    return then, ~found.failed & fast
 
 
 def _flown(

@@ -73,7 +73,7 @@ def log_map(
     Warning:
         Where there are several geodesics, this is the one that the solver found; beyond a conjugate point it is not
         the shortest, see `is_minimizing`. For decoders whose second derivatives jump (ELU) or miss kinks (ReLU)
-        take "discrete", as for `exp_map`.
+        take "discrete".
 
     Reference:
         "ode": W. H. Press et al., Numerical Recipes, 2007, section 18.1 (shooting). "discrete": M. Rumpf, B. Wirth,

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import inverse_at
+from geodesic.numerics.line_search import SUFFICIENT_DECREASE, Trial, backtrack, least_of_parabola
 from geodesic.riemannian.outcome import Outcome
 from geodesic.riemannian.records import Record
 from geodesic.riemannian.statistics.cloud import Cloud, Visit, covector_norm
 
 __all__ = ["Found", "find_center"]
 
-_DECREASE = 1e-4  # Armijo's share of the slope
 _CURVATURE = 1e-3  # of the slope, that a step must show to be worth remembering
 _ROUNDING = 100  # times eps: relative changes of the objective that are none
 _PATIENCE = 3  # shorter steps before the model of the objective is given up for a fresh one
@@ -70,7 +70,7 @@ class _Trial(Record):
 
 
 def find_center(cloud: Cloud, start: Float[Tensor, "R d"], path: Tensor | None = None) -> Found:
-    """Minimize F from points m, (R, d), for all rows at once: BFGS in the chart, with a step halved until F falls.
+    """Minimize F from points m, (R, d), for all rows at once: BFGS in the chart, with a step shortened until F falls.
 
     m <- m - t H dF,   H = G(m)^{-1} at first
 
@@ -144,9 +144,8 @@ def _after(cloud: Cloud, now: _Search, trial: _Trial) -> _Search:
     tries = torch.where(better, 0, now.tries + (~jump).long())
     reset = torch.where(better, jump | ~now.learned, now.learned & (tries == _PATIENCE))
     kept = torch.where(reset[:, None, None], cloud.inverse_hessian(point, visit), now.H)
-    # The minimum of the parabola through what is known; a jump says nothing about the step.
-    shorter = (-predicted / (2 * (there.value - here.value - predicted))).nan_to_num(nan=0.25).clamp(0.1, 0.5)
-    shorter = torch.where(jump, now.share, trial.share * shorter)
+    # A jump says nothing about the step.
+    shorter = torch.where(jump, now.share, least_of_parabola(trial.share, -trial.slope, there.value - here.value))
     stuck = ~better & ((tries > _TRIES) | (~jump & (s == 0).all(-1)))
     return _Search(
         found=Found(point, visit, torch.where(stuck, Outcome.STALLED, found.status), found.steps + 1),
@@ -164,7 +163,7 @@ def _better(cloud: Cloud, here: Visit, trial: _Trial, fall: Tensor, predicted: T
     # Within rounding the values say nothing, and the gradient decides.
     noise = _ROUNDING * torch.finfo(fall.dtype).eps + cloud.geodesics.path_tol(fall.dtype)
     flat = (fall <= noise * here.value) & (there.size < here.size)
-    better = torch.where(trial.jump, fall < 0, (fall <= _DECREASE * predicted) | flat)
+    better = torch.where(trial.jump, fall < 0, (fall <= SUFFICIENT_DECREASE * predicted) | flat)
     return better & there.value.isfinite() & there.size.isfinite()
 
 
@@ -181,15 +180,15 @@ def _updated(
 def _inside(
     manifold: Manifold, m: Float[Tensor, "R d"], step: Float[Tensor, "R d"], share: Float[Tensor, " R"]
 ) -> Float[Tensor, " R"]:
-    """The share of the step, halved until its end lies where the manifold has a metric."""
-    share = share.clone()
-    for _ in range(_HALVINGS):
+    """The share of the step, halved until its end lies where the manifold has a metric; 0 where it never does."""
+
+    def trial(rows: Tensor, part: Tensor) -> Trial:
         with torch.no_grad():
-            lost = ~inverse_at(manifold, m + share[:, None] * step).regular
-        if not bool(lost.any()):
-            break
-        share[lost] /= 2
-    return torch.where(lost, 0, share)
+            regular = inverse_at(manifold, m[rows] + part[:, None] * step[rows]).regular
+        return Trial(regular, tuple, part / 2)
+
+    found = backtrack(trial, (), share, max_trials=_HALVINGS)
+    return torch.where(found.failed, 0, found.step)
 
 
 def _moved(

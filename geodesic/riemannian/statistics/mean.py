@@ -91,8 +91,8 @@ def frechet_variance(
 
     Args:
         manifold: Where to measure.
-        points: x, (*batch, N, d), as for `frechet_mean`.
-        weights: w, (*batch, N) or (N,), as for `frechet_mean`.
+        points: x, (*batch, N, d), floating point; (*batch, N, *latent_shape) for a manifold with a `latent_shape`.
+        weights: w, (*batch, N) or (N,), non-negative with a positive sum; equal if None.
         settings: Keywords of `frechet_mean`.
 
     Returns:

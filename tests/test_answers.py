@@ -1,0 +1,69 @@
+"""What all answers of the Riemannian tools have in common, and the records that they are computed with."""
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import geodesic
+from geodesic.riemannian.answers import Answer
+from geodesic.riemannian.records import Record
+
+ANSWERS = [
+    name
+    for name in geodesic.__all__
+    if dataclasses.is_dataclass(getattr(geodesic, name))
+    and getattr(geodesic, name).__module__.startswith("geodesic.riemannian.")
+]
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_every_tool_answers_with_a_frozen_record_that_becomes_arrays(name: str) -> None:
+    kind = getattr(geodesic, name)
+    assert issubclass(kind, Answer)
+    assert kind.__dataclass_params__.frozen
+
+
+def test_the_arrays_of_an_answer_are_its_tensors_under_their_names() -> None:
+    plane = geodesic.PullbackManifold(lambda z: 2 * z)
+    a, b = torch.randn(2, 3, 2)
+    answer = geodesic.log_map(plane, a, b, method="discrete", segments=2)
+    arrays = answer.arrays("log_")
+    fields = {field.name for field in dataclasses.fields(answer)} - {"solution"}
+    assert arrays.keys() == {f"log_{name}" for name in fields}
+    for name in fields:
+        np.testing.assert_array_equal(arrays[f"log_{name}"], getattr(answer, name).numpy())
+
+
+@dataclass(frozen=True)
+class Inner(Record):
+    """A record within a record."""
+
+    size: Tensor
+
+
+@dataclass(frozen=True)
+class Outer(Record):
+    """Rows, rows of rows, and what belongs to all."""
+
+    name: str
+    point: Tensor
+    inner: Inner
+
+
+def test_rows_of_a_record_are_taken_and_put_back_in_all_its_tensors() -> None:
+    record = Outer("all", torch.randn(5, 2), Inner(torch.randn(5)))
+    rows = torch.tensor([3, 1])
+    some = record.of(rows)
+    assert some.name == "all"
+    assert torch.equal(some.point, record.point[rows])
+    assert torch.equal(some.inner.size, record.inner.size[rows])
+    other = record.replaced(rows, Outer("other", torch.zeros(2, 2), Inner(torch.zeros(2))))
+    assert other.name == "all"
+    assert (other.point == 0).all(-1).tolist() == (other.inner.size == 0).tolist() == [False, True, False, True, False]
+    again = other.replaced(rows, some)
+    assert torch.equal(again.point, record.point)
+    assert torch.equal(again.inner.size, record.inner.size)
