@@ -239,7 +239,7 @@ def test_all_sections_run_and_are_written_down(tmp_path, capsys):
     assert 0 < memory["peak_bytes"] < 1e9
     assert [row["T"] for row in results["segments"] if row["method"] == "auto"] == [4, 8]
     printed = capsys.readouterr().out
-    assert "Goals" in printed
+    assert "Headlines" in printed
     assert "slope" in printed
 
 

@@ -14,7 +14,7 @@ __all__ = ["constant", "energy_and_gradient", "energy_gradient", "path_energy", 
 def path_energy(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
     """Energy E = (T/2) sum_i |x_{i+1} - x_i|^2 of discrete paths.
 
-    2 E is at most the squared length of the curve, with equality in the limit of constant speed.
+    2 E is at least the square of the sum of the chords, with equality where all chords are equally long.
 
     Reference:
         H. Shao, A. Kumar, P. T. Fletcher, The Riemannian Geometry of Deep Generative Models, 2017.

@@ -9,7 +9,7 @@ from rich.table import Table
 
 __all__ = ["counts", "make_table", "rows_table", "shown"]
 
-_WORDS = ("method", "metric", "ended", "start", "what", "goal", "measured")
+_WORDS = ("method", "metric", "ended", "start", "what", "measured")
 
 
 def make_table(title: str, *headings: str, words: Sequence[str] = _WORDS) -> Table:

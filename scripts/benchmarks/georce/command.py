@@ -72,10 +72,10 @@ def verdict(rows: Sequence[Row]) -> list[str]:
     cases: dict[tuple[str, int], dict[str, Row]] = {}
     for row in rows:
         cases.setdefault((row.problem, row.segments), {})[row.method] = row
-    goals = [f"to {level:.0e}" for level in LEVELS] + [f"of a solve at tol {tol:.0e}" for tol in TOLERANCES]
+    columns = [f"to {level:.0e}" for level in LEVELS] + [f"of a solve at tol {tol:.0e}" for tol in TOLERANCES]
     lines = []
     for rival, rivals in (("Newton", (NEWTON,)), ("the best of ours", METHODS[2:])):
-        for i, goal in enumerate(goals):
+        for i, column in enumerate(columns):
             for what in ("rows", "milliseconds"):
                 ratios = {}
                 for case, by_method in cases.items():
@@ -87,7 +87,7 @@ def verdict(rows: Sequence[Row]) -> list[str]:
                     ratios[case] = 1.0 if theirs == ours == math.inf else theirs / ours
                 less = [f"{name}, T = {T} ({ratios[name, T]:.2f})" for name, T in ratios if ratios[name, T] < MARGIN]
                 lines.append(
-                    f"{what} {goal}, GEORCE over {rival}: median {statistics.median(ratios.values()):.2f}, below "
+                    f"{what} {column}, GEORCE over {rival}: median {statistics.median(ratios.values()):.2f}, below "
                     f"{MARGIN} in {len(less)} of {len(ratios)}" + (": " + "; ".join(less) if less else "")
                 )
     return lines

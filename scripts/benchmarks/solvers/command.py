@@ -32,7 +32,7 @@ from scripts.benchmarks.options import make_parser, positive, segment_count
 from scripts.benchmarks.records import plain, versions, versions_line, write_json
 from scripts.benchmarks.solvers import basins, memory, mnist, second, segments
 from scripts.benchmarks.solvers.catalog import all_methods
-from scripts.benchmarks.solvers.goals import goals_table
+from scripts.benchmarks.solvers.headlines import headlines_table
 from scripts.benchmarks.solvers.methods import Budget
 from scripts.benchmarks.solvers.problems import ACTIVATIONS, DECODERS
 
@@ -96,17 +96,17 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, list[dict]]:
     options.out.mkdir(parents=True, exist_ok=True)
     console = Console()
     console.print(versions_line(options.threads, *PEERS), highlight=False)
-    results, goals = {}, []
+    results, headlines = {}, []
     for name in options.sections:
         results[name], found = SECTIONS[name](options, console)
-        goals += found
+        headlines += found
         settings = {key: value for key, value in vars(options).items() if key not in ("methods", "budget")}
         record = {
             "versions": versions(*PEERS),
             "settings": settings,
-            "goals": [asdict(goal) for goal in found],
+            "headlines": [asdict(headline) for headline in found],
             "rows": results[name],
         }
         write_json(options.out / f"{name}.json", plain(record))
-    console.print(goals_table(goals))
+    console.print(headlines_table(headlines))
     return results

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -15,19 +14,18 @@ from torch import Tensor
 
 import geodesic
 from scripts.benchmarks.solvers.excess import warm_up
-from scripts.benchmarks.solvers.goals import FASTEST, Goal
+from scripts.benchmarks.solvers.headlines import DEFAULT, Headline
 from scripts.benchmarks.solvers.methods import between, explain
 from scripts.benchmarks.solvers.problems import STRETCHES, Problem, second_problem
 from scripts.benchmarks.tables import counts, make_table
 
 CHORDS = 400
-MOST, MILLISECONDS = (0.99360, 0.92665), 5  # the goals: ratios at each stretch, and time
 
 
-def section(options: argparse.Namespace, console: Console) -> tuple[list[dict], list[Goal]]:
+def section(options: argparse.Namespace, console: Console) -> tuple[list[dict], list[Headline]]:
     """Length over the straight line's, against milliseconds of the whole call."""
-    rows, goals = [], []
-    for stretch, most in zip(STRETCHES, MOST, strict=True):
+    rows, headlines = [], []
+    for stretch in STRETCHES:
         problem = second_problem(stretch, options.pairs)
         found = _measure(problem, options)
         title = f"{problem.name}, {len(problem.start)} pairs: length of the spline over the straight line's, mean"
@@ -38,8 +36,15 @@ def section(options: argparse.Namespace, console: Console) -> tuple[list[dict], 
             table.add_row(row["method"], tol, *cells, row["message"] or row["remark"])
         console.print(table)
         rows += found
-        goals += _goals(problem.name, most, [row for row in found if row["method"] == FASTEST and not row["message"]])
-    return rows, goals
+        headlines += [
+            Headline(
+                f"{problem.name}: length ratio, tol {row['tol']:g}",
+                f"{row['ratio']:.5f} at {row['milliseconds']:.1f} ms a pair",
+            )
+            for row in found
+            if row["method"] == DEFAULT and not row["message"]
+        ]
+    return rows, headlines
 
 
 def _measure(problem: Problem, options: argparse.Namespace) -> list[dict]:
@@ -74,12 +79,3 @@ def length_ratio(problem: Problem, path: Tensor) -> Tensor:
     with torch.no_grad():
         curve_length, line_length = (problem.manifold.squared_chords(p).sqrt().sum(-1) for p in (curve, line))
     return curve_length / line_length
-
-
-def _goals(name: str, most: float, rows: Sequence[dict]) -> list[Goal]:
-    if not rows:
-        return []
-    good = [row for row in rows if row["ratio"] <= most and row["milliseconds"] < MILLISECONDS]
-    shown = "; ".join(f"{r['ratio']:.5f} at {r['milliseconds']:.1f} ms (tol {r['tol']:g})" for r in good or rows)
-    goal = f"<= {most:.5f} under {MILLISECONDS} ms a pair"
-    return [Goal(f"{name}: length ratio", goal, shown, bool(good))]
