@@ -1,4 +1,4 @@
-"""What the README shows is run."""
+"""What the README and the pages show is run, what they name exists."""
 
 import re
 from collections.abc import Callable
@@ -6,12 +6,17 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
+
+from tests.experiments import Home
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {page.stem: page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md"))}
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def blocks(language: str, text: str = README) -> list[str]:
+def blocks(language: str, text: str) -> list[str]:
     fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.S | re.M)
     return [text for name, text in fenced if name == language]
 
@@ -29,64 +34,118 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> 
     return printed
 
 
-def test_the_first_python_of_the_readme_runs_and_converges(run: Callable[[str], str]) -> None:
-    printed = run(blocks("python")[0])
-    assert "2 of 2 pairs converged" in printed
-    assert "2.0994" in printed
+def test_the_python_of_the_readme_prints_what_the_readme_says_it_prints(run: Callable[[str], str]) -> None:
+    (code,) = blocks("python", README)  # a second wants a test of its own
+    assert run(code) == blocks("text", README)[0]
+
+
+def test_the_pair_over_the_hill_is_as_much_shorter_as_the_readme_says(run: Callable[[str], str]) -> None:
+    (code,) = blocks("python", README)
+    over, round_it = re.search(r"its length falls from (\d+\.\d+) to (\d+\.\d+)", README).groups()
+    better = code.replace("start, end)", 'start, end, init="best")')
+    assert run(code + 'print(f"{solution.length[0]:.2f}")').splitlines()[-1] == over
+    assert run(better + 'print(f"{solution.length[0]:.2f}", bool(solution.minimum[0]))').splitlines()[-1] == (
+        f"{round_it} True"
+    )
 
 
 @pytest.mark.slow
-def test_the_second_python_of_the_readme_comes_back_to_where_it_began(run: Callable[[str], str]) -> None:
-    first, second = blocks("python")  # a third wants a test of its own
-    assert first != second
-    back, _, _, _, curvature = run(second).splitlines()
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks("python", PAGES[page]) and page != "run-folder"])
+def test_the_python_of_a_page_runs_from_top_to_bottom(page: str, run: Callable[[str], str]) -> None:
+    assert run("\n".join(blocks("python", PAGES[page])))
+
+
+def test_the_python_of_the_page_of_run_folders_opens_a_run(
+    small: Home, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (code,) = blocks("python", PAGES["run-folder"])
+    monkeypatch.chdir(small.folder)
+    exec(code.replace("configs/mnist.yaml", "small.yaml"), {})
+    assert "torch.Size" in capsys.readouterr().out
+
+
+def test_the_sphere_of_the_riemannian_page_comes_back_to_where_it_began(run: Callable[[str], str]) -> None:
+    back, _, _, _, curvature = run(blocks("python", PAGES["riemannian"])[0]).splitlines()
     assert back.startswith("tensor([1.2000, 1.0000]")
     assert curvature.startswith("tensor([1.0000, 1.0000, 1.0000]") or curvature.startswith("tensor([1., 1., 1.]")
-
-
-@pytest.mark.slow
-def test_the_python_of_the_riemannian_page_runs_from_top_to_bottom(run: Callable[[str], str]) -> None:
-    page = (ROOT / "docs" / "riemannian.md").read_text(encoding="utf-8")
-    assert run("\n".join(blocks("python", page)))
 
 
 def test_the_table_of_the_riemannian_page_names_every_tool() -> None:
     import geodesic
 
-    page = (ROOT / "docs" / "riemannian.md").read_text(encoding="utf-8")
     modules = {name: home for home, names in geodesic._MODULES.items() for name in names}
     tools = {name for name, home in modules.items() if home.startswith("geodesic.riemannian.") and name.islower()}
-    table = page.partition("## The tools")[2].partition("## Maps")[0]
+    table = PAGES["riemannian"].partition("## The tools")[2].partition("## Maps")[0]
     assert {name for name in tools if not re.search(rf"`{name}[`(]", table)} == set()
 
 
-def test_the_yaml_of_the_readme_is_valid_settings(tmp_path: Path) -> None:
+def test_the_yaml_of_the_pages_is_valid_settings(tmp_path: Path) -> None:
     from geodesic import load_settings
 
-    for number, block in enumerate(blocks("yaml")):
-        file = tmp_path / f"{number}.yaml"
-        file.write_text(block, encoding="utf-8")
-        assert load_settings(file).model.latent_size == 16
+    (block,) = blocks("yaml", PAGES["command-line"])
+    assert not [page for page, text in PAGES.items() if page != "command-line" and blocks("yaml", text)]
+    file = tmp_path / "mine.yaml"
+    file.write_text(block, encoding="utf-8")
+    assert load_settings(file).model.latent_size == 16
 
 
-def test_every_command_of_the_readme_exists_and_its_files_do() -> None:
+def test_every_command_that_is_shown_exists_and_its_files_do() -> None:
     from geodesic.cli import app
 
     known = {command.callback.__name__ for command in app.registered_commands if command.callback}
-    used = re.findall(r"^geodesic +(\w+) +(\S*)", "".join(blocks("")), flags=re.M)
+    used = re.findall(r"^geodesic +(\w+) +(\S*)", "".join(blocks("", PAGES["command-line"])), flags=re.M)
     assert {name for name, _ in used} == known
     for _, argument in used:
         assert not argument.startswith("configs/") or (ROOT / argument).is_file()
+    named = {name for text in (README, *PAGES.values()) for name in re.findall(r"`geodesic ([a-z]+) ", text)}
+    assert named <= known
 
 
-@pytest.mark.parametrize(
-    "document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/results.md", "docs/riemannian.md"]
-)
-def test_every_file_that_a_document_links_or_names_exists(document: str) -> None:
-    text = (ROOT / document).read_text(encoding="utf-8")
+def test_the_table_of_settings_names_every_section_and_key() -> None:
+    from geodesic import Settings
+
+    table = PAGES["command-line"].partition("## Settings")[2].partition("## A decoder")[0]
+    missing = [name for name in Settings.model_fields if not re.search(rf"`{name}[`.]", table)]
+    for section in ("cov", "curvature", "mean", "analogy", "geodesic"):
+        keys = [field.alias or name for name, field in Settings.model_fields[section].annotation.model_fields.items()]
+        missing += [f"{section}.{key}" for key in keys if not re.search(rf"[`.]{key}`", table)]
+    assert missing == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_every_file_that_a_document_links_or_names_exists(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
     links = re.findall(r"\]\((?!http)([^)#]+)\)", text)
     named = re.findall(r"`((?:geodesic|tests|docs|configs|scripts|notebooks)/[\w./]+)`", text)
-    missing = [
-        name for name in links + named if not ((ROOT / document).parent / name).exists() and not (ROOT / name).exists()
-    ]
+    missing = [name for name in links + named if not ((document.parent / name).exists() or (ROOT / name).exists())]
     assert missing == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_every_heading_that_a_document_links_exists(document: Path) -> None:
+    missing = []
+    for name, anchor in re.findall(r"\]\((?!http)([^)#]*)#([^)]+)\)", document.read_text(encoding="utf-8")):
+        text = (document.parent / name).read_text(encoding="utf-8") if name else document.read_text(encoding="utf-8")
+        headings = re.findall(r"^#+ (.*)$", text, flags=re.M)
+        if anchor not in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}:
+            missing.append(f"{name}#{anchor}")
+    assert missing == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document.name)
+def test_every_benchmark_that_a_document_names_exists(document: Path) -> None:
+    from scripts.benchmarks.__main__ import BENCHMARKS
+
+    named = re.findall(r"python -m scripts\.benchmarks ([\w-]+)", document.read_text(encoding="utf-8"))
+    assert set(named) - {"NAME"} <= set(BENCHMARKS)
+
+
+def test_the_readme_cites_what_the_citation_file_says() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    (entry,) = blocks("bibtex", README)
+    for key in ("title", "version", "license"):
+        assert re.search(rf"^ +{key} += {{(.*)}},?$", entry, flags=re.M)[1] == cited[key]
+
+
+def test_the_readme_is_one_screen() -> None:
+    assert len(README.splitlines()) < 130
