@@ -42,6 +42,9 @@ Overrides = Annotated[
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")]
 Name = Annotated[str, typer.Option("--name", help="Name of the results inside the run folder.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
+AllMethods = Annotated[
+    bool, typer.Option("--all-methods", help="Solve with each entry of geodesic.solvers, not with the first alone.")
+]
 
 
 def _version(asked: bool) -> bool:
@@ -84,9 +87,10 @@ def solve(
     runs: Runs = Path("runs"),
     name: Name = "geodesics",
     overwrite: Overwrite = False,
+    all_methods: AllMethods = False,
 ) -> None:
     """Find geodesics between the pairs of CONFIG and write them into runs/NAME."""
-    _solve(_settings(config, overrides), runs, name, overwrite)
+    _solve(_settings(config, overrides), runs, name, overwrite, all_methods)
 
 
 @app.command(epilog="Example: `geodesic plot runs/mnist`")
@@ -185,7 +189,7 @@ def transport(
 
 
 @app.command(epilog="Example: `geodesic demo`")
-def demo(overrides: Overrides = None, runs: Runs = Path("runs")) -> None:
+def demo(overrides: Overrides = None, runs: Runs = Path("runs"), all_methods: AllMethods = False) -> None:
     """Train on bundled digits, find geodesics, print a table, draw pictures: runs/demo.
 
     Weights that were trained with the same settings are used again. Results are replaced.
@@ -198,7 +202,7 @@ def demo(overrides: Overrides = None, runs: Runs = Path("runs")) -> None:
         _say(f"{folder} holds weights trained with these settings: not training again")
     else:
         _train(settings, runs, resume=False, overwrite=True)
-    _solve(settings, runs, "geodesics", overwrite=True)
+    _solve(settings, runs, "geodesics", overwrite=True, all_methods=all_methods)
     _plot(folder, "geodesics", overwrite=True)
 
 
@@ -248,16 +252,18 @@ def _about_collapse(collapsed: tuple[int, ...], latent_size: int) -> str:
     )
 
 
-def _solve(settings: Settings, runs: Path, name: str, overwrite: bool) -> None:
+def _solve(settings: Settings, runs: Path, name: str, overwrite: bool, all_methods: bool) -> None:
     from geodesic.experiment.solve import solve_pairs
     from geodesic.experiment.tables import geodesic_table
 
     with _solve_progress() as callback:
-        result = solve_pairs(settings, runs, name=name, overwrite=overwrite, callback=callback)
+        result = solve_pairs(settings, runs, name=name, overwrite=overwrite, all_methods=all_methods, callback=callback)
     # Not a terminal: wide enough for the whole table, whoever reads it.
     out = console if console.is_terminal else Console(width=140)
     out.print(geodesic_table(result.solutions, result.pair_names))
-    _say(f"wrote {result.file}")
+    others = [solver.name for solver in settings.geodesic.solvers if solver.name not in result.solutions]
+    more = f"; --all-methods solves with {', '.join(others)} as well" if others else ""
+    _say(f"wrote {result.file}{more}")
 
 
 def _show(table: Table, found: Findings) -> None:

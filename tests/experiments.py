@@ -91,4 +91,6 @@ def make_home(folder: Path) -> Home:
     """Train, solve and draw the small experiment by the command line."""
     (folder / "small.yaml").write_text(json.dumps(SMALL))  # JSON is YAML
     with contextlib.chdir(folder):
-        return Home(folder, run("train", "small.yaml"), run("solve", "small.yaml"), run("plot", "runs/small"))
+        return Home(
+            folder, run("train", "small.yaml"), run("solve", "small.yaml", "--all-methods"), run("plot", "runs/small")
+        )

@@ -148,7 +148,8 @@ def test_the_table_says_converged_and_resolved_in_lines_of_at_most_140_character
     own_decoder()
     np.savez("points.npz", start=np.array([[0.1, 0.0], [6.0, 0.0]]), end=np.array([[0.0, 0.1], [0.0, 6.0]]))
     solvers = "[{name: a, kind: auto}, {name: b, kind: gradient_descent, step_size: 1.0e-9}]"
-    out = run("solve", "own.yaml", "geodesic.segments=4", f"geodesic.solvers={solvers}", "geodesic.max_steps=50").out
+    options = ["geodesic.segments=4", f"geodesic.solvers={solvers}", "geodesic.max_steps=50"]
+    out = run("solve", "own.yaml", *options, "--all-methods").out
     table, *_ = out.partition("wrote ")
     assert max(map(len, table.splitlines())) <= 140
     assert re.search(r"converged +resolved", table)
@@ -195,6 +196,13 @@ def test_a_folder_that_cannot_be_made_has_exit_status_1(home: Path) -> None:
     before = contents(home)
     refused(run("train", "small.yaml", "--runs", "small.yaml"), 1, "small.yaml")
     assert contents(home) == before
+
+
+def test_the_first_solver_answers_and_the_others_are_named(home: Path) -> None:
+    done = run("solve", "small.yaml", ONE_PAIR, "--name", "one")
+    assert done.out.rstrip().endswith("--all-methods solves with plain, encoder as well")
+    with np.load("runs/small/one.npz") as arrays:
+        assert {name.partition("/")[0] for name in arrays.files if "/" in name} == {"auto"}
 
 
 def test_results_of_another_name_stand_beside_the_first(home: Path) -> None:

@@ -1,4 +1,4 @@
-"""Geodesics between pairs, with each of the solvers of the settings."""
+"""Geodesics between pairs, with the first of the solvers of the settings or with each."""
 
 from __future__ import annotations
 
@@ -40,9 +40,10 @@ def solve_pairs(
     *,
     name: str = "geodesics",
     overwrite: bool = False,
+    all_methods: bool = False,
     callback: SolveCallback | None = None,
 ) -> SolveResult:
-    """Find geodesics between the pairs that the settings name, with each of their solvers.
+    """Find geodesics between the pairs that the settings name, with the first of their solvers or with each.
 
     Writes `NAME.npz` and `NAME.yaml` into the run folder, which `train` has made; for a decoder of the
     user's own the folder is made here.
@@ -52,6 +53,7 @@ def solve_pairs(
         runs: Parent of all run folders.
         name: Name of the two files.
         overwrite: Replace them.
+        all_methods: Take each of `geodesic.solvers`, to compare them; False: the first alone.
         callback: Called with the method's name and a `Progress` at each step.
 
     Returns:
@@ -65,7 +67,7 @@ def solve_pairs(
         solvers = run.solvers  # refused before anything is loaded that they need not
         pairs = settings.pairs.choose(run)
         arrays, solutions = pairs.arrays(), {}
-        for method, solver in solvers.items():
+        for method, solver in list(solvers.items())[: None if all_methods else 1]:
             solutions[method], found = _solve(run, pairs, solver, _named(callback, method))
             arrays |= {f"{method}/{key}": values for key, values in found.items()}
         if run.test_encodings is not None:

@@ -58,7 +58,7 @@ def geodesic_table(solutions: Mapping[str, GeodesicSolution], pair_names: list[s
                 f"{float(solution.length_error[pair]):.1e}",
                 "yes" if bool(solution.converged[pair]) else f"NO ({status.name.lower().replace('_', ' ')})",
                 "yes" if bool(solution.resolved[pair]) else "NO",
-                end_section=name == list(solutions)[-1],
+                end_section=len(solutions) > 1 and name == list(solutions)[-1],
             )
     return table
 
