@@ -203,6 +203,8 @@ def test_the_first_solver_answers_and_the_others_are_named(home: Path) -> None:
     assert done.out.rstrip().endswith("--all-methods solves with plain, encoder as well")
     with np.load("runs/small/one.npz") as arrays:
         assert {name.partition("/")[0] for name in arrays.files if "/" in name} == {"auto"}
+    assert [solver.name for solver in geodesic.load_settings("runs/small/one.yaml").geodesic.solvers] == ["auto"]
+    assert run("plot", "runs/small", "--name", "one").status == 0
 
 
 def test_results_of_another_name_stand_beside_the_first(home: Path) -> None:

@@ -63,11 +63,14 @@ def solve_pairs(
         RunFolderError: The run folder is missing, was trained with other settings, has the files already, or is in use.
         InputError: `name` is no name for a file, or that of a file which `train` writes.
     """
+    if not all_methods:
+        first = settings.geodesic.model_copy(update={"solvers": settings.geodesic.solvers[:1]})
+        settings = settings.model_copy(update={"geodesic": first})  # written down as what made the results
     with open_results(settings, runs, name, overwrite) as (run, file):
         solvers = run.solvers  # refused before anything is loaded that they need not
         pairs = settings.pairs.choose(run)
         arrays, solutions = pairs.arrays(), {}
-        for method, solver in list(solvers.items())[: None if all_methods else 1]:
+        for method, solver in solvers.items():
             solutions[method], found = _solve(run, pairs, solver, _named(callback, method))
             arrays |= {f"{method}/{key}": values for key, values in found.items()}
         if run.test_encodings is not None:
