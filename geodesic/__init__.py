@@ -103,7 +103,6 @@ _MODULES = {
     "geodesic.solvers.solution": ("GeodesicSolution",),
     "geodesic.solvers.choose": ("choose_solver",),
     "geodesic.solvers.solve": ("solve",),
-    "geodesic.riemannian.outcome": ("Outcome",),
     "geodesic.riemannian.distance": ("distance", "length_ratio"),
     "geodesic.riemannian.maps.exp_map": ("ExponentialMap", "exp_map"),
     "geodesic.riemannian.maps.log_map": ("LogarithmMap", "log_map"),

@@ -33,7 +33,8 @@ def test_the_arrays_of_an_answer_are_its_tensors_under_their_names() -> None:
     answer = geodesic.log_map(plane, a, b, method="discrete", segments=2)
     arrays = answer.arrays("log_")
     fields = {field.name for field in dataclasses.fields(answer)} - {"solution"}
-    assert arrays.keys() == {f"log_{name}" for name in fields}
+    assert arrays.keys() == {f"log_{name}" for name in fields} | {"log_status_name"}
+    assert [geodesic.Status[name] for name in arrays["log_status_name"]] == answer.status.tolist()
     for name in fields:
         np.testing.assert_array_equal(arrays[f"log_{name}"], getattr(answer, name).numpy())
 

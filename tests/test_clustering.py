@@ -89,7 +89,7 @@ def test_equal_points_leave_no_cluster_empty() -> None:
 
 def test_the_same_seed_gives_the_same_clusters_and_leaves_the_callers_generator() -> None:
     x, state = 0.5 * torch.randn(4, 2), torch.get_rng_state()
-    one, two = (k_means(SPHERE, x, 2, segments=4, seed=3, tol=1e-2, max_steps=1) for _ in range(2))
+    one, two = (k_means(SPHERE, x, 2, segments=4, seed=3, tol=1e-2, max_iterations=1) for _ in range(2))
     assert torch.equal(one.labels, two.labels)
     assert torch.equal(torch.get_rng_state(), state)
 

@@ -10,7 +10,7 @@ from scipy.stats import linregress
 from torch import Tensor, nn
 
 import geodesic
-from geodesic import Outcome, exp_map, log_map
+from geodesic import Status, exp_map, log_map
 from geodesic.numerics.ode import integrate
 from geodesic.riemannian.maps.discrete import first_momentum
 from tests.surfaces import KNOWN
@@ -49,7 +49,7 @@ def test_the_integrator_is_of_order_eight() -> None:
     start = torch.tensor([[1.0, 0.0]])
     steps, errors = [], []
     for rtol in (1e-5, 1e-7, 1e-9, 1e-11):
-        run = integrate(field, start, nodes=1, rtol=rtol, measure=euclidean, max_steps=1000)
+        run = integrate(field, start, nodes=1, rtol=rtol, measure=euclidean, max_iterations=1000)
         steps.append(int(run.steps))
         errors.append(float((run.states[0, -1] - start[0]).norm()))
     assert linregress(np.log(steps), np.log(errors)).slope < -7
@@ -65,7 +65,7 @@ def test_values_between_the_steps_are_as_good_as_at_their_ends() -> None:
         nodes=100,
         rtol=1e-10,
         measure=euclidean,
-        max_steps=1000,
+        max_iterations=1000,
     )
     t = torch.linspace(0, 3, 101)
     assert int(run.steps) < 30
@@ -76,7 +76,7 @@ def test_a_field_that_jumps_is_followed_by_short_steps() -> None:
     def field(y: Tensor) -> Tensor:
         return torch.where(y < 0.5, 1.0, 3.0)
 
-    run = integrate(field, torch.tensor([[0.0]]), nodes=1, rtol=1e-8, measure=euclidean, max_steps=1000)
+    run = integrate(field, torch.tensor([[0.0]]), nodes=1, rtol=1e-8, measure=euclidean, max_iterations=1000)
     assert float(run.states[0, -1, 0]) == pytest.approx(2.0, abs=1e-6)
     assert float(run.time) == 1
 
@@ -175,18 +175,18 @@ def test_single_precision_agrees_with_double() -> None:
 def test_a_geodesic_that_meets_a_singular_metric_says_where_and_stays_finite() -> None:
     # A quarter of a circle over its own tangent: at z = 1 the decoder's derivative is infinite.
     circle = geodesic.PullbackManifold(lambda z: torch.cat([z, (1 - z.square()).sqrt()], dim=1))
-    answer = exp_map(circle, torch.tensor([[0.0], [0.0]]), torch.tensor([[2.0], [1.0]]), rtol=1e-6)
-    assert answer.status.tolist() == [Outcome.NOT_FINITE, Outcome.CONVERGED]
+    answer = exp_map(circle, torch.tensor([[0.0], [0.0]]), torch.tensor([[2.0], [1.0]]), rtol=1e-8)
+    assert answer.status.tolist() == [Status.CUT_SHORT, Status.CONVERGED]
     assert answer.converged.tolist() == [False, True]
     assert float(answer.time[0]) == pytest.approx(math.pi / 4, abs=1e-3)
     assert answer.path.isfinite().all()
-    assert float(answer.point[1, 0]) == pytest.approx(math.sin(1.0), abs=1e-6)
+    assert float(answer.point[1, 0]) == pytest.approx(math.sin(1.0), abs=1e-7)
 
 
 def test_a_decoder_with_kinks_is_told_apart() -> None:
     manifold = geodesic.PullbackManifold(mlp(nn.ReLU()))
     z, v = torch.randn(2, 6, 2)
-    assert (exp_map(manifold, z, v, rtol=1e-5).status == Outcome.SPEED_CHANGED).all()
+    assert (exp_map(manifold, z, v, rtol=1e-5).status == Status.SPEED_CHANGED).all()
 
 
 def test_discrete_steps_are_of_second_order() -> None:
@@ -205,7 +205,7 @@ def test_the_discrete_maps_undo_each_other(activation: nn.Module) -> None:
     b = a + torch.randn(6, 2) / 4
     there = log_map(manifold, a, b, method="discrete", tol=1e-15)
     back = exp_map(manifold, a, there.vector, method="discrete")
-    solved = there.converged & (back.status != Outcome.STALLED)
+    solved = there.converged & (back.status != Status.NO_NEARER)
     assert solved.sum() >= 3  # a path that ends on a kink of ReLU is no stationary point
     torch.testing.assert_close(back.point[solved], b[solved], rtol=0, atol=1e-5)
     torch.testing.assert_close(back.path[solved], there.path[solved], rtol=0, atol=1e-5)
@@ -281,7 +281,7 @@ def test_shooting_without_a_geodesic_equation_returns_the_discrete_logarithm() -
     a, b = torch.randn(2, 3, 2)
     answer = log_map(manifold, a, b, rtol=1e-6)
     assert not answer.converged.any()
-    assert set(answer.status.tolist()) <= {Outcome.SPEED_CHANGED, Outcome.STALLED, Outcome.NO_GEODESIC}
+    assert set(answer.status.tolist()) <= {Status.SPEED_CHANGED, Status.NO_NEARER, Status.NO_GEODESIC}
     discrete = log_map(manifold, a, b, method="discrete", solution=answer.solution)
     torch.testing.assert_close(answer.vector, discrete.vector)
 
@@ -480,4 +480,4 @@ def test_a_pair_without_a_finite_path_is_not_shot_at() -> None:
     a, b = torch.tensor([[0.0, 0.0], [0.0, 0.0]]), torch.tensor([[0.2, 0.3], [2.0, 0.0]])
     answer = log_map(wall, a, b, segments=16)
     assert answer.converged.tolist() == [True, False]
-    assert answer.status[1] in (Outcome.NO_GEODESIC, Outcome.STALLED)
+    assert answer.status[1] in (Status.NO_GEODESIC, Status.NO_NEARER)

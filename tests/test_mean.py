@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import geodesic
-from geodesic import GeodesicWarning, InputError, Outcome, frechet_mean, frechet_median, frechet_variance
+from geodesic import GeodesicWarning, InputError, Status, frechet_mean, frechet_median, frechet_variance
 
 SPHERE = geodesic.StereographicSphere()
 HYPERBOLIC = geodesic.HyperbolicPlane()
@@ -274,9 +274,9 @@ def test_points_in_a_small_ball_do_not_warn() -> None:
 
 
 def test_too_few_steps_are_reported() -> None:
-    mean = frechet_mean(HYPERBOLIC, torch.tensor([[-1.0, 0.5], [1.0, 1.0], [0.0, 3.0]]), max_steps=1, segments=8)
+    mean = frechet_mean(HYPERBOLIC, torch.tensor([[-1.0, 0.5], [1.0, 1.0], [0.0, 3.0]]), max_iterations=1, segments=8)
     assert not mean.converged
-    assert mean.status == Outcome.MAX_STEPS
+    assert mean.status == Status.MAX_ITERATIONS
     assert mean.gradient_norm > 1e-6
 
 
@@ -291,7 +291,7 @@ def test_too_few_steps_are_reported() -> None:
         ({"method": "exact"}, "method: expected 'ode' or 'discrete', got 'exact'"),
         ({"paths": "curved"}, "paths: expected one of 'straight', 'graph', 'best', got 'curved'"),
         ({"tol": 0.0}, "tol: expected a number between 0 and 1"),
-        ({"max_steps": 0}, "max_steps: expected an integer of at least 1, got 0"),
+        ({"max_iterations": 0}, "max_iterations: expected an integer of at least 1, got 0"),
         ({"length_rtol": 1e-3}, "length_rtol: expected of the keywords of `solve` solver, segments or memory"),
     ],
 )

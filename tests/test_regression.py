@@ -155,7 +155,7 @@ def test_a_set_whose_latent_mean_is_singular_starts_elsewhere() -> None:
     x, r = torch.linspace(0, 1, 4), torch.tensor([-2.0, -1.0, 1.0, 2.0])
     angle = torch.tensor([1.0, 1.1, 0.9, 1.0])
     points = torch.stack([torch.stack([r, angle], dim=-1), torch.stack([r + 4, angle], dim=-1)])
-    fit = geodesic_regression(plane, x, points, segments=4, max_steps=8)
+    fit = geodesic_regression(plane, x, points, segments=4, max_iterations=8)
     alone = geodesic_regression(plane, x, points[1], segments=4)
     assert fit.converged[1]
     assert_close(fit.point_at_center[1], alone.point_at_center, rtol=0, atol=1e-9)
@@ -165,7 +165,7 @@ def test_a_set_whose_latent_mean_is_singular_starts_elsewhere() -> None:
 def test_without_a_mean_there_is_no_variance() -> None:
     sphere = geodesic.StereographicSphere()
     points = on_a_geodesic(sphere)[2] + 0.2 * torch.randn(6, 2)
-    fit = geodesic_regression(sphere, X, points, segments=4, max_steps=1)
+    fit = geodesic_regression(sphere, X, points, segments=4, max_iterations=1)
     assert not fit.converged
     assert fit.variance.isnan()
     assert fit.r_squared.isnan()
@@ -182,7 +182,7 @@ def test_without_a_mean_there_is_no_variance() -> None:
         ({"segments": 1}, "segments: expected an integer of at least 2"),
         ({"tol": 0.0}, "tol: expected a number between 0 and 1"),
         ({"method": "euler"}, "method: expected 'ode' or 'discrete'"),
-        ({"max_steps": 0}, "max_steps: expected an integer of at least 1"),
+        ({"max_iterations": 0}, "max_iterations: expected an integer of at least 1"),
     ],
 )
 def test_bad_input_is_named(change: dict, message: str) -> None:

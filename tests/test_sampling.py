@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 import geodesic
 from geodesic import InputError, random_walk, riemannian_normal
-from geodesic.riemannian.outcome import Outcome
+from geodesic.solvers.status import Status
 
 
 def law_of_the_radius(growth: Callable, s: float, end: float) -> Callable:
@@ -131,7 +131,7 @@ def test_a_walk_that_leaves_the_chart_is_lost_alone_and_says_when() -> None:
     lost = ~walk.converged
     assert 0 < lost.sum() < 50
     assert (walk.time[lost] < 1).all()
-    assert (walk.status[lost] != Outcome.CONVERGED).all()
+    assert (walk.status[lost] != Status.CONVERGED).all()
     assert (walk.point.norm(dim=-1) < 1).all()
     assert_close(walk.time[walk.converged], torch.ones(int(walk.converged.sum())))
 

@@ -39,7 +39,9 @@ def arrays(small: Home) -> Arrays:
 
 def test_the_results_hold_the_documented_arrays_and_no_others(arrays: Arrays) -> None:
     common = {"start", "end", "rows", "encodings", "labels"}
-    assert set(arrays) == common | {f"{method}/{key}" for method in METHODS for key in [*FIELDS, *HISTORIES]}
+    assert set(arrays) == common | {
+        f"{method}/{key}" for method in METHODS for key in [*FIELDS, *HISTORIES, "status_name"]
+    }
 
 
 def test_every_array_of_the_results_is_explained_in_the_documentation(arrays: Arrays) -> None:
@@ -53,6 +55,8 @@ def test_the_shapes_and_types_of_the_results_agree(arrays: Arrays) -> None:
     assert arrays["rows"].shape == (P, 2)
     assert arrays["encodings"].shape == (len(arrays["labels"]), D)
     for method in METHODS:
+        names = [Status(number).name for number in arrays[f"{method}/status"]]
+        assert arrays[f"{method}/status_name"].tolist() == names
         shapes = {key: arrays[f"{method}/{key}"].shape for key in FIELDS}
         assert shapes.pop("path") == (P, T + 1, D)
         assert shapes.pop("arc") == (P, T + 1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, pi
 
 import geodesic
-from geodesic import Manifold, MetricFunction, Outcome, PullbackManifold, Sphere, Torus, parallel_transport
+from geodesic import Manifold, MetricFunction, PullbackManifold, Sphere, Status, Torus, parallel_transport
 from geodesic.errors import InputError, SingularMetricError
 
 METHODS = ("connection", "pole_ladder", "schild_ladder", "projection")
@@ -307,7 +307,7 @@ def test_the_jacobian_of_an_exact_left_inverse_takes_the_last_vector_back_as_the
 
 def test_kinks_of_the_decoder_are_reported_by_the_connection_and_taken_by_the_projection() -> None:
     manifold, path, v = mlp(3, torch.nn.ReLU), curves(64, 3), torch.randn(4, 3)
-    assert (parallel_transport(manifold, path, v).status == Outcome.NOT_RESOLVED).any()
+    assert (parallel_transport(manifold, path, v).status == Status.NOT_RESOLVED).any()
     assert parallel_transport(manifold, path, v, method="projection").converged.all()
 
 
@@ -336,14 +336,14 @@ def test_the_projection_knows_its_error() -> None:
         assert ((answer.error > error / 2) & (answer.error < 2 * error)).all()
     strict = parallel_transport(manifold, nodes, v, method="projection", tol=float(answer.error.min()))
     assert strict.converged.sum() == 1
-    assert (strict.status[~strict.converged] == Outcome.NOT_RESOLVED).all()
+    assert (strict.status[~strict.converged] == Status.NOT_RESOLVED).all()
 
 
 def test_an_encoder_that_shrinks_vectors_is_reported() -> None:
     answer = parallel_transport(
         geodesic.Paraboloid(), curves(32, 2), torch.randn(4, 2), method="projection", encoder=lambda x: 0.9 * x[:, :2]
     )
-    assert (answer.status == Outcome.NOT_RESOLVED).all()
+    assert (answer.status == Status.NOT_RESOLVED).all()
     assert (answer.norm_change > 0.05).all()
 
 
@@ -363,7 +363,7 @@ def test_a_row_that_meets_a_singular_metric_between_the_nodes_is_reported_and_sp
 
     lines = [geodesic.straight_path(torch.tensor([x, 0.0]), torch.tensor([x + 1.0, 0.5]), 2) for x in (0.0, 2.0)]
     answer = parallel_transport(MetricFunction(narrow), torch.stack(lines), torch.ones(2, 2))
-    assert answer.status[0] == Outcome.NOT_FINITE
+    assert answer.status[0] == Status.CUT_SHORT
     assert answer.vectors[1].isfinite().all()
 
 
@@ -440,7 +440,7 @@ def test_a_bias_of_the_encoder_is_paid_at_every_step() -> None:
 def test_an_encoder_that_does_not_undo_the_decoder_is_reported() -> None:
     z, v = torch.tensor([0.2, 0.1]), torch.tensor([0.5, 0.3])
     answer = geodesic.shoot(geodesic.Paraboloid(), z, v, segments=100, encoder=lambda x: x[:, :2] + 1e-3)
-    assert answer.status == Outcome.SPEED_CHANGED
+    assert answer.status == Status.SPEED_CHANGED
 
 
 def test_shooting_crosses_a_fold_as_on_the_unfolded_sheet_up_to_the_square_of_the_angle() -> None:
@@ -489,7 +489,7 @@ def test_a_shot_that_leaves_the_numbers_says_how_far_it_came() -> None:
         segments=10,
         encoder=lambda x: torch.where(x[:, :1] < 0.55, x[:, :2], torch.nan),
     )
-    assert answer.status == Outcome.NOT_FINITE
+    assert answer.status == Status.CUT_SHORT
     assert 0 < float(answer.time) < 1
     assert answer.path.isfinite().all()
     assert torch.equal(answer.point, answer.path[-1])

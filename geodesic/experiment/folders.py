@@ -15,6 +15,7 @@ from geodesic.errors import InputError, RunFolderError
 from geodesic.experiment.settings.load import load_settings, settings_to_yaml
 from geodesic.experiment.settings.whole import Settings
 from geodesic.files import replacing, write_npz
+from geodesic.solvers.status import with_names
 
 __all__ = [
     "new_folder",
@@ -162,4 +163,4 @@ def write_results(file: Path, arrays: Mapping[str, NDArray], settings: Settings)
     # Both or neither: results with the settings of other results would mislead.
     with new_folder(file.parent), replacing(file.with_name(f"{file.stem}.yaml")) as settings_file:
         settings_file.write_text(settings_to_yaml(settings), encoding="utf-8")
-        write_npz(file, arrays)
+        write_npz(file, with_names(arrays))

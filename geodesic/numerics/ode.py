@@ -44,7 +44,7 @@ def integrate(
     nodes: int,
     rtol: float,
     measure: Callable[[Tensor], Callable[[Tensor], Tensor]],
-    max_steps: int,
+    max_iterations: int,
 ) -> Trajectory:
     """Follow y' = f(y) from t = 0 to 1, for all rows at once, by Dormand and Prince's method of order 8.
 
@@ -63,7 +63,7 @@ def integrate(
         nodes: Number M of equal intervals whose ends are returned.
         rtol: Largest error of a step, as measured.
         measure: From states, (N, k), to the function that gives errors there, (N, k), their sizes, (N,).
-        max_steps: Most steps that any row may attempt.
+        max_iterations: Most steps that any row may attempt.
     """
     table = _coefficients()
     N = len(start)
@@ -93,7 +93,7 @@ def integrate(
         if attempt % _PATIENCE == 0:
             stuck[active] = (time[active] < 1) & (time[active] - before[active] < _LEAST_GAIN)
             before = time.clone()
-        keep = (time[active] < 1) & ~stuck[active] & (steps[active] < max_steps)
+        keep = (time[active] < 1) & ~stuck[active] & (steps[active] < max_iterations)
         active = active[keep]
     return Trajectory(states, time, stuck, steps)
 

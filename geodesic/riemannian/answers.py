@@ -8,6 +8,8 @@ from typing import Any
 from numpy.typing import NDArray
 from torch import Tensor
 
+from geodesic.solvers.status import with_names
+
 __all__ = ["Answer"]
 
 
@@ -24,7 +26,7 @@ class Answer:
             prefix: What to put before the names of the fields.
 
         Returns:
-            The arrays by the names of the fields.
+            The arrays by the names of the fields, and `status_name`, the names of the statuses.
 
         Example:
             >>> import torch, geodesic
@@ -33,4 +35,5 @@ class Answer:
             (5, 2)
         """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {prefix + name: x.detach().cpu().numpy() for name, x in values.items() if isinstance(x, Tensor)}
+        arrays = {prefix + name: x.detach().cpu().numpy() for name, x in values.items() if isinstance(x, Tensor)}
+        return with_names(arrays)

@@ -15,7 +15,7 @@ from torch import Tensor
 from geodesic.errors import DataError, InputError
 from geodesic.files import read_npz, write_npz
 from geodesic.numerics.spline import like, spline_matrices
-from geodesic.solvers.status import Status
+from geodesic.solvers.status import Status, with_names
 
 __all__ = ["GeodesicSolution", "tensors"]
 
@@ -160,9 +160,10 @@ class GeodesicSolution:
         write_npz(Path(path), self.arrays())
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All fields as NumPy arrays by name."""
+        """All fields as NumPy arrays by name, and `status_name`, the names of the statuses."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: x.cpu().numpy() if isinstance(x, Tensor) else np.array(x) for name, x in values.items()}
+        arrays = {name: x.cpu().numpy() if isinstance(x, Tensor) else np.array(x) for name, x in values.items()}
+        return with_names(arrays)
 
     @classmethod
     def load(cls, path: str | Path) -> GeodesicSolution:

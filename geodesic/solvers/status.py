@@ -1,14 +1,18 @@
-"""Why a pair ended, and what to do about it."""
+"""Why a row of an answer ended, and what to do about it: one list for the solvers and for all tools."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 
-__all__ = ["Status"]
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Status", "with_names"]
 
 
 class Status(IntEnum):
-    """Why a pair ended. `remedy` says what to do about it.
+    """Why a row ended. `remedy` says what to do about it. The numbers are stable: files keep them.
 
     Example:
         >>> import geodesic
@@ -16,6 +20,7 @@ class Status(IntEnum):
         the step limit came first: raise max_steps, raise tol, or try another solver
     """
 
+    # Of `solve`, and of all that ends well.
     RUNNING = 0
     CONVERGED = 1
     MAX_STEPS = 2
@@ -24,6 +29,13 @@ class Status(IntEnum):
     DIVERGED = 5
     NOT_FINITE = 6
     NOT_CONNECTED = 7
+    # Of the tools that follow geodesics, carry vectors along them, or search with them.
+    MAX_ITERATIONS = 8
+    NO_NEARER = 9
+    CUT_SHORT = 10
+    SPEED_CHANGED = 11
+    NO_GEODESIC = 12
+    NOT_RESOLVED = 13
 
     @property
     def remedy(self) -> str:
@@ -33,7 +45,7 @@ class Status(IntEnum):
 
 _REMEDIES = {
     Status.RUNNING: "still running",
-    Status.CONVERGED: "converged: the relative excess energy is at most tol",
+    Status.CONVERGED: "converged: what is left to gain, or to correct, is at most tol",
     Status.MAX_STEPS: "the step limit came first: raise max_steps, raise tol, or try another solver",
     Status.STALLED: (
         "steps no longer lower the energy: use the decoder direction if this was the encoder's, float64 if this was "
@@ -43,6 +55,7 @@ _REMEDIES = {
         "the solver's own rule stopped it before the relative excess energy reached tol: lower epsilon, or "
         "use the decoder direction if this was the encoder's"
     ),
+    Status.DIVERGED: "the fixed step left the region where the energy is finite: lower step_size or drop it",
     Status.NOT_FINITE: (
         "the decoder or its derivatives are not finite along the path, or their squares leave the range of the dtype: "
         "check the weights there, give a path around, use float64, or an activation with two derivatives"
@@ -50,5 +63,41 @@ _REMEDIES = {
     Status.NOT_CONNECTED: (
         'the neighbor graph does not connect the ends: give more points, raise neighbors, or use init="best"'
     ),
-    Status.DIVERGED: "the fixed step left the region where the energy is finite: lower step_size or drop it",
+    Status.MAX_ITERATIONS: (
+        "the limit of iterations came first: raise max_iterations or rtol; where second derivatives jump (ELU), take "
+        'method="discrete"'
+    ),
+    Status.NO_NEARER: (
+        "iterations no longer bring the answer nearer: the ends may be conjugate, discrete steps too long, or rounding "
+        "is reached; use more segments, float64, a larger rtol, or nearer points"
+    ),
+    Status.CUT_SHORT: (
+        "the geodesic cannot be followed any further: the metric becomes singular there (a pole of the coordinates, a "
+        "saturated decoder), values leave the finite numbers, or second derivatives jump (ELU), where "
+        'method="discrete" goes on'
+    ),
+    Status.SPEED_CHANGED: (
+        "the speed, constant along every geodesic, has changed: lower rtol, raise segments, use float64, or "
+        'method="discrete" (the geodesic equation does not see the kinks of a ReLU)'
+    ),
+    Status.NO_GEODESIC: (
+        "the solver found no geodesic between the points to begin with: see its status, raise segments or max_steps"
+    ),
+    Status.NOT_RESOLVED: (
+        "the nodes are too far apart to carry the vector within tol: use a path with more segments, leave out the "
+        "encoder, or use a decoder with two continuous derivatives; for a ReLU, method='projection'"
+    ),
 }
+
+
+def with_names(arrays: Mapping[str, NDArray]) -> dict[str, NDArray]:
+    """Arrays to write to a file, with the names of statuses beside their numbers: `status_name` beside `status`.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.solvers.status import with_names
+        >>> with_names({"status": np.array([1, 3])})["status_name"]
+        array(['CONVERGED', 'STALLED'], dtype='<U9')
+    """
+    numbers = {key: x for key, x in arrays.items() if key.endswith("status")}
+    return {**arrays, **{f"{key}_name": np.vectorize(lambda k: Status(k).name)(x) for key, x in numbers.items()}}

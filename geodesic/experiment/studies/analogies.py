@@ -21,10 +21,10 @@ from geodesic.experiment.studies.study import Findings, Study, open_study
 from geodesic.geometry.path import path_length, straight_path
 from geodesic.pictures.outputs import plot_outputs, plot_strip
 from geodesic.pictures.statistics import plot_analogy
-from geodesic.riemannian.outcome import Outcome
 from geodesic.riemannian.transport.analogy import analogy
 from geodesic.riemannian.transport.parallel import parallel_transport
 from geodesic.solvers.solve import solve
+from geodesic.solvers.status import Status
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -117,7 +117,7 @@ def _one_of_each(choices: list[NDArray], generator: np.random.Generator) -> list
 def _say_what_is_wrong(converged: Tensor, transport: Tensor) -> None:
     if converged.all():
         return
-    carried = int((transport != Outcome.CONVERGED).sum())
+    carried = int((transport != Status.CONVERGED).sum())
     remedy = "; for a decoder with ReLU set analogy.transport=projection" if carried else ""
     warnings.warn(
         f"transport: {int((~converged).sum())} of {len(converged)} analogies have not converged, {carried} of them on "

@@ -14,10 +14,11 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import rows_at_once, rows_within
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.riemannian.answers import Answer
+from geodesic.riemannian.endings import after_integration, at_constant_speed
 from geodesic.riemannian.maps.flow import follow_with_neighbors
 from geodesic.riemannian.maps.stride import Stride, stride_from
-from geodesic.riemannian.outcome import Outcome, after_integration, at_constant_speed
 from geodesic.riemannian.records import Record
+from geodesic.solvers.status import Status
 
 __all__ = ["ConjugatePoints", "conjugate_points"]
 
@@ -36,7 +37,7 @@ class ConjugatePoints(Answer):
             (*batch,): by how much less neighbors go apart than in flat space. At most 1, the value at t = 0; zero
             where there is a conjugate point.
         converged: Whether the time is known, (*batch,), boolean.
-        status: Why the row ended, an `Outcome` as integer, (*batch,).
+        status: Why the row ended, a `Status` as integer, (*batch,).
     """
 
     time: Float[Tensor, "*batch"]
@@ -52,7 +53,7 @@ def conjugate_points(
     *,
     segments: int = 64,
     rtol: float | None = None,
-    max_steps: int = 10_000,
+    max_iterations: int = 10_000,
 ) -> ConjugatePoints:
     """The first time in (0, 1] at which geodesics that leave z beside exp_z(t v) meet it again, to first order.
 
@@ -84,7 +85,7 @@ def conjugate_points(
         segments: Number T of segments at whose ends angles are taken, at least.
         rtol: Largest error of a step, relative to the length of the geodesic and the size of the fields. By default
             1e-8 in float64 and 1e-5 in float32.
-        max_steps: Most steps of the integration that a row may attempt, and most segments.
+        max_iterations: Most steps of the integration that a row may attempt, and most segments.
 
     Returns:
         The times, how far other geodesics are from having conjugate points, and what happened to each row.
@@ -103,7 +104,7 @@ def conjugate_points(
     """
     given = Rows(manifold, z=z, v=v)
     require_limit(manifold, "conjugate points")
-    stride = stride_from("ode", segments, rtol, max_steps, dtype=z.dtype)
+    stride = stride_from("ode", segments, rtol, max_iterations, dtype=z.dtype)
     rows, v_rows = given.rows
     with torch.inference_mode(False), torch.no_grad():
         inverse = inverse_at(manifold, rows)
@@ -113,21 +114,21 @@ def conjugate_points(
         found = _Search(
             time=torch.full_like(rows[:, 0], torch.inf),
             margin=torch.ones_like(rows[:, 0]),
-            status=torch.full_like(rows[:, 0], Outcome.CONVERGED, dtype=torch.long),
+            status=torch.full_like(rows[:, 0], Status.CONVERGED, dtype=torch.long),
             needed=torch.zeros_like(rows[:, 0]),
         )
         (left,) = (v_rows != 0).any(-1).nonzero(as_tuple=True)
-        while len(left) and stride.segments <= max(segments, max_steps):
+        while len(left) and stride.segments <= max(segments, max_iterations):
             for some in left.split(_rows_at_once(manifold, rows, stride.segments)):
                 found = found.replaced(some, _search(manifold, rows[some], v_rows[some], frame[some], stride))
             left = left[found.needed[left] > stride.segments]
             stride = replace(stride, segments=4 * stride.segments)
         time = found.time.index_fill(0, left, torch.nan)
-        status = found.status.index_fill(0, left, Outcome.MAX_STEPS)
+        status = found.status.index_fill(0, left, Status.MAX_ITERATIONS)
     return ConjugatePoints(
         time=given.each(time),
         margin=given.each(found.margin),
-        converged=given.each(status == Outcome.CONVERGED),
+        converged=given.each(status == Status.CONVERGED),
         status=given.each(status),
     )
 
@@ -169,12 +170,12 @@ def _search(manifold: Manifold, z: Tensor, v: Tensor, frame: Tensor, stride: Str
     root = times[node] + _refined(manifold, state, below[rows, node], stride)
     # Lost on the way to a crossing that lies within the time: nothing is known.
     lost = rows[root.isnan() & (times[node] + below[rows, node] < 1)]
-    time[lost], status[lost] = torch.nan, Outcome.NOT_FINITE
+    time[lost], status[lost] = torch.nan, Status.CUT_SHORT
     inside = root <= end[rows] + 10 * stride.rtol  # a conjugate point may be the end itself
     hit = rows[inside]
     time[hit], margin[hit] = root[inside].clamp(max=1), 0
     # What happened afterwards does not matter.
-    status[hit] = torch.where(status[hit] == Outcome.SPEED_CHANGED, status[hit], Outcome.CONVERGED)
+    status[hit] = torch.where(status[hit] == Status.SPEED_CHANGED, status[hit], Status.CONVERGED)
     return _Search(time, margin, status, needed)
 
 

@@ -12,9 +12,10 @@ from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.riemannian.answers import Answer
+from geodesic.riemannian.endings import after_integration, at_constant_speed
 from geodesic.riemannian.maps.flow import follow_with_neighbors
 from geodesic.riemannian.maps.stride import stride_from
-from geodesic.riemannian.outcome import Outcome, after_integration, at_constant_speed
+from geodesic.solvers.status import Status
 
 __all__ = ["JacobiField", "jacobi_field"]
 
@@ -31,7 +32,7 @@ class JacobiField(Answer):
         time: Up to when each was followed, (*batch,); nodes behind it repeat what was reached.
         speed_change: Largest relative difference of the geodesic's speed to the initial one, (*batch,).
         converged: Whether time 1 was reached at constant speed, (*batch,), boolean.
-        status: Why the row ended, an `Outcome` as integer, (*batch,).
+        status: Why the row ended, a `Status` as integer, (*batch,).
     """
 
     path: Float[Tensor, "*path"]
@@ -53,7 +54,7 @@ def jacobi_field(
     *,
     segments: int = 32,
     rtol: float | None = None,
-    max_steps: int = 10_000,
+    max_iterations: int = 10_000,
 ) -> JacobiField:
     """The Jacobi field Y(t) along the geodesic exp_z(t v), 0 <= t <= 1, from its value and derivative at z.
 
@@ -78,7 +79,7 @@ def jacobi_field(
         segments: Number T of segments of the paths that are returned. It does not influence the accuracy.
         rtol: Largest error of a step, relative to the length of the geodesic and the size of the field. By default
             1e-8 in float64 and 1e-5 in float32.
-        max_steps: Most steps of the integration that a row may attempt.
+        max_iterations: Most steps of the integration that a row may attempt.
 
     Returns:
         Geodesics and fields at equal times, and what happened to each row.
@@ -97,7 +98,7 @@ def jacobi_field(
     """
     given = Rows(manifold, z=z, v=v, Y=Y, W=W)
     require_limit(manifold, "Jacobi fields")
-    stride = stride_from("ode", segments, rtol, max_steps, dtype=z.dtype)
+    stride = stride_from("ode", segments, rtol, max_iterations, dtype=z.dtype)
     rows, v_rows, Y_rows, W_rows = given.rows
     with torch.inference_mode(False):
         require_regular(rows, inverse_at(manifold, rows))
@@ -123,6 +124,6 @@ def jacobi_field(
         derivative=given.back(derivative),
         time=given.each(share),
         speed_change=given.each(change),
-        converged=given.each(status == Outcome.CONVERGED),
+        converged=given.each(status == Status.CONVERGED),
         status=given.each(status),
     )

@@ -13,11 +13,12 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import grouped, rows_at_once
 from geodesic.geometry.points import norms_at
 from geodesic.numerics.line_search import Trial, backtrack
+from geodesic.riemannian.endings import at_constant_speed
 from geodesic.riemannian.maps.flow import follow, follow_with_neighbors
 from geodesic.riemannian.maps.neighbors import ends_by_beginnings
 from geodesic.riemannian.maps.stride import Stride
-from geodesic.riemannian.outcome import Outcome, at_constant_speed
 from geodesic.riemannian.records import Record
+from geodesic.solvers.status import Status
 
 __all__ = ["Aimed", "Target", "aimed"]
 
@@ -38,7 +39,7 @@ class Shots(Record):
 
 
 class Aimed(NamedTuple):
-    """Velocities that arrive, or those that were given; by how much they miss; paths, and an `Outcome` each."""
+    """Velocities that arrive, or those that were given; by how much they miss; paths, and a `Status` each."""
 
     velocity: Float[Tensor, "N d"]
     miss: Float[Tensor, " N"]
@@ -104,12 +105,12 @@ def aimed(target: Target, guess: Float[Tensor, "N d"], path: Float[Tensor, "N no
     if len(rows):
         shots = _improved(target.of(rows), guess[rows], path[rows])
         v, miss = v.index_put((rows,), shots.velocity), miss.index_put((rows,), shots.miss)
-    status = torch.where(miss <= target.near, Outcome.CONVERGED, Outcome.STALLED)
-    (hit,) = ((status == Outcome.CONVERGED) & ~still).nonzero(as_tuple=True)
+    status = torch.where(miss <= target.near, Status.CONVERGED, Status.NO_NEARER)
+    (hit,) = ((status == Status.CONVERGED) & ~still).nonzero(as_tuple=True)
     if len(hit):
         flown, outcome = _flown(target.of(hit), v[hit], path[hit])
         path, status = path.index_put((hit,), flown), status.index_put((hit,), outcome)
-    return Aimed(torch.where((status == Outcome.CONVERGED)[:, None], v, guess), miss, path, status)
+    return Aimed(torch.where((status == Status.CONVERGED)[:, None], v, guess), miss, path, status)
 
 
 def _improved(target: Target, guess: Float[Tensor, "N d"], path: Float[Tensor, "N nodes d"]) -> Shots:
@@ -168,7 +169,7 @@ def _flown(
     stride = replace(target.stride, segments=path.shape[1] - 1)
     nodes, velocity = follow(target.manifold, target.a, v, stride).states.split(v.shape[-1], dim=-1)
     moving = torch.ones_like(v[:, 0], dtype=torch.bool)
-    status = torch.full_like(moving, Outcome.CONVERGED, dtype=torch.long)
+    status = torch.full_like(moving, Status.CONVERGED, dtype=torch.long)
     _, status = at_constant_speed(norms_at(target.manifold, nodes, velocity), moving, status, stride.speed_rtol)
     nodes = torch.cat([path[:, :1], nodes[:, 1:-1], path[:, -1:]], dim=1)
-    return torch.where((status == Outcome.CONVERGED)[:, None, None], nodes, path), status
+    return torch.where((status == Status.CONVERGED)[:, None, None], nodes, path), status

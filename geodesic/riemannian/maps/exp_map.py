@@ -13,10 +13,11 @@ from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.riemannian.answers import Answer
+from geodesic.riemannian.endings import after_integration, at_constant_speed
 from geodesic.riemannian.maps.discrete import follow_discretely
 from geodesic.riemannian.maps.flow import follow
 from geodesic.riemannian.maps.stride import Stride, stride_from, times_from
-from geodesic.riemannian.outcome import Outcome, after_integration, at_constant_speed
+from geodesic.solvers.status import Status
 
 __all__ = ["ExponentialMap", "exp_map", "per_time"]
 
@@ -35,7 +36,7 @@ class ExponentialMap(Answer):
         speed_change: Largest relative difference of the speed along the path to the initial one, (*batch,): zero for
             an exact geodesic, and so a check that owes nothing to the integrator's own estimates.
         converged: Whether the time was reached at constant speed, (*batch,), boolean.
-        status: Why the row ended, an `Outcome` as integer, (*batch,).
+        status: Why the row ended, a `Status` as integer, (*batch,).
         steps: Steps attempted, (*batch,).
     """
 
@@ -58,7 +59,7 @@ def exp_map(
     method: str = "ode",
     segments: int = 32,
     rtol: float | None = None,
-    max_steps: int = 1000,
+    max_iterations: int = 1000,
 ) -> ExponentialMap:
     """Exponential map exp_z(t v): the point at time t of the geodesic that leaves z with velocity v.
 
@@ -71,9 +72,9 @@ def exp_map(
 
     Warning:
         Decoders with kinks (ReLU) have no geodesic equation: between the kinks their second derivatives vanish, and
-        the kinks themselves are not seen; such rows are reported as `Outcome.SPEED_CHANGED`. Where second derivatives
+        the kinks themselves are not seen; such rows are reported as `Status.SPEED_CHANGED`. Where second derivatives
         jump (ELU), every jump costs "ode" a series of short steps. For both take "discrete", whose chords see all of
-        it; a step into a kink so sharp that it has no solution is reported as `Outcome.STALLED`.
+        it; a step into a kink so sharp that it has no solution is reported as `Status.NO_NEARER`.
 
     Reference:
         "ode": G. Arvanitidis, L. K. Hansen, S. Hauberg, Latent Space Oddity, 2018. "discrete": M. Rumpf, B. Wirth,
@@ -90,7 +91,7 @@ def exp_map(
         rtol: Largest error of a step, relative to the length of the path, measured by the metric. By default 1e-8 in
             float64 and 1e-5 in float32.
             For "ode" alone.
-        max_steps: Most steps of the integration that a row may attempt. For "ode" alone.
+        max_iterations: Most steps of the integration that a row may attempt. For "ode" alone.
 
     Returns:
         The points, the paths to them, and what happened to each row.
@@ -109,7 +110,7 @@ def exp_map(
     """
     given = Rows(manifold, z=z, v=v)
     require_limit(manifold, "exponential map")
-    stride = stride_from(method, segments, rtol, max_steps, dtype=z.dtype)
+    stride = stride_from(method, segments, rtol, max_iterations, dtype=z.dtype)
     rows, v_rows = given.rows
     time = times_from(t, given, rows)
     with torch.inference_mode(False):
@@ -125,7 +126,7 @@ def exp_map(
         velocity=given.back(per_time(flow.velocity, v_rows, time)),
         time=given.each(flow.time * time),
         speed_change=given.each(change),
-        converged=given.each(status == Outcome.CONVERGED),
+        converged=given.each(status == Status.CONVERGED),
         status=given.each(status),
         steps=given.each(flow.steps),
     )
@@ -154,7 +155,7 @@ def _by_equation(manifold: Manifold, z: Tensor, v: Tensor, stride: Stride) -> _F
     moving = (v != 0).any(-1)
     states = torch.cat([z, v], dim=-1)[:, None].expand(-1, stride.segments + 1, -1).clone()
     time, steps = torch.ones_like(z[:, 0]), torch.zeros(len(z), dtype=torch.long, device=z.device)
-    status = torch.full_like(steps, Outcome.CONVERGED)
+    status = torch.full_like(steps, Status.CONVERGED)
     if moving.any():
         run = follow(manifold, z[moving], v[moving], stride)
         states[moving], time[moving], steps[moving] = run.states, run.time, run.steps
@@ -166,5 +167,5 @@ def _by_equation(manifold: Manifold, z: Tensor, v: Tensor, stride: Stride) -> _F
 def _by_energy(manifold: Manifold, z: Tensor, v: Tensor, stride: Stride) -> _Flow:
     path, velocity, time = follow_discretely(manifold, z, v, stride.segments)
     steps = (time * stride.segments).round().long()
-    status = torch.where(time < 1, Outcome.STALLED, Outcome.CONVERGED)
+    status = torch.where(time < 1, Status.NO_NEARER, Status.CONVERGED)
     return _Flow(path, velocity, time, status, steps, _DISCRETE_SPEED)

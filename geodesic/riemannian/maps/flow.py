@@ -124,7 +124,7 @@ def _integrated(
 
     def run(rows: Tensor) -> Trajectory:
         return integrate(
-            field, rows, nodes=stride.segments, rtol=stride.rtol, measure=measure, max_steps=stride.max_steps
+            field, rows, nodes=stride.segments, rtol=stride.rtol, measure=measure, max_iterations=stride.max_iterations
         )
 
     with torch.no_grad():

@@ -17,9 +17,9 @@ from geodesic.riemannian.answers import Answer
 from geodesic.riemannian.maps.aim import Target, aimed
 from geodesic.riemannian.maps.discrete import first_momentum
 from geodesic.riemannian.maps.stride import stride_from
-from geodesic.riemannian.outcome import Outcome
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solve import solve
+from geodesic.solvers.status import Status
 
 __all__ = ["LogarithmMap", "log_map"]
 
@@ -39,7 +39,7 @@ class LogarithmMap(Answer):
             `tol` = 0; the vector is known to about the root of the solver's `tol`.
         converged: Whether the miss is small enough, or for "discrete" whether the solver has converged, (*batch,),
             boolean. Where it is False, `vector` is the discrete logarithm of the solver's path.
-        status: Why the row ended, an `Outcome` as integer, (*batch,).
+        status: Why the row ended, a `Status` as integer, (*batch,).
         solution: The solver's answer that the search began with.
     """
 
@@ -59,7 +59,7 @@ def log_map(
     *,
     method: str = "ode",
     rtol: float | None = None,
-    max_steps: int = 1000,
+    max_iterations: int = 1000,
     solution: GeodesicSolution | None = None,
     **search: Any,
 ) -> LogarithmMap:
@@ -86,7 +86,7 @@ def log_map(
         method: "ode" or "discrete".
         rtol: Largest error of a step of the integration, relative to the length of the geodesic; the end is met within
             ten times as much. By default 1e-8 in float64 and 1e-5 in float32. For "ode" alone.
-        max_steps: Most steps of the integration that a row may attempt. For "ode" alone.
+        max_iterations: Most steps of the integration that a row may attempt. For "ode" alone.
         solution: The geodesics, where they have been found already.
         search: Keywords of `solve`, where they have not, such as `segments`, `init` or `tol`.
 
@@ -108,7 +108,7 @@ def log_map(
     """
     given = Rows(manifold, a=a, b=b)
     require_limit(manifold, "logarithm map")
-    stride = stride_from(method, 1, rtol, max_steps, dtype=a.dtype)
+    stride = stride_from(method, 1, rtol, max_iterations, dtype=a.dtype)
     start, end = given.rows
     with torch.inference_mode(False):
         inverse, at_end = (inverse_at(manifold, z) for z in (start, end))
@@ -123,19 +123,19 @@ def log_map(
         vector = torch.where((start == end).all(-1, keepdim=True), 0, vector)
         solved = solution.converged.reshape(-1)
         miss = torch.where(solved, 0, torch.full_like(solved, torch.nan, dtype=a.dtype))
-        status = torch.where(solved, Outcome.CONVERGED, Outcome.NO_GEODESIC)
+        status = torch.where(solved, Status.CONVERGED, Status.NO_GEODESIC)
         if method == "ode":
             usable = solution.energy.reshape(-1).isfinite()
             target = Target(manifold, start, end, at_end.factor, stride)
             vector, miss, path, status = aimed(target, vector, path, usable)
-            status = torch.where((status == Outcome.STALLED) & ~solved, Outcome.NO_GEODESIC, status)
+            status = torch.where((status == Status.NO_NEARER) & ~solved, Status.NO_GEODESIC, status)
         length = norms_at(manifold, start, vector)
     return LogarithmMap(
         vector=given.back(vector),
         length=given.each(length),
         path=given.back(path),
         miss=given.each(miss),
-        converged=given.each(status == Outcome.CONVERGED),
+        converged=given.each(status == Status.CONVERGED),
         status=given.each(status),
         solution=solution,
     )

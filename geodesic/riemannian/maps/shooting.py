@@ -17,8 +17,8 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit
 from geodesic.riemannian.maps.exp_map import ExponentialMap, per_time
 from geodesic.riemannian.maps.stride import times_from
-from geodesic.riemannian.outcome import Outcome
 from geodesic.riemannian.transport.projection import TangentSpaces, latent_rows
+from geodesic.solvers.status import Status
 
 __all__ = ["shoot"]
 
@@ -98,10 +98,10 @@ def shoot(
             states.append(shot.following(states[-1]))
     last, steps = states[-1], torch.stack([state.alive for state in states[1:]]).sum(0)
     change = torch.where(last.change > 0, last.change / shot.speed[:, 0], 0)
-    status = torch.full_like(steps, Outcome.CONVERGED)
-    status = torch.where(change > _SPEED, Outcome.SPEED_CHANGED, status)
-    status = torch.where(last.stalled, Outcome.STALLED, status)
-    status = torch.where(~last.alive, Outcome.NOT_FINITE, status)
+    status = torch.full_like(steps, Status.CONVERGED)
+    status = torch.where(change > _SPEED, Status.SPEED_CHANGED, status)
+    status = torch.where(last.stalled, Status.NO_NEARER, status)
+    status = torch.where(~last.alive, Status.CUT_SHORT, status)
     velocity = torch.stack([state.velocity for state in states], dim=1)
     return ExponentialMap(
         point=given.back(last.point),
@@ -109,7 +109,7 @@ def shoot(
         velocity=given.back(per_time(velocity, v_rows, time)),
         time=given.each(steps.to(time) / segments * time),
         speed_change=given.each(change),
-        converged=given.each(status == Outcome.CONVERGED),
+        converged=given.each(status == Status.CONVERGED),
         status=given.each(status),
         steps=given.each(steps),
     )

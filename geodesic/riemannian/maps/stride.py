@@ -28,13 +28,13 @@ class Stride:
         method: "ode" or "discrete".
         segments: Number of equal intervals of time at whose ends nodes are returned; for "discrete" the steps.
         rtol: Largest error of a step of the integration. For "ode" alone.
-        max_steps: Most steps of the integration that a row may attempt. For "ode" alone.
+        max_iterations: Most steps of the integration that a row may attempt. For "ode" alone.
     """
 
     method: str
     segments: int
     rtol: float
-    max_steps: int
+    max_iterations: int
 
     @property
     def speed_rtol(self) -> float:
@@ -60,7 +60,7 @@ def integration_rtol(rtol: Any, dtype: torch.dtype) -> float:
 
 
 def stride_from(
-    method: Any, segments: Any, rtol: Any, max_steps: Any, *, dtype: torch.dtype, least_segments: int = 1
+    method: Any, segments: Any, rtol: Any, max_iterations: Any, *, dtype: torch.dtype, least_segments: int = 1
 ) -> Stride:
     """The record of what a user gave, after checks.
 
@@ -69,8 +69,8 @@ def stride_from(
     """
     require_method(method)
     require_integer("segments", segments, least=least_segments)
-    require_integer("max_steps", max_steps, least=1)
-    return Stride(method, segments, integration_rtol(rtol, dtype), max_steps)
+    require_integer("max_iterations", max_iterations, least=1)
+    return Stride(method, segments, integration_rtol(rtol, dtype), max_iterations)
 
 
 def times_from(t: Any, given: Rows, rows: Tensor) -> Float[Tensor, " N"]:

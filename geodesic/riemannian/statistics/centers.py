@@ -15,12 +15,12 @@ from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
 from geodesic.riemannian.answers import Answer
-from geodesic.riemannian.outcome import Outcome
 from geodesic.riemannian.statistics.cloud import Cloud
 from geodesic.riemannian.statistics.descent import Found, find_center
 from geodesic.riemannian.statistics.pairs import Geodesics
 from geodesic.riemannian.statistics.starts import agreement, best_of, two_starts
 from geodesic.riemannian.statistics.weights import normalized
+from geodesic.solvers.status import Status
 
 __all__ = ["CenterKeywords", "FrechetMean", "center"]
 
@@ -37,7 +37,7 @@ class FrechetMean(Answer):
         distances: d(m, x_i), (*batch, N).
         paths: The geodesics from m to the points, (*batch, N, T + 1, d).
         converged: Whether `gradient_norm` is at most `tol` and all geodesics have converged, (*batch,), boolean.
-        status: Why the row ended, an `Outcome` as integer, (*batch,).
+        status: Why the row ended, a `Status` as integer, (*batch,).
         steps: Steps attempted, (*batch,).
         start: From where the answer was found, (*batch,): 0, the latent mean of the points, or `init` where it is
             given; 1, the most central of the points.
@@ -65,7 +65,7 @@ class CenterKeywords:
     paths: Any
     graph_points: Tensor | None
     tol: Any
-    max_steps: Any
+    max_iterations: Any
     rtol: Any
     search: dict[str, Any]
 
@@ -80,7 +80,7 @@ def center(manifold: Any, points: Any, weights: Any, keywords: CenterKeywords, *
             f"points: expected (*batch, N, d), got {tuple(points.shape)}; use points[None] for a single one"
         )
     geodesics = Geodesics.from_user(
-        manifold, keywords.method, keywords.tol, keywords.max_steps, keywords.rtol, keywords.search, points
+        manifold, keywords.method, keywords.tol, keywords.max_iterations, keywords.rtol, keywords.search, points
     )
     geodesics = replace(geodesics, first=keywords.paths, graph_points=keywords.graph_points)
     batch, N = given.batch[:-1], given.batch[-1]
@@ -112,7 +112,7 @@ def center(manifold: Any, points: Any, weights: Any, keywords: CenterKeywords, *
         gradient_norm=visit.size.reshape(batch),
         distances=visit.length.reshape(*batch, N),
         paths=back(visit.path),
-        converged=(found.status == Outcome.CONVERGED).reshape(batch),
+        converged=(found.status == Status.CONVERGED).reshape(batch),
         status=found.status.reshape(batch),
         steps=found.steps.reshape(batch),
         start=best.reshape(batch),

@@ -11,9 +11,9 @@ from torch import Tensor
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import inverse_at
 from geodesic.numerics.line_search import SUFFICIENT_DECREASE, Trial, backtrack, least_of_parabola
-from geodesic.riemannian.outcome import Outcome
 from geodesic.riemannian.records import Record
 from geodesic.riemannian.statistics.cloud import Cloud, Visit, covector_norm
+from geodesic.solvers.status import Status
 
 __all__ = ["Found", "find_center"]
 
@@ -23,7 +23,7 @@ _PATIENCE = 3  # shorter steps before the model of the objective is given up for
 _TRIES = 20  # before a row has stalled
 _MARGIN, _SMOOTH = 1.01, 0.02  # of the test whether a point of the cloud is the median, from near by
 _HALVINGS = 30  # to bring a step back into the chart
-_RUNNING = 0  # the status of a row that is still searched, which is no `Outcome`
+_RUNNING = 0  # the status of a row that is still searched, which is no `Status`
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def find_center(cloud: Cloud, start: Float[Tensor, "R d"], path: Tensor | None =
     paths come along linearly.
     """
     now = _begun(cloud, start, path)
-    for _ in range(cloud.geodesics.max_steps):
+    for _ in range(cloud.geodesics.max_iterations):
         now = _ended(now, cloud.geodesics.tol)
         (rows,) = (now.found.status == _RUNNING).nonzero(as_tuple=True)
         if not len(rows):
@@ -87,14 +87,14 @@ def find_center(cloud: Cloud, start: Float[Tensor, "R d"], path: Tensor | None =
         part, here = cloud.of(rows), now.of(rows)
         now = now.replaced(rows, _after(part, here, _trial(part, here)))
     found = _ended(now, cloud.geodesics.tol).found
-    return replace(found, status=torch.where(found.status == _RUNNING, Outcome.MAX_STEPS, found.status))
+    return replace(found, status=torch.where(found.status == _RUNNING, Status.MAX_ITERATIONS, found.status))
 
 
 def _begun(cloud: Cloud, start: Float[Tensor, "R d"], path: Tensor | None) -> _Search:
     m = cloud.only_points(start)
     visit = cloud.visit(m, None if path is None else _moved(path, cloud.points, m))
     none = torch.zeros_like(m[:, 0], dtype=torch.long)
-    status = torch.where(visit.value.isfinite() & visit.size.isfinite(), _RUNNING, Outcome.NOT_FINITE)
+    status = torch.where(visit.value.isfinite() & visit.size.isfinite(), _RUNNING, Status.CUT_SHORT)
     return _Search(
         found=Found(m, visit, status, none),
         H=cloud.inverse_hessian(m, visit),
@@ -108,7 +108,7 @@ def _begun(cloud: Cloud, start: Float[Tensor, "R d"], path: Tensor | None) -> _S
 def _ended(search: _Search, tol: float) -> _Search:
     """With the status of the rows whose gradient has become small enough."""
     found = search.found
-    reached = torch.where(found.visit.found, Outcome.CONVERGED, Outcome.NO_GEODESIC)
+    reached = torch.where(found.visit.found, Status.CONVERGED, Status.NO_GEODESIC)
     there = (found.status == _RUNNING) & (found.visit.size <= tol)
     return replace(search, found=replace(found, status=torch.where(there, reached, found.status)))
 
@@ -148,7 +148,7 @@ def _after(cloud: Cloud, now: _Search, trial: _Trial) -> _Search:
     shorter = torch.where(jump, now.share, least_of_parabola(trial.share, -trial.slope, there.value - here.value))
     stuck = ~better & ((tries > _TRIES) | (~jump & (s == 0).all(-1)))
     return _Search(
-        found=Found(point, visit, torch.where(stuck, Outcome.STALLED, found.status), found.steps + 1),
+        found=Found(point, visit, torch.where(stuck, Status.NO_NEARER, found.status), found.steps + 1),
         H=torch.where(useful[:, None, None], _updated(now.H, s, y, bend), kept),
         learned=useful | (now.learned & ~reset),
         share=torch.where(better | reset, 1, shorter),

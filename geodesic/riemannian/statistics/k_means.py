@@ -13,12 +13,12 @@ from geodesic.checks import require_integer
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import require_limit
 from geodesic.riemannian.answers import Answer
-from geodesic.riemannian.outcome import Outcome
 from geodesic.riemannian.records import Record
 from geodesic.riemannian.statistics.cloud import Cloud
 from geodesic.riemannian.statistics.descent import find_center
 from geodesic.riemannian.statistics.pairs import Geodesics
 from geodesic.riemannian.statistics.sets import sets_of_points, stacked
+from geodesic.solvers.status import Status
 
 __all__ = ["Clustering", "k_means"]
 
@@ -54,7 +54,7 @@ def k_means(
     clusters: int,
     *,
     seed: int = 0,
-    max_steps: int = 100,
+    max_iterations: int = 100,
     method: str = "discrete",
     tol: float | None = None,
     rtol: float | None = None,
@@ -83,7 +83,7 @@ def k_means(
             of points are clustered one after the other.
         clusters: K, from 1 to N.
         seed: Of the random seeding, the same for each set of points.
-        max_steps: Most steps of reassignment, and of each search for means.
+        max_iterations: Most steps of reassignment, and of each search for means.
         method: "discrete" takes the energies of the solver's paths for squared distances, "ode" exact geodesics.
         tol: Largest gradient norm of a mean, relative to the root of its variance. By default 1e-6 in float64 and 1e-3
             in float32.
@@ -107,7 +107,7 @@ def k_means(
     sets, given = sets_of_points(manifold, points, clusters)
     require_limit(manifold, "Fréchet mean")
     require_integer("seed", seed)
-    geodesics = Geodesics.from_user(manifold, method, tol, max_steps, rtol, search, sets)
+    geodesics = Geodesics.from_user(manifold, method, tol, max_iterations, rtol, search, sets)
     with torch.inference_mode(False):
         rows = [_lloyd(geodesics, x, _seeded(geodesics, x, clusters, seed)) for x in sets]
     longest = max(len(row["history"]) for row in rows)
@@ -140,7 +140,7 @@ class _Clusters:
 def _lloyd(geodesics: Geodesics, x: Float[Tensor, "N d"], now: _Clusters) -> dict[str, Tensor]:
     """Means and labels in turn, until the labels stay."""
     history, steps, rested = [now.members.squared.sum()], 0, False
-    while not rested and steps < geodesics.max_steps:
+    while not rested and steps < geodesics.max_iterations:
         centered = _centered(geodesics, x, _refilled(x, now))
         now = _assigned(geodesics, x, centered)
         rested = torch.equal(now.members.labels, centered.members.labels)
@@ -229,4 +229,4 @@ def _centered(geodesics: Geodesics, x: Float[Tensor, "N d"], now: _Clusters) -> 
     rows = order[taken]
     found = visit.found[:, None].expand_as(taken)[taken]
     seen = _Members(members.labels[rows], visit.squared[taken], visit.length[taken], visit.path[taken], found)
-    return _Clusters(mean.point, members.replaced(rows, seen), (mean.status == Outcome.CONVERGED).all())
+    return _Clusters(mean.point, members.replaced(rows, seen), (mean.status == Status.CONVERGED).all())

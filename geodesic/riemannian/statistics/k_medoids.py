@@ -54,7 +54,7 @@ def k_medoids(
     clusters: int,
     *,
     distances: Tensor | None = None,
-    max_steps: int = 100,
+    max_iterations: int = 100,
     **search: Any,
 ) -> MedoidClustering:
     """K-medoids under geodesic distances: clusters round points of their own. No mean is needed.
@@ -77,7 +77,7 @@ def k_medoids(
             of points are clustered one after the other.
         clusters: K, from 1 to N.
         distances: All distances, (*batch, N, N), symmetric, where they are known already.
-        max_steps: Most exchanges.
+        max_iterations: Most exchanges.
         search: Keywords of `solve`, where they are not.
 
     Returns:
@@ -95,7 +95,7 @@ def k_medoids(
         ([2, 3], True)
     """
     sets, given = sets_of_points(manifold, points, clusters)
-    require_integer("max_steps", max_steps, least=1)
+    require_integer("max_iterations", max_iterations, least=1)
     known: Any = None
     if distances is not None:
         known = _matrices(distances, given.batch, sets)
@@ -107,20 +107,20 @@ def k_medoids(
             D, found = _distance_matrix(manifold, shaped[i], search)
         else:
             D, found = known[i], torch.ones_like(known[i, 0, 0], dtype=torch.bool)
-        rows.append(_round_medoids(x, D, found, clusters, max_steps))
+        rows.append(_round_medoids(x, D, found, clusters, max_iterations))
     return MedoidClustering(**stacked(rows, given))
 
 
 def _round_medoids(
-    x: Float[Tensor, "N d"], D: Float[Tensor, "N N"], found: Bool[Tensor, ""], clusters: int, max_steps: int
+    x: Float[Tensor, "N d"], D: Float[Tensor, "N N"], found: Bool[Tensor, ""], clusters: int, max_iterations: int
 ) -> dict[str, Tensor]:
     """Clusters by the distances between all points."""
     medoids = _build(D, clusters)
     steps, rested = 0, False
-    while steps <= max_steps:
+    while steps <= max_iterations:
         exchanged = _swap(D, medoids)
         rested = exchanged is None
-        if exchanged is None or steps == max_steps:
+        if exchanged is None or steps == max_iterations:
             break
         medoids, steps = exchanged, steps + 1
     near, labels = D[medoids].min(0)

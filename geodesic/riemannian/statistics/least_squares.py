@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geodesic.riemannian.outcome import Outcome
 from geodesic.riemannian.records import Record
 from geodesic.riemannian.statistics.fit import Data, Fit
+from geodesic.solvers.status import Status
 
 __all__ = ["Improved", "least_squares"]
 
@@ -43,7 +43,7 @@ class _Normal(Record):
 
 
 def least_squares(
-    data: Data, start: Fit, *, columns: int, total: Float[Tensor, " B"], tol: float, max_steps: int
+    data: Data, start: Fit, *, columns: int, total: Float[Tensor, " B"], tol: float, max_iterations: int
 ) -> Improved:
     """Lessen the sum of squared distances of geodesics from points.
 
@@ -55,16 +55,16 @@ def least_squares(
         columns: How many columns of the Jacobian to use: d, which leaves the velocity as it is, or 2 d.
         total: Sums of squares, of which a step may move the predictions by the share `tol` squared at the end.
         tol: See there.
-        max_steps: Most steps of a row.
+        max_iterations: Most steps of a row.
     """
     none = torch.zeros_like(total, dtype=torch.long)
-    status = torch.where(start.loss.isfinite(), Outcome.MAX_STEPS, Outcome.NOT_FINITE)
+    status = torch.where(start.loss.isfinite(), Status.MAX_ITERATIONS, Status.CUT_SHORT)
     now = Improved(start, status, none, torch.full_like(total, _DAMPING))
-    for attempt in range(max_steps + 1):
+    for attempt in range(max_iterations + 1):
         normal = _normal_equations(now.fit, columns)
         now = _ended(now, normal, total, tol)
-        (rows,) = (now.status == Outcome.MAX_STEPS).nonzero(as_tuple=True)
-        if not len(rows) or attempt == max_steps:
+        (rows,) = (now.status == Status.MAX_ITERATIONS).nonzero(as_tuple=True)
+        if not len(rows) or attempt == max_iterations:
             break
         now = now.replaced(rows, _stepped(data.of(rows), now.of(rows), normal.of(rows)))
     return now
@@ -81,9 +81,9 @@ def _normal_equations(fit: Fit, columns: int) -> _Normal:
 
 def _ended(now: Improved, normal: _Normal, total: Float[Tensor, " B"], tol: float) -> Improved:
     """With the status of the rows whose predictions would hardly move any more."""
-    still = (normal.move <= tol**2 * total) & (now.status == Outcome.MAX_STEPS)
+    still = (normal.move <= tol**2 * total) & (now.status == Status.MAX_ITERATIONS)
     near = now.fit.squared <= _NEAR**2 * (total / now.fit.squared.shape[1])[:, None]
-    reached = torch.where((now.fit.found | near).all(1), Outcome.CONVERGED, Outcome.NO_GEODESIC)
+    reached = torch.where((now.fit.found | near).all(1), Status.CONVERGED, Status.NO_GEODESIC)
     return replace(now, status=torch.where(still, reached, now.status))
 
 
@@ -99,7 +99,7 @@ def _stepped(data: Data, now: Improved, normal: _Normal) -> Improved:
     damping = torch.where(better, now.damping / 10, now.damping * 10)
     return Improved(
         fit=now.fit.replaced(taken, trial.of(taken)),
-        status=torch.where(damping > _MOST_DAMPING, Outcome.STALLED, now.status),
+        status=torch.where(damping > _MOST_DAMPING, Status.NO_NEARER, now.status),
         steps=now.steps + 1,
         damping=damping,
     )

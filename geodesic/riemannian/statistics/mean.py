@@ -23,7 +23,7 @@ def frechet_mean(
     paths: str = "straight",
     graph_points: Tensor | None = None,
     tol: float | None = None,
-    max_steps: int = 100,
+    max_iterations: int = 100,
     rtol: float | None = None,
     **search: Any,
 ) -> FrechetMean:
@@ -59,7 +59,7 @@ def frechet_mean(
         graph_points: Latent points for the graph, as `points` of `solve`.
         tol: Largest gradient norm, relative to the root of the variance, of a mean that counts as converged. By
             default 1e-6 in float64 and 1e-3 in float32.
-        max_steps: Most steps that a row may attempt; "ode" may attempt as many again.
+        max_iterations: Most steps that a row may attempt; "ode" may attempt as many again.
         rtol: Largest error of a step of the integration, relative to the length; for "ode" alone.
         search: `solver`, `segments` and `memory` of `solve`.
 
@@ -78,7 +78,7 @@ def frechet_mean(
         >>> print(f"{float(mean.point.norm()):.4f} {float(mean.variance.sqrt()):.4f}", bool(mean.converged))
         0.0000 0.9273 True
     """
-    keywords = CenterKeywords(method, init, paths, graph_points, tol, max_steps, rtol, search)
+    keywords = CenterKeywords(method, init, paths, graph_points, tol, max_iterations, rtol, search)
     return center(manifold, points, weights, keywords, power=2, what="Fréchet mean")
 
 

@@ -22,7 +22,7 @@ def frechet_median(
     paths: str = "straight",
     graph_points: Tensor | None = None,
     tol: float | None = None,
-    max_steps: int = 100,
+    max_iterations: int = 100,
     rtol: float | None = None,
     **search: Any,
 ) -> FrechetMean:
@@ -56,7 +56,7 @@ def frechet_median(
         graph_points: Latent points for the graph, as `points` of `solve`.
         tol: Largest norm of the least subgradient of a median that counts as converged; it is at most 1 for any point.
             By default 1e-6 in float64 and 1e-3 in float32.
-        max_steps: Most steps that a row may attempt; "ode" may attempt as many again.
+        max_iterations: Most steps that a row may attempt; "ode" may attempt as many again.
         rtol: Largest error of a step of the integration, relative to the length; for "ode" alone.
         search: `solver`, `segments` and `memory` of `solve`.
 
@@ -75,5 +75,5 @@ def frechet_median(
         >>> print([round(x, 3) for x in geodesic.frechet_median(plane, points, segments=4).point.tolist()])
         [0.3, 0.2]
     """
-    keywords = CenterKeywords(method, init, paths, graph_points, tol, max_steps, rtol, search)
+    keywords = CenterKeywords(method, init, paths, graph_points, tol, max_iterations, rtol, search)
     return center(manifold, points, weights, keywords, power=1, what="geometric median")

@@ -52,7 +52,7 @@ def riemannian_normal(
     method: str = "discrete",
     segments: int = 32,
     rtol: float | None = None,
-    max_steps: int = 1000,
+    max_iterations: int = 1000,
 ) -> RiemannianSamples:
     """Draw from the Riemannian normal distribution around a mean.
 
@@ -87,7 +87,7 @@ def riemannian_normal(
         segments: Number T of segments of each geodesic, at least 2: conjugate points are looked for at its nodes.
         rtol: Largest error of a step of the integration, relative to the length; for "ode" alone. By default 1e-8 in
             float64 and 1e-5 in float32.
-        max_steps: Most steps of the integration; for "ode" alone.
+        max_iterations: Most steps of the integration; for "ode" alone.
 
     Returns:
         The samples, and what share of the proposals was accepted.
@@ -107,7 +107,7 @@ def riemannian_normal(
     """
     given = Rows(manifold, mean=mean)
     require_limit(manifold, "normal distribution")
-    stride = stride_from(method, segments, rtol, max_steps, dtype=mean.dtype, least_segments=2)
+    stride = stride_from(method, segments, rtol, max_iterations, dtype=mean.dtype, least_segments=2)
     require_integer("count", count, least=1)
     require_integer("burn_in", burn_in, least=1)
     s = _scales(scale, given, mean)

@@ -63,7 +63,7 @@ class Geodesics:
         manifold: Where.
         method: "discrete" or "ode".
         tol: Largest gradient norm of a center, relative to the root of the variance.
-        max_steps: Most steps of a search.
+        max_iterations: Most steps of a search.
         rtol: Of the integration, for "ode".
         search: `solver`, `segments` and `memory` of `solve`.
         first: Where paths begin that nothing is known of: "straight", "graph" or "best", as `init` of `solve`.
@@ -73,7 +73,7 @@ class Geodesics:
     manifold: Manifold
     method: str
     tol: float
-    max_steps: int
+    max_iterations: int
     rtol: float
     search: dict[str, Any]
     first: str = "straight"
@@ -81,7 +81,14 @@ class Geodesics:
 
     @classmethod
     def from_user(
-        cls, manifold: Manifold, method: Any, tol: Any, max_steps: Any, rtol: Any, search: dict[str, Any], like: Tensor
+        cls,
+        manifold: Manifold,
+        method: Any,
+        tol: Any,
+        max_iterations: Any,
+        rtol: Any,
+        search: dict[str, Any],
+        like: Tensor,
     ) -> Geodesics:
         """The record of what a user gave, after checks; defaults are those of the dtype of `like`.
 
@@ -92,8 +99,8 @@ class Geodesics:
         if tol is None:
             tol = _TOL[like.dtype]
         require_fraction("tol", tol)
-        require_integer("max_steps", max_steps, least=1)
-        return cls(manifold, method, float(tol), max_steps, integration_rtol(rtol, like.dtype), search)
+        require_integer("max_iterations", max_iterations, least=1)
+        return cls(manifold, method, float(tol), max_iterations, integration_rtol(rtol, like.dtype), search)
 
     def path_tol(self, dtype: torch.dtype) -> float:
         """Relative excess energy that geodesics may have: momenta are known to its root, as they are of first order."""

@@ -17,9 +17,9 @@ from geodesic.geometry.points import Rows, inverse_at, require_limit
 from geodesic.riemannian.answers import Answer
 from geodesic.riemannian.maps.exp_map import exp_map
 from geodesic.riemannian.maps.stride import stride_from
-from geodesic.riemannian.outcome import Outcome
 from geodesic.riemannian.statistics.fit import Data, Fit
 from geodesic.riemannian.statistics.least_squares import least_squares
+from geodesic.solvers.status import Status
 
 __all__ = ["GeodesicRegression", "geodesic_regression"]
 
@@ -40,7 +40,7 @@ class GeodesicRegression(Answer):
         r_squared: Share of the variance that the geodesic explains, (*batch,): 1 for points on it, 0 for points that
             do not follow x. NaN where all points are the same, or there is no variance.
         converged: Whether the fit is stationary and all its geodesics were found, (*batch,), boolean.
-        status: Why the row ended, an `Outcome` as integer, (*batch,).
+        status: Why the row ended, a `Status` as integer, (*batch,).
         steps: Steps attempted, (*batch,), those to the mean among them.
     """
 
@@ -67,7 +67,7 @@ def geodesic_regression(
     segments: int = 32,
     rtol: float | None = None,
     tol: float = 1e-6,
-    max_steps: int = 50,
+    max_iterations: int = 50,
 ) -> GeodesicRegression:
     """Least squares for points of a manifold: the geodesic that comes nearest to them at the times x.
 
@@ -98,7 +98,7 @@ def geodesic_regression(
             float64 and 1e-5 in float32.
         tol: The fit has converged when a step moves the predictions by at most this share of the spread of the
             points, both root mean squares.
-        max_steps: Most steps of the fit, and of the search for the mean before it.
+        max_iterations: Most steps of the fit, and of the search for the mean before it.
 
     Returns:
         The geodesic, what it predicts, and how well.
@@ -119,7 +119,7 @@ def geodesic_regression(
     given = Rows(manifold, points=points)
     require_limit(manifold, "geodesics")
     stride = stride_from(method, segments, rtol, 1000, dtype=points.dtype, least_segments=2)
-    require_integer("max_steps", max_steps, least=1)
+    require_integer("max_iterations", max_iterations, least=1)
     require_fraction("tol", tol)
     if not given.batch or given.batch[-1] < 2:
         raise InputError(
@@ -133,7 +133,7 @@ def geodesic_regression(
     with torch.inference_mode(False):
         y = given.rows[0].reshape(*times.shape, -1)
         data = Data(manifold, (times - center[:, None]) / spread[:, None], y, stride)
-        found = _fitted(data, tol, max_steps)
+        found = _fitted(data, tol, max_iterations)
         p, v = found.fit.point, found.fit.velocity / spread[:, None]
         start, pace = (z.reshape(-1, *given.event) for z in (p, v))
         at_zero = exp_map(manifold, start, pace, -center, method=method, segments=segments, rtol=rtol)
@@ -155,7 +155,7 @@ def geodesic_regression(
         residuals=found.fit.squared.sqrt().reshape(*batch, N),
         variance=(found.total / N).reshape(batch),
         r_squared=(1 - found.fit.loss / found.total).reshape(batch),
-        converged=(found.status == Outcome.CONVERGED).reshape(batch),
+        converged=(found.status == Status.CONVERGED).reshape(batch),
         status=found.status.reshape(batch),
         steps=found.steps.reshape(batch),
     )
@@ -171,16 +171,16 @@ class _Found:
     total: Float[Tensor, " B"]
 
 
-def _fitted(data: Data, tol: float, max_steps: int) -> _Found:
+def _fitted(data: Data, tol: float, max_iterations: int) -> _Found:
     """First the mean, which is a fit without a velocity, and from there the geodesic."""
     y = data.y
     start = data.fit(_middle(data.manifold, y), torch.zeros_like(y[:, 0]))
-    mean = least_squares(data, start, columns=y.shape[-1], total=start.loss, tol=tol, max_steps=max_steps)
+    mean = least_squares(data, start, columns=y.shape[-1], total=start.loss, tol=tol, max_iterations=max_iterations)
     total = mean.fit.loss
     begin = _towards(data, mean.fit)
-    best = least_squares(data, begin, columns=2 * y.shape[-1], total=total, tol=tol, max_steps=max_steps)
-    found = mean.status == Outcome.CONVERGED
-    status = torch.where(found | (best.status == Outcome.CONVERGED), best.status, mean.status)
+    best = least_squares(data, begin, columns=2 * y.shape[-1], total=total, tol=tol, max_iterations=max_iterations)
+    found = mean.status == Status.CONVERGED
+    status = torch.where(found | (best.status == Status.CONVERGED), best.status, mean.status)
     return _Found(best.fit, status, mean.steps + best.steps, torch.where(found, total, torch.nan))
 
 

@@ -13,8 +13,8 @@ from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.path import path_length, straight_path
 from geodesic.geometry.points import inverse_at
-from geodesic.riemannian.outcome import Outcome
 from geodesic.riemannian.statistics.descent import Found
+from geodesic.solvers.status import Status
 
 __all__ = ["agreement", "best_of", "two_starts"]
 
@@ -44,7 +44,7 @@ def two_starts(manifold: Manifold, x: Float[Tensor, "R N d"], w: Float[Tensor, "
 def best_of(found: Found, S: int) -> Int[Tensor, " R"]:
     """Which start led to the least F, among those that converged if there are any."""
     value = found.visit.value.nan_to_num(nan=torch.inf).unflatten(0, (S, -1))
-    converged = (found.status == Outcome.CONVERGED).unflatten(0, (S, -1))
+    converged = (found.status == Status.CONVERGED).unflatten(0, (S, -1))
     value = torch.where(converged | ~converged.any(0), value, torch.inf)
     # Two starts at the same point differ by rounding: the first then.
     least = value.amin(0)
@@ -61,8 +61,8 @@ def agreement(manifold: Manifold, found: Found, best: Tensor, S: int, what: str)
     line = straight_path(winner, point, 8)
     with torch.no_grad():
         apart = path_length(manifold, line).nan_to_num(nan=torch.inf)
-    apart = torch.where((winner == point).all(-1) | (status != Outcome.CONVERGED), 0, apart).amax(0)
-    apart = torch.where(status[best, every] == Outcome.CONVERGED, apart, 0)
+    apart = torch.where((winner == point).all(-1) | (status != Status.CONVERGED), 0, apart).amax(0)
+    apart = torch.where(status[best, every] == Status.CONVERGED, apart, 0)
     several = apart > _APART * spread
     if several.any():
         row = int(several.nonzero()[0])

@@ -14,11 +14,12 @@ from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
 from geodesic.riemannian.answers import Answer
+from geodesic.riemannian.endings import after_integration
 from geodesic.riemannian.maps.discrete import follow_discretely
 from geodesic.riemannian.maps.flow import follow
 from geodesic.riemannian.maps.stride import Stride, stride_from
-from geodesic.riemannian.outcome import Outcome, after_integration
 from geodesic.riemannian.statistics.noise import Noise, raised
+from geodesic.solvers.status import Status
 
 __all__ = ["RandomWalk", "random_walk"]
 
@@ -33,7 +34,7 @@ class RandomWalk(Answer):
         point: Where they ended, (*batch, d).
         time: Up to when each was followed, (*batch,).
         converged: Whether the time was reached, (*batch,), boolean.
-        status: Why the row ended, an `Outcome` as integer, (*batch,).
+        status: Why the row ended, a `Status` as integer, (*batch,).
     """
 
     path: Float[Tensor, "*path"]
@@ -54,7 +55,7 @@ def random_walk(
     method: str = "discrete",
     segments: int = 4,
     rtol: float | None = None,
-    max_steps: int = 1000,
+    max_iterations: int = 1000,
 ) -> RandomWalk:
     """Geodesic random walk, which tends to Brownian motion as its steps become short.
 
@@ -83,7 +84,7 @@ def random_walk(
         segments: Number of segments of each step. For "discrete" alone.
         rtol: Largest error of a step of the integration, relative to the length; for "ode" alone. By default 1e-8 in
             float64 and 1e-5 in float32.
-        max_steps: Most steps of the integration for each step of the walk. For "ode" alone.
+        max_iterations: Most steps of the integration for each step of the walk. For "ode" alone.
 
     Returns:
         The walks, and what happened to each.
@@ -102,7 +103,7 @@ def random_walk(
     """
     given = Rows(manifold, z=z)
     require_limit(manifold, "Brownian motion")
-    stride = stride_from(method, segments, rtol, max_steps, dtype=z.dtype)
+    stride = stride_from(method, segments, rtol, max_iterations, dtype=z.dtype)
     require_integer("steps", steps, least=1)
     require_integer("count", 1 if count is None else count, least=1)
     require_positive("time", time)
@@ -112,17 +113,17 @@ def random_walk(
         # A copy: what was made in inference mode has no derivatives.
         start = given.rows[0].repeat_interleave(count or 1, 0).clone()
         require_regular(start, inverse_at(manifold, start))
-        status = torch.full_like(start[:, 0], Outcome.CONVERGED, dtype=torch.long)
+        status = torch.full_like(start[:, 0], Status.CONVERGED, dtype=torch.long)
         reached = torch.full_like(status, steps)
         path = start[:, None].expand(-1, steps + 1, -1).clone()
         for i in range(steps):
             # For the lost as well: what one walk does must not depend on the others.
             xi = math.sqrt(time / steps) * noise.normal(tuple(start.shape), start)
-            (rows,) = (status == Outcome.CONVERGED).nonzero(as_tuple=True)
+            (rows,) = (status == Status.CONVERGED).nonzero(as_tuple=True)
             if not len(rows):
                 break
             end, status[rows] = _stepped(manifold, path[rows, i], xi[rows], stride)
-            kept = status[rows] == Outcome.CONVERGED
+            kept = status[rows] == Status.CONVERGED
             path[rows[kept], i + 1 :] = end[kept, None]
             reached[rows[~kept]] = i
     batch, event = (*given.batch, *walks), given.event
@@ -131,7 +132,7 @@ def random_walk(
         path=path,
         point=path.select(len(batch), -1),
         time=(reached.to(path) * (time / steps)).reshape(batch),
-        converged=(status == Outcome.CONVERGED).reshape(batch),
+        converged=(status == Status.CONVERGED).reshape(batch),
         status=status.reshape(batch),
     )
 
@@ -139,13 +140,13 @@ def random_walk(
 def _stepped(
     manifold: Manifold, z: Float[Tensor, "N d"], xi: Float[Tensor, "N d"], stride: Stride
 ) -> tuple[Float[Tensor, "N d"], Int[Tensor, " N"]]:
-    """exp_z(v) with v = xi in an orthonormal frame, and an `Outcome` for each row."""
+    """exp_z(v) with v = xi in an orthonormal frame, and a `Status` for each row."""
     inverse = inverse_at(manifold, z)
     v = raised(inverse, xi[:, None])[:, 0]
     if stride.method == "discrete":
         run = follow_discretely(manifold, z, v, stride.segments)
-        end, status = run.path[:, -1], torch.where(run.time < 1, Outcome.STALLED, Outcome.CONVERGED)
+        end, status = run.path[:, -1], torch.where(run.time < 1, Status.NO_NEARER, Status.CONVERGED)
     else:
         trajectory = follow(manifold, z, v, replace(stride, segments=1))
         end, status = trajectory.states[:, -1, : z.shape[-1]], after_integration(trajectory.time, trajectory.stuck)
-    return end, torch.where(end.isfinite().all(-1) & inverse.regular, status, Outcome.NOT_FINITE)
+    return end, torch.where(end.isfinite().all(-1) & inverse.regular, status, Status.CUT_SHORT)

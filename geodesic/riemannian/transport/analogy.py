@@ -15,9 +15,9 @@ from geodesic.riemannian.answers import Answer
 from geodesic.riemannian.maps.exp_map import exp_map
 from geodesic.riemannian.maps.log_map import DISCRETE_TOL, log_map
 from geodesic.riemannian.maps.stride import require_method
-from geodesic.riemannian.outcome import Outcome
 from geodesic.riemannian.transport.parallel import parallel_transport
 from geodesic.solvers.solve import solve
+from geodesic.solvers.status import Status
 
 __all__ = ["Analogy", "analogy"]
 
@@ -106,7 +106,7 @@ def analogy(
     known = torch.where(logarithm.vector.isfinite(), logarithm.vector, 0)
     carried = parallel_transport(manifold, across, known, method=transport)
     # A row that could not be carried has no direction to go on in: it stays where it is, and has not converged.
-    lost = carried.status == Outcome.NOT_FINITE
+    lost = carried.status == Status.CUT_SHORT
     lost = lost.reshape(lost.shape + (1,) * (a.dim() - lost.dim()))
     segments = across.path.shape[logarithm.converged.dim()] - 1
     there = exp_map(manifold, c, carried.vector.masked_fill(lost, 0), method=method, rtol=rtol, segments=segments)

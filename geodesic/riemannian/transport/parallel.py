@@ -17,11 +17,11 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import rows_at_once
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.riemannian.answers import Answer
-from geodesic.riemannian.outcome import Outcome
 from geodesic.riemannian.transport.connection import along_connection
 from geodesic.riemannian.transport.ladders import along_ladder
 from geodesic.riemannian.transport.projection import along_projection
 from geodesic.solvers.solution import GeodesicSolution
+from geodesic.solvers.status import Status
 
 __all__ = ["ParallelTransport", "parallel_transport"]
 
@@ -41,7 +41,7 @@ class ParallelTransport(Answer):
             it misses between the nodes, about the error where second derivatives jump, some times as much where they do
             not; for "projection" the difference to every second node, about the error; for ladders `norm_change`.
         converged: Whether nothing failed and `error` is at most `tol`, (*batch,), boolean.
-        status: Why the row ended, an `Outcome` as integer, (*batch,).
+        status: Why the row ended, a `Status` as integer, (*batch,).
     """
 
     vector: Float[Tensor, "*point"]
@@ -80,7 +80,7 @@ def parallel_transport(
     Warning:
         The path's own errors remain, and the curve between the nodes is the spline: nodes with corners, and few of
         them, carry vectors along another curve. The connection of a decoder with kinks misses what happens at them;
-        such rows are reported as `Outcome.NOT_RESOLVED`.
+        such rows are reported as `Status.NOT_RESOLVED`.
 
     Reference:
         H. Shao, A. Kumar, P. T. Fletcher, The Riemannian Geometry of Deep Generative Models, 2017, algorithm 2;
@@ -141,16 +141,16 @@ def parallel_transport(
     moving = (rows != 0).any(-1)
     change = torch.where(moving, (norm - norm[:, :1]).abs().amax(-1) / norm[:, 0], 0).nan_to_num(nan=torch.inf)
     error = torch.where(moving, torch.maximum(change, error), 0).nan_to_num(nan=torch.inf, posinf=torch.inf)
-    status = torch.full_like(moving, Outcome.CONVERGED, dtype=torch.long)
-    status = torch.where(error > tol, Outcome.NOT_RESOLVED, status)
-    status = torch.where(stalled, Outcome.STALLED, status)
-    status = torch.where(~vectors.isfinite().flatten(1).all(-1), Outcome.NOT_FINITE, status)
+    status = torch.full_like(moving, Status.CONVERGED, dtype=torch.long)
+    status = torch.where(error > tol, Status.NOT_RESOLVED, status)
+    status = torch.where(stalled, Status.NO_NEARER, status)
+    status = torch.where(~vectors.isfinite().flatten(1).all(-1), Status.CUT_SHORT, status)
     return ParallelTransport(
         vector=given.back(vectors[:, -1]),
         vectors=given.back(vectors),
         norm_change=given.each(change),
         error=given.each(error),
-        converged=given.each(status == Outcome.CONVERGED),
+        converged=given.each(status == Status.CONVERGED),
         status=given.each(status),
     )
 
