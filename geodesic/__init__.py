@@ -102,6 +102,7 @@ _MODULES = {
     "geodesic.solvers.progress": ("Progress",),
     "geodesic.solvers.solution": ("GeodesicSolution",),
     "geodesic.solvers.choose": ("choose_solver",),
+    "geodesic.solvers.search": ("Search",),
     "geodesic.solvers.solve": ("solve",),
     "geodesic.riemannian.distance": ("distance", "length_ratio"),
     "geodesic.riemannian.maps.exp_map": ("ExponentialMap", "exp_map"),

@@ -108,13 +108,13 @@ def require_nonnegative(name: str, value: Any) -> None:
         raise InputError(f"{name}: expected a finite number of at least 0, got {value!r}")
 
 
-def require_fraction(name: str, value: Any) -> None:
-    """Refuse what is no number between 0 and 1, both excluded.
+def require_fraction(name: str, value: Any, *, optional: bool = False) -> None:
+    """Refuse what is no number between 0 and 1, both excluded, and no None that stands for nothing.
 
     Raises:
         InputError: With the argument's name, what was expected and what was received.
     """
-    if not (is_number(value) and 0 < value < 1):
+    if not (is_number(value) and 0 < value < 1) and not (optional and value is None):
         raise InputError(f"{name}: expected a number between 0 and 1, got {value!r}")
 
 

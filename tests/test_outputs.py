@@ -400,7 +400,7 @@ def test_paths_under_a_metric_of_data_stay_near_the_data(make) -> None:
     angle = torch.linspace(0, 1.5 * math.pi, 300)
     points = torch.stack([angle.cos(), angle.sin()], dim=1) + 0.05 * torch.randn(300, 2)
     manifold = make(points, bandwidth=0.15)
-    path = geodesic.solve(manifold, points[0], points[-1], init="graph", points=points).path
+    path = geodesic.solve(manifold, points[0], points[-1], init="graph", graph_points=points).path
     nearest = (path[:, None] - points).norm(dim=-1).amin(1)
     straight = geodesic.straight_path(points[0], points[-1], 32)
     assert nearest.max() < 0.2

@@ -71,7 +71,7 @@ def test_lengths_lie_between_their_bounds() -> None:
     assert (solution.lower_bound <= chords * (1 + 1e-12)).all()
     assert (chords**2 <= 2 * solution.energy * (1 + 1e-12)).all()
     assert (2 * solution.energy <= solution.length**2 * (1 + 1e-6)).all()
-    assert (solution.ratio <= 1 + 1e-9).all()
+    assert (solution.length_ratio <= 1 + 1e-9).all()
 
 
 def test_a_decoder_that_jumps_is_certified_nothing() -> None:

@@ -30,10 +30,10 @@ def test_a_graph_that_does_not_connect_a_pair_says_so_and_spoils_no_other() -> N
     points = torch.cat([torch.randn(40, 2), torch.randn(40, 2) + 100])
     start, end = torch.tensor([[0.0, 0.0], [0.0, 0.0]]), torch.tensor([[1.0, 0.0], [100.0, 100.0]])
     manifold = geodesic.PullbackManifold(lambda z: z.tanh())
-    graph = geodesic.solve(manifold, start, end, init="graph", points=points)
+    graph = geodesic.solve(manifold, start, end, init="graph", graph_points=points)
     assert graph.status.tolist() == [Status.CONVERGED, Status.NOT_CONNECTED]
     assert "neighbor graph" in graph.summary()
-    best = geodesic.solve(manifold, start, end, init="best", points=points)
+    best = geodesic.solve(manifold, start, end, init="best", graph_points=points)
     assert best.status[0] == Status.CONVERGED
     assert best.status[1] != Status.NOT_CONNECTED
 
@@ -71,7 +71,7 @@ def test_bad_starts_are_named(init: object, message: str) -> None:
 @pytest.mark.parametrize("points", [[[0.0, 1.0]], np.zeros((5, 2)), torch.zeros(5), torch.zeros(5, 2, 2)])
 def test_points_that_are_no_latent_points_are_refused(points: object) -> None:
     with pytest.raises(geodesic.InputError, match="points: expected a tensor of latent points"):
-        inspect.unwrap(geodesic.solve)(geodesic.PullbackManifold(hill), *pairs(1), init="graph", points=points)
+        inspect.unwrap(geodesic.solve)(geodesic.PullbackManifold(hill), *pairs(1), init="graph", graph_points=points)
 
 
 def test_segments_are_doubled_for_the_pairs_that_need_it() -> None:

@@ -95,7 +95,7 @@ def test_under_the_expected_metric_paths_keep_to_the_data() -> None:
     decoder, z = fitted_scales(torch.full((5,), 0.02), away=2.0, width=1.0, count=400)
     a, b = z[0], z[180]
     expected = geodesic.PullbackManifold(decoder.requires_grad_(False), geodesic.ExpectedGaussian())
-    path = geodesic.solve(expected, a, b, init="best", points=z, segments=16).path
+    path = geodesic.solve(expected, a, b, init="best", graph_points=z, segments=16).path
     assert path.norm(dim=-1).min() > 0.6
     assert geodesic.straight_path(a, b, 16).norm(dim=-1).min() < 0.3
 

@@ -117,7 +117,7 @@ class Run(Encoded):
         """The settings of `geodesic` as keywords of `solve`, without its solver."""
         search = self.settings.geodesic
         names = ("init", "segments", "length_rtol", "tol", "max_steps", "memory")
-        return {name: getattr(search, name) for name in names} | {"points": self.graph}
+        return {name: getattr(search, name) for name in names} | {"graph_points": self.graph}
 
     def solve(
         self,

@@ -78,13 +78,19 @@ class Driver:
         given = given_path(search.init, start, end, len(event))
         segments = search.segments if given is None else given.shape[1] - 1
         check_manifold(manifold, torch.cat([a[:_PROBES], b[:_PROBES]]))
-        solver, reason = (search.solver, repr(search.solver)) if search.solver else choose_solver(manifold, a[:1])
+        solver, reason = search.solver, repr(search.solver)
+        if isinstance(solver, str):
+            solver, reason = choose_solver(manifold, a[:1])
         room = Room.of(manifold, solver, straight_path(a[:1], b[:1], segments), search.memory)
         watch = Watch(callback, batch, a)
         driver = cls(manifold, search, a, b, given, solver, reason, segments, room, watch)
         lines = driver._lines()
         answer = shorter([driver._refined(path, usable, lines) for path, usable in driver._starts()])
-        return shaped(replace(answer, tol=search.tol), batch, event)
+        return shaped(replace(answer, tol=search.tolerance(a.dtype)), batch, event)
+
+    def _graph_points(self) -> Float[Tensor, "N d"] | None:
+        points = self.search.graph_points
+        return None if points is None else points.flatten(1)
 
     def _lines(self) -> StraightLines:
         groups = zip(self.start.split(self.room.solver), self.end.split(self.room.solver), strict=True)
@@ -102,7 +108,7 @@ class Driver:
             even = grouped(lambda path: constant_speed(self.manifold, path), self.room.solver, lines)
             starts.append((even, everywhere))
         if init in ("graph", "best"):
-            graph = graph_path(self.manifold, self.start, self.end, self.segments, points=self.search.points)
+            graph = graph_path(self.manifold, self.start, self.end, self.segments, points=self._graph_points())
             # Beside the straight line itself, a second straight line would be solved for nothing.
             starts.append((graph.path, graph.connected & ~(graph.straight & bool(starts))))
         return starts
@@ -115,9 +121,10 @@ class Driver:
         Pairs that did not converge stay as they are: more segments would not help them.
         """
         rows, rtol = torch.arange(len(path), device=path.device), self.search.length_rtol
+        tol = self.search.tolerance(path.dtype)
         if rtol is None:
-            return self._solved(rows, path, usable, lines, self.search.tol)
-        tol = min(self.search.tol, rtol / 10)  # or two lengths of one and the same curve would agree
+            return self._solved(rows, path, usable, lines, tol)
+        tol = min(tol, rtol / 10)  # or two lengths of one and the same curve would agree
         answer = self._solved(rows, path, usable, lines, tol)
         open_rows = rows[answer.converged]
         while len(open_rows) and answer.path.shape[1] - 1 < _MOST_SEGMENTS:

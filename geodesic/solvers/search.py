@@ -17,62 +17,92 @@ from geodesic.solvers.solver import Solver
 __all__ = ["Search", "given_path"]
 
 _STARTS = ("straight", "graph", "best")
+_TOL = {torch.float64: 1e-6, torch.float32: 1e-4}  # of a float32 path's energy, 1e-6 is already rounding
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Search:
-    """How geodesics are looked for: the keywords of `solve`, checked.
+    """How geodesics are looked for: what every tool that looks for them takes as `search=`.
 
-    Attributes:
-        solver: How to improve the paths; None to choose one that suits the manifold.
-        init: Where to start: a word, or paths.
-        points: Latent points for the graph, (N, d), or None.
-        segments: Number T of segments of each path.
-        length_rtol: Relative difference of two successive lengths at which T is large enough; None to keep T.
-        tol: Largest relative excess energy of a pair that counts as converged.
-        max_steps: Most steps for any pair and number of segments.
-        memory: Bytes that the work may take.
+    `solve` takes the same as plain keywords.
+
+    Args:
+        solver: How to improve the paths. "auto" takes `Newton()`, or `NewtonKrylov()` where Jacobians would be too
+            large, see `choose_solver`.
+        init: Where paths start: "straight", the straight line at constant speed; "graph", a shortest path in a
+            neighbor graph, see `graph_path`; "best", both, and the shorter of the two answers for each pair; or
+            paths of your own, (*batch, T + 1, d), with the given ends.
+        graph_points: Latent points for the graph, (N, d), such as the encodings of the training data; drawn if None.
+        segments: Number T of segments of each path, at least 2. Paths of your own have their T.
+        length_rtol: Double T, from `segments` on, until two successive lengths of a pair agree to this relative
+            difference; a pair that does not agree at 1,024 segments is not resolved. The paths of all pairs are
+            resampled to the largest T.
+        tol: Largest relative excess energy of a pair that counts as converged, without unit. None leaves it to the
+            tool: for `solve`, 1e-6 in float64 and 1e-4 in float32.
+        max_steps: Most steps of the solver for any pair and number of segments.
+        memory: Bytes that the work may take besides its answer, about: pairs are worked on in as large groups as fit.
+
+    Raises:
+        InputError: A setting cannot be used, or two of them do not go together.
+
+    Example:
+        >>> import torch, geodesic
+        >>> search = geodesic.Search(init="best", segments=64)
+        >>> a, b = torch.tensor([torch.pi / 4, 0.0]), torch.tensor([torch.pi / 4, 2.0])
+        >>> print(f"{float(geodesic.distance(geodesic.Sphere(), a, b, search=search)):.4f}")
+        1.2746
     """
 
-    solver: Solver[Any] | None
-    init: Tensor | str
-    points: Float[Tensor, "N d"] | None
-    segments: int
-    length_rtol: float | None
-    tol: float
-    max_steps: int
-    memory: float
+    solver: Solver[Any] | str = "auto"
+    init: Tensor | str = "straight"
+    graph_points: Tensor | None = None
+    segments: int = 32
+    length_rtol: float | None = None
+    tol: float | None = None
+    max_steps: int = 1000
+    memory: float = 1e9
 
-    @classmethod
-    def checked(cls, manifold: Manifold, **given: Any) -> Search:
-        """From the keywords of `solve`, as a user gives them.
-
-        Raises:
-            InputError: One of them cannot be used with this manifold.
-        """
-        solver, init, points, length_rtol = (given[name] for name in ("solver", "init", "points", "length_rtol"))
-        if solver != "auto" and not isinstance(solver, Solver):
-            raise InputError(f"solver: expected 'auto' or a solver such as Newton(), got {solver!r}")
+    def __post_init__(self) -> None:
+        init, points = self.init, self.graph_points
+        if self.solver != "auto" and not isinstance(self.solver, Solver):
+            raise InputError(f"solver: expected 'auto' or a solver such as Newton(), got {self.solver!r}")
         if not (isinstance(init, Tensor) or (isinstance(init, str) and init in _STARTS)):
             got: object = repr(init) if isinstance(init, str) else type(init).__name__
             raise InputError(f"init: expected {', '.join(map(repr, _STARTS))} or paths, got {got}")
-        axes = 2 if manifold.latent_shape is None else 1 + len(manifold.latent_shape)
-        if points is not None and not (isinstance(points, Tensor) and points.dim() == axes):
-            got = tuple(points.shape) if isinstance(points, Tensor) else type(points).__name__
-            raise InputError(f"points: expected a tensor of latent points, (N, d) or (N, *latent_shape), got {got}")
-        require_integer("segments", given["segments"], least=2)
-        require_integer("max_steps", given["max_steps"], least=1)
-        require_fraction("tol", given["tol"])
-        require_positive("memory", given["memory"])
-        require_positive("length_rtol", length_rtol, optional=True)
-        if length_rtol is not None and not manifold.has_length:
+        if points is not None and not isinstance(points, Tensor):
+            raise InputError(f"graph_points: expected a tensor of latent points, got {type(points).__name__}")
+        if points is not None and (isinstance(init, Tensor) or init == "straight"):
+            raise InputError(
+                "graph_points: no graph is looked at unless init is 'graph' or 'best'; set init, or leave them out"
+            )
+        require_integer("segments", self.segments, least=2)
+        require_integer("max_steps", self.max_steps, least=1)
+        require_fraction("tol", self.tol, optional=True)
+        require_positive("memory", self.memory)
+        require_positive("length_rtol", self.length_rtol, optional=True)
+
+    def require_suited(self, manifold: Manifold) -> None:
+        """Refuse a manifold that these settings cannot be used with.
+
+        Raises:
+            InputError: Lengths are to be refined that have no limit, or points of the graph have another shape.
+        """
+        event = manifold.latent_shape
+        axes = 2 if event is None else 1 + len(event)
+        if self.graph_points is not None and self.graph_points.dim() != axes:
+            raise InputError(
+                "graph_points: expected a tensor of latent points, (N, d) or (N, *latent_shape), got "
+                f"{tuple(self.graph_points.shape)}"
+            )
+        if self.length_rtol is not None and not manifold.has_length:
             raise InputError(
                 f"length_rtol: chords of {manifold} do not vanish with the step, so its lengths have no limit to "
                 "refine to; choose `segments` as a part of the model"
             )
-        given["solver"] = None if solver == "auto" else solver
-        given["points"] = None if points is None else points.flatten(1)
-        return cls(**given)
+
+    def tolerance(self, dtype: torch.dtype) -> float:
+        """`tol`, or what is usual for a dtype."""
+        return _TOL[dtype] if self.tol is None else self.tol
 
 
 def given_path(init: Tensor | str, start: Tensor, end: Tensor, event: int) -> Float[Tensor, "P nodes d"] | None:

@@ -82,7 +82,7 @@ class GeodesicSolution:
     solver: str
 
     @property
-    def ratio(self) -> Float[Tensor, "*batch"]:
+    def length_ratio(self) -> Float[Tensor, "*batch"]:
         """Geodesic over straight length, (*batch,); 1 between equal ends."""
         return torch.where(self.straight_length > 0, self.length / self.straight_length, 1)
 
@@ -228,7 +228,7 @@ class GeodesicSolution:
         converged = self.converged.reshape(-1)
         lines = [
             f"{int(converged.sum())} of {converged.numel()} pairs converged (tol {self.tol:g}), "
-            f"{int(self.resolved.sum())} resolved; median length {float(self.ratio.reshape(-1).nanmedian()):.4f} of "
+            f"{int(self.resolved.sum())} resolved; median length {float(self.length_ratio.reshape(-1).nanmedian()):.4f} of "
             "the straight line's"
         ]
         for status in Status:

@@ -18,7 +18,7 @@ from geodesic.solvers.search import Search
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solver import Solver
 
-__all__ = ["solve"]
+__all__ = ["find", "solve"]
 
 
 def solve(
@@ -28,10 +28,10 @@ def solve(
     *,
     solver: Solver[Any] | str = "auto",
     init: str | Tensor = "straight",
-    points: Tensor | None = None,
+    graph_points: Tensor | None = None,
     segments: int = 32,
     length_rtol: float | None = None,
-    tol: float = 1e-6,
+    tol: float | None = None,
     max_steps: int = 1000,
     memory: float = BUDGET,
     callback: Callable[[Progress], None] | None = None,
@@ -53,12 +53,13 @@ def solve(
         init: Where to start: "straight", the straight line at constant speed; "graph", a shortest path in a
             neighbor graph, see `graph_path`; "best", both, and the shorter of the two answers for each pair; or
             paths of your own, (*batch, T + 1, d), with the given ends.
-        points: Latent points for the graph, (N, d), such as the encodings of the training data; drawn if None.
+        graph_points: Latent points for the graph, (N, d), such as the encodings of the training data; drawn if None.
         segments: Number T of segments of each path, at least 2. Paths of your own have their T.
         length_rtol: Double T, from `segments` on, until two successive lengths of a pair agree to this relative
             difference; a pair that does not agree at 1,024 segments is not resolved. The paths of all pairs are
             resampled to the largest T.
-        tol: Largest relative excess energy of a pair that counts as converged.
+        tol: Largest relative excess energy of a pair that counts as converged, without unit; by default 1e-6 in
+            float64 and 1e-4 in float32.
         max_steps: Most steps for any pair and number of segments.
         memory: Bytes that the work may take besides its answer, about: pairs are worked on in as large
             groups as fit.
@@ -79,18 +80,29 @@ def solve(
         >>> print(f"{float(solution.length):.4f}", bool(solution.converged), bool(solution.resolved))
         1.2746 True True
     """
-    require_manifold(manifold)
-    require_points(manifold.latent_shape, start=start, end=end)
-    search = Search.checked(
-        manifold,
+    search = Search(
         solver=solver,
         init=init,
-        points=points,
+        graph_points=graph_points,
         segments=segments,
         length_rtol=length_rtol,
         tol=tol,
         max_steps=max_steps,
         memory=memory,
     )
+    return find(manifold, start, end, search, callback)
+
+
+def find(
+    manifold: Manifold,
+    start: Tensor,
+    end: Tensor,
+    search: Search,
+    callback: Callable[[Progress], None] | None = None,
+) -> GeodesicSolution:
+    """`solve` with its settings in one record: what tools call."""
+    require_manifold(manifold)
+    require_points(manifold.latent_shape, start=start, end=end)
+    search.require_suited(manifold)
     with torch.inference_mode(False):  # tensors made there have no derivatives, and these are needed
         return Driver.run(manifold, start, end, search, callback)

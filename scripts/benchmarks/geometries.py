@@ -87,7 +87,7 @@ def data(case: Case, latent_size: int, options: argparse.Namespace) -> dict:
     for kind, pairs in (("random", random_pairs), ("crossing", crossing_pairs)):
         start, end = pairs(options.pairs, problem.test, options.seed)
         solution = geodesic.solve(
-            problem.manifold, start, end, init="best", points=problem.train, segments=options.segments
+            problem.manifold, start, end, init="best", graph_points=problem.train, segments=options.segments
         )
         curve = solution(torch.linspace(0, 1, 201, dtype=start.dtype))
         line = geodesic.straight_path(start, end, 200)

@@ -155,7 +155,7 @@ def curvature(options: argparse.Namespace) -> list[Table]:
 def _how_curved(problem: Problem, options: argparse.Namespace) -> dict:
     start, end = random_pairs(options.pairs, problem.test, options.seed)
     solution = geodesic.solve(problem.manifold, start, end, memory=options.memory)
-    ratio = 1 / solution.ratio[solution.converged]
+    ratio = 1 / solution.length_ratio[solution.converged]
     scale = float(solution.length[solution.converged].median())
     points = problem.test[: options.points]
     u, w = torch.randn(2, *points.shape, dtype=points.dtype, generator=torch.Generator().manual_seed(options.seed))

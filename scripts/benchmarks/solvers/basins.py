@@ -91,7 +91,7 @@ def _lengths(
         problem.start,
         problem.end,
         init=init,
-        points=None if isinstance(init, Tensor) else problem.encodings,
+        graph_points=None if isinstance(init, Tensor) else problem.encodings,
         segments=problem.segments,
         length_rtol=length_rtol,
         tol=options.tol,
