@@ -30,7 +30,7 @@ def test_every_tool_answers_with_a_frozen_record_that_becomes_arrays(name: str) 
 def test_the_arrays_of_an_answer_are_its_tensors_under_their_names() -> None:
     plane = geodesic.PullbackManifold(lambda z: 2 * z)
     a, b = torch.randn(2, 3, 2)
-    answer = geodesic.log_map(plane, a, b, method="discrete", segments=2)
+    answer = geodesic.log_map(plane, a, b, method="discrete", search=geodesic.Search(segments=2))
     arrays = answer.arrays("log_")
     fields = {field.name for field in dataclasses.fields(answer)} - {"solution"}
     assert arrays.keys() == {f"log_{name}" for name in fields} | {"log_status_name"}

@@ -17,18 +17,24 @@ def network() -> nn.Module:
 TOOLS: dict[str, Callable[[Manifold, Tensor, Tensor], object]] = {
     "exp_map": lambda M, z, v: geodesic.exp_map(M, z, v, rtol=1e-3),
     "exp_map, discrete": lambda M, z, v: geodesic.exp_map(M, z, v, method="discrete", segments=4),
-    "log_map": lambda M, z, v: geodesic.log_map(M, z, z + v, segments=8, rtol=1e-3),
-    "log_map, graph": lambda M, z, v: geodesic.log_map(M, z, z + v, segments=8, init="graph", method="discrete"),
+    "log_map": lambda M, z, v: geodesic.log_map(M, z, z + v, rtol=1e-3, search=geodesic.Search(segments=8)),
+    "log_map, graph": lambda M, z, v: geodesic.log_map(
+        M, z, z + v, method="discrete", search=geodesic.Search(segments=8, init="graph")
+    ),
     "shoot": lambda M, z, v: geodesic.shoot(M, z, v, segments=4),
-    "distance": lambda M, z, v: geodesic.distance(M, z, (z + v).requires_grad_(), segments=8).sum().backward(),
-    "length_ratio": lambda M, z, v: geodesic.length_ratio(M, z, z + v, segments=8),
+    "distance": lambda M, z, v: (
+        geodesic.distance(M, z, (z + v).requires_grad_(), search=geodesic.Search(segments=8)).sum().backward()
+    ),
+    "length_ratio": lambda M, z, v: geodesic.length_ratio(M, z, z + v, search=geodesic.Search(segments=8)),
     **{
         f"parallel_transport, {method}": lambda M, z, v, method=method: geodesic.parallel_transport(
             M, geodesic.straight_path(z, z + v, 4), v, method=method
         )
         for method in ("connection", "pole_ladder", "schild_ladder", "projection")
     },
-    "analogy": lambda M, z, v: geodesic.analogy(M, z, z + v / 2, z - v / 2, segments=8, rtol=1e-3),
+    "analogy": lambda M, z, v: geodesic.analogy(
+        M, z, z + v / 2, z - v / 2, rtol=1e-3, search=geodesic.Search(segments=8)
+    ),
     "frechet_mean": lambda M, z, v: geodesic.frechet_mean(M, z, segments=4),
     "frechet_mean, ode": lambda M, z, v: geodesic.frechet_mean(
         M, z, torch.ones_like(z[:, 0]), method="ode", segments=4

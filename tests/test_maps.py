@@ -203,7 +203,7 @@ def test_the_discrete_maps_undo_each_other(activation: nn.Module) -> None:
     manifold = geodesic.PullbackManifold(mlp(activation))
     a = torch.randn(6, 2)
     b = a + torch.randn(6, 2) / 4
-    there = log_map(manifold, a, b, method="discrete", tol=1e-15)
+    there = log_map(manifold, a, b, method="discrete", search=geodesic.Search(tol=1e-15))
     back = exp_map(manifold, a, there.vector, method="discrete")
     solved = there.converged & (back.status != Status.NO_NEARER)
     assert solved.sum() >= 3  # a path that ends on a kink of ReLU is no stationary point
@@ -270,8 +270,10 @@ def test_a_solution_at_hand_is_used() -> None:
     solution = geodesic.solve(torus, a, b, segments=16)
     answer = log_map(torus, a, b, solution=solution, rtol=1e-6)
     assert answer.solution is solution
-    torch.testing.assert_close(answer.vector, log_map(torus, a, b, segments=16, rtol=1e-6).vector)
-    with pytest.raises(geodesic.InputError, match="its paths do not lead from a to b"):
+    torch.testing.assert_close(
+        answer.vector, log_map(torus, a, b, rtol=1e-6, search=geodesic.Search(segments=16)).vector
+    )
+    with pytest.raises(geodesic.InputError, match="its paths do not lead from start to end"):
         log_map(torus, b, a, solution=solution)
 
 
@@ -292,8 +294,8 @@ def test_maps_take_and_return_points_in_their_latent_shape() -> None:
     flat = geodesic.PullbackManifold(net)
     shaped = geodesic.PullbackManifold(lambda z: net(z.flatten(1)), latent_shape=(2, 2))
     a, b = torch.randn(2, 2, 4) / 2
-    expected = log_map(flat, a, b, segments=8)
-    answer = log_map(shaped, a.reshape(2, 2, 2), b.reshape(2, 2, 2), segments=8)
+    expected = log_map(flat, a, b, search=geodesic.Search(segments=8))
+    answer = log_map(shaped, a.reshape(2, 2, 2), b.reshape(2, 2, 2), search=geodesic.Search(segments=8))
     torch.testing.assert_close(answer.vector, expected.vector.reshape(2, 2, 2))
     point = exp_map(shaped, a.reshape(2, 2, 2), answer.vector, segments=8)
     assert point.path.shape == (2, 9, 2, 2)
@@ -329,7 +331,7 @@ def test_a_singular_metric_is_named_with_its_point() -> None:
     with pytest.raises(geodesic.SingularMetricError, match=r"z: the metric is singular at \(3, 4\)"):
         exp_map(flat, torch.tensor([[3.0, 4.0]]), torch.ones(1, 2))
     pole = torch.zeros(2)
-    with pytest.raises(geodesic.SingularMetricError, match=r"b: the metric is singular at \(0, 0\)"):
+    with pytest.raises(geodesic.SingularMetricError, match=r"end: the metric is singular at \(0, 0\)"):
         log_map(geodesic.Sphere(), torch.ones(2), pole)
 
 
@@ -352,7 +354,7 @@ def test_the_gradient_is_that_of_the_distance_returned(name: str) -> None:
     manifold = KNOWN[name].manifold
 
     def f(z: Tensor) -> Tensor:
-        return geodesic.distance(manifold, z[:2], z[2:], tol=1e-15, segments=16)
+        return geodesic.distance(manifold, z[:2], z[2:], search=geodesic.Search(tol=1e-15, segments=16))
 
     z = torch.tensor(KNOWN[name].start + KNOWN[name].end, requires_grad=True)
     (gradient,) = torch.autograd.grad(f(z), z)
@@ -366,7 +368,10 @@ def test_the_gradient_is_that_of_the_distance_returned(name: str) -> None:
 def test_distance_and_gradient_are_those_of_the_closed_form(name: str) -> None:
     manifold = KNOWN[name].manifold
     ends = [torch.tensor(z, requires_grad=True) for z in (KNOWN[name].start, KNOWN[name].end)]
-    ours, exact = geodesic.distance(manifold, *ends, segments=64, tol=1e-12), manifold.distance(*ends)
+    ours, exact = (
+        geodesic.distance(manifold, *ends, search=geodesic.Search(segments=64, tol=1e-12)),
+        manifold.distance(*ends),
+    )
     torch.testing.assert_close(ours, exact, rtol=1e-6, atol=0)
     for mine, true in zip(torch.autograd.grad(ours, ends), torch.autograd.grad(exact, ends), strict=True):
         torch.testing.assert_close(mine, true, rtol=0, atol=2e-6 * float(true.abs().max()))
@@ -376,7 +381,9 @@ def test_distance_and_gradient_are_those_of_the_closed_form(name: str) -> None:
 def test_the_gradient_is_the_first_variation() -> None:
     manifold = geodesic.PullbackManifold(mlp())
     a, b = (z.requires_grad_() for z in torch.randn(2, 2, 2))
-    at_a, at_b = torch.autograd.grad(geodesic.distance(manifold, a, b, segments=64, tol=1e-12).sum(), (a, b))
+    at_a, at_b = torch.autograd.grad(
+        geodesic.distance(manifold, a, b, search=geodesic.Search(segments=64, tol=1e-12)).sum(), (a, b)
+    )
     there, back = (log_map(manifold, *(z.detach() for z in ends), rtol=1e-6) for ends in ((a, b), (b, a)))
     for z, log, gradient in ((a, there, at_a), (b, back, at_b)):
         expected = -torch.linalg.vecdot(manifold.metric_tensor(z), (log.vector / log.length[:, None])[:, None])
@@ -389,7 +396,7 @@ def test_the_gradient_reaches_every_parameter_of_the_decoder() -> None:
     a, b = torch.randn(2, 2, 2)
 
     def f() -> Tensor:
-        return geodesic.distance(manifold, a, b, tol=1e-15, segments=8).sum()
+        return geodesic.distance(manifold, a, b, search=geodesic.Search(tol=1e-15, segments=8)).sum()
 
     f().backward()
     for parameter in net.parameters():
@@ -411,7 +418,7 @@ def test_a_loss_can_ask_for_a_distance() -> None:
     losses = []
     for _ in range(20):
         optimizer.zero_grad()
-        loss = (geodesic.distance(manifold, a, b, segments=4) - 1).square().mean()
+        loss = (geodesic.distance(manifold, a, b, search=geodesic.Search(segments=4)) - 1).square().mean()
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
@@ -431,7 +438,10 @@ def test_equal_points_have_distance_and_gradient_zero() -> None:
 def test_distances_are_a_metric() -> None:
     manifold = geodesic.PullbackManifold(mlp())
     a, b, c = torch.randn(3, 3, 2)
-    ab, ba, bc, ac = (geodesic.distance(manifold, *ends, init="best") for ends in ((a, b), (b, a), (b, c), (a, c)))
+    ab, ba, bc, ac = (
+        geodesic.distance(manifold, *ends, search=geodesic.Search(init="best"))
+        for ends in ((a, b), (b, a), (b, c), (a, c))
+    )
     torch.testing.assert_close(ab, ba, rtol=1e-5, atol=0)
     assert (ac <= ab + bc + 1e-5).all()
 
@@ -439,7 +449,9 @@ def test_distances_are_a_metric() -> None:
 def test_pairs_that_did_not_converge_are_warned_of() -> None:
     a, b = torch.tensor([0.5, 0.0]), torch.tensor([2.0, 1.5])
     with pytest.warns(geodesic.GeodesicWarning, match="1 of 1 pairs did not converge"):
-        geodesic.distance(geodesic.Torus(), a, b, solver=geodesic.GradientDescent(), max_steps=1, tol=1e-14)
+        geodesic.distance(
+            geodesic.Torus(), a, b, search=geodesic.Search(solver=geodesic.GradientDescent(), max_steps=1, tol=1e-14)
+        )
 
 
 @pytest.mark.cuda
@@ -461,10 +473,10 @@ def test_maps_and_distance_run_on_cuda() -> None:
 def test_a_distance_of_which_nobody_asks_a_gradient_carries_no_history() -> None:
     a, b = torch.tensor([1.0, 0.0]), torch.tensor([1.2, 1.0])
     sphere = geodesic.Sphere()
-    assert not geodesic.distance(sphere, a, b, segments=8).requires_grad
-    assert geodesic.distance(sphere, a, b.requires_grad_(), segments=8).requires_grad
+    assert not geodesic.distance(sphere, a, b, search=geodesic.Search(segments=8)).requires_grad
+    assert geodesic.distance(sphere, a, b.requires_grad_(), search=geodesic.Search(segments=8)).requires_grad
     with torch.no_grad():
-        assert not geodesic.distance(sphere, a, b, segments=8).requires_grad
+        assert not geodesic.distance(sphere, a, b, search=geodesic.Search(segments=8)).requires_grad
 
 
 def test_a_distance_of_equal_points_alone_has_a_gradient_too() -> None:
@@ -478,6 +490,6 @@ def test_a_pair_without_a_finite_path_is_not_shot_at() -> None:
     # Beyond z = 1 the decoder has no finite output: no path of this pair has an energy.
     wall = geodesic.PullbackManifold(lambda z: torch.cat([z, (1 - z[:, :1].square()).abs().log()], dim=1))
     a, b = torch.tensor([[0.0, 0.0], [0.0, 0.0]]), torch.tensor([[0.2, 0.3], [2.0, 0.0]])
-    answer = log_map(wall, a, b, segments=16)
+    answer = log_map(wall, a, b, search=geodesic.Search(segments=16))
     assert answer.converged.tolist() == [True, False]
     assert answer.status[1] in (Status.NO_GEODESIC, Status.NO_NEARER)

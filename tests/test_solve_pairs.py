@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.testing import assert_close
 
 import geodesic
 from geodesic import (
     Euclidean,
     GeodesicSolution,
+    Manifold,
     Progress,
     PullbackManifold,
     Status,
@@ -23,6 +25,7 @@ from geodesic.experiment.solve import solve_pairs
 from geodesic.files import read_npz
 from geodesic.geometry.path import straight_path
 from geodesic.models.vae import VAE
+from geodesic.solvers.solve import find
 from tests.experiments import METHODS, D, Home, P, T, settings
 
 HISTORIES = ("energy_history", "step_history")
@@ -171,21 +174,23 @@ def test_what_a_search_asks_for_reaches_solve_and_the_graph_gets_the_encodings_o
 ) -> None:
     from geodesic.experiment import run
 
-    asked: list[dict[str, object]] = []
+    asked: list[geodesic.Search] = []
 
-    def spy(*arguments: object, **keywords: object) -> GeodesicSolution:
-        asked.append(keywords)
-        return geodesic.solve(*arguments, **keywords)
+    def spy(
+        manifold: Manifold, start: Tensor, end: Tensor, search: geodesic.Search, callback: object
+    ) -> GeodesicSolution:
+        asked.append(search)
+        return find(manifold, start, end, search, callback)
 
-    monkeypatch.setattr(run, "solve", spy)
+    monkeypatch.setattr(run, "find", spy)
     search = {"segments": 4, "init": "best", "length_rtol": 0.5, "memory": 1e8, "tol": 1e-3, "max_steps": 7}
     solve_pairs(settings(geodesic=search, pairs={"kind": "random", "count": 1}), runs, name="best")
-    (keywords,) = asked
-    assert {name: keywords[name] for name in search} == search
+    (found,) = asked
+    assert {name: getattr(found, name) for name in search} == search
     vae = VAE.load(runs / "small").double()
     rows = settings().data.load().train.values.double()
     with torch.no_grad():
-        assert_close(keywords["points"], vae.encode(rows))
+        assert_close(found.graph_points, vae.encode(rows))
 
 
 def test_a_graph_without_data_is_one_over_points_that_are_drawn(tmp_path: Path) -> None:

@@ -212,7 +212,7 @@ def test_the_means_are_those_of_the_library_and_have_no_gradient_left(runs, mani
         mean = geodesic.frechet_mean(manifold, points, segments=4)
         torch.testing.assert_close(found["point"][k], mean.point)
         torch.testing.assert_close(found["variance"][k], mean.variance)
-        apart = geodesic.distance(manifold, mean.point, points.mean(0), segments=4)
+        apart = geodesic.distance(manifold, mean.point, points.mean(0), search=geodesic.Search(segments=4))
         torch.testing.assert_close(found["apart"][k], apart)
 
 
@@ -235,9 +235,11 @@ def test_the_answers_are_those_of_the_library(runs, manifold) -> None:
     found = arrays(runs / "small", "transport")
     a, b, c = found["encodings"][torch.tensor(SMALL["analogy"]["triples"]).T]
     torch.testing.assert_close(torch.stack([found["a"], found["b"], found["c"]]), torch.stack([a, b, c]))
-    answer = geodesic.analogy(manifold, a, b, c, method="discrete", segments=8)
-    for name in ("point", "vector", "transported", "path", "across"):
+    answer = geodesic.analogy(manifold, a, b, c, method="discrete", search=geodesic.Search(segments=8))
+    for name in ("point", "vector", "transported", "path", "carried"):
         torch.testing.assert_close(found[name], getattr(answer, name))
+    torch.testing.assert_close(found["along"], answer.along.path)
+    torch.testing.assert_close(found["across"], answer.across.path)
     torch.testing.assert_close(found["linear"], c + b - a)
     torch.testing.assert_close(found["carried"][:, -1], answer.transported)
     # As far from c as b is from a: transport keeps lengths.

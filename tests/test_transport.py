@@ -521,7 +521,7 @@ def test_a_shot_from_a_singular_point_is_refused() -> None:
 
 def test_an_analogy_in_a_flat_space_is_a_parallelogram() -> None:
     a, b, c = torch.rand(3, 2, 3)
-    answer = geodesic.analogy(geodesic.FlatTorus(dimension=3), a, b, c, segments=16)
+    answer = geodesic.analogy(geodesic.FlatTorus(dimension=3), a, b, c, search=geodesic.Search(segments=16))
     torch.testing.assert_close(answer.point, c + b - a, rtol=0, atol=1e-6)
     torch.testing.assert_close(answer.path[:, 0], c)
     assert answer.converged.all()
@@ -531,7 +531,9 @@ def test_an_analogy_in_a_flat_space_is_a_parallelogram() -> None:
 def test_an_analogy_on_the_sphere_is_the_rotation_that_takes_a_to_c(method: str, error: float) -> None:
     sphere = Sphere()
     a, b, c = torch.tensor([[1.0, 0.0], [1.3, 0.5], [0.8, -0.4]])
-    answer = geodesic.analogy(sphere, a, b, c, transport=method, segments=64, tol=1e-12, rtol=1e-6)
+    answer = geodesic.analogy(
+        sphere, a, b, c, transport=method, rtol=1e-6, search=geodesic.Search(segments=64, tol=1e-12)
+    )
     xa, xb, xc = sphere.embed(torch.stack([a, b, c]))
     axis = torch.linalg.cross(xa, xc)
     sin, cos = axis.norm(), xa @ xc
@@ -544,7 +546,7 @@ def test_an_analogy_on_the_sphere_is_the_rotation_that_takes_a_to_c(method: str,
 def test_an_analogy_of_equal_points_adds_nothing() -> None:
     a, b, c = torch.tensor([[1.0, 0.0], [1.3, 0.5], [0.8, -0.4]])
     points = torch.stack([a, a]), torch.stack([a, b]), torch.stack([c, a])
-    answer = geodesic.analogy(Torus(), *points, segments=64, rtol=1e-6)
+    answer = geodesic.analogy(Torus(), *points, rtol=1e-6, search=geodesic.Search(segments=64))
     torch.testing.assert_close(answer.point, torch.stack([c, b]), rtol=0, atol=2e-4)
     torch.testing.assert_close(answer.transported[1], answer.vector[1])
     assert answer.converged.all()
@@ -554,10 +556,10 @@ def test_analogies_of_a_batch_of_shaped_points_are_those_of_its_rows() -> None:
     rows = mlp(4)
     images = PullbackManifold(lambda z: rows.decoder(z.flatten(1)), latent_shape=(2, 2))
     points = torch.randn(3, 2, 4) / 8
-    answer = geodesic.analogy(images, *points.reshape(3, 2, 2, 2), segments=8, rtol=1e-4)
-    alone = geodesic.analogy(rows, *points[:, 0], segments=8, rtol=1e-4)
+    answer = geodesic.analogy(images, *points.reshape(3, 2, 2, 2), rtol=1e-4, search=geodesic.Search(segments=8))
+    alone = geodesic.analogy(rows, *points[:, 0], rtol=1e-4, search=geodesic.Search(segments=8))
     torch.testing.assert_close(answer.point[0].flatten(), alone.point, rtol=1e-6, atol=1e-6)
-    assert answer.path.shape == answer.across.shape == (2, 9, 2, 2)
+    assert answer.path.shape == answer.carried.shape == answer.across.path.shape == (2, 9, 2, 2)
 
 
 def test_an_analogy_of_points_of_other_shapes_is_refused() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,9 @@ from geodesic.experiment.settings.whole import Settings
 from geodesic.files import locked
 from geodesic.geometry.manifold import Manifold
 from geodesic.solvers.progress import Progress
+from geodesic.solvers.search import Search
 from geodesic.solvers.solution import GeodesicSolution
-from geodesic.solvers.solve import solve
+from geodesic.solvers.solve import find
 from geodesic.solvers.solver import Solver
 
 __all__ = ["Run", "open_results", "open_run", "resolve_device", "to_numpy"]
@@ -113,11 +114,11 @@ class Run(Encoded):
         return {entry.name: make_solver(entry, self.model, search) for entry in search.solvers}
 
     @property
-    def search(self) -> dict[str, Any]:
-        """The settings of `geodesic` as keywords of `solve`, without its solver."""
+    def search(self) -> Search:
+        """How the settings of `geodesic` look for geodesics, without their solvers."""
         search = self.settings.geodesic
         names = ("init", "segments", "length_rtol", "tol", "max_steps", "memory")
-        return {name: getattr(search, name) for name in names} | {"graph_points": self.graph}
+        return Search(**{name: getattr(search, name) for name in names}, graph_points=self.graph)
 
     def solve(
         self,
@@ -129,7 +130,7 @@ class Run(Encoded):
         """Geodesics between latent points, (P, d) each, as the settings say: by their first solver, or another."""
         if solver is None:
             solver = next(iter(self.solvers.values()))
-        return solve(self.manifold, start, end, solver=solver, callback=callback, **self.search)
+        return find(self.manifold, start, end, replace(self.search, solver=solver), callback)
 
     def decode(self, z: Tensor | NDArray) -> NDArray:
         """Expected rows at latent points, (*batch, d) to (*batch, *event)."""

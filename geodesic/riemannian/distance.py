@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -15,13 +14,14 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import rows_at_once
 from geodesic.geometry.path import path_length
 from geodesic.geometry.points import Rows, require_limit
-from geodesic.solvers.solve import solve
+from geodesic.solvers.search import Search
+from geodesic.solvers.solve import find
 
 __all__ = ["distance", "length_ratio"]
 
 
-def distance(manifold: Manifold, a: Tensor, b: Tensor, **search: Any) -> Float[Tensor, "*batch"]:
-    """Geodesic distance d(a, b), with a gradient: for losses that speak of distances.
+def distance(manifold: Manifold, start: Tensor, end: Tensor, *, search: Search = Search()) -> Float[Tensor, "*batch"]:
+    """Geodesic distance d(start, end), with a gradient: for losses that speak of distances.
 
     dL = (d_a + d_b + d_theta) [ length(c) - lambda^T dE/dc ],   lambda = H^{-1} d length / dc,   c, lambda held fixed
 
@@ -32,7 +32,7 @@ def distance(manifold: Manifold, a: Tensor, b: Tensor, **search: Any) -> Float[T
     the length of the path as it stands.
 
     Warning:
-        Not differentiable at a = b, where the gradient is taken to be zero, nor where two geodesics are equally
+        Not differentiable at equal ends, where the gradient is taken to be zero, nor where two geodesics are equally
         short, where it is that of the one found. Second derivatives are not those of the distance.
 
     Reference:
@@ -41,9 +41,9 @@ def distance(manifold: Manifold, a: Tensor, b: Tensor, **search: Any) -> Float[T
 
     Args:
         manifold: Where to measure. Parameters of its decoder that require a gradient get one.
-        a: Points, (*batch, d), floating point; (*batch, *latent_shape) for a manifold with a `latent_shape`.
-        b: Points of the same shape.
-        search: Keywords of `solve`, such as `segments` or `init`.
+        start: Points, (*batch, d), floating point; (*batch, *latent_shape) for a manifold with a `latent_shape`.
+        end: Points of the same shape.
+        search: How geodesics are looked for.
 
     Returns:
         The distances, (*batch,): lengths of the geodesics found. Where the solver has not converged, which is warned
@@ -61,9 +61,9 @@ def distance(manifold: Manifold, a: Tensor, b: Tensor, **search: Any) -> Float[T
         >>> print(f"{float(d.detach()):.4f}", [round(x, 4) + 0.0 for x in a.grad.tolist()])
         1.0000 [0.0, -1.0]
     """
-    given = Rows(manifold, a=a, b=b)
+    given = Rows(manifold, start=start, end=end)
     require_limit(manifold, "distance")
-    solution = solve(manifold, a.detach(), b.detach(), **search)
+    solution = find(manifold, start.detach(), end.detach(), search)
     lost = int((~solution.converged).sum())
     if lost:
         warnings.warn(
@@ -73,7 +73,7 @@ def distance(manifold: Manifold, a: Tensor, b: Tensor, **search: Any) -> Float[T
             stacklevel=2,
         )
     d = math.prod(given.event)
-    start, end = a.reshape(-1, d), b.reshape(-1, d)
+    start, end = start.reshape(-1, d), end.reshape(-1, d)
     interior = solution.path.reshape(len(start), -1, d)[:, 1:-1]
     (moving,) = (start != end).any(-1).nonzero(as_tuple=True)
     lengths = 0 * (start.sum(-1) + end.sum(-1))  # with a gradient, of zero, also where all points are equal
@@ -83,10 +83,13 @@ def distance(manifold: Manifold, a: Tensor, b: Tensor, **search: Any) -> Float[T
     return given.each(lengths)
 
 
-def length_ratio(manifold: Manifold, a: Tensor, b: Tensor, **search: Any) -> Float[Tensor, "*batch"]:
-    """Length of the straight latent line over the geodesic distance: how much the curvature of latent space matters.
+def length_ratio(
+    manifold: Manifold, start: Tensor, end: Tensor, *, search: Search = Search()
+) -> Float[Tensor, "*batch"]:
+    """Geodesic distance over the length of the straight latent line: how much curvature matters.
 
-    1 where straight lines are geodesics; without history, see `distance` for gradients.
+    At most 1 up to the error of the path, and 1 where straight lines are geodesics. Without history: see `distance`
+    for gradients.
 
     Reference:
         H. Shao, A. Kumar, P. T. Fletcher, The Riemannian Geometry of Deep Generative Models, 2017, whose question it
@@ -94,9 +97,9 @@ def length_ratio(manifold: Manifold, a: Tensor, b: Tensor, **search: Any) -> Flo
 
     Args:
         manifold: Where to measure.
-        a: Points, (*batch, d), floating point; (*batch, *latent_shape) for a manifold with a `latent_shape`.
-        b: Points of the same shape.
-        search: Keywords of `solve`, such as `segments` or `init`.
+        start: Points, (*batch, d), floating point; (*batch, *latent_shape) for a manifold with a `latent_shape`.
+        end: Points of the same shape.
+        search: How geodesics are looked for.
 
     Returns:
         The ratios, (*batch,), 1 between equal points; NaN where the solver has not converged.
@@ -109,12 +112,12 @@ def length_ratio(manifold: Manifold, a: Tensor, b: Tensor, **search: Any) -> Flo
         >>> import torch, geodesic
         >>> a, b = torch.tensor([torch.pi / 4, 0.0]), torch.tensor([torch.pi / 4, 2.0])
         >>> print(f"{float(geodesic.length_ratio(geodesic.Sphere(), a, b)):.4f}")
-        1.1096
+        0.9013
     """
-    Rows(manifold, a=a, b=b)
+    Rows(manifold, start=start, end=end)
     require_limit(manifold, "length of a geodesic to compare with")
-    solution = solve(manifold, a, b, **search)
-    return torch.where(solution.converged, 1 / solution.ratio, torch.nan)
+    solution = find(manifold, start, end, search)
+    return torch.where(solution.converged, solution.length_ratio, torch.nan)
 
 
 def _length(

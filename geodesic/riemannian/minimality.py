@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,8 +19,9 @@ from geodesic.riemannian.answers import Answer
 from geodesic.riemannian.curvature.conjugate import conjugate_points
 from geodesic.riemannian.maps.log_map import log_map
 from geodesic.riemannian.maps.stride import require_method
+from geodesic.solvers.search import Search
 from geodesic.solvers.solution import GeodesicSolution
-from geodesic.solvers.solve import solve
+from geodesic.solvers.solve import find
 
 __all__ = ["Minimality", "is_minimizing"]
 
@@ -59,9 +59,8 @@ def is_minimizing(
     *,
     method: str = "discrete",
     starts: int = 4,
-    points: Tensor | None = None,
     seed: int = 0,
-    **search: Any,
+    search: Search = Search(init="graph"),
 ) -> Minimality:
     """Ask of geodesics whether they are shortest paths: locally, up to conjugate points, and against competitors.
 
@@ -82,9 +81,9 @@ def is_minimizing(
         solution: The geodesics.
         method: Of looking for conjugate points, "discrete" or "ode".
         starts: Number of bent lines from which to look for competitors, beside the neighbor graph.
-        points: Latent points for the graph, such as the encodings of the training data.
         seed: Of the directions in which the lines are bent.
-        search: More keywords of `solve` for the competitors, such as `solver` or `max_steps`.
+        search: How competitors are looked for: by which solver, in a graph over which `graph_points`. They start from
+            the graph and from the bent lines, with as many segments as the solution, whatever the search says.
 
     Returns:
         What was found for each pair.
@@ -102,8 +101,6 @@ def is_minimizing(
     """
     if not isinstance(solution, GeodesicSolution):
         raise InputError(f"solution: expected the answer of `solve`, got {type(solution).__name__}")
-    if known := {"init", "segments"} & search.keys():
-        raise InputError(f"{known.pop()}: those of the solution are used; leave it out")
     axes = 1 if manifold.latent_shape is None else len(manifold.latent_shape)
     start, end = solution.path.select(-axes - 1, 0), solution.path.select(-axes - 1, -1)
     given = Rows(manifold, start=start, end=end)
@@ -122,7 +119,7 @@ def is_minimizing(
             found[~still] = conjugate_points(manifold, path[~still, 0], vector[~still]).time
         time = found
     time = torch.where(still, torch.inf, time)
-    length, others = _competitors(manifold, given, path, _bent_lines(path, starts, seed), points, search)
+    length, others = _competitors(manifold, given, path, _bent_lines(path, starts, seed), search)
     own = solution.length.reshape(-1)
     gap = torch.where(still, torch.inf, length / own - 1)
     local = solution.converged.reshape(-1) & (definite | still)
@@ -200,15 +197,14 @@ def _competitors(
     given: Rows,
     path: Float[Tensor, "P nodes d"],
     lines: list[Float[Tensor, "P nodes d"]],
-    points: Tensor | None,
-    search: dict[str, Any],
+    search: Search,
 ) -> tuple[Float[Tensor, " P"], Float[Tensor, "P nodes d"]]:
     """The shortest path to which a neighbor graph and lines lead each pair."""
     length, best = torch.full_like(path[:, 0, 0], torch.inf), path
     a, b = given.back(path[:, 0]), given.back(path[:, -1])
-    starts: list[dict[str, Any]] = [{"init": "graph", "points": points}, *({"init": given.back(x)} for x in lines)]
-    for start in starts:
-        found = solve(manifold, a, b, segments=path.shape[1] - 1, **start, **search)
+    graph = replace(search, init="graph", segments=path.shape[1] - 1)
+    for how in [graph, *(replace(graph, init=given.back(line), graph_points=None) for line in lines)]:
+        found = find(manifold, a, b, how)
         other = torch.where(found.converged, found.length, torch.inf).reshape(-1)
         better = other < length
         length = torch.where(better, other, length)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -62,24 +62,14 @@ class Search:
     max_steps: int = 1000
     memory: float = 1e9
 
+    @classmethod
+    def checked(cls, **given: Any) -> Search:
+        """The record of settings of any type, which are looked at before they are taken for what they should be."""
+        _require_usable(**given)
+        return cls(**given)
+
     def __post_init__(self) -> None:
-        init, points = self.init, self.graph_points
-        if self.solver != "auto" and not isinstance(self.solver, Solver):
-            raise InputError(f"solver: expected 'auto' or a solver such as Newton(), got {self.solver!r}")
-        if not (isinstance(init, Tensor) or (isinstance(init, str) and init in _STARTS)):
-            got: object = repr(init) if isinstance(init, str) else type(init).__name__
-            raise InputError(f"init: expected {', '.join(map(repr, _STARTS))} or paths, got {got}")
-        if points is not None and not isinstance(points, Tensor):
-            raise InputError(f"graph_points: expected a tensor of latent points, got {type(points).__name__}")
-        if points is not None and (isinstance(init, Tensor) or init == "straight"):
-            raise InputError(
-                "graph_points: no graph is looked at unless init is 'graph' or 'best'; set init, or leave them out"
-            )
-        require_integer("segments", self.segments, least=2)
-        require_integer("max_steps", self.max_steps, least=1)
-        require_fraction("tol", self.tol, optional=True)
-        require_positive("memory", self.memory)
-        require_positive("length_rtol", self.length_rtol, optional=True)
+        _require_usable(**{field.name: getattr(self, field.name) for field in fields(self)})
 
     def require_suited(self, manifold: Manifold) -> None:
         """Refuse a manifold that these settings cannot be used with.
@@ -103,6 +93,28 @@ class Search:
     def tolerance(self, dtype: torch.dtype) -> float:
         """`tol`, or what is usual for a dtype."""
         return _TOL[dtype] if self.tol is None else self.tol
+
+
+def _require_usable(
+    *, solver: Any, init: Any, graph_points: Any, segments: Any, length_rtol: Any, tol: Any, max_steps: Any, memory: Any
+) -> None:
+    if solver != "auto" and not isinstance(solver, Solver):
+        raise InputError(f"solver: expected 'auto' or a solver such as Newton(), got {solver!r}")
+    if not (isinstance(init, Tensor) or (isinstance(init, str) and init in _STARTS)):
+        got: object = repr(init) if isinstance(init, str) else type(init).__name__
+        raise InputError(f"init: expected {', '.join(map(repr, _STARTS))} or paths, got {got}")
+    if graph_points is not None and not isinstance(graph_points, Tensor):
+        got = type(graph_points).__name__
+        raise InputError(f"graph_points: expected a tensor of latent points, (N, d) or (N, *latent_shape), got {got}")
+    if graph_points is not None and (isinstance(init, Tensor) or init == "straight"):
+        raise InputError(
+            "graph_points: no graph is looked at unless init is 'graph' or 'best'; set init, or leave them out"
+        )
+    require_integer("segments", segments, least=2)
+    require_integer("max_steps", max_steps, least=1)
+    require_fraction("tol", tol, optional=True)
+    require_positive("memory", memory)
+    require_positive("length_rtol", length_rtol, optional=True)
 
 
 def given_path(init: Tensor | str, start: Tensor, end: Tensor, event: int) -> Float[Tensor, "P nodes d"] | None:

@@ -223,13 +223,13 @@ class GeodesicSolution:
             >>> import torch, geodesic
             >>> plane = geodesic.PullbackManifold(lambda z: z)
             >>> print(geodesic.solve(plane, torch.zeros(3, 2), torch.ones(3, 2)).summary())
-            3 of 3 pairs converged (tol 1e-06), 3 resolved; median length 1.0000 of the straight line's
+            3 of 3 pairs converged (tol 0.0001), 3 resolved; median length 1.0000 of the straight line's
         """
-        converged = self.converged.reshape(-1)
+        converged, ratio = self.converged.reshape(-1), self.length_ratio.reshape(-1)
         lines = [
             f"{int(converged.sum())} of {converged.numel()} pairs converged (tol {self.tol:g}), "
-            f"{int(self.resolved.sum())} resolved; median length {float(self.length_ratio.reshape(-1).nanmedian()):.4f} of "
-            "the straight line's"
+            f"{int(self.resolved.sum())} resolved; median length {float(ratio.nanmedian()):.4f} "
+            "of the straight line's"
         ]
         for status in Status:
             count = int((self.status == status).sum())

@@ -80,7 +80,7 @@ def solve(
         >>> print(f"{float(solution.length):.4f}", bool(solution.converged), bool(solution.resolved))
         1.2746 True True
     """
-    search = Search(
+    search = Search.checked(
         solver=solver,
         init=init,
         graph_points=graph_points,
@@ -95,8 +95,8 @@ def solve(
 
 def find(
     manifold: Manifold,
-    start: Tensor,
-    end: Tensor,
+    start: Any,
+    end: Any,
     search: Search,
     callback: Callable[[Progress], None] | None = None,
 ) -> GeodesicSolution:

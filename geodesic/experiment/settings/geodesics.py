@@ -61,7 +61,9 @@ class GeodesicSettings(Section):
     init: Literal["straight", "graph", "best"] = Field(
         "straight", description="where to start; the graph is one over the encodings of the training rows"
     )
-    tol: PositiveFloat = 1e-6
+    tol: PositiveFloat | None = Field(
+        None, description="largest relative excess energy of a pair that counts as converged; null: by the dtype"
+    )
     max_steps: PositiveInt = 1000
     memory: Annotated[PositiveFloat, BeforeValidator(_bytes)] = Field(
         1e9, description="bytes that the work may take, or text with a unit, such as 2 GB"

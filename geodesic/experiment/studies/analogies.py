@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,6 @@ from geodesic.geometry.path import path_length, straight_path
 from geodesic.pictures.outputs import plot_outputs, plot_strip
 from geodesic.pictures.statistics import plot_analogy
 from geodesic.riemannian.transport.analogy import analogy
-from geodesic.riemannian.transport.parallel import parallel_transport
-from geodesic.solvers.solve import solve
 from geodesic.solvers.status import Status
 
 if TYPE_CHECKING:
@@ -63,22 +62,17 @@ def _answers(study: Study) -> dict[str, NDArray]:
     chosen, z = study.settings.analogy, study.encodings
     rows = choose_triples(chosen, study.test)
     a, b, c = z[torch.as_tensor(rows.T, device=z.device)]
-    search = study.search(chosen.segments)
     # Without tol, which is meant for energies: velocities are as exact as its root, and `analogy` knows what they need.
-    exact = {name: value for name, value in search.items() if name != "tol"}
-    answer = analogy(study.manifold, a, b, c, method=chosen.method, transport=chosen.transport, **exact)
-    along = solve(study.manifold, a, b, **search)
-    # Once more, for the vectors on the way: a small part of the work.
-    lost = torch.where(answer.vector.isfinite(), answer.vector, 0)
-    carried = parallel_transport(study.manifold, answer.across, lost, method=chosen.transport)
-    _say_what_is_wrong(answer.converged & along.converged, carried.status)
+    search = replace(study.search(chosen.segments), tol=None)
+    answer = analogy(study.manifold, a, b, c, method=chosen.method, transport=chosen.transport, search=search)
+    _say_what_is_wrong(answer.converged, answer.transport_status)
     linear = c + b - a
     straight = straight_path(c, linear, answer.path.shape[1] - 1)
     rest = straight_path(answer.point, linear, answer.path.shape[1] - 1)
     with torch.no_grad():
-        lengths = [path_length(study.manifold, path) for path in (along.path, answer.path, straight, rest)]
-    found = {"a": a, "b": b, "c": c, "linear": linear, "encodings": z, "carried": carried.vectors, "along": along.path}
-    found |= {"converged": answer.converged & along.converged, "transport_status": carried.status}
+        lengths = [path_length(study.manifold, path) for path in (answer.along.path, answer.path, straight, rest)]
+    found = {"a": a, "b": b, "c": c, "linear": linear, "encodings": z}
+    found |= {"along": answer.along.path, "across": answer.across.path}
     found |= dict(zip(("length", "path_length", "linear_length", "apart"), lengths, strict=True))
     arrays = {"rows": rows} | answer.arrays() | {key: to_numpy(values) for key, values in found.items()}
     if study.labels is not None:

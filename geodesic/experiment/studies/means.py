@@ -20,7 +20,7 @@ from geodesic.pictures.outputs import plot_outputs
 from geodesic.pictures.statistics import plot_means
 from geodesic.riemannian.statistics.centers import FrechetMean
 from geodesic.riemannian.statistics.mean import frechet_mean
-from geodesic.solvers.solve import solve
+from geodesic.solvers.solve import find
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -111,7 +111,7 @@ def _arrays(study: Study, groups: dict[str, NDArray], found: list[FrechetMean]) 
     z = study.encodings
     frechet = torch.stack([mean.point for mean in found])
     euclidean = torch.stack([z[torch.as_tensor(rows, device=z.device)].mean(0) for rows in groups.values()])
-    between = solve(study.manifold, frechet, euclidean, **study.search(study.settings.mean.segments))
+    between = find(study.manifold, frechet, euclidean, study.search(study.settings.mean.segments))
     answers = [mean.arrays() for mean in found]
     sizes = [len(rows) for rows in groups.values()]
     arrays = {

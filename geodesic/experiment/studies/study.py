@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from numpy.typing import NDArray
 from torch import Tensor
@@ -18,6 +18,7 @@ from geodesic.experiment.run import Run, open_results
 from geodesic.experiment.settings.whole import Settings
 from geodesic.geometry.manifold import Manifold
 from geodesic.pictures.canvas import save_figures
+from geodesic.solvers.search import Search
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,11 +77,9 @@ class Study:
         """Labels of the test rows, (N,), if there are any."""
         return self.run.labels
 
-    def search(self, segments: int) -> dict[str, Any]:
-        """Keywords of `solve`, with the settings of `geodesic` but for the number of segments, which stays."""
-        keywords = self.run.search | {"segments": segments}
-        del keywords["length_rtol"]
-        return keywords
+    def search(self, segments: int) -> Search:
+        """How the settings look for geodesics, but for the number of segments, which stays."""
+        return replace(self.run.search, segments=segments, length_rtol=None)
 
     def write(self, arrays: dict[str, NDArray], figures: Mapping[str, Figure]) -> Findings:
         """Results, the settings that made them, and pictures, into the run folder."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,11 +16,12 @@ from geodesic.riemannian.answers import Answer
 from geodesic.riemannian.maps.aim import Target, aimed
 from geodesic.riemannian.maps.discrete import first_momentum
 from geodesic.riemannian.maps.stride import stride_from
+from geodesic.solvers.search import Search
 from geodesic.solvers.solution import GeodesicSolution
-from geodesic.solvers.solve import solve
+from geodesic.solvers.solve import find
 from geodesic.solvers.status import Status
 
-__all__ = ["LogarithmMap", "log_map"]
+__all__ = ["LogarithmMap", "exact_enough", "log_map"]
 
 DISCRETE_TOL = {torch.float64: 1e-12, torch.float32: 1e-6}  # of the solver, where nothing improves its velocities
 
@@ -54,14 +54,14 @@ class LogarithmMap(Answer):
 
 def log_map(
     manifold: Manifold,
-    a: Tensor,
-    b: Tensor,
+    start: Tensor,
+    end: Tensor,
     *,
     method: str = "ode",
     rtol: float | None = None,
     max_iterations: int = 1000,
     solution: GeodesicSolution | None = None,
-    **search: Any,
+    search: Search = Search(),
 ) -> LogarithmMap:
     """Logarithm map log_a(b): the velocity at a of the geodesic that arrives at b after unit time.
 
@@ -81,14 +81,15 @@ def log_map(
 
     Args:
         manifold: Where to measure.
-        a: Points, (*batch, d), floating point; (*batch, *latent_shape) for a manifold with a `latent_shape`.
-        b: Points of the same shape.
+        start: Points a, (*batch, d), floating point; (*batch, *latent_shape) for a manifold with a `latent_shape`.
+        end: Points b of the same shape.
         method: "ode" or "discrete".
         rtol: Largest error of a step of the integration, relative to the length of the geodesic; the end is met within
             ten times as much. By default 1e-8 in float64 and 1e-5 in float32. For "ode" alone.
         max_iterations: Most steps of the integration that a row may attempt. For "ode" alone.
         solution: The geodesics, where they have been found already.
-        search: Keywords of `solve`, where they have not, such as `segments`, `init` or `tol`.
+        search: How geodesics are looked for, where they have not been found; its `tol` is for "discrete" 1e-12 in
+            float64 and 1e-6 in float32 where it is None, since velocities are as exact as the root of it.
 
     Returns:
         The velocities, and what happened to each row. Equal points give the zero vector.
@@ -106,30 +107,28 @@ def log_map(
         >>> print(f"{float(there.length):.4f}", bool((back.point - b).norm() < 1e-3))
         1.2746 True
     """
-    given = Rows(manifold, a=a, b=b)
+    given = Rows(manifold, start=start, end=end)
     require_limit(manifold, "logarithm map")
-    stride = stride_from(method, 1, rtol, max_iterations, dtype=a.dtype)
-    start, end = given.rows
+    stride = stride_from(method, 1, rtol, max_iterations, dtype=start.dtype)
+    a, b = given.rows
     with torch.inference_mode(False):
-        inverse, at_end = (inverse_at(manifold, z) for z in (start, end))
-        require_regular(start, inverse, "a")
-        require_regular(end, at_end, "b")
+        inverse, at_end = (inverse_at(manifold, z) for z in (a, b))
+        require_regular(a, inverse, "start")
+        require_regular(b, at_end, "end")
         if solution is None:
-            if method == "discrete":  # velocities are as exact as the root of the excess energy
-                search = {"tol": DISCRETE_TOL[a.dtype]} | search
-            solution = solve(manifold, a, b, **search)
-        path = _nodes(solution, given, start, end)
+            solution = find(manifold, start, end, exact_enough(search, method, a.dtype))
+        path = _nodes(solution, given, a, b)
         vector = inverse(first_momentum(manifold, path))
-        vector = torch.where((start == end).all(-1, keepdim=True), 0, vector)
+        vector = torch.where((a == b).all(-1, keepdim=True), 0, vector)
         solved = solution.converged.reshape(-1)
         miss = torch.where(solved, 0, torch.full_like(solved, torch.nan, dtype=a.dtype))
         status = torch.where(solved, Status.CONVERGED, Status.NO_GEODESIC)
         if method == "ode":
             usable = solution.energy.reshape(-1).isfinite()
-            target = Target(manifold, start, end, at_end.factor, stride)
+            target = Target(manifold, a, b, at_end.factor, stride)
             vector, miss, path, status = aimed(target, vector, path, usable)
             status = torch.where((status == Status.NO_NEARER) & ~solved, Status.NO_GEODESIC, status)
-        length = norms_at(manifold, start, vector)
+        length = norms_at(manifold, a, vector)
     return LogarithmMap(
         vector=given.back(vector),
         length=given.each(length),
@@ -141,6 +140,12 @@ def log_map(
     )
 
 
+def exact_enough(search: Search, method: str, dtype: torch.dtype) -> Search:
+    """The search, with a tolerance that suits velocities where it leaves that open: they are as exact as its root."""
+    open_ = method == "discrete" and search.tol is None
+    return replace(search, tol=DISCRETE_TOL[dtype]) if open_ else search
+
+
 def _nodes(solution: GeodesicSolution, given: Rows, start: Tensor, end: Tensor) -> Float[Tensor, "N nodes d"]:
     axes = len(given.event)
     if solution.path.shape[: -axes - 1] != given.batch or solution.path.shape[-axes:] != given.event:
@@ -149,5 +154,5 @@ def _nodes(solution: GeodesicSolution, given: Rows, start: Tensor, end: Tensor) 
         )
     path = solution.path.reshape(len(start), -1, start.shape[-1])
     if not (torch.equal(path[:, 0], start) and torch.equal(path[:, -1], end)):
-        raise InputError("solution: its paths do not lead from a to b; give the one that was found for these points")
+        raise InputError("solution: its paths do not lead from start to end; give the one for these points")
     return path

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit
 from geodesic.riemannian.answers import Answer
 from geodesic.riemannian.maps.exp_map import exp_map
-from geodesic.riemannian.maps.log_map import DISCRETE_TOL, log_map
+from geodesic.riemannian.maps.log_map import exact_enough, log_map
 from geodesic.riemannian.maps.stride import require_method
 from geodesic.riemannian.transport.parallel import parallel_transport
-from geodesic.solvers.solve import solve
+from geodesic.solvers.search import Search
+from geodesic.solvers.solution import GeodesicSolution
+from geodesic.solvers.solve import find
 from geodesic.solvers.status import Status
 
 __all__ = ["Analogy", "analogy"]
@@ -31,7 +32,10 @@ class Analogy(Answer):
         vector: The logarithm of b at a, (*batch, d): the velocity that leads from a to b in unit time.
         transported: The same at c, (*batch, d).
         path: Nodes of the geodesic from c to the point, (*batch, T + 1, d).
-        across: Nodes of the geodesic from a to c along which the vector was carried, (*batch, T + 1, d).
+        carried: The vector at every node of `across`, (*batch, T + 1, d).
+        along: The geodesics from a to b.
+        across: Those from a to c, along which the vector was carried.
+        transport_status: Why the transport ended, a `Status` as integer, (*batch,).
         converged: Whether both geodesics, the transport and the exponential map did, (*batch,), boolean.
     """
 
@@ -39,7 +43,10 @@ class Analogy(Answer):
     vector: Float[Tensor, "*point"]
     transported: Float[Tensor, "*point"]
     path: Float[Tensor, "*path"]
-    across: Float[Tensor, "*path"]
+    carried: Float[Tensor, "*path"]
+    along: GeodesicSolution
+    across: GeodesicSolution
+    transport_status: Int[Tensor, "*batch"]
     converged: Bool[Tensor, "*batch"]
 
 
@@ -52,7 +59,7 @@ def analogy(
     method: str = "ode",
     transport: str = "connection",
     rtol: float | None = None,
-    **search: Any,
+    search: Search = Search(),
 ) -> Analogy:
     """The point d with a : b :: c : d.
 
@@ -78,7 +85,7 @@ def analogy(
         transport: How to carry the vectors, the method of `parallel_transport`: "connection", "pole_ladder",
             "schild_ladder" or "projection".
         rtol: Largest error of a step of the integration, relative to the length; for "ode" alone.
-        search: Keywords of `solve`, such as `segments` or `init`; `segments` also for the path to the point.
+        search: How geodesics are looked for; its `segments` are also those of the path to the point.
 
     Returns:
         The points, and how they were found.
@@ -99,10 +106,9 @@ def analogy(
     Rows(manifold, a=a, b=b, c=c)
     require_limit(manifold, "exponential map")
     require_method(method)
-    if method == "discrete":
-        search = {"tol": DISCRETE_TOL[a.dtype]} | search
-    logarithm = log_map(manifold, a, b, method=method, rtol=rtol, solution=solve(manifold, a, b, **search))
-    across = solve(manifold, a, c, **search)
+    search = exact_enough(search, method, a.dtype)
+    along, across = find(manifold, a, b, search), find(manifold, a, c, search)
+    logarithm = log_map(manifold, a, b, method=method, rtol=rtol, solution=along)
     known = torch.where(logarithm.vector.isfinite(), logarithm.vector, 0)
     carried = parallel_transport(manifold, across, known, method=transport)
     # A row that could not be carried has no direction to go on in: it stays where it is, and has not converged.
@@ -115,6 +121,9 @@ def analogy(
         vector=logarithm.vector,
         transported=carried.vector,
         path=there.path,
-        across=across.path,
+        carried=carried.vectors,
+        along=along,
+        across=across,
+        transport_status=carried.status,
         converged=logarithm.converged & across.converged & carried.converged & there.converged,
     )
