@@ -51,7 +51,7 @@ def vjp(f: RowWise, z: Tensor, v: Tensor) -> Tensor:
     return pull(v)[0]
 
 
-def jvp(f: RowWise, z: Tensor, u: Tensor, method: str = "forward") -> Tensor:
+def jvp(f: RowWise, z: Tensor, u: Tensor, mode: str = "forward") -> Tensor:
     """Jacobian-vector product J_f(z) u.
 
     `forward` carries the tangent u along with the evaluation of f. `double_vjp` needs reverse mode alone: the
@@ -61,31 +61,31 @@ def jvp(f: RowWise, z: Tensor, u: Tensor, method: str = "forward") -> Tensor:
         f: Row-wise function, (N, d) to (N, ...).
         z: Points, (N, d).
         u: Tangents, (N, d).
-        method: `forward`, or `double_vjp` for functions without forward-mode rules.
+        mode: `forward`, or `double_vjp` for functions without forward-mode rules.
 
     Returns:
         The products, of the shape of f(z).
 
     Raises:
-        InputError: u has not the shape of z, z is not floating point, or the method is unknown.
+        InputError: u has not the shape of z, z is not floating point, or the mode is unknown.
 
     Example:
         >>> import torch, geodesic
         >>> A = torch.tensor([[3.0, 1.0], [1.0, 0.0], [0.0, -2.0]])
         >>> z, u = torch.tensor([[2.0, 3.0]]), torch.tensor([[1.0, 1.0]])
-        >>> geodesic.jvp(lambda z: z @ A.T, z, u, method="double_vjp")
+        >>> geodesic.jvp(lambda z: z @ A.T, z, u, mode="double_vjp")
         tensor([[ 4.,  1., -2.]])
     """
     _require_float("z", z)
     _require_shape("u", u, z.shape, "z")
-    if method == "forward":
+    if mode == "forward":
         _prepare_forward_mode()
         return _jvp(f, z, u)[1]
-    if method == "double_vjp":
+    if mode == "double_vjp":
         y, pull = _vjp(f, z)
         # J^T v is linear in v: any v will do as the point at which to differentiate it.
         return _vjp(lambda v: pull(v)[0], torch.zeros_like(y))[1](u)[0]
-    raise InputError(f"method: expected 'forward' or 'double_vjp', got {method!r}")
+    raise InputError(f"mode: expected 'forward' or 'double_vjp', got {mode!r}")
 
 
 def value_and_jvp(f: RowWise, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,7 +103,7 @@ def value_and_jvp(f: RowWise, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     return _jvp(f, z, u)
 
 
-def jacobian(f: RowWise, z: Tensor, method: str = "jvp") -> Tensor:
+def jacobian(f: RowWise, z: Tensor, mode: str = "jvp") -> Tensor:
     """Jacobian J_f(z) from products with unit vectors.
 
     `jvp` takes d forward products, `vjp` one backward product per entry of an output row; either way the
@@ -112,13 +112,13 @@ def jacobian(f: RowWise, z: Tensor, method: str = "jvp") -> Tensor:
     Args:
         f: Row-wise function, (N, d) to (N, ...).
         z: Points, (N, d).
-        method: `jvp` for tall Jacobians (decoders), `vjp` for wide ones (encoders, losses).
+        mode: `jvp` for tall Jacobians (decoders), `vjp` for wide ones (encoders, losses).
 
     Returns:
         The Jacobians, (N, ..., d).
 
     Raises:
-        InputError: z is not floating point or has not the shape (N, d), f does not return N rows, or the method
+        InputError: z is not floating point or has not the shape (N, d), f does not return N rows, or the mode
             is unknown.
 
     Example:
@@ -128,18 +128,18 @@ def jacobian(f: RowWise, z: Tensor, method: str = "jvp") -> Tensor:
                  [0., 4.]]])
     """
     _require_rows(z)
-    if method == "jvp":
+    if mode == "jvp":
         _prepare_forward_mode()
         units = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
         return torch.func.vmap(lambda e: _column(f, z, e), out_dims=-1)(units)
-    if method == "vjp":
+    if mode == "vjp":
         y, pull = _vjp(f, z)
         _require_row_wise(y, z)
         event = y.shape[1:]
         units = torch.eye(event.numel(), dtype=y.dtype, device=y.device).reshape(-1, *event)
         rows = torch.func.vmap(lambda e: pull(e.expand_as(y))[0], out_dims=1)(units)
         return rows.reshape(*y.shape, z.shape[-1])
-    raise InputError(f"method: expected 'vjp' or 'jvp', got {method!r}")
+    raise InputError(f"mode: expected 'vjp' or 'jvp', got {mode!r}")
 
 
 def _column(f: RowWise, z: Tensor, e: Tensor) -> Tensor:

@@ -66,14 +66,14 @@ def test_a_linear_map_gives_9_2_minus_6_and_its_vjp_with_1_minus_1_1_is_2_minus_
 
 @pytest.mark.parametrize("method", JACOBIANS)
 def test_the_jacobian_of_a_linear_map_from_unit_vectors_is_its_matrix(method):
-    J = geodesic.jacobian(linear, torch.tensor([[2.0, 3.0]]), method=method)
+    J = geodesic.jacobian(linear, torch.tensor([[2.0, 3.0]]), mode=method)
     assert torch.equal(J, torch.tensor([A]))
 
 
 @pytest.mark.parametrize("method", PRODUCTS)
 def test_the_jvp_of_a_linear_map_is_its_matrix_times_the_tangent(method, tolerance):
     z, u = torch.randn(5, 2), torch.randn(5, 2)
-    Ju = geodesic.jvp(linear, z, u, method=method)
+    Ju = geodesic.jvp(linear, z, u, mode=method)
     assert_close(Ju, linear(u), **tolerance(Ju.dtype))
 
 
@@ -149,7 +149,7 @@ def test_the_mean_loss_of_two_rows_is_the_vector_of_losses_with_cotangent_one_ha
 
 def test_the_diagonal_of_an_elementwise_jacobian_costs_one_product_for_1000_points(tolerance):
     x = torch.linspace(0, 1, 1000)
-    J = geodesic.jacobian(torch.sin, x[None], method="vjp")[0]
+    J = geodesic.jacobian(torch.sin, x[None], mode="vjp")[0]
     assert torch.equal(J, torch.diag(J.diagonal()))
 
     CountedSin.forwards = CountedSin.backwards = 0
@@ -165,9 +165,9 @@ def test_the_diagonal_of_an_elementwise_jacobian_costs_one_product_for_1000_poin
 PRODUCTS_OF_ROWS = {
     "vjp": lambda z: geodesic.vjp(mlp(3, 4, dtype=z.dtype), z, mlp(3, 4, dtype=z.dtype)(z)),
     "jvp": lambda z: geodesic.jvp(mlp(3, 4, dtype=z.dtype), z, z.sin()),
-    "double_vjp": lambda z: geodesic.jvp(mlp(3, 4, dtype=z.dtype), z, z.sin(), method="double_vjp"),
-    "jacobian by jvp": lambda z: geodesic.jacobian(mlp(3, 4, dtype=z.dtype), z, method="jvp"),
-    "jacobian by vjp": lambda z: geodesic.jacobian(mlp(3, 4, dtype=z.dtype), z, method="vjp"),
+    "double_vjp": lambda z: geodesic.jvp(mlp(3, 4, dtype=z.dtype), z, z.sin(), mode="double_vjp"),
+    "jacobian by jvp": lambda z: geodesic.jacobian(mlp(3, 4, dtype=z.dtype), z, mode="jvp"),
+    "jacobian by vjp": lambda z: geodesic.jacobian(mlp(3, 4, dtype=z.dtype), z, mode="vjp"),
     "gradient": lambda z: geodesic.gradient(mlp(3, dtype=z.dtype), z),
     "divergence": lambda z: geodesic.divergence(mlp(3, 3, dtype=z.dtype), z),
     "curl": lambda z: geodesic.curl(mlp(3, 3, dtype=z.dtype), z),
@@ -183,7 +183,7 @@ def test_forward_mode_and_double_vjp_and_the_jacobian_give_the_same_product(even
     z, u = torch.randn(5, 3, dtype=dtype), torch.randn(5, 3, dtype=dtype)
     expected = torch.einsum("n...d,nd->n...", geodesic.jacobian(f, z), u)
     for method in PRODUCTS:
-        Ju = geodesic.jvp(f, z, u, method=method)
+        Ju = geodesic.jvp(f, z, u, mode=method)
         assert Ju.dtype == dtype
         assert_close(Ju, expected, **tolerance(dtype))
 
@@ -199,7 +199,7 @@ def test_vjp_is_the_transpose_of_jvp(event, tolerance):
 @pytest.mark.parametrize("event", [(4,), (2, 3), ()])
 def test_both_jacobians_agree_with_finite_differences(event, tolerance):
     f, z, h = mlp(3, *event), torch.randn(5, 3), 1e-5
-    by_vjp, by_jvp = (geodesic.jacobian(f, z, method=method) for method in JACOBIANS)
+    by_vjp, by_jvp = (geodesic.jacobian(f, z, mode=method) for method in JACOBIANS)
     assert_close(by_vjp, by_jvp, **tolerance(z.dtype))
     differences = torch.stack([(f(z + h * e) - f(z - h * e)) / (2 * h) for e in torch.eye(3)], dim=-1)
     assert_close(by_jvp, differences, rtol=1e-6, atol=1e-8)  # the error of the differences, of order h^2
@@ -226,9 +226,9 @@ def test_a_batch_equals_its_rows_and_keeps_the_dtype_and_leaves_the_input_alone(
 CALCULUS = {
     "vjp": lambda f, z: geodesic.vjp(f, z, torch.ones_like(z)),
     "jvp": lambda f, z: geodesic.jvp(f, z, torch.ones_like(z)),
-    "double_vjp": lambda f, z: geodesic.jvp(f, z, torch.ones_like(z), method="double_vjp"),
+    "double_vjp": lambda f, z: geodesic.jvp(f, z, torch.ones_like(z), mode="double_vjp"),
     "jacobian by jvp": geodesic.jacobian,
-    "jacobian by vjp": lambda f, z: geodesic.jacobian(f, z, method="vjp"),
+    "jacobian by vjp": lambda f, z: geodesic.jacobian(f, z, mode="vjp"),
     "gradient": lambda f, z: geodesic.gradient(lambda z: f(z).sum(-1), z),
     "divergence": geodesic.divergence,
     "curl": geodesic.curl,
@@ -251,7 +251,7 @@ def test_a_function_that_works_in_place_gives_the_same_and_leaves_the_points_alo
 def test_a_function_that_works_in_place_leaves_the_tangents_alone(method):
     z, u = torch.randn(5, 3), torch.randn(5, 3)
     before = u.clone()
-    geodesic.jvp(lambda z: z.mul_(2), z, u, method=method)
+    geodesic.jvp(lambda z: z.mul_(2), z, u, mode=method)
     assert torch.equal(u, before)
 
 
@@ -307,10 +307,10 @@ def test_a_result_can_be_differentiated_again_with_backward(tolerance):
     geodesic.vjp(lambda z: z**3, z, v).sum().backward()
     assert_close(z.grad, (6 * v * z).detach(), **tolerance(z.dtype))
     for method in PRODUCTS:
-        (second,) = torch.autograd.grad(geodesic.jvp(lambda z: z**3, z, v, method=method).sum(), z)
+        (second,) = torch.autograd.grad(geodesic.jvp(lambda z: z**3, z, v, mode=method).sum(), z)
         assert_close(second, (6 * v * z).detach(), **tolerance(z.dtype))
     for method in JACOBIANS:
-        (second,) = torch.autograd.grad(geodesic.jacobian(lambda z: z**3, z, method=method).sum(), z)
+        (second,) = torch.autograd.grad(geodesic.jacobian(lambda z: z**3, z, mode=method).sum(), z)
         assert_close(second, (6 * z).detach(), **tolerance(z.dtype))
 
 
@@ -332,9 +332,9 @@ def test_products_on_a_cuda_device_equal_those_on_the_cpu(dtype, tolerance):
         return {
             "vjp": geodesic.vjp(f, z, u),
             "jvp forward": geodesic.jvp(f, z, u),
-            "jvp double_vjp": geodesic.jvp(f, z, u, method="double_vjp"),
+            "jvp double_vjp": geodesic.jvp(f, z, u, mode="double_vjp"),
             "jacobian jvp": geodesic.jacobian(f, z),
-            "jacobian vjp": geodesic.jacobian(f, z, method="vjp"),
+            "jacobian vjp": geodesic.jacobian(f, z, mode="vjp"),
             "divergence": geodesic.divergence(f, z),
             "curl": geodesic.curl(f, z),
             "laplacian": geodesic.laplacian(phi, z),
@@ -363,13 +363,13 @@ def test_products_on_a_cuda_device_equal_those_on_the_cpu(dtype, tolerance):
         ("v", lambda z: geodesic.vjp(linear, z, torch.ones(5, 2))),
         ("v", lambda z: geodesic.vjp(linear, z, torch.ones(3))),
         ("u", lambda z: geodesic.jvp(linear, z, torch.ones(5, 3))),
-        ("u", lambda z: geodesic.jvp(linear, z, torch.ones(1, 2), method="double_vjp")),
-        ("method", lambda z: geodesic.jvp(linear, z, z, method="backward")),
-        ("method", lambda z: geodesic.jacobian(linear, z, method="forward")),
+        ("u", lambda z: geodesic.jvp(linear, z, torch.ones(1, 2), mode="double_vjp")),
+        ("mode", lambda z: geodesic.jvp(linear, z, z, mode="backward")),
+        ("mode", lambda z: geodesic.jacobian(linear, z, mode="forward")),
         ("order", lambda z: geodesic.derivative(torch.sin, z, order=0)),
         ("order", lambda z: geodesic.derivative(torch.sin, z, order=True)),
         ("f", lambda z: geodesic.jacobian(lambda z: linear(z).sum(0), z)),
-        ("f", lambda z: geodesic.jacobian(lambda z: linear(z).sum(), z, method="vjp")),
+        ("f", lambda z: geodesic.jacobian(lambda z: linear(z).sum(), z, mode="vjp")),
         ("f", lambda z: geodesic.jacobian(lambda z: linear(z)[:2], z)),
         ("f", lambda z: geodesic.gradient(linear, z)),
         ("f", lambda z: geodesic.laplacian(linear, z)),

@@ -28,7 +28,7 @@ TOOLS: dict[str, Callable[[Manifold, Tensor, Tensor], object]] = {
     "length_ratio": lambda M, z, v: geodesic.length_ratio(M, z, z + v, search=geodesic.Search(segments=8)),
     **{
         f"parallel_transport, {method}": lambda M, z, v, method=method: geodesic.parallel_transport(
-            M, geodesic.straight_path(z, z + v, 4), v, method=method
+            M, geodesic.straight_path(z, z + v, 4), v, transport=method
         )
         for method in ("connection", "pole_ladder", "schild_ladder", "projection")
     },

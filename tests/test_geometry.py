@@ -259,7 +259,7 @@ def test_arguments_are_not_written_to() -> None:
         (lambda m: geodesic.path_length(m, torch.zeros(2, 2)), "path"),
         (lambda m: geodesic.straight_path(torch.zeros(2), torch.zeros(3)), "end"),
         (lambda m: geodesic.encoder_direction(m, torch.zeros(4, 2), lambda x: x), "encoder"),
-        (lambda m: geodesic.encoder_direction(m, torch.zeros(4, 2), lambda x: x[:, :2], "magic"), "method"),
+        (lambda m: geodesic.encoder_direction(m, torch.zeros(4, 2), lambda x: x[:, :2], "magic"), "mode"),
     ],
 )
 def test_bad_arguments_are_named(call, name: str) -> None:

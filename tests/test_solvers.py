@@ -261,7 +261,7 @@ def test_a_pair_through_a_region_without_numbers_says_so_and_spoils_no_other(sol
         (lambda: GradientDescent(direction="encoder"), "encoder: .*pass encoder=vae.encode"),
         (lambda: GradientDescent(step_size=0.0), "step_size: "),
         (lambda: GradientDescent(epsilon=-1.0), "epsilon: "),
-        (lambda: GradientDescent(jvp_method="magic"), "jvp_method: "),
+        (lambda: GradientDescent(mode="magic"), "mode: "),
     ],
 )
 def test_bad_settings_of_solvers_are_named(make, message: str) -> None:

@@ -70,7 +70,9 @@ def test_transport_round_a_latitude_turns_by_minus_two_pi_cos_of_the_colatitude(
     manifold = SPHERE_METRIC if "ladder" in method else Sphere()
     colatitude = torch.tensor([1.0, 2.0])
     v = torch.stack([torch.full((2,), 0.6), 0.8 / colatitude.sin()], dim=-1)
-    answer = parallel_transport(manifold, torch.stack([latitude(c, T) for c in colatitude.tolist()]), v, method=method)
+    answer = parallel_transport(
+        manifold, torch.stack([latitude(c, T) for c in colatitude.tolist()]), v, transport=method
+    )
     turn = angle(answer.vector, colatitude.sin()) - angle(v, colatitude.sin())
     assert (wrapped(turn + 2 * pi * colatitude.cos()).abs() < error).all()
 
@@ -85,7 +87,7 @@ def test_transport_round_a_latitude_turns_by_minus_two_pi_cos_of_the_colatitude(
     ],
 )
 def test_projection_errs_as_the_published_algorithm_does(v: tuple[float, float], T: int, error: float) -> None:
-    answer = parallel_transport(Sphere(), latitude(1.0, T), torch.tensor(v), method="projection")
+    answer = parallel_transport(Sphere(), latitude(1.0, T), torch.tensor(v), transport="projection")
     turn = angle(answer.vector, math.sin(1.0)) - angle(torch.tensor(v), math.sin(1.0))
     assert float(wrapped(turn + 2 * pi * math.cos(1.0)).abs()) == pytest.approx(error, rel=0.02)
 
@@ -111,7 +113,7 @@ def test_along_a_horocycle_of_the_hyperbolic_plane_vectors_turn_by_its_length() 
 def test_on_the_flat_torus_transport_is_the_identity(method: str) -> None:
     torus = geodesic.FlatTorus(dimension=3)
     v = torch.randn(4, 3)
-    answer = parallel_transport(torus, curves(4 if "ladder" in method else 800, 3), v, method=method)
+    answer = parallel_transport(torus, curves(4 if "ladder" in method else 800, 3), v, transport=method)
     error = 2e-2 if method == "projection" else 1e-8  # the outputs turn: the projection is of first order even here
     torch.testing.assert_close(answer.vectors, v[:, None].expand_as(answer.vectors), rtol=0, atol=error)
     assert answer.converged.all()
@@ -151,7 +153,9 @@ WITH_METRIC = {"torus": (lambda: TORUS_METRIC, 2), "decoder": (lambda: mlp(2), 2
 def fitted_order(manifold: Manifold, d: int, method: str, steps: tuple[int, ...], end: float = 1.0) -> float:
     v = torch.tensor([1.0, -0.5, 0.3])[:d].expand(4, d)
     exact = parallel_transport(manifold, curves(4 * steps[-1], d, end), v).vector
-    errors = [(parallel_transport(manifold, curves(T, d, end), v, method=method).vector - exact).norm() for T in steps]
+    errors = [
+        (parallel_transport(manifold, curves(T, d, end), v, transport=method).vector - exact).norm() for T in steps
+    ]
     x, y = torch.tensor([math.log(T) for T in steps]), torch.stack(errors).log()
     return -float(((x - x.mean()) * (y - y.mean())).sum() / (x - x.mean()).square().sum())
 
@@ -206,10 +210,10 @@ def test_transport_is_linear_in_the_vector() -> None:
     manifold, path = mlp(2), curves(8, 2)[0].expand(3, -1, -1)
     v, w = torch.randn(2, 2)
     for method in ("connection", "projection"):
-        a, b, both = parallel_transport(manifold, path, torch.stack([v, w, 2 * v + w]), method=method).vector
+        a, b, both = parallel_transport(manifold, path, torch.stack([v, w, 2 * v + w]), transport=method).vector
         if method == "connection":  # the projection rescales each vector by itself
             torch.testing.assert_close(both, 2 * a + b)
-        twice = parallel_transport(manifold, path[0], -3 * v, method=method).vector
+        twice = parallel_transport(manifold, path[0], -3 * v, transport=method).vector
         torch.testing.assert_close(twice, -3 * a)
 
 
@@ -226,8 +230,8 @@ def test_transport_does_not_depend_on_latent_coordinates() -> None:
     other = PullbackManifold(lambda z: manifold.decoder(z @ A.mT))
     path, v = curves(64, 3), torch.randn(4, 3)
     for method in ("connection", "projection"):
-        expected = parallel_transport(manifold, path @ A.mT, v @ A.mT, method=method).vector
-        actual = parallel_transport(other, path, v, method=method).vector @ A.mT
+        expected = parallel_transport(manifold, path @ A.mT, v @ A.mT, transport=method).vector
+        actual = parallel_transport(other, path, v, transport=method).vector @ A.mT
         # Frames turn with the coordinates: equal up to the order of the method, and the projection to rounding.
         torch.testing.assert_close(actual, expected, rtol=0, atol=1e-4 if method == "connection" else 1e-9)
 
@@ -235,9 +239,9 @@ def test_transport_does_not_depend_on_latent_coordinates() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_batch_is_carried_as_its_rows_are(method: str) -> None:
     manifold, path, v = Torus() if method == "projection" else TORUS_METRIC, curves(3, 2), torch.randn(4, 2)
-    together = parallel_transport(manifold, path.reshape(2, 2, 4, 2), v.reshape(2, 2, 2), method=method)
+    together = parallel_transport(manifold, path.reshape(2, 2, 4, 2), v.reshape(2, 2, 2), transport=method)
     for i in (0, 3):
-        alone = parallel_transport(manifold, path[i], v[i], method=method)
+        alone = parallel_transport(manifold, path[i], v[i], transport=method)
         torch.testing.assert_close(together.vectors.flatten(0, 1)[i], alone.vectors)
     torch.testing.assert_close(together.vector, together.vectors[:, :, -1])
     assert together.status.shape == together.norm_change.shape == (2, 2)
@@ -246,9 +250,9 @@ def test_a_batch_is_carried_as_its_rows_are(method: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_little_memory_changes_nothing(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     manifold, path, v = Torus() if method == "projection" else TORUS_METRIC, curves(2, 2), torch.randn(4, 2)
-    expected = parallel_transport(manifold, path, v, method=method)
+    expected = parallel_transport(manifold, path, v, transport=method)
     monkeypatch.setattr("geodesic.riemannian.transport.parallel.rows_at_once", lambda manifold, z: 3)
-    torch.testing.assert_close(parallel_transport(manifold, path, v, method=method).vectors, expected.vectors)
+    torch.testing.assert_close(parallel_transport(manifold, path, v, transport=method).vectors, expected.vectors)
 
 
 def test_points_of_any_latent_shape_are_carried_as_rows() -> None:
@@ -256,8 +260,8 @@ def test_points_of_any_latent_shape_are_carried_as_rows() -> None:
     images = PullbackManifold(lambda z: rows.decoder(z.flatten(1)), latent_shape=(2, 2))
     path, v = curves(5, 4), torch.randn(4, 4)
     for method in ("connection", "projection"):
-        expected = parallel_transport(rows, path, v, method=method)
-        answer = parallel_transport(images, path.unflatten(-1, (2, 2)), v.unflatten(-1, (2, 2)), method=method)
+        expected = parallel_transport(rows, path, v, transport=method)
+        answer = parallel_transport(images, path.unflatten(-1, (2, 2)), v.unflatten(-1, (2, 2)), transport=method)
         assert answer.vector.shape == (4, 2, 2)
         torch.testing.assert_close(answer.vectors.flatten(2), expected.vectors)
 
@@ -273,7 +277,7 @@ def test_a_solution_is_a_path() -> None:
 def test_zero_vectors_and_paths_that_stay_carry_what_they_were_given(method: str) -> None:
     path = torch.stack([curves(2, 2)[0], curves(2, 2)[0, :1].expand(3, 2)])
     v = torch.tensor([[0.0, 0.0], [1.0, 2.0]])
-    answer = parallel_transport(Sphere(), path, v, method=method)
+    answer = parallel_transport(Sphere(), path, v, transport=method)
     torch.testing.assert_close(answer.vector, v)
     assert answer.converged.all()
     assert (answer.norm_change < 1e-12).all()
@@ -297,8 +301,8 @@ def test_the_jacobian_of_an_exact_left_inverse_takes_the_last_vector_back_as_the
         assert x.shape[1:] == (3, 1, 1)
         return x[:, :2].flatten(1) + (x[:, 2] - (x[:, :2] ** 2).sum(1)).flatten(1)
 
-    decoded = parallel_transport(images, path, v, method="projection")
-    encoded = parallel_transport(images, path, v, method="projection", encoder=encoder)
+    decoded = parallel_transport(images, path, v, transport="projection")
+    encoded = parallel_transport(images, path, v, transport="projection", encoder=encoder)
     torch.testing.assert_close(encoded.vectors, decoded.vectors, rtol=1e-9, atol=1e-9)
 
 
@@ -308,7 +312,7 @@ def test_the_jacobian_of_an_exact_left_inverse_takes_the_last_vector_back_as_the
 def test_kinks_of_the_decoder_are_reported_by_the_connection_and_taken_by_the_projection() -> None:
     manifold, path, v = mlp(3, torch.nn.ReLU), curves(64, 3), torch.randn(4, 3)
     assert (parallel_transport(manifold, path, v).status == Status.NOT_RESOLVED).any()
-    assert parallel_transport(manifold, path, v, method="projection").converged.all()
+    assert parallel_transport(manifold, path, v, transport="projection").converged.all()
 
 
 @pytest.mark.parametrize("activation", [torch.nn.Tanh, torch.nn.ELU])
@@ -330,18 +334,22 @@ def test_the_projection_knows_its_error() -> None:
     exact = parallel_transport(manifold, path, v).vector  # by the connection
     for T in (63, 64, 128):
         nodes = curves(T, 3)
-        answer = parallel_transport(manifold, nodes, v, method="projection")
+        answer = parallel_transport(manifold, nodes, v, transport="projection")
         error = manifold.squared_norm(path[:, -1], answer.vector - exact).sqrt()
         error /= manifold.squared_norm(path[:, -1], exact).sqrt()
         assert ((answer.error > error / 2) & (answer.error < 2 * error)).all()
-    strict = parallel_transport(manifold, nodes, v, method="projection", tol=float(answer.error.min()))
+    strict = parallel_transport(manifold, nodes, v, transport="projection", tol=float(answer.error.min()))
     assert strict.converged.sum() == 1
     assert (strict.status[~strict.converged] == Status.NOT_RESOLVED).all()
 
 
 def test_an_encoder_that_shrinks_vectors_is_reported() -> None:
     answer = parallel_transport(
-        geodesic.Paraboloid(), curves(32, 2), torch.randn(4, 2), method="projection", encoder=lambda x: 0.9 * x[:, :2]
+        geodesic.Paraboloid(),
+        curves(32, 2),
+        torch.randn(4, 2),
+        transport="projection",
+        encoder=lambda x: 0.9 * x[:, :2],
     )
     assert (answer.status == Status.NOT_RESOLVED).all()
     assert (answer.norm_change > 0.05).all()
@@ -353,7 +361,7 @@ def test_a_singular_metric_at_a_node_is_named(method: str) -> None:
     # Along a coordinate that saturates exactly at zero nothing can be told.
     flat = PullbackManifold(lambda z: torch.stack([z[:, 0] ** 3, z[:, 1], z[:, 1] ** 2], dim=1))
     with pytest.raises(SingularMetricError, match=r"path: the metric is singular at \(0, 0.25\)"):
-        parallel_transport(flat, path, torch.ones(2), method=method)
+        parallel_transport(flat, path, torch.ones(2), transport=method)
 
 
 def test_a_row_that_meets_a_singular_metric_between_the_nodes_is_reported_and_spares_the_others() -> None:
@@ -376,13 +384,13 @@ def test_a_row_that_meets_a_singular_metric_between_the_nodes_is_reported_and_sp
         ({"path": torch.ones(2)}, "path: expected nodes"),
         ({"path": torch.full((4, 2), torch.nan)}, "path: expected finite coordinates, got nan"),
         ({"v": torch.ones(2, dtype=torch.float32)}, "v: expected the dtype of path, torch.float64, got torch.float32"),
-        ({"method": "magic"}, "method: expected one of 'connection', .* got 'magic'"),
-        ({"encoder": lambda x: x}, "encoder: used by method='projection' alone, got method='connection'"),
+        ({"transport": "magic"}, "transport: expected one of 'connection', .* got 'magic'"),
+        ({"encoder": lambda x: x}, "encoder: used by transport='projection' alone, got transport='connection'"),
         (
-            {"encoder": lambda x: x, "method": "projection"},
+            {"encoder": lambda x: x, "transport": "projection"},
             r"encoder: expected 2 latent coordinates for each decoder output, \(1, 2\), got \(1, 3\)",
         ),
-        ({"manifold": SPHERE_METRIC, "method": "projection"}, "manifold: projection needs points of an embedding"),
+        ({"manifold": SPHERE_METRIC, "transport": "projection"}, "manifold: projection needs points of an embedding"),
         (
             {"manifold": geodesic.IndependentEnsembleManifold([torch.nn.Linear(2, 3).eval() for _ in range(2)])},
             "so it has no parallel transport",

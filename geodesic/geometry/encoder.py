@@ -20,7 +20,7 @@ def encoder_direction(
     manifold: Manifold,
     path: Tensor,
     encoder: Callable[[Tensor], Tensor],
-    method: str = "forward",
+    mode: str = "forward",
 ) -> Float[Tensor, "*batch interior d"]:
     """Shao et al.'s encoder form of the update: the encoder's Jacobian in place of the decoder's transposed one.
 
@@ -40,7 +40,7 @@ def encoder_direction(
         manifold: One with an embedding; its points, of shape (N, ...), are what the encoder takes.
         path: Nodes, (*batch, T + 1, d).
         encoder: Row-wise function h, (N, ...) to (N, d); the mean of q(z|x), not a sample.
-        method: How to take the product: `forward` mode, or the `double_vjp` trick from reverse mode alone.
+        mode: How to take the product: `forward` mode, or the `double_vjp` trick from reverse mode alone.
 
     Returns:
         The directions, (*batch, T - 1, d).
@@ -68,7 +68,7 @@ def encoder_direction(
         interior = x.narrow(nodes, 1, T - 1)
         second_difference = x.narrow(nodes, 2, T - 1) - 2 * interior + x.narrow(nodes, 0, T - 1)
         event = x.shape[nodes + 1 :]
-        product = jvp(encoder, interior.reshape(-1, *event), second_difference.reshape(-1, *event), method)
+        product = jvp(encoder, interior.reshape(-1, *event), second_difference.reshape(-1, *event), mode)
     if product.shape != (interior.shape[: nodes + 1].numel(), d):
         raise InputError(
             f"encoder: expected {d} latent coordinates for each decoder output, (N, {d}), got "

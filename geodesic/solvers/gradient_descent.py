@@ -67,7 +67,7 @@ class GradientDescent(Solver[_State]):
         epsilon: Shao et al.'s stopping rule: a pair ends when sum_i |eta_i|^2 <= epsilon, with eta the direction
             before preconditioning. It depends on the scale of the outputs; `solve` tests for convergence by
             itself.
-        jvp_method: How the encoder direction is computed, `forward` or `double_vjp`.
+        mode: How the encoder direction is computed, `forward` or `double_vjp`.
 
     Raises:
         InputError: A setting is out of range, or the encoder is missing.
@@ -94,7 +94,7 @@ class GradientDescent(Solver[_State]):
         default=True, metadata=setting("whether to precondition by the inverse Laplacian in time")
     )
     epsilon: float | None = field(default=None, metadata=setting("stop when sum |eta_i|^2 <= epsilon", gt=0))
-    jvp_method: str = field(
+    mode: str = field(
         default="forward",
         metadata=setting("how the encoder direction takes its products", words={word: word for word in _METHODS}),
     )
@@ -109,7 +109,7 @@ class GradientDescent(Solver[_State]):
             raise InputError(f"encoder: expected a function, got {type(self.encoder).__name__}")
         require_evaluation_mode(self.encoder, "encoder")
         require_flag("preconditioned", self.preconditioned)
-        require_choice("jvp_method", self.jvp_method, _METHODS)
+        require_choice("mode", self.mode, _METHODS)
         require_positive("step_size", self.step_size, optional=True)
         require_positive("epsilon", self.epsilon, optional=True)
 
@@ -157,7 +157,7 @@ class GradientDescent(Solver[_State]):
         """eta, and p: eta preconditioned, if asked for."""
         eta = state.gradient
         if self.direction == "encoder" and self.encoder is not None:
-            eta = encoder_direction(manifold, state.path, self.encoder, self.jvp_method)
+            eta = encoder_direction(manifold, state.path, self.encoder, self.mode)
         return eta, inverse_laplacian(eta) if self.preconditioned else eta
 
     def _cauchy_step(self, manifold: Manifold, state: _State) -> Tensor:

@@ -85,7 +85,7 @@ _REMEDIES = {
     ),
     Status.NOT_RESOLVED: (
         "the nodes are too far apart to carry the vector within tol: use a path with more segments, leave out the "
-        "encoder, or use a decoder with two continuous derivatives; for a ReLU, method='projection'"
+        "encoder, or use a decoder with two continuous derivatives; for a ReLU, transport='projection'"
     ),
 }
 

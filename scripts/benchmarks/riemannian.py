@@ -122,7 +122,7 @@ def _calls(problem: Problem, options: argparse.Namespace) -> dict[str, tuple[int
     for method in options.transports:
         tools[f"parallel_transport, {method} ({T} segments)"] = (
             N,
-            lambda method=method: share(geodesic.parallel_transport(M, solution, u, method=method).converged),
+            lambda method=method: share(geodesic.parallel_transport(M, solution, u, transport=method).converged),
         )
     return tools
 
@@ -239,7 +239,7 @@ def transport(options: argparse.Namespace) -> list[Table]:
             nodes = path[:, :: finest // T]
             rows[str(T)] = {}
             for method in options.transports:
-                there = geodesic.parallel_transport(M, nodes, u, method=method)
+                there = geodesic.parallel_transport(M, nodes, u, transport=method)
                 with torch.no_grad():
                     error = M.squared_norm(b, there.vector - reference).sqrt() / norm
                 rows[str(T)][method] = float(error.nanmedian())

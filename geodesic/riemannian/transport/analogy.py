@@ -110,7 +110,7 @@ def analogy(
     along, across = find(manifold, a, b, search), find(manifold, a, c, search)
     logarithm = log_map(manifold, a, b, method=method, rtol=rtol, solution=along)
     known = torch.where(logarithm.vector.isfinite(), logarithm.vector, 0)
-    carried = parallel_transport(manifold, across, known, method=transport)
+    carried = parallel_transport(manifold, across, known, transport=transport)
     # A row that could not be carried has no direction to go on in: it stays where it is, and has not converged.
     lost = carried.status == Status.CUT_SHORT
     lost = lost.reshape(lost.shape + (1,) * (a.dim() - lost.dim()))

@@ -57,7 +57,7 @@ def parallel_transport(
     path: Tensor | GeodesicSolution,
     v: Tensor,
     *,
-    method: str = "connection",
+    transport: str = "connection",
     encoder: Callable[[Tensor], Tensor] | None = None,
     tol: float = 0.05,
 ) -> ParallelTransport:
@@ -66,7 +66,7 @@ def parallel_transport(
     v' = -Gamma(c', v)   along the curve c through the nodes
 
     Lengths and angles between vectors are kept, and so is a geodesic's own velocity. Errors fall with the number T of
-    segments of the path, at a pace that depends on the method:
+    segments of the path, at a pace that depends on how they are carried:
 
     - "connection", of order 4: the equation itself along the not-a-knot spline through the nodes, in orthonormal
       frames, by products of rotations. Norms and angles are kept to rounding however few the segments.
@@ -92,7 +92,7 @@ def parallel_transport(
         path: Nodes at equal times, (*batch, T + 1, d) with T at least 2, or the answer of `solve`;
             (*batch, T + 1, *latent_shape) for a manifold with a `latent_shape`.
         v: Vectors at the first nodes in latent coordinates, (*batch, d).
-        method: One of the four above.
+        transport: One of the four above.
         encoder: With "projection" only: the row-wise mean of q(z|x), (N, ...) to (N, d), whose Jacobian takes the
             last output vector back to the latent space, as in the paper. Without it the decoder's pseudoinverse
             does, which is exact.
@@ -103,7 +103,7 @@ def parallel_transport(
 
     Raises:
         InputError: Shapes, dtypes or settings cannot be used, the manifold has no lengths, or no embedding where
-            the method needs one.
+            this transport needs one.
         SingularMetricError: The metric at a node is singular.
         DecoderError: The decoder is in training mode.
 
@@ -116,27 +116,27 @@ def parallel_transport(
         -1.697
     """
     given, nodes, rows = _checked(manifold, path, v)
-    require_choice("method", method, _METHODS)
-    if encoder is not None and method != "projection":
-        raise InputError(f"encoder: used by method='projection' alone, got method={method!r}; leave it out")
+    require_choice("transport", transport, _METHODS)
+    if encoder is not None and transport != "projection":
+        raise InputError(f"encoder: used by transport='projection' alone, got transport={transport!r}; leave it out")
     require_positive("tol", tol)
     with torch.inference_mode(False), torch.no_grad():
         nodes, rows = nodes.clone(), rows.clone()  # what was made in inference mode has no derivatives
         size = rows_at_once(manifold, nodes.flatten(0, 1))
         stalled, error = torch.zeros_like(rows[:, 0], dtype=torch.bool), torch.zeros_like(rows[:, 0])
-        if method == "projection":
+        if transport == "projection":
             if not manifold.has_embedding:
                 raise InputError(
                     f"manifold: projection needs points of an embedding, got {type(manifold).__name__}; use "
-                    "method='connection'"
+                    "transport='connection'"
                 )
             vectors, error = along_projection(manifold, nodes, rows, encoder, size)
         else:
             require_regular(nodes, inverse_at(manifold, nodes), "path")
-            if method == "connection":
+            if transport == "connection":
                 vectors, error = along_connection(manifold, nodes, rows, size)
             else:
-                vectors, stalled = along_ladder(manifold, nodes, rows, size, schild=method == "schild_ladder")
+                vectors, stalled = along_ladder(manifold, nodes, rows, size, schild=transport == "schild_ladder")
         norm = norms_at(manifold, nodes, vectors)
     moving = (rows != 0).any(-1)
     change = torch.where(moving, (norm - norm[:, :1]).abs().amax(-1) / norm[:, 0], 0).nan_to_num(nan=torch.inf)
