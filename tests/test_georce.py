@@ -27,7 +27,7 @@ def test_a_batch_equals_its_pairs():
     together = geodesic.solve(plane, start, end, solver=method.Georce(), tol=1e-10)
     for i in range(3):
         alone = geodesic.solve(plane, start[i], end[i], solver=method.Georce(), tol=1e-10)
-        assert int(alone.steps) == int(together.steps[i])
+        assert int(alone.iterations) == int(together.iterations[i])
         torch.testing.assert_close(alone.path, together.path[i], rtol=0, atol=1e-12)
 
 

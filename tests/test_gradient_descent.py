@@ -20,7 +20,7 @@ def test_preconditioning_takes_away_the_growth_of_steps_with_the_segments() -> N
             manifold, torch.tensor(start), torch.tensor(end), solver=solver, segments=T, max_steps=20000
         )
         assert bool(solution.converged)
-        return int(solution.steps)
+        return int(solution.iterations)
 
     assert steps(True, 32) <= steps(True, 8) + 10
     assert steps(False, 16) >= 8 * steps(True, 16)

@@ -41,7 +41,7 @@ def test_the_length_error_is_of_the_size_of_the_true_one() -> None:
     exact = geodesic.solve(manifold, start, end, segments=512, tol=1e-12).length
     solution = geodesic.solve(manifold, start, end, segments=16, tol=1e-12)
     same = (solution.length / exact - 1).abs() < 0.02  # others ended in another basin
-    ratio = solution.length_error[same] / (solution.length[same] / exact[same] - 1).abs()
+    ratio = solution.error[same] / (solution.length[same] / exact[same] - 1).abs()
     assert same.sum() >= 9
     assert 0.5 < float(ratio.median()) < 50
     assert float(ratio.min()) > 0.05

@@ -145,7 +145,7 @@ def test_the_callback_sees_every_step_and_how_pairs_end() -> None:
     seen: list[geodesic.Progress] = []
     start, end = torch.randn(5, 2), torch.randn(5, 2)
     solution = geodesic.solve(geodesic.PullbackManifold(network()), start, end, callback=seen.append)
-    assert sorted({p.step for p in seen}) == list(range(int(solution.steps.max()) + 1))
+    assert sorted({p.step for p in seen}) == list(range(int(solution.iterations.max()) + 1))
     assert (seen[0].energy <= solution.initial_energy).all()  # the straight line at constant speed
     torch.testing.assert_close(seen[-1].energy, solution.energy)
     assert torch.equal(seen[-1].converged, solution.converged)
@@ -327,5 +327,5 @@ def test_a_kink_at_the_minimum_stalls_and_says_so() -> None:
     path = geodesic.straight_path(torch.tensor([0.0, 0.0]), torch.tensor([1.0, 0.0]))
     bent = path + 0.3 * torch.stack([torch.zeros(33), torch.linspace(0, 1, 33) * torch.linspace(1, 0, 33)], dim=-1)
     solution = geodesic.solve(manifold, path[0], path[-1], init=bent, max_steps=300)
-    assert int(solution.steps) < 300
+    assert int(solution.iterations) < 300
     assert float(solution.length) == pytest.approx(1, abs=1e-4)

@@ -68,7 +68,7 @@ def test_the_shapes_and_types_of_the_results_agree(arrays: Arrays) -> None:
         assert arrays[f"{method}/path"].dtype == np.float64
         assert arrays[f"{method}/converged"].dtype == np.bool_
         steps = arrays[f"{method}/step_history"]
-        assert steps.max() >= arrays[f"{method}/steps"].max()
+        assert steps.max() >= arrays[f"{method}/iterations"].max()
         assert arrays[f"{method}/energy_history"].shape == (len(steps), P)
 
 
@@ -129,7 +129,7 @@ def test_what_converged_did_so_by_its_own_measure(arrays: Arrays) -> None:
         converged = arrays[f"{method}/converged"]
         np.testing.assert_array_equal(converged, arrays[f"{method}/status"] == Status.CONVERGED)
         assert (arrays[f"{method}/relative_excess_energy"][converged] <= arrays[f"{method}/tol"]).all()
-        fine = arrays[f"{method}/length_error"] <= 1e-3
+        fine = arrays[f"{method}/error"] <= 1e-3
         np.testing.assert_array_equal(arrays[f"{method}/resolved"], converged & fine)
     assert arrays["auto/converged"].all()
 

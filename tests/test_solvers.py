@@ -109,7 +109,7 @@ def test_a_pairs_answer_does_not_depend_on_its_batch(solver: str) -> None:
         torch.testing.assert_close(together.length[i], alone.length, rtol=1e-6, atol=0)
         torch.testing.assert_close(together.path[i], alone.path, rtol=0, atol=1e-4 if solver in SLOW else 1e-6)
         assert int(together.status[i]) == int(alone.status)
-        assert int(together.steps[i]) == int(alone.steps)
+        assert int(together.iterations[i]) == int(alone.iterations)
 
 
 @every_solver
@@ -161,7 +161,7 @@ def test_scaling_all_outputs_changes_no_answer(solver: str) -> None:
     for scale in (2.0**-10, 2.0**10):  # powers of two: not even rounding differs
         scaled = geodesic.solve(geodesic.PullbackManifold(lambda z, s=scale: s * decoder(z)), *ends, **settings)
         assert torch.equal(plain.converged, scaled.converged)
-        assert torch.equal(plain.steps, scaled.steps)
+        assert torch.equal(plain.iterations, scaled.iterations)
         torch.testing.assert_close(scaled.path, plain.path, rtol=1e-10, atol=1e-10)
         torch.testing.assert_close(scaled.length, scale * plain.length, rtol=1e-8, atol=0)
 
@@ -206,7 +206,7 @@ def test_both_precisions_converge(solver: str, dtype: torch.dtype) -> None:
     manifold = geodesic.PullbackManifold(network().to(dtype))
     start, end = (z.to(dtype) for z in pairs(8))
     solution = geodesic.solve(manifold, start, end, solver=SOLVERS[solver])
-    assert solution.path.dtype == solution.length_error.dtype == dtype
+    assert solution.path.dtype == solution.error.dtype == dtype
     assert solution.converged.all()
 
 

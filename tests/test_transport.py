@@ -469,7 +469,7 @@ def test_shooting_a_batch_is_shooting_its_rows_and_times_scale_velocities() -> N
         torch.testing.assert_close(together.path[i], alone.path)
         torch.testing.assert_close(together.velocity[i] * t[i], alone.velocity)
     torch.testing.assert_close(together.time, t)
-    assert (together.steps == 20).all()
+    assert (together.iterations == 20).all()
 
 
 def test_what_does_not_move_stays() -> None:

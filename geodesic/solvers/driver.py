@@ -131,7 +131,7 @@ class Driver:
             answer = resampled(answer, 2 * (answer.path.shape[1] - 1))
             old = answer[open_rows]
             new = self._solved(open_rows, old.path, usable[open_rows], select(lines, open_rows), tol)
-            new = replace(new, steps=new.steps + old.steps)
+            new = replace(new, iterations=new.iterations + old.iterations)
             answer = with_rows(answer, open_rows, new)
             agreed = (new.length - old.length).abs() <= rtol * new.length
             open_rows = open_rows[~agreed & new.converged]

@@ -52,7 +52,7 @@ def measured(manifold: Manifold, ended: Ended, lines: StraightLines, tol: float,
     # Between equal ends all of these are zero, where a decoder's rounding leaves traces.
     sizes = {name: torch.where(still, 0, size) for name, size in sizes.items()}
     if not manifold.has_length:  # nor between equal ends
-        sizes["length_error"] = torch.full_like(excess, torch.inf)
+        sizes["error"] = torch.full_like(excess, torch.inf)
     lost = (status == Status.CONVERGED) & ~(excess <= tol) & ~still
     converged = (status == Status.CONVERGED) & ~lost
     even = torch.linspace(0, 1, T + 1, dtype=path.dtype, device=path.device)
@@ -64,8 +64,8 @@ def measured(manifold: Manifold, ended: Ended, lines: StraightLines, tol: float,
         status=torch.where(lost, Status.STALLED, status),
         converged=converged,
         minimum=minimum,
-        resolved=converged & (sizes["length_error"] <= _RESOLVED),
-        steps=steps,
+        resolved=converged & (sizes["error"] <= _RESOLVED),
+        iterations=steps,
         segments=torch.full_like(status, T),
         arc=torch.where(still[:, None], even, share / share[:, -1:]),
         tol=tol,
@@ -99,7 +99,7 @@ def _sizes(manifold: Manifold, path: Float[Tensor, "P nodes d"]) -> tuple[dict[s
         "energy": energy,
         "length": length,
         "gradient_norm": gradient.square().sum((1, 2)).sqrt(),
-        "length_error": error,
+        "error": error,
         "decoder_residual": residual.amax(-1),
         "speed_variation": (speed.amax(-1) - speed.amin(-1)) / length,
         "speed_allowance": (bend.clamp_min(0) / (chords[:, 1:] * chords[:, :-1]).sqrt()).amax(-1),

@@ -41,8 +41,8 @@ class GeodesicSolution:
         converged: Whether the relative excess energy is at most `tol`, (*batch,), boolean.
         minimum: Whether the Hessian of the energy is positive definite: a strict local minimum, (*batch,), boolean.
             From more than 32 latent coordinates on: whether no direction of negative curvature was met.
-        resolved: Whether the pair has converged and `length_error` is at most 1e-3, (*batch,), boolean.
-        length_error: Estimated relative error of the length as that of a geodesic, (*batch,): what the spline loses,
+        resolved: Whether the pair has converged and `error` is at most 1e-3, (*batch,), boolean.
+        error: Estimated relative error of the length as that of a geodesic, (*batch,): what the spline loses,
             from the lengths through all and through every second node, and what the nodes lose, from the
             decoder residual.
         decoder_residual: Largest tangential acceleration over the speed, on the spline between the nodes, (*batch,):
@@ -52,7 +52,7 @@ class GeodesicSolution:
         speed_allowance: What of it the discretization explains, (*batch,): of order 1/T^2, the square of the largest
             angle between neighboring chords.
         status: Why the pair ended, a `Status` as integer, (*batch,).
-        steps: Steps taken, (*batch,).
+        iterations: Steps taken by the solver, (*batch,).
         segments: Segments that the pair was solved with, (*batch,); its nodes are resampled where others took more.
         arc: Share of the length up to each node, (*batch, T + 1).
         tol: The tolerance that `converged` refers to.
@@ -70,12 +70,12 @@ class GeodesicSolution:
     converged: Bool[Tensor, "*batch"]
     minimum: Bool[Tensor, "*batch"]
     resolved: Bool[Tensor, "*batch"]
-    length_error: Float[Tensor, "*batch"]
+    error: Float[Tensor, "*batch"]
     decoder_residual: Float[Tensor, "*batch"]
     speed_variation: Float[Tensor, "*batch"]
     speed_allowance: Float[Tensor, "*batch"]
     status: Int[Tensor, "*batch"]
-    steps: Int[Tensor, "*batch"]
+    iterations: Int[Tensor, "*batch"]
     segments: Int[Tensor, "*batch"]
     arc: Float[Tensor, "*batch nodes"]
     tol: float
@@ -235,7 +235,7 @@ class GeodesicSolution:
             count = int((self.status == status).sum())
             if count and status is not Status.CONVERGED:
                 lines.append(f"{count} {status.name.lower()}: {status.remedy}")
-        unknown = self.converged & self.length_error.isinf()
+        unknown = self.converged & self.error.isinf()
         if coarse := int((self.converged & ~self.resolved & ~unknown).sum()):
             lines.append(f"{coarse} converged but not resolved: raise segments, or set length_rtol")
         if bound := int(unknown.sum()):

@@ -43,7 +43,7 @@ def work(case: Case, latent_size: int, options: argparse.Namespace) -> dict:
         "pairs": len(start),
         "converged": int(solution.converged.sum()),
         "resolved": int(solution.resolved.sum()),
-        "steps": float(solution.steps.double().median()),
+        "steps": float(solution.iterations.double().median()),
         "ms a pair": 1e3 * seconds / len(start),
         "length over straight": float((solution.length / solution.straight_length).median()),
     }

@@ -30,7 +30,7 @@ class JacobiField(Answer):
         field: The field Y at the nodes, (*batch, T + 1, d).
         derivative: Its covariant derivative D Y/dt there, (*batch, T + 1, d).
         time: Up to when each was followed, (*batch,); nodes behind it repeat what was reached.
-        speed_change: Largest relative difference of the geodesic's speed to the initial one, (*batch,).
+        error: Largest relative difference of the geodesic's speed to the initial one, (*batch,).
         converged: Whether time 1 was reached at constant speed, (*batch,), boolean.
         status: Why the row ended, a `Status` as integer, (*batch,).
     """
@@ -40,7 +40,7 @@ class JacobiField(Answer):
     field: Float[Tensor, "*path"]
     derivative: Float[Tensor, "*path"]
     time: Float[Tensor, "*batch"]
-    speed_change: Float[Tensor, "*batch"]
+    error: Float[Tensor, "*batch"]
     converged: Bool[Tensor, "*batch"]
     status: Int[Tensor, "*batch"]
 
@@ -123,7 +123,7 @@ def jacobi_field(
         field=given.back(field),
         derivative=given.back(derivative),
         time=given.each(share),
-        speed_change=given.each(change),
+        error=given.each(change),
         converged=given.each(status == Status.CONVERGED),
         status=given.each(status),
     )

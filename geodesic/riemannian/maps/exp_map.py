@@ -33,21 +33,21 @@ class ExponentialMap(Answer):
         path: Nodes at equal times, (*batch, T + 1, d).
         velocity: Velocities at the nodes, (*batch, T + 1, d), per unit of the caller's time.
         time: Up to when each was followed, (*batch,).
-        speed_change: Largest relative difference of the speed along the path to the initial one, (*batch,): zero for
+        error: Largest relative difference of the speed along the path to the initial one, (*batch,): zero for
             an exact geodesic, and so a check that owes nothing to the integrator's own estimates.
         converged: Whether the time was reached at constant speed, (*batch,), boolean.
         status: Why the row ended, a `Status` as integer, (*batch,).
-        steps: Steps attempted, (*batch,).
+        iterations: Steps of the integration attempted, (*batch,).
     """
 
     point: Float[Tensor, "*point"]
     path: Float[Tensor, "*path"]
     velocity: Float[Tensor, "*path"]
     time: Float[Tensor, "*batch"]
-    speed_change: Float[Tensor, "*batch"]
+    error: Float[Tensor, "*batch"]
     converged: Bool[Tensor, "*batch"]
     status: Int[Tensor, "*batch"]
-    steps: Int[Tensor, "*batch"]
+    iterations: Int[Tensor, "*batch"]
 
 
 def exp_map(
@@ -125,10 +125,10 @@ def exp_map(
         path=given.back(flow.path),
         velocity=given.back(per_time(flow.velocity, v_rows, time)),
         time=given.each(flow.time * time),
-        speed_change=given.each(change),
+        error=given.each(change),
         converged=given.each(status == Status.CONVERGED),
         status=given.each(status),
-        steps=given.each(flow.steps),
+        iterations=given.each(flow.iterations),
     )
 
 
@@ -147,7 +147,7 @@ class _Flow(NamedTuple):
     velocity: Float[Tensor, "N nodes d"]
     time: Float[Tensor, " N"]
     status: Int[Tensor, " N"]
-    steps: Int[Tensor, " N"]
+    iterations: Int[Tensor, " N"]
     speed_rtol: float
 
 

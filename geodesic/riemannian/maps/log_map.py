@@ -34,10 +34,10 @@ class LogarithmMap(Answer):
         vector: log_a(b), (*batch, d), in latent coordinates: exp_a of it is b.
         length: Its Riemannian norm, (*batch,): the length of the geodesic.
         path: Nodes of the geodesic, (*batch, T + 1, d), with the given ends.
-        miss: By how much exp_a(vector) misses b, over the length, (*batch,), in the metric at b. For "discrete" it is
+        error: By how much exp_a(vector) misses b, over the length, (*batch,), in the metric at b. For "discrete" it is
             not measured: zero where the solver has converged, for its steps would be exact inverses of each other at
             `tol` = 0; the vector is known to about the root of the solver's `tol`.
-        converged: Whether the miss is small enough, or for "discrete" whether the solver has converged, (*batch,),
+        converged: Whether the error is small enough, or for "discrete" whether the solver has converged, (*batch,),
             boolean. Where it is False, `vector` is the discrete logarithm of the solver's path.
         status: Why the row ended, a `Status` as integer, (*batch,).
         solution: The solver's answer that the search began with.
@@ -46,7 +46,7 @@ class LogarithmMap(Answer):
     vector: Float[Tensor, "*point"]
     length: Float[Tensor, "*batch"]
     path: Float[Tensor, "*path"]
-    miss: Float[Tensor, "*batch"]
+    error: Float[Tensor, "*batch"]
     converged: Bool[Tensor, "*batch"]
     status: Int[Tensor, "*batch"]
     solution: GeodesicSolution
@@ -133,7 +133,7 @@ def log_map(
         vector=given.back(vector),
         length=given.each(length),
         path=given.back(path),
-        miss=given.each(miss),
+        error=given.each(miss),
         converged=given.each(status == Status.CONVERGED),
         status=given.each(status),
         solution=solution,

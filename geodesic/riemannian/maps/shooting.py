@@ -48,7 +48,7 @@ def shoot(
 
     Warning:
         The encoder's bias h(g(z)) - z is paid at every step, and adds up to T times itself: more segments then make
-        the answer worse. Trained encoders are no left inverses. Leave the encoder out, or see `speed_change`.
+        the answer worse. Trained encoders are no left inverses. Leave the encoder out, or see `error`.
 
     Reference:
         H. Shao, A. Kumar, P. T. Fletcher, The Riemannian Geometry of Deep Generative Models, 2017, algorithm 3.
@@ -63,7 +63,7 @@ def shoot(
 
     Returns:
         The points, the paths to them, and what happened to each row. The rescaled velocities keep their norm by
-        construction, so `speed_change` is read off the chords of the path, with which a good answer agrees to
+        construction, so `error` is read off the chords of the path, with which a good answer agrees to
         order 1/T; a row where they differ by a twentieth has not converged. `steps` are those that were taken.
 
     Raises:
@@ -108,10 +108,10 @@ def shoot(
         path=given.back(torch.stack([state.point for state in states], dim=1)),
         velocity=given.back(per_time(velocity, v_rows, time)),
         time=given.each(steps.to(time) / segments * time),
-        speed_change=given.each(change),
+        error=given.each(change),
         converged=given.each(status == Status.CONVERGED),
         status=given.each(status),
-        steps=given.each(steps),
+        iterations=given.each(steps),
     )
 
 

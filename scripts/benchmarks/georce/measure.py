@@ -139,7 +139,7 @@ def measure(problem: Problem, segments: int, repeats: int) -> list[Row]:
                 segments,
                 name,
                 tuple(int(each.solution.converged.sum()) for each in (loose, tight)),
-                float(tight.solution.steps.double().median()),
+                float(tight.solution.iterations.double().median()),
                 tuple(r / unit for r in (*reached(tight, best)[1], loose.rows, tight.rows)),
                 operations[name],
                 tuple(1e3 * statistics.median(column) for column in zip(*times, strict=True)),
