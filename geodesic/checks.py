@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
-from typing import TYPE_CHECKING, Any, TypeGuard
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeGuard, TypeVar
 
 from geodesic.errors import InputError
 
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "is_integer",
     "is_number",
+    "renamed",
     "require_alike",
     "require_choice",
     "require_cloud",
@@ -28,6 +32,43 @@ __all__ = [
     "require_same_type",
     "require_tensor",
 ]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# --- names ------------------------------------------------------------------------------------
+
+
+def renamed(**old: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorate a function so that it refuses old names of its arguments, and says what they are now.
+
+    Args:
+        old: By each old name, what to write now. A name that the function still takes is left alone.
+
+    Example:
+        >>> from geodesic.checks import renamed
+        >>> @renamed(paths="search=Search(init=...)")
+        ... def mean(points, *, search=None): ...
+        >>> mean([1.0], paths="graph")
+        Traceback (most recent call last):
+            ...
+        geodesic.errors.InputError: paths: unknown argument; it is `search=Search(init=...)` now
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        refused = old.keys() - inspect.signature(function).parameters.keys()
+
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            for name in kwargs:
+                if name in refused:
+                    raise InputError(f"{name}: unknown argument; it is `{old[name]}` now")
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
+
 
 # --- numbers and words ------------------------------------------------------------------------
 
