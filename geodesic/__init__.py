@@ -105,6 +105,7 @@ _MODULES = {
     "geodesic.solvers.search": ("Search",),
     "geodesic.solvers.solve": ("solve",),
     "geodesic.riemannian.distance": ("distance", "length_ratio"),
+    "geodesic.riemannian.maps.follow": ("Follow",),
     "geodesic.riemannian.maps.exp_map": ("ExponentialMap", "exp_map"),
     "geodesic.riemannian.maps.log_map": ("LogarithmMap", "log_map"),
     "geodesic.riemannian.curvature.tensors": (

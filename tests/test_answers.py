@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import geodesic
-from geodesic.riemannian.answers import Answer
+from geodesic.riemannian.answers import Answer, RowAnswer
 from geodesic.riemannian.records import Record
 
 ANSWERS = [
@@ -17,6 +17,7 @@ ANSWERS = [
     for name in geodesic.__all__
     if dataclasses.is_dataclass(getattr(geodesic, name))
     and getattr(geodesic, name).__module__.startswith("geodesic.riemannian.")
+    and name != "Follow"
 ]
 
 
@@ -37,6 +38,39 @@ def test_the_arrays_of_an_answer_are_its_tensors_under_their_names() -> None:
     assert [geodesic.Status[name] for name in arrays["log_status_name"]] == answer.status.tolist()
     for name in fields:
         np.testing.assert_array_equal(arrays[f"log_{name}"], getattr(answer, name).numpy())
+
+
+OLD = [
+    ("frechet_mean", {"segments": 8}, "search=Search(segments=...)"),
+    ("frechet_median", {"paths": "graph"}, "search=Search(init=...)"),
+    ("frechet_variance", {"init": None}, "initial_point"),
+    ("k_means", {"init": None}, "initial_points"),
+    ("k_medoids", {"memory": 1e9}, "search=Search(memory=...)"),
+    ("principal_geodesic_analysis", {"graph_points": None}, "search=Search(graph_points=...)"),
+    ("geodesic_regression", {"rtol": 1e-6}, "tol"),
+    ("riemannian_normal", {"segments": 8}, "follow=Follow(segments=...)"),
+    ("random_walk", {"max_iterations": 8}, "follow=Follow(max_iterations=...)"),
+]
+
+
+@pytest.mark.parametrize(("tool", "old", "new"), OLD)
+def test_old_names_are_unknown_and_the_error_names_the_new_one(tool: str, old: dict, new: str) -> None:
+    (name,) = old
+    points = (torch.zeros(4, 2),) * 4
+    with pytest.raises(geodesic.InputError) as error:
+        getattr(geodesic, tool)(
+            geodesic.StereographicSphere(), *points[: 1 if tool == "frechet_variance" else 2], **old
+        )
+    assert str(error.value) == f"{name}: unknown argument; it is `{new}` now"
+
+
+ENDED = [name for name in ANSWERS if issubclass(getattr(geodesic, name), RowAnswer)]
+
+
+@pytest.mark.parametrize("name", ENDED)
+def test_an_answer_says_in_its_own_words_what_its_base_record_means_there(name: str) -> None:
+    text = getattr(geodesic, name).__doc__
+    assert all(f"        {field.name}: " in text for field in dataclasses.fields(RowAnswer))
 
 
 @dataclass(frozen=True)

@@ -35,20 +35,26 @@ TOOLS: dict[str, Callable[[Manifold, Tensor, Tensor], object]] = {
     "analogy": lambda M, z, v: geodesic.analogy(
         M, z, z + v / 2, z - v / 2, rtol=1e-3, search=geodesic.Search(segments=8)
     ),
-    "frechet_mean": lambda M, z, v: geodesic.frechet_mean(M, z, segments=4),
+    "frechet_mean": lambda M, z, v: geodesic.frechet_mean(M, z, search=geodesic.Search(segments=4)),
     "frechet_mean, ode": lambda M, z, v: geodesic.frechet_mean(
-        M, z, torch.ones_like(z[:, 0]), method="ode", segments=4
+        M, z, torch.ones_like(z[:, 0]), method="ode", search=geodesic.Search(segments=4)
     ),
-    "frechet_median": lambda M, z, v: geodesic.frechet_median(M, z, segments=4),
-    "k_means": lambda M, z, v: geodesic.k_means(M, z, 2, segments=4),
-    "k_medoids": lambda M, z, v: geodesic.k_medoids(M, z, 2, segments=4),
-    "principal_geodesic_analysis": lambda M, z, v: geodesic.principal_geodesic_analysis(M, z, segments=4),
-    "geodesic_regression": lambda M, z, v: geodesic.geodesic_regression(M, v[:, 0], z, segments=4),
+    "frechet_median": lambda M, z, v: geodesic.frechet_median(M, z, search=geodesic.Search(segments=4)),
+    "k_means": lambda M, z, v: geodesic.k_means(M, z, 2, search=geodesic.Search(segments=4)),
+    "k_medoids": lambda M, z, v: geodesic.k_medoids(M, z, 2, search=geodesic.Search(segments=4)),
+    "principal_geodesic_analysis": lambda M, z, v: geodesic.principal_geodesic_analysis(
+        M, z, search=geodesic.Search(segments=4)
+    ),
+    "geodesic_regression": lambda M, z, v: geodesic.geodesic_regression(
+        M, v[:, 0], z, search=geodesic.Search(segments=4)
+    ),
     "geodesic_regression, ode": lambda M, z, v: geodesic.geodesic_regression(
-        M, v[:, 0], z, method="ode", segments=4, rtol=1e-3
+        M, v[:, 0], z, method="ode", tol=1e-4, search=geodesic.Search(segments=4)
     ),
-    "riemannian_normal": lambda M, z, v: geodesic.riemannian_normal(M, z, 0.1, count=3, segments=4, burn_in=3),
-    "random_walk": lambda M, z, v: geodesic.random_walk(M, z, 0.1, 3, segments=2),
+    "riemannian_normal": lambda M, z, v: geodesic.riemannian_normal(
+        M, z, 0.1, count=3, burn_in=3, follow=geodesic.Follow(segments=4)
+    ),
+    "random_walk": lambda M, z, v: geodesic.random_walk(M, z, 0.1, 3, follow=geodesic.Follow(segments=2)),
     "jacobi_field": lambda M, z, v: geodesic.jacobi_field(M, z, v, v, v, rtol=1e-3),
     "conjugate_points": lambda M, z, v: geodesic.conjugate_points(M, z, v, rtol=1e-3),
     "is_minimizing": lambda M, z, v: geodesic.is_minimizing(M, geodesic.solve(M, z, z + v, segments=8)),

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import geodesic
-from geodesic import InputError, principal_geodesic_analysis
+from geodesic import InputError, Search, principal_geodesic_analysis
 
 
 def curved(A: Tensor) -> geodesic.PullbackManifold:
@@ -20,7 +20,7 @@ def test_under_an_affine_decoder_it_is_weighted_principal_component_analysis_of_
     share = weights / weights.sum()
     mean = share @ points
     plane = geodesic.PullbackManifold(lambda z: z @ A.mT + 1)
-    answer = principal_geodesic_analysis(plane, points, weights, mean=mean, method=method, segments=4)
+    answer = principal_geodesic_analysis(plane, points, weights, mean=mean, method=method, search=Search(segments=4))
     outputs = (points - mean) @ A.mT
     values, vectors = torch.linalg.eigh(outputs.mT @ (share[:, None] * outputs))
     assert answer.converged
@@ -36,7 +36,7 @@ def test_points_along_a_geodesic_of_the_sphere_have_one_component_with_the_varia
     t = torch.linspace(-1, 1, 7)
     v = torch.tensor([0.2, 0.3])
     points = geodesic.exp_map(sphere, mean.expand(7, 2), t[:, None] * v, segments=1).point
-    answer = principal_geodesic_analysis(sphere, points, mean=mean, method="ode", segments=8)
+    answer = principal_geodesic_analysis(sphere, points, mean=mean, method="ode", search=Search(segments=8))
     speed = sphere.squared_norm(mean, v).sqrt()
     assert_close(
         answer.variances, torch.stack([t.square().mean() * speed**2, torch.tensor(0.0)]), rtol=1e-6, atol=1e-12
@@ -48,7 +48,7 @@ def test_points_along_a_geodesic_of_the_sphere_have_one_component_with_the_varia
 def test_directions_are_orthonormal_and_scores_lead_back_to_the_points() -> None:
     plane, mean = geodesic.HyperbolicPlane(), torch.tensor([0.0, 1.5])
     points = mean + 0.4 * torch.randn(6, 2)
-    answer = principal_geodesic_analysis(plane, points, mean=mean, segments=8)
+    answer = principal_geodesic_analysis(plane, points, mean=mean, search=Search(segments=8))
     U, G = answer.directions, plane.metric_tensor(mean)
     assert_close(U @ G @ U.mT, torch.eye(2))
     vectors = answer.scores @ U
@@ -60,9 +60,9 @@ def test_directions_are_orthonormal_and_scores_lead_back_to_the_points() -> None
 def test_variances_and_scores_do_not_depend_on_the_latent_coordinates() -> None:
     A = torch.tensor([[2.0, 0.7], [-0.4, 0.1]])
     mean, points = torch.tensor([0.2, 0.1]), 0.5 * torch.randn(6, 2)
-    here = principal_geodesic_analysis(curved(torch.eye(2)), points, mean=mean, segments=8)
+    here = principal_geodesic_analysis(curved(torch.eye(2)), points, mean=mean, search=Search(segments=8))
     inverse = torch.linalg.inv(A)
-    there = principal_geodesic_analysis(curved(A), points @ inverse.mT, mean=inverse @ mean, segments=8)
+    there = principal_geodesic_analysis(curved(A), points @ inverse.mT, mean=inverse @ mean, search=Search(segments=8))
     assert_close(there.variances, here.variances, rtol=1e-6, atol=0)
     assert_close(there.explained, here.explained, rtol=1e-6, atol=0)
     assert_close(there.scores.abs(), here.scores.abs(), rtol=1e-5, atol=1e-6)
@@ -72,18 +72,18 @@ def test_the_first_largest_coordinate_of_each_direction_is_positive() -> None:
     plane = geodesic.PullbackManifold(lambda z: z)
     line = torch.linspace(-1, 1, 4)[:, None] * torch.tensor([1.0, -1.0])
     for points in (line, -line, line.flip(0)):
-        first = principal_geodesic_analysis(plane, points, mean=torch.zeros(2), segments=2).directions[0]
+        first = principal_geodesic_analysis(plane, points, mean=torch.zeros(2), search=Search(segments=2)).directions[0]
         assert_close(first, torch.tensor([0.5, -0.5]).mul(2**0.5))
 
 
 def test_a_batch_has_the_answers_of_its_members_and_fewer_components_are_the_first_ones() -> None:
     sphere = geodesic.StereographicSphere()
     points, mean, weights = 0.5 * torch.randn(2, 5, 2), 0.1 * torch.randn(2, 2), torch.rand(2, 5)
-    both = principal_geodesic_analysis(sphere, points, weights, mean=mean, components=1, segments=8)
+    both = principal_geodesic_analysis(sphere, points, weights, mean=mean, components=1, search=Search(segments=8))
     assert both.directions.shape == (2, 1, 2)
     assert both.scores.shape == (2, 5, 1)
     for i in range(2):
-        one = principal_geodesic_analysis(sphere, points[i], weights[i], mean=mean[i], segments=8)
+        one = principal_geodesic_analysis(sphere, points[i], weights[i], mean=mean[i], search=Search(segments=8))
         assert_close(both.directions[i], one.directions[:1], rtol=1e-8, atol=1e-10)
         assert_close(both.variances[i], one.variances[:1], rtol=1e-8, atol=1e-10)
         assert_close(both.explained[i], one.explained[:1], rtol=1e-8, atol=1e-10)
@@ -92,15 +92,17 @@ def test_a_batch_has_the_answers_of_its_members_and_fewer_components_are_the_fir
 def test_points_without_weight_do_not_count_and_points_at_the_mean_have_no_variance() -> None:
     plane, points = geodesic.PullbackManifold(lambda z: z), torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 9.0]])
     weights = torch.tensor([2.0, 2.0, 0.0])
-    answer = principal_geodesic_analysis(plane, points, weights, mean=torch.zeros(2), segments=2)
+    answer = principal_geodesic_analysis(plane, points, weights, mean=torch.zeros(2), search=Search(segments=2))
     assert_close(answer.variances, torch.tensor([1.0, 0.0]))
-    still = principal_geodesic_analysis(plane, torch.zeros(3, 2), mean=torch.zeros(2), segments=2)
+    still = principal_geodesic_analysis(plane, torch.zeros(3, 2), mean=torch.zeros(2), search=Search(segments=2))
     assert_close(still.explained, torch.zeros(2))
 
 
 def test_a_latent_shape_is_that_of_directions_too() -> None:
     plane = geodesic.PullbackManifold(lambda z: z.flatten(1), latent_shape=(1, 2, 2))
-    answer = principal_geodesic_analysis(plane, torch.randn(6, 1, 2, 2), mean=torch.zeros(1, 2, 2), segments=2)
+    answer = principal_geodesic_analysis(
+        plane, torch.randn(6, 1, 2, 2), mean=torch.zeros(1, 2, 2), search=Search(segments=2)
+    )
     assert answer.directions.shape == (4, 1, 2, 2)
 
 
@@ -115,7 +117,7 @@ def test_a_latent_shape_is_that_of_directions_too() -> None:
         ({"components": 3}, "components: expected an integer from 1 to 2"),
         ({"method": "euler"}, "method: expected 'ode' or 'discrete'"),
         ({"points": torch.zeros(2)}, "mean: expected a point for each set of points"),
-        ({"init": "graph"}, "init: .* here it is paths for where its paths begin"),
+        ({"search": Search(length_rtol=1e-3)}, "search: expected no length_rtol"),
     ],
 )
 def test_bad_input_is_named(change: dict, message: str) -> None:
@@ -128,12 +130,12 @@ def test_bad_input_is_named(change: dict, message: str) -> None:
 @pytest.mark.parametrize("mean", [None, torch.tensor([1.35, 0.25], dtype=torch.float64)])
 def test_geodesics_to_the_points_and_to_the_mean_begin_on_the_graph(mean: Tensor | None) -> None:
     points = torch.tensor([[1.0, 0.2], [1.4, -0.3], [1.8, 0.5], [1.2, 0.6]])
-    wrong = {"paths": "graph", "graph_points": torch.zeros(5, 3)}
+    wrong = Search(init="graph", graph_points=torch.zeros(5, 3), segments=8)
     with pytest.raises(InputError, match="points: "):
-        principal_geodesic_analysis(geodesic.Sphere(), points, mean=mean, segments=8, **wrong)
-    settings = {"paths": "graph", "graph_points": 0.5 + torch.rand(60, 2)}
-    answer = principal_geodesic_analysis(geodesic.Sphere(), points, mean=mean, segments=8, **settings)
-    straight = principal_geodesic_analysis(geodesic.Sphere(), points, mean=mean, segments=8)
+        principal_geodesic_analysis(geodesic.Sphere(), points, mean=mean, search=wrong)
+    search = Search(init="graph", graph_points=0.5 + torch.rand(60, 2), segments=8)
+    answer = principal_geodesic_analysis(geodesic.Sphere(), points, mean=mean, search=search)
+    straight = principal_geodesic_analysis(geodesic.Sphere(), points, mean=mean, search=Search(segments=8))
     assert answer.converged
     assert_close(answer.variances, straight.variances, rtol=1e-4, atol=0)
 
@@ -142,10 +144,13 @@ def test_the_mean_is_looked_for_where_none_is_given() -> None:
     points = torch.tensor([[1.0, 0.2], [1.4, -0.3], [1.8, 0.5], [1.2, 0.6]])
     weights = torch.tensor([1.0, 2.0, 1.0, 0.5])
     sphere = geodesic.Sphere()
-    mean = geodesic.frechet_mean(sphere, points, weights, segments=8).point
-    found = principal_geodesic_analysis(sphere, points, weights, segments=8)
-    given = principal_geodesic_analysis(sphere, points, weights, mean=mean, segments=8)
+    mean = geodesic.frechet_mean(sphere, points, weights, search=Search(segments=8)).point
+    found = principal_geodesic_analysis(sphere, points, weights, search=Search(segments=8))
+    given = principal_geodesic_analysis(sphere, points, weights, mean=mean, search=Search(segments=8))
     assert found.converged
+    assert found.iterations > 0
+    assert given.iterations == 0
+    assert found.error <= 1e-6
     torch.testing.assert_close(found.mean, mean)
     torch.testing.assert_close(found.variances, given.variances)
     # About the mean the logarithms have none of their own.

@@ -1,5 +1,6 @@
 """Random points: the laws of normal samples and of Brownian motion where they are known."""
 
+import inspect
 import math
 from collections.abc import Callable
 
@@ -11,7 +12,8 @@ from scipy.stats import kstest
 from torch.testing import assert_close
 
 import geodesic
-from geodesic import InputError, random_walk, riemannian_normal
+from geodesic import Follow, InputError, random_walk, riemannian_normal
+from geodesic.riemannian.maps.follow import stride_of
 from geodesic.solvers.status import Status
 
 
@@ -27,7 +29,7 @@ def law_of_the_radius(growth: Callable, s: float, end: float) -> Callable:
 def test_on_a_plane_samples_have_the_mean_and_covariance_of_the_normal_distribution(method: str) -> None:
     A, mean, s, n = torch.tensor([[2.0, 0.5], [0.0, 0.4]]), torch.tensor([1.0, -2.0]), 0.7, 400
     plane = geodesic.PullbackManifold(lambda z: z @ A.mT)
-    answer = riemannian_normal(plane, mean, s, n, method=method, segments=2, burn_in=1, rtol=1e-3)
+    answer = riemannian_normal(plane, mean, s, n, burn_in=1, follow=Follow(method=method, segments=2, rtol=1e-3))
     assert_close(answer.acceptance, torch.tensor(1.0))
     assert bool(answer.converged.all())
     x = (answer.points - mean) @ A.mT / s
@@ -48,7 +50,7 @@ def test_where_curvature_is_constant_the_radius_has_its_law_and_the_angle_is_uni
     manifold: geodesic.DistanceManifold, growth: Callable, end: float, mean: tuple, s: float
 ) -> None:
     z = torch.tensor(mean, dtype=torch.float64)
-    answer = riemannian_normal(manifold, z, s, 1000, segments=8, burn_in=8)
+    answer = riemannian_normal(manifold, z, s, 1000, burn_in=8, follow=Follow(segments=8))
     assert bool(answer.converged.all())
     r = manifold.distance(z.expand(1000, 2), answer.points)
     assert kstest(r.numpy(), law_of_the_radius(growth, s, end)).pvalue > 0.05
@@ -61,7 +63,7 @@ def test_where_curvature_is_constant_the_radius_has_its_law_and_the_angle_is_uni
 @pytest.mark.slow
 def test_no_sample_lies_beyond_a_conjugate_point_even_where_two_meet() -> None:
     sphere, south = geodesic.StereographicSphere(dimension=3), torch.zeros(3)
-    answer = riemannian_normal(sphere, south, 2.5, 200, segments=16, burn_in=3)
+    answer = riemannian_normal(sphere, south, 2.5, 200, burn_in=3, follow=Follow(segments=16))
     length = sphere.squared_norm(torch.zeros(200, 3), answer.vectors).sqrt()[answer.converged]
     assert length.max() < math.pi * 1.01
     assert answer.acceptance < 0.7
@@ -69,13 +71,13 @@ def test_no_sample_lies_beyond_a_conjugate_point_even_where_two_meet() -> None:
 
 def test_the_vectors_lead_to_the_points() -> None:
     sphere, means = geodesic.StereographicSphere(), torch.tensor([[0.0, 0.0], [0.5, -1.0]])
-    answer = riemannian_normal(sphere, means, torch.tensor([0.1, 0.5]), 5, segments=8, burn_in=2)
+    answer = riemannian_normal(sphere, means, torch.tensor([0.1, 0.5]), 5, burn_in=2, follow=Follow(segments=8))
     assert answer.points.shape == (2, 5, 2)
     start = means[:, None].expand(2, 5, 2)
     there = geodesic.exp_map(sphere, start, answer.vectors, method="discrete", segments=8)
     assert_close(there.point, answer.points)
-    one = riemannian_normal(sphere, means[:1], 0.1, 5, segments=8, burn_in=2)
-    alone = riemannian_normal(sphere, means[0], 0.1, 5, segments=8, burn_in=2)
+    one = riemannian_normal(sphere, means[:1], 0.1, 5, burn_in=2, follow=Follow(segments=8))
+    alone = riemannian_normal(sphere, means[0], 0.1, 5, burn_in=2, follow=Follow(segments=8))
     assert_close(one.points[0], alone.points)
     assert_close(one.acceptance[0], alone.acceptance)
 
@@ -84,7 +86,7 @@ def test_the_vectors_lead_to_the_points() -> None:
 def test_one_step_on_the_sphere_has_the_mean_cosine_of_a_normal_step(method: str) -> None:
     sphere, h, n = geodesic.StereographicSphere(), 0.5, 2000
     z = torch.tensor([0.1, 0.2])
-    walk = random_walk(sphere, z, h, 1, count=n, method=method, segments=8, rtol=1e-4)
+    walk = random_walk(sphere, z, h, 1, count=n, follow=Follow(method=method, segments=8, rtol=1e-4))
     assert bool(walk.converged.all())
     cosine = sphere.distance(z.expand(n, 2), walk.point).cos()
     exact = quad(lambda r: math.cos(r) * r / h * math.exp(-(r**2) / (2 * h)), 0, 20)[0]
@@ -95,14 +97,14 @@ def test_short_steps_on_the_sphere_forget_the_beginning_as_brownian_motion_does(
     # cos of the angle is an eigenfunction: Delta cos = -2 cos, so its mean falls as exp(-time).
     sphere, n = geodesic.StereographicSphere(), 2000
     z = torch.tensor([0.1, 0.2])
-    walk = random_walk(sphere, z, 0.5, 10, count=n, segments=2)
+    walk = random_walk(sphere, z, 0.5, 10, count=n, follow=Follow(segments=2))
     cosine = sphere.distance(z.expand(n, 2), walk.point).cos()
     assert abs(cosine.mean() - math.exp(-0.5)) < 4 * cosine.std() / n**0.5
 
 
 def test_on_the_flat_torus_the_variance_of_each_coordinate_is_the_time() -> None:
     n, time = 3000, 0.04
-    walk = random_walk(geodesic.FlatTorus(frequency=1.0), torch.zeros(2), time, 4, count=n, segments=4)
+    walk = random_walk(geodesic.FlatTorus(frequency=1.0), torch.zeros(2), time, 4, count=n, follow=Follow(segments=4))
     for i in range(1, 5):
         variance = walk.path[:, i].square().mean(0)
         assert ((variance / (time * i / 4) - 1).abs() < 4 * (2 / n) ** 0.5).all()
@@ -110,14 +112,14 @@ def test_on_the_flat_torus_the_variance_of_each_coordinate_is_the_time() -> None
 
 def test_walks_of_a_batch_are_different_and_begin_where_they_should() -> None:
     plane, z = geodesic.PullbackManifold(lambda z: z), torch.tensor([[0.0, 0.0], [1.0, 2.0]])
-    walk = random_walk(plane, z, 1.0, 3, count=4, segments=1)
+    walk = random_walk(plane, z, 1.0, 3, count=4, follow=Follow(segments=1))
     assert walk.path.shape == (2, 4, 4, 2)
     assert_close(walk.path[:, :, 0], z[:, None].expand(2, 4, 2))
     assert_close(walk.path[..., -1, :], walk.point)
     assert_close(walk.time, torch.ones(2, 4))
     steps = walk.path.diff(dim=2).reshape(-1, 2)
     assert len({tuple(x) for x in steps.tolist()}) == len(steps)
-    assert random_walk(plane, z, 1.0, 3, segments=1).path.shape == (2, 4, 2)
+    assert random_walk(plane, z, 1.0, 3, follow=Follow(segments=1)).path.shape == (2, 4, 2)
 
 
 def test_a_walk_that_leaves_the_chart_is_lost_alone_and_says_when() -> None:
@@ -127,11 +129,13 @@ def test_a_walk_that_leaves_the_chart_is_lost_alone_and_says_when() -> None:
             square = z.square().sum(-1)
             return torch.eye(2) * torch.where(square < 1, 1 + square, torch.nan)[..., None, None]
 
-    walk = random_walk(Disc(), torch.zeros(2), 1.0, 8, count=50, segments=1)
+    walk = random_walk(Disc(), torch.zeros(2), 1.0, 8, count=50, follow=Follow(segments=1))
     lost = ~walk.converged
     assert 0 < lost.sum() < 50
     assert (walk.time[lost] < 1).all()
     assert (walk.status[lost] != Status.CONVERGED).all()
+    assert_close(walk.error, 1 - walk.time)
+    assert_close(walk.iterations.to(walk.time) / 8, walk.time)
     assert (walk.point.norm(dim=-1) < 1).all()
     assert_close(walk.time[walk.converged], torch.ones(int(walk.converged.sum())))
 
@@ -140,8 +144,8 @@ def test_a_seed_decides_everything_and_no_global_state_is_touched() -> None:
     sphere, z = geodesic.StereographicSphere(), torch.zeros(2)
     state = torch.get_rng_state()
     for draw in (
-        lambda seed: riemannian_normal(sphere, z, 0.3, 4, seed=seed, segments=2, burn_in=1).points,
-        lambda seed: random_walk(sphere, z, 0.1, 2, count=4, seed=seed, segments=1).path,
+        lambda seed: riemannian_normal(sphere, z, 0.3, 4, seed=seed, burn_in=1, follow=Follow(segments=2)).points,
+        lambda seed: random_walk(sphere, z, 0.1, 2, count=4, seed=seed, follow=Follow(segments=1)).path,
     ):
         first = draw(3)
         assert torch.equal(first, draw(3))
@@ -156,8 +160,7 @@ def test_a_seed_decides_everything_and_no_global_state_is_touched() -> None:
         ({"scale": torch.tensor([1.0, 1.0])}, "scale: expected a number or one for each mean"),
         ({"count": 0}, "count: expected an integer of at least 1"),
         ({"burn_in": 0}, "burn_in: expected an integer of at least 1"),
-        ({"segments": 1}, "segments: expected an integer of at least 2"),
-        ({"method": "euler"}, "method: expected 'ode' or 'discrete'"),
+        ({"follow": Follow(segments=1)}, "segments: expected an integer of at least 2"),
     ],
 )
 def test_bad_input_for_samples_is_named(change: dict, message: str) -> None:
@@ -166,13 +169,21 @@ def test_bad_input_for_samples_is_named(change: dict, message: str) -> None:
         riemannian_normal(geodesic.StereographicSphere(), **arguments)
 
 
+def test_how_geodesics_are_followed_is_checked_when_it_is_said() -> None:
+    with pytest.raises(InputError, match="method: expected 'ode' or 'discrete'"):
+        Follow(method="euler")
+    # Without the type checker that watches the tests: a user has none.
+    with pytest.raises(InputError, match=r"follow: expected a Follow, such as Follow\(segments=16\), got str"):
+        inspect.unwrap(stride_of)("ode", torch.float64)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"time": 0.0}, "time: expected a positive number"),
         ({"steps": 0}, "steps: expected an integer of at least 1"),
         ({"count": 0}, "count: expected an integer of at least 1"),
-        ({"method": "euler"}, "method: expected 'ode' or 'discrete'"),
+        ({"method": "ode"}, r"method: unknown argument; it is `follow=Follow\(method=...\)` now"),
     ],
 )
 def test_bad_input_for_walks_is_named(change: dict, message: str) -> None:

@@ -159,7 +159,7 @@ def mean_table(arrays: Mapping[str, NDArray]) -> Table:
     Example:
         >>> import numpy as np
         >>> from geodesic.experiment.tables import mean_table
-        >>> one = {name: np.ones(1) for name in ("variance", "apart", "gradient_norm", "converged", "unique")}
+        >>> one = {name: np.ones(1) for name in ("variance", "apart", "error", "converged", "unique")}
         >>> mean_table(one | {"names": np.array(["3"]), "group": np.zeros(20)}).row_count
         1
     """
@@ -167,11 +167,12 @@ def mean_table(arrays: Mapping[str, NDArray]) -> Table:
     table.caption = (
         "apart: geodesic distance between the Fréchet mean and the mean of coordinates\n"
         "relative: the same over the root of the variance\n"
+        "error: norm of the gradient that is left, over the root of the variance\n"
         "one minimum: two starts led to the same point, which proves little"
     )
     table.caption_justify = "left"
     table.add_column("label")
-    for name in ("points", "variance", "apart", "relative", "gradient norm"):
+    for name in ("points", "variance", "apart", "relative", "error"):
         table.add_column(name, justify="right")
     table.add_column("converged")
     table.add_column("one minimum")
@@ -183,7 +184,7 @@ def mean_table(arrays: Mapping[str, NDArray]) -> Table:
             f"{variance:.4f}",
             f"{apart:.4f}",
             f"{apart / variance**0.5:.3f}" if variance > 0 else "-",
-            f"{float(arrays['gradient_norm'][k]):.1e}",
+            f"{float(arrays['error'][k]):.1e}",
             "yes" if arrays["converged"][k] else "NO",
             "yes" if arrays["unique"][k] else "NO",
         )

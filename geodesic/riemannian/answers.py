@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geodesic.solvers.status import with_names
+from geodesic.solvers.status import remedies, with_names
 
-__all__ = ["Answer"]
+__all__ = ["Answer", "RowAnswer"]
 
 
 @dataclass(frozen=True)
@@ -37,3 +38,37 @@ class Answer:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         arrays = {prefix + name: x.detach().cpu().numpy() for name, x in values.items() if isinstance(x, Tensor)}
         return with_names(arrays)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowAnswer(Answer):
+    """An answer that says row by row how it ended.
+
+    Attributes:
+        converged: Whether the row can be relied on: its status is `Status.CONVERGED`, (*batch,), boolean.
+        status: Why the row ended, a `Status` as integer, (*batch,).
+        iterations: Iterations of the tool's own loop, (*batch,).
+        error: Estimated error of the row without unit, (*batch,): where the tool has a `tol`, what this bounds. NaN
+            where it was not measured.
+    """
+
+    converged: Bool[Tensor, "*batch"]
+    status: Int[Tensor, "*batch"]
+    iterations: Int[Tensor, "*batch"]
+    error: Float[Tensor, "*batch"]
+
+    def summary(self) -> str:
+        """How many rows converged, with what error, and what to do about the others.
+
+        Example:
+            >>> import torch, geodesic
+            >>> answer = geodesic.frechet_mean(geodesic.SwissRoll(), torch.rand(3, 5, 2), max_iterations=1)
+            >>> print(answer.summary().partition(":")[0])
+            0 of 3 rows converged
+            3 max_iterations
+        """
+        converged, error = self.converged.reshape(-1), self.error.reshape(-1)
+        known = error[converged & ~error.isnan()]
+        largest = f", with errors of at most {float(known.max()):.1e}" if len(known) else ""
+        first = f"{int(converged.sum())} of {len(converged)} rows converged{largest}"
+        return "\n".join([first, *remedies(self.status.reshape(-1).tolist())])

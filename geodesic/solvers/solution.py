@@ -15,7 +15,7 @@ from torch import Tensor
 from geodesic.errors import DataError, InputError
 from geodesic.files import read_npz, write_npz
 from geodesic.numerics.spline import like, spline_matrices
-from geodesic.solvers.status import Status, with_names
+from geodesic.solvers.status import remedies, with_names
 
 __all__ = ["GeodesicSolution", "tensors"]
 
@@ -231,10 +231,7 @@ class GeodesicSolution:
             f"{int(self.resolved.sum())} resolved; median length {float(ratio.nanmedian()):.4f} "
             "of the straight line's"
         ]
-        for status in Status:
-            count = int((self.status == status).sum())
-            if count and status is not Status.CONVERGED:
-                lines.append(f"{count} {status.name.lower()}: {status.remedy}")
+        lines += remedies(self.status.reshape(-1).tolist())
         unknown = self.converged & self.error.isinf()
         if coarse := int((self.converged & ~self.resolved & ~unknown).sum()):
             lines.append(f"{coarse} converged but not resolved: raise segments, or set length_rtol")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Status", "with_names"]
+__all__ = ["Status", "remedies", "with_names"]
 
 
 class Status(IntEnum):
@@ -88,6 +89,18 @@ _REMEDIES = {
         "encoder, or use a decoder with two continuous derivatives; for a ReLU, transport='projection'"
     ),
 }
+
+
+def remedies(statuses: Iterable[int]) -> list[str]:
+    """A line for each status of rows that have not converged: how many there are, and what to do.
+
+    Example:
+        >>> from geodesic.solvers.status import Status, remedies
+        >>> print(*remedies([1, 2, 1, 2]))
+        2 max_steps: the step limit came first: raise max_steps, raise tol, or try another solver
+    """
+    counts = Counter(statuses)
+    return [f"{counts[k]} {k.name.lower()}: {k.remedy}" for k in Status if counts[k] and k != Status.CONVERGED]
 
 
 def with_names(arrays: Mapping[str, NDArray]) -> dict[str, NDArray]:

@@ -112,7 +112,9 @@ def _calls(problem: Problem, options: argparse.Namespace) -> dict[str, tuple[int
         "magnification_factor": (N, local(lambda: geodesic.magnification_factor(M, a))),
         f"frechet_mean of 10 points ({T // 2} segments)": (
             1,
-            lambda: share(geodesic.frechet_mean(M, problem.test[:10], segments=T // 2).converged),
+            lambda: share(
+                geodesic.frechet_mean(M, problem.test[:10], search=geodesic.Search(segments=T // 2)).converged
+            ),
         ),
         "is_minimizing (4 bent lines and the graph)": (
             N,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -86,19 +87,13 @@ def _groups(study: Study) -> dict[str, NDArray]:
 
 
 def _mean(study: Study, group: str, rows: NDArray) -> FrechetMean:
-    chosen, search = study.settings.mean, study.settings.geodesic
+    chosen = study.settings.mean
+    # Without tol, which is meant for energies: gradients are as exact as its root, and the mean knows what it needs.
+    search = replace(study.search(chosen.segments), tol=None)
     points = study.encodings[torch.as_tensor(rows, device=study.encodings.device)]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", GeodesicWarning)
-        found = frechet_mean(
-            study.manifold,
-            points,
-            method=chosen.method,
-            segments=chosen.segments,
-            paths=search.init,
-            graph_points=study.run.graph,
-            memory=search.memory,
-        )
+        found = frechet_mean(study.manifold, points, method=chosen.method, search=search)
     for warning in caught:  # again, with the label
         if issubclass(warning.category, GeodesicWarning):
             warnings.warn(f"label {group}: {warning.message}", GeodesicWarning, stacklevel=3)
@@ -124,7 +119,7 @@ def _arrays(study: Study, groups: dict[str, NDArray], found: list[FrechetMean]) 
         "apart": to_numpy(torch.where(between.converged, between.length, torch.nan)),
         "encodings": to_numpy(z),
     }
-    for field in ("variance", "gradient_norm", "converged", "status", "steps", "unique"):
+    for field in ("variance", "error", "converged", "status", "iterations", "unique"):
         arrays[field] = np.stack([answer[field] for answer in answers])
     if study.labels is not None:
         arrays["labels"] = study.labels

@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geodesic.checks import require_choice, require_same_type
+from geodesic.checks import require_same_type
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
-from geodesic.riemannian.answers import Answer
+from geodesic.riemannian.answers import RowAnswer
 from geodesic.riemannian.statistics.cloud import Cloud
 from geodesic.riemannian.statistics.descent import Found, find_center
 from geodesic.riemannian.statistics.pairs import Geodesics
@@ -26,32 +26,28 @@ __all__ = ["CenterKeywords", "FrechetMean", "center"]
 
 
 @dataclass(frozen=True)
-class FrechetMean(Answer):
+class FrechetMean(RowAnswer):
     """Means or medians of points. Leading axes are those of the points, without that of their number N.
 
     Attributes:
         point: m, (*batch, d).
         variance: sum w_i d(m, x_i)^2, (*batch,), with weights of sum 1.
-        gradient_norm: Riemannian norm of sum w_i log_m(x_i) over the root of the variance, (*batch,); for a median
-            of the least subgradient, sum w_i log_m(x_i) / d_i. Zero at an exact answer, and without unit.
         distances: d(m, x_i), (*batch, N).
         paths: The geodesics from m to the points, (*batch, N, T + 1, d).
-        converged: Whether `gradient_norm` is at most `tol` and all geodesics have converged, (*batch,), boolean.
+        converged: Whether `error` is at most `tol` and all geodesics have converged, (*batch,), boolean.
         status: Why the row ended, a `Status` as integer, (*batch,).
-        steps: Steps attempted, (*batch,).
-        start: From where the answer was found, (*batch,): 0, the latent mean of the points, or `init` where it is
-            given; 1, the most central of the points.
+        iterations: Steps of the point attempted, (*batch,).
+        error: Riemannian norm of the gradient, sum w_i log_m(x_i), over the root of the variance, (*batch,); for a
+            median of the least subgradient, sum w_i log_m(x_i) / d_i. Zero at an exact answer, and without unit.
+        start: From where the answer was found, (*batch,): 0, the latent mean of the points, or `initial_point` where
+            it is given; 1, the most central of the points.
         unique: False where two starts converged to different points, (*batch,), boolean. True proves nothing.
     """
 
     point: Float[Tensor, "*point"]
     variance: Float[Tensor, "*batch"]
-    gradient_norm: Float[Tensor, "*batch"]
     distances: Float[Tensor, "*batch N"]
     paths: Float[Tensor, "*path"]
-    converged: Bool[Tensor, "*batch"]
-    status: Int[Tensor, "*batch"]
-    steps: Int[Tensor, "*batch"]
     start: Int[Tensor, "*batch"]
     unique: Bool[Tensor, "*batch"]
 
@@ -61,36 +57,37 @@ class CenterKeywords:
     """The keywords that `frechet_mean` and `frechet_median` share, as the user gave them."""
 
     method: Any
-    init: Any
-    paths: Any
-    graph_points: Tensor | None
+    initial_point: Any
     tol: Any
     max_iterations: Any
-    rtol: Any
-    search: dict[str, Any]
+    search: Any
 
 
 def center(manifold: Any, points: Any, weights: Any, keywords: CenterKeywords, *, power: int, what: str) -> FrechetMean:
     """The mean, for power 2, or the median, for power 1; `what` it is, for messages."""
     given = Rows(manifold, points=points)
     require_limit(manifold, what)
-    require_choice("paths", keywords.paths, ("straight", "graph", "best"))
     if not given.batch:
         raise InputError(
             f"points: expected (*batch, N, d), got {tuple(points.shape)}; use points[None] for a single one"
         )
     geodesics = Geodesics.from_user(
-        manifold, keywords.method, keywords.tol, keywords.max_iterations, keywords.rtol, keywords.search, points
+        manifold,
+        keywords.search,
+        method=keywords.method,
+        tol=keywords.tol,
+        max_iterations=keywords.max_iterations,
+        dtype=points.dtype,
     )
-    geodesics = replace(geodesics, first=keywords.paths, graph_points=keywords.graph_points)
     batch, N = given.batch[:-1], given.batch[-1]
     (flat,) = given.rows
     x = flat.reshape(-1, N, flat.shape[-1])
     w = normalized(weights, batch, x)
     with torch.inference_mode(False):
-        starts = (
-            two_starts(manifold, x, w) if keywords.init is None else _given(manifold, keywords.init, given, x)[None]
-        )
+        if keywords.initial_point is None:
+            starts = two_starts(manifold, x, w)
+        else:
+            starts = _given(manifold, keywords.initial_point, given, x)[None]
         S, R = starts.shape[:2]
         every = torch.arange(R, device=x.device)
         cloud = Cloud(geodesics, x, w, power)
@@ -109,12 +106,12 @@ def center(manifold: Any, points: Any, weights: Any, keywords: CenterKeywords, *
     return FrechetMean(
         point=back(found.point),
         variance=(w * visit.length**2).sum(-1).reshape(batch),
-        gradient_norm=visit.size.reshape(batch),
         distances=visit.length.reshape(*batch, N),
         paths=back(visit.path),
         converged=(found.status == Status.CONVERGED).reshape(batch),
         status=found.status.reshape(batch),
-        steps=found.steps.reshape(batch),
+        iterations=found.iterations.reshape(batch),
+        error=visit.size.reshape(batch),
         start=best.reshape(batch),
         unique=unique.reshape(batch),
     )
@@ -127,14 +124,14 @@ def _by_exact_geodesics(cloud: Cloud, found: Found) -> Found:
         return found
     begun = found.of(rows)
     improved = find_center(cloud.of(rows), begun.point, begun.visit.path)
-    return found.replaced(rows, replace(improved, steps=begun.steps + improved.steps))
+    return found.replaced(rows, replace(improved, iterations=begun.iterations + improved.iterations))
 
 
-def _given(manifold: Manifold, init: Any, given: Rows, x: Float[Tensor, "R N d"]) -> Float[Tensor, "R d"]:
-    start = Rows(manifold, init=init)
+def _given(manifold: Manifold, point: Any, given: Rows, x: Float[Tensor, "R N d"]) -> Float[Tensor, "R d"]:
+    start = Rows(manifold, initial_point=point)
     expected = (*given.batch[:-1], *given.event)
-    if init.shape != expected:
-        raise InputError(f"init: expected a point for each row, shape {expected}, got {tuple(init.shape)}")
-    require_same_type("init", init, "points", x)
-    require_regular(start.rows[0], inverse_at(manifold, start.rows[0]), "init")
+    if point.shape != expected:
+        raise InputError(f"initial_point: expected a point for each row, shape {expected}, got {tuple(point.shape)}")
+    require_same_type("initial_point", point, "points", x)
+    require_regular(start.rows[0], inverse_at(manifold, start.rows[0]), "initial_point")
     return start.rows[0]

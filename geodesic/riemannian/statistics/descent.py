@@ -33,7 +33,7 @@ class Found(Record):
     point: Float[Tensor, "R d"]
     visit: Visit
     status: Int[Tensor, " R"]
-    steps: Int[Tensor, " R"]
+    iterations: Int[Tensor, " R"]
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def _after(cloud: Cloud, now: _Search, trial: _Trial) -> _Search:
     shorter = torch.where(jump, now.share, least_of_parabola(trial.share, -trial.slope, there.value - here.value))
     stuck = ~better & ((tries > _TRIES) | (~jump & (s == 0).all(-1)))
     return _Search(
-        found=Found(point, visit, torch.where(stuck, Status.NO_NEARER, found.status), found.steps + 1),
+        found=Found(point, visit, torch.where(stuck, Status.NO_NEARER, found.status), found.iterations + 1),
         H=torch.where(useful[:, None, None], _updated(now.H, s, y, bend), kept),
         learned=useful | (now.learned & ~reset),
         share=torch.where(better | reset, 1, shorter),

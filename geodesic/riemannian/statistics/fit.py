@@ -15,7 +15,8 @@ from geodesic.riemannian.maps.log_map import log_map
 from geodesic.riemannian.maps.neighbors import exp_with_neighbors, varied
 from geodesic.riemannian.maps.stride import Stride
 from geodesic.riemannian.records import Record
-from geodesic.solvers.solve import solve
+from geodesic.solvers.search import Search
+from geodesic.solvers.solve import find
 
 __all__ = ["Data", "Fit"]
 
@@ -55,12 +56,18 @@ class Fit(Record):
 
 @dataclass(frozen=True)
 class Data(Record):
-    """The problem: points y, (B, N, d), at times x, (B, N), of mean 0 and variance 1."""
+    """The problem: points y, (B, N, d), at times x, (B, N), of mean 0 and variance 1.
+
+    Attributes:
+        stride: How geodesics are followed to the predictions.
+        search: How those from there to the points are looked for.
+    """
 
     manifold: Manifold
     x: Float[Tensor, "B N"]
     y: Float[Tensor, "B N d"]
     stride: Stride
+    search: Search
 
     def fit(self, p: Float[Tensor, "B d"], v: Float[Tensor, "B d"], before: Fit | None = None) -> Fit:
         """Follow geodesics to the predictions, and search the geodesics from there to the points."""
@@ -118,8 +125,11 @@ class Data(Record):
         B, N, d = self.y.shape
         a, b = z.reshape(-1, d), self.y.reshape(-1, d)
         shape = (B * N, *(self.manifold.latent_shape or (d,)))
-        init = self._begin(a, b, before).reshape(B * N, -1, *shape[1:])
-        solution = solve(self.manifold, a.reshape(shape), b.reshape(shape), init=init, tol=_SOLVED[z.dtype])
+        search = replace(self.search, tol=_SOLVED[z.dtype] if self.search.tol is None else self.search.tol)
+        if before is not None:
+            init = self._moved(a, b, before).reshape(B * N, -1, *shape[1:])
+            search = replace(search, init=init, graph_points=None)
+        solution = find(self.manifold, a.reshape(shape), b.reshape(shape), search)
         there = log_map(self.manifold, a.reshape(shape), b.reshape(shape), method="discrete", solution=solution)
         vector, found = there.vector.reshape(-1, d), there.converged
         # The discrete logarithm is the gradient of the discrete energy: with it as the squared distance nothing of
@@ -138,16 +148,14 @@ class Data(Record):
         paths = solution.path.reshape(B, N, -1, d)
         return _Ways(vector.reshape(B, N, d), squared.reshape(B, N), paths, found.reshape(B, N))
 
-    def _begin(self, a: Float[Tensor, "P d"], b: Float[Tensor, "P d"], before: Fit | None) -> Float[Tensor, "P n d"]:
-        """Paths to begin with: the last geodesics with their first ends moved, or straight lines.
+    def _moved(self, a: Float[Tensor, "P d"], b: Float[Tensor, "P d"], before: Fit) -> Float[Tensor, "P n d"]:
+        """Paths to go on with: the last geodesics with their first ends moved, or straight lines.
 
         From a moved one few steps are left, to the same geodesic again. Where the end has moved as far as the point is
         away, it is no better than the straight line.
         """
         T, d = self.stride.segments, a.shape[-1]
         line = straight_path(a, b, T)
-        if before is None:
-            return line
         shift = a - before.predictions.reshape(-1, d)
         fade = torch.linspace(1, 0, T + 1, dtype=a.dtype, device=a.device)[:, None]
         moved = before.paths.reshape(-1, T + 1, d) + fade * shift[:, None]

@@ -9,22 +9,25 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geodesic.checks import require_integer
+from geodesic.checks import renamed, require_integer, require_same_type
+from geodesic.errors import InputError
+from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.points import require_limit
-from geodesic.riemannian.answers import Answer
+from geodesic.geometry.points import Rows, inverse_at, require_limit
+from geodesic.riemannian.answers import RowAnswer
 from geodesic.riemannian.records import Record
 from geodesic.riemannian.statistics.cloud import Cloud
 from geodesic.riemannian.statistics.descent import find_center
-from geodesic.riemannian.statistics.pairs import Geodesics
+from geodesic.riemannian.statistics.pairs import RENAMED, Geodesics
 from geodesic.riemannian.statistics.sets import sets_of_points, stacked
+from geodesic.solvers.search import Search
 from geodesic.solvers.status import Status
 
 __all__ = ["Clustering", "k_means"]
 
 
 @dataclass(frozen=True)
-class Clustering(Answer):
+class Clustering(RowAnswer):
     """What `k_means` found. Leading axes are those before the axis of the points.
 
     Attributes:
@@ -33,10 +36,13 @@ class Clustering(Answer):
         distances: From each point to the center of its cluster, (*batch, N).
         inertia: The sum of their squares, (*batch,).
         history: What was minimized, the sum of squared distances from discrete energies, after the seeding and
-            after each step, (*batch, most steps + 1), NaN after a row's last step. It never rises; it differs
-            from `inertia` by order 1/T^2.
+            after each iteration, (*batch, most iterations + 1), NaN after a row's last one. It never rises; it
+            differs from `inertia` by order 1/T^2.
         converged: Whether the labels have come to rest with all means and geodesics converged, (*batch,), boolean.
-        steps: Steps taken, (*batch,).
+        status: Why the row ended, a `Status` as integer, (*batch,): where a mean has not converged, that of the mean.
+        iterations: How often centers and labels changed in turn, (*batch,).
+        error: The largest of the means, (*batch,), as in `FrechetMean`: norm of the gradient over the root of the
+            variance.
     """
 
     centers: Float[Tensor, "*centers"]
@@ -44,30 +50,29 @@ class Clustering(Answer):
     distances: Float[Tensor, "*batch N"]
     inertia: Float[Tensor, "*batch"]
     history: Float[Tensor, "*batch steps"]
-    converged: Bool[Tensor, "*batch"]
-    steps: Int[Tensor, "*batch"]
 
 
+@renamed(**(RENAMED | {"init": "initial_points"}))
 def k_means(
     manifold: Manifold,
     points: Tensor,
     clusters: int,
     *,
+    initial_points: Tensor | None = None,
     seed: int = 0,
-    max_iterations: int = 100,
     method: str = "discrete",
     tol: float | None = None,
-    rtol: float | None = None,
-    **search: Any,
+    max_iterations: int = 100,
+    search: Search = Search(),
 ) -> Clustering:
     """K-means under geodesic distances: clusters round their Fréchet means.
 
     minimize  sum_i min_k d(m_k, x_i)^2   in m_1, ..., m_K
 
-    Seeded by k-means++, then in turn (Lloyd): every center to the mean of its points, every point to its nearest
-    center. Means are searched from the last centers along the last paths, all in one call of `solve` for each step. A
-    distance is computed only where `Manifold.lower_bound` does not rule a center out. An emptied cluster begins anew
-    at the point that is farthest from its center.
+    Seeded by k-means++ unless `initial_points` are given, then in turn (Lloyd): every center to the mean of its
+    points, every point to its nearest center. Means are searched from the last centers along the last paths, all in
+    one call of `solve` for each step. A distance is computed only where `Manifold.lower_bound` does not rule a center
+    out. An emptied cluster begins anew at the point that is farthest from its center.
 
     Warning:
         A local minimum, as everywhere: other seeds may end lower, compare `inertia`. Means need not be unique on
@@ -82,34 +87,42 @@ def k_means(
         points: x, (*batch, N, d), floating point; (*batch, N, *latent_shape) for a manifold with a `latent_shape`. Sets
             of points are clustered one after the other.
         clusters: K, from 1 to N.
+        initial_points: Starting centers, (*batch, K, d) or (K, d) for all sets; drawn by k-means++ if None.
         seed: Of the random seeding, the same for each set of points.
-        max_iterations: Most steps of reassignment, and of each search for means.
         method: "discrete" takes the energies of the solver's paths for squared distances, "ode" exact geodesics.
-        tol: Largest gradient norm of a mean, relative to the root of its variance. By default 1e-6 in float64 and 1e-3
-            in float32.
-        rtol: Largest error of a step of the integration, relative to the length; for "ode" alone.
-        search: `solver`, `segments` and `memory` of `solve`.
+        tol: Largest norm of the gradient over the root of the variance of a mean that counts as converged, without
+            unit. By default 1e-6 in float64 and 1e-3 in float32. Exact geodesics are integrated to a hundredth of it.
+        max_iterations: Most reassignments, and most steps of each search for means.
+        search: How geodesics are looked for, as in `frechet_mean`.
 
     Returns:
         The clusters.
 
     Raises:
         InputError: Shapes or settings cannot be used, `clusters` is below 1 or above N, or the manifold has no lengths.
+        SingularMetricError: The metric at a starting center is singular.
         DecoderError: As from `solve`.
 
     Example:
         >>> import torch, geodesic
         >>> points = torch.tensor([[1.0, 0.0], [1.2, 0.1], [1.1, -0.1], [6.0, 0.0], [6.1, 0.2]])
-        >>> answer = geodesic.k_means(geodesic.SwissRoll(), points, 2, segments=8)
+        >>> answer = geodesic.k_means(geodesic.SwissRoll(), points, 2, search=geodesic.Search(segments=8))
         >>> sorted(answer.labels.bincount().tolist()), bool(answer.converged)
         ([2, 3], True)
     """
     sets, given = sets_of_points(manifold, points, clusters)
     require_limit(manifold, "Fréchet mean")
     require_integer("seed", seed)
-    geodesics = Geodesics.from_user(manifold, method, tol, max_iterations, rtol, search, sets)
+    geodesics = Geodesics.from_user(
+        manifold, search, method=method, tol=tol, max_iterations=max_iterations, dtype=points.dtype
+    )
     with torch.inference_mode(False):
-        rows = [_lloyd(geodesics, x, _seeded(geodesics, x, clusters, seed)) for x in sets]
+        if initial_points is None:
+            begun = [_seeded(geodesics, x, clusters, seed) for x in sets]
+        else:
+            starts = _starting_centers(manifold, initial_points, clusters, given)
+            begun = [_around(geodesics, x, centers) for x, centers in zip(sets, starts, strict=True)]
+        rows = [_lloyd(geodesics, x, start) for x, start in zip(sets, begun, strict=True)]
     longest = max(len(row["history"]) for row in rows)
     for row in rows:
         padding = (0, longest - len(row["history"]))
@@ -130,31 +143,37 @@ class _Members(Record):
 
 @dataclass(frozen=True)
 class _Clusters:
-    """K centers with their members, and whether the centers are means."""
+    """K centers with their members, how the search for means ended that put them there, and its error."""
 
     centers: Float[Tensor, "K d"]
     members: _Members
-    centered: Bool[Tensor, ""]
+    status: Int[Tensor, ""]
+    error: Float[Tensor, ""]
 
 
 def _lloyd(geodesics: Geodesics, x: Float[Tensor, "N d"], now: _Clusters) -> dict[str, Tensor]:
     """Means and labels in turn, until the labels stay."""
-    history, steps, rested = [now.members.squared.sum()], 0, False
-    while not rested and steps < geodesics.max_iterations:
+    history, iterations, rested = [now.members.squared.sum()], 0, False
+    while not rested and iterations < geodesics.max_iterations:
         centered = _centered(geodesics, x, _refilled(x, now))
         now = _assigned(geodesics, x, centered)
         rested = torch.equal(now.members.labels, centered.members.labels)
         history.append(now.members.squared.sum())
-        steps += 1
+        iterations += 1
     members = now.members
+    status = now.status if rested else torch.full_like(now.status, Status.MAX_ITERATIONS)
+    lost = (status == Status.CONVERGED) & ~members.found.all()
+    status = torch.where(lost, Status.NO_GEODESIC, status)
     return {
         "centers": now.centers,
         "labels": members.labels,
         "distances": members.length,
         "inertia": members.length.square().sum(),
         "history": torch.stack(history),
-        "converged": members.found.all() & now.centered & rested,
-        "steps": torch.full_like(members.labels[0], steps),
+        "converged": status == Status.CONVERGED,
+        "status": status,
+        "iterations": torch.full_like(status, iterations),
+        "error": now.error,
     }
 
 
@@ -162,10 +181,7 @@ def _seeded(geodesics: Geodesics, x: Float[Tensor, "N d"], clusters: int, seed: 
     """k-means++: each center a point drawn with the squared distance from those before as its weight."""
     generator = torch.Generator().manual_seed(seed)
     first = int(torch.randint(len(x), (), generator=generator, device="cpu"))
-    pairs = geodesics.between(x[first].expand_as(x), x)
-    labels = torch.zeros(len(x), dtype=torch.long, device=x.device)
-    members = _Members(labels, pairs.squared, pairs.length, pairs.path, pairs.found)
-    now = _Clusters(x[first : first + 1], members, torch.ones_like(pairs.found).all())
+    now = _around(geodesics, x, x[first : first + 1])
     while len(now.centers) < clusters:
         # Points to which no geodesic was found are not drawn; where all are at centers, any will do.
         share = now.members.squared.cpu().double()
@@ -175,6 +191,31 @@ def _seeded(geodesics: Geodesics, x: Float[Tensor, "N d"], clusters: int, seed: 
         now = replace(now, centers=torch.cat([now.centers, x[following : following + 1]]))
         now = _offered(geodesics, x, now, len(now.centers) - 1)
     return now
+
+
+def _around(geodesics: Geodesics, x: Float[Tensor, "N d"], centers: Float[Tensor, "K d"]) -> _Clusters:
+    """Clusters round centers of which nothing is known."""
+    pairs = geodesics.between(centers[0].expand_as(x), x)
+    labels = torch.zeros(len(x), dtype=torch.long, device=x.device)
+    members = _Members(labels, pairs.squared, pairs.length, pairs.path, pairs.found)
+    unknown = torch.full_like(pairs.squared[0], torch.nan)
+    return _assigned(geodesics, x, _Clusters(centers, members, torch.zeros_like(labels[0]), unknown))
+
+
+def _starting_centers(manifold: Manifold, points: Any, clusters: int, given: Rows) -> Float[Tensor, "B K d"]:
+    """The centers that a user gave, for each set of points."""
+    rows = Rows(manifold, initial_points=points)
+    batch = given.batch[:-1]
+    if rows.batch not in ((clusters,), (*batch, clusters)) or rows.event != given.event:
+        expected = (*batch, clusters, *given.event)
+        raise InputError(
+            f"initial_points: expected one point for each cluster, shape {expected} or {expected[len(batch) :]}, got "
+            f"{tuple(points.shape)}"
+        )
+    require_same_type("initial_points", points, "points", given.rows[0])
+    (z,) = rows.rows
+    require_regular(z, inverse_at(manifold, z), "initial_points")
+    return z.reshape(*rows.batch, -1).expand(*batch, clusters, -1).reshape(-1, clusters, z.shape[-1])
 
 
 def _assigned(geodesics: Geodesics, x: Float[Tensor, "N d"], now: _Clusters) -> _Clusters:
@@ -229,4 +270,5 @@ def _centered(geodesics: Geodesics, x: Float[Tensor, "N d"], now: _Clusters) -> 
     rows = order[taken]
     found = visit.found[:, None].expand_as(taken)[taken]
     seen = _Members(members.labels[rows], visit.squared[taken], visit.length[taken], visit.path[taken], found)
-    return _Clusters(mean.point, members.replaced(rows, seen), (mean.status == Status.CONVERGED).all())
+    worst = (mean.status != Status.CONVERGED).to(torch.uint8).argmax()
+    return _Clusters(mean.point, members.replaced(rows, seen), mean.status[worst], mean.visit.size.amax())

@@ -10,12 +10,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geodesic.checks import require_integer
+from geodesic.checks import renamed, require_integer
 from geodesic.errors import GeodesicWarning, InputError
 from geodesic.geometry.manifold import Manifold
-from geodesic.riemannian.answers import Answer
+from geodesic.riemannian.answers import RowAnswer
 from geodesic.riemannian.statistics.sets import sets_of_points, stacked
-from geodesic.solvers.solve import solve
+from geodesic.solvers.search import IN_SEARCH, Search
+from geodesic.solvers.solve import find
+from geodesic.solvers.status import Status
 
 __all__ = ["MedoidClustering", "k_medoids"]
 
@@ -23,7 +25,7 @@ _PAIRS = 4096  # solved at once for a matrix of distances: bounds what their pat
 
 
 @dataclass(frozen=True)
-class MedoidClustering(Answer):
+class MedoidClustering(RowAnswer):
     """What `k_medoids` found. Leading axes are those before the axis of the points.
 
     Attributes:
@@ -35,7 +37,10 @@ class MedoidClustering(Answer):
         matrix: All distances, (*batch, N, N).
         converged: Whether no exchange of a medoid for another point lowers the cost, and all geodesics have converged,
             (*batch,), boolean.
-        steps: Exchanges made, (*batch,).
+        status: Why the row ended, a `Status` as integer, (*batch,).
+        iterations: Exchanges made, (*batch,).
+        error: Largest estimated relative error of a distance, (*batch,), as in `GeodesicSolution`; 0 where the
+            distances were given.
     """
 
     medoids: Int[Tensor, "*batch K"]
@@ -44,10 +49,9 @@ class MedoidClustering(Answer):
     distances: Float[Tensor, "*batch N"]
     cost: Float[Tensor, "*batch"]
     matrix: Float[Tensor, "*batch N N"]
-    converged: Bool[Tensor, "*batch"]
-    steps: Int[Tensor, "*batch"]
 
 
+@renamed(**IN_SEARCH)
 def k_medoids(
     manifold: Manifold,
     points: Tensor,
@@ -55,7 +59,7 @@ def k_medoids(
     *,
     distances: Tensor | None = None,
     max_iterations: int = 100,
-    **search: Any,
+    search: Search = Search(),
 ) -> MedoidClustering:
     """K-medoids under geodesic distances: clusters round points of their own. No mean is needed.
 
@@ -78,7 +82,7 @@ def k_medoids(
         clusters: K, from 1 to N.
         distances: All distances, (*batch, N, N), symmetric, where they are known already.
         max_iterations: Most exchanges.
-        search: Keywords of `solve`, where they are not.
+        search: How geodesics between all points are looked for, where distances are not given. No paths of your own.
 
     Returns:
         The clusters, with the distances.
@@ -90,42 +94,47 @@ def k_medoids(
     Example:
         >>> import torch, geodesic
         >>> points = torch.tensor([[1.0, 0.0], [1.2, 0.1], [1.1, -0.1], [6.0, 0.0], [6.1, 0.2]])
-        >>> answer = geodesic.k_medoids(geodesic.SwissRoll(), points, 2, segments=8)
+        >>> answer = geodesic.k_medoids(geodesic.SwissRoll(), points, 2, search=geodesic.Search(segments=8))
         >>> sorted(answer.medoids.tolist()), bool(answer.converged)
         ([2, 3], True)
     """
     sets, given = sets_of_points(manifold, points, clusters)
     require_integer("max_iterations", max_iterations, least=1)
-    known: Any = None
-    if distances is not None:
+    if distances is None:
+        shaped = points.detach().reshape(*sets.shape[:2], *given.event)
+        matrices = [_distance_matrix(manifold, some, search) for some in shaped]
+    else:
         known = _matrices(distances, given.batch, sets)
-        if search:
-            raise InputError(f"{next(iter(search))}: expected no keywords of `solve` where distances are given")
-    rows, shaped = [], points.detach().reshape(*sets.shape[:2], *given.event)
-    for i, x in enumerate(sets):
-        if known is None:
-            D, found = _distance_matrix(manifold, shaped[i], search)
-        else:
-            D, found = known[i], torch.ones_like(known[i, 0, 0], dtype=torch.bool)
-        rows.append(_round_medoids(x, D, found, clusters, max_iterations))
+        matrices = [_Distances(D, torch.ones_like(D[0, 0], dtype=torch.bool), torch.zeros_like(D[0, 0])) for D in known]
+    rows = [_round_medoids(x, D, clusters, max_iterations) for x, D in zip(sets, matrices, strict=True)]
     return MedoidClustering(**stacked(rows, given))
 
 
+@dataclass(frozen=True)
+class _Distances:
+    """Distances between all points, whether all geodesics behind them converged, and their largest error."""
+
+    matrix: Float[Tensor, "N N"]
+    found: Bool[Tensor, ""]
+    error: Float[Tensor, ""]
+
+
 def _round_medoids(
-    x: Float[Tensor, "N d"], D: Float[Tensor, "N N"], found: Bool[Tensor, ""], clusters: int, max_iterations: int
+    x: Float[Tensor, "N d"], distances: _Distances, clusters: int, max_iterations: int
 ) -> dict[str, Tensor]:
     """Clusters by the distances between all points."""
+    D = distances.matrix
     medoids = _build(D, clusters)
-    steps, rested = 0, False
-    while steps <= max_iterations:
-        exchanged = _swap(D, medoids)
-        rested = exchanged is None
-        if exchanged is None or steps == max_iterations:
-            break
-        medoids, steps = exchanged, steps + 1
+    iterations, better = 0, _swap(D, medoids)
+    while better is not None and iterations < max_iterations:
+        medoids, iterations = better, iterations + 1
+        better = _swap(D, medoids)
+    rested = Status.CONVERGED if better is None else Status.MAX_ITERATIONS
     near, labels = D[medoids].min(0)
     # A medoid belongs to itself, also where another one is at the same place.
     labels[medoids] = torch.arange(clusters, device=x.device)
+    status = torch.full_like(labels[0], rested)
+    status = torch.where(distances.found, status, Status.NO_GEODESIC)
     return {
         "medoids": medoids,
         "centers": x[medoids],
@@ -133,8 +142,10 @@ def _round_medoids(
         "distances": near,
         "cost": near.sum(),
         "matrix": D,
-        "converged": found & rested,
-        "steps": torch.full_like(labels[0], steps),
+        "converged": status == Status.CONVERGED,
+        "status": status,
+        "iterations": torch.full_like(status, iterations),
+        "error": distances.error,
     }
 
 
@@ -166,30 +177,28 @@ def _swap(D: Float[Tensor, "N N"], medoids: Int[Tensor, " K"]) -> Int[Tensor, " 
     return exchanged
 
 
-def _distance_matrix(
-    manifold: Manifold, points: Tensor, search: dict[str, Any]
-) -> tuple[Float[Tensor, "N N"], Bool[Tensor, ""]]:
-    """Distances between all points, from one geodesic for each pair; and whether all of these have converged."""
+def _distance_matrix(manifold: Manifold, points: Tensor, search: Search) -> _Distances:
+    """Distances between all points, from one geodesic for each pair."""
     N = len(points)
     i, j = torch.triu_indices(N, N, offset=1, device=points.device)
     D = points.new_zeros(N, N)
-    found = torch.ones_like(i, dtype=torch.bool)
+    found, error = torch.ones_like(i, dtype=torch.bool), points.new_zeros(len(i))
     for some in torch.arange(len(i), device=points.device).split(_PAIRS) if N > 1 else ():
         a, b = i[some], j[some]
-        solution = solve(manifold, points[a], points[b], **search)
+        solution = find(manifold, points[a], points[b], search)
         # A pair without a path is farther apart than all others, and still has a sum.
         D[a, b] = D[b, a] = solution.length.nan_to_num(nan=torch.finfo(D.dtype).max ** 0.5)
-        found[some] = solution.converged
+        found[some], error[some] = solution.converged, solution.error
     lost = int((~found).sum())
     if lost:
         warnings.warn(
             GeodesicWarning(
                 f"k-medoids: {lost} of {len(i)} geodesics have not converged, and their lengths are too large; raise "
-                'max_steps of `solve`, or take init="best", and give the lengths as distances'
+                'max_steps of the search, or take init="best"'
             ),
-            stacklevel=3,
+            stacklevel=4,
         )
-    return D, found.all()
+    return _Distances(D, found.all(), error.amax() if N > 1 else points.new_zeros(()))
 
 
 def _matrices(distances: Any, batch: torch.Size, sets: Float[Tensor, "B N d"]) -> Float[Tensor, "B N N"]:

@@ -21,11 +21,16 @@ _MOST_DAMPING = 1e8
 
 @dataclass(frozen=True)
 class Improved(Record):
-    """Fits, why the search for each ended, the steps it took, and the damping of the next one."""
+    """Fits, why the search for each ended, the steps it took, and the damping of the next one.
+
+    Attributes:
+        error: By what share of the root of the total a step without damping moves the predictions.
+    """
 
     fit: Fit
     status: Int[Tensor, " B"]
-    steps: Int[Tensor, " B"]
+    iterations: Int[Tensor, " B"]
+    error: Float[Tensor, " B"]
     damping: Float[Tensor, " B"]
 
 
@@ -53,13 +58,13 @@ def least_squares(
         data: The points.
         start: Where to begin.
         columns: How many columns of the Jacobian to use: d, which leaves the velocity as it is, or 2 d.
-        total: Sums of squares, of which a step may move the predictions by the share `tol` squared at the end.
-        tol: See there.
+        total: Sums of squares about the mean, whose roots are the unit of errors.
+        tol: Largest error of a fit that counts as converged.
         max_iterations: Most steps of a row.
     """
     none = torch.zeros_like(total, dtype=torch.long)
     status = torch.where(start.loss.isfinite(), Status.MAX_ITERATIONS, Status.CUT_SHORT)
-    now = Improved(start, status, none, torch.full_like(total, _DAMPING))
+    now = Improved(start, status, none, torch.full_like(total, torch.nan), torch.full_like(total, _DAMPING))
     for attempt in range(max_iterations + 1):
         normal = _normal_equations(now.fit, columns)
         now = _ended(now, normal, total, tol)
@@ -81,10 +86,11 @@ def _normal_equations(fit: Fit, columns: int) -> _Normal:
 
 def _ended(now: Improved, normal: _Normal, total: Float[Tensor, " B"], tol: float) -> Improved:
     """With the status of the rows whose predictions would hardly move any more."""
-    still = (normal.move <= tol**2 * total) & (now.status == Status.MAX_ITERATIONS)
+    error = torch.where(normal.move > 0, (normal.move.clamp_min(0) / total).sqrt(), 0)
+    still = (error <= tol) & (now.status == Status.MAX_ITERATIONS)
     near = now.fit.squared <= _NEAR**2 * (total / now.fit.squared.shape[1])[:, None]
     reached = torch.where((now.fit.found | near).all(1), Status.CONVERGED, Status.NO_GEODESIC)
-    return replace(now, status=torch.where(still, reached, now.status))
+    return replace(now, status=torch.where(still, reached, now.status), error=error)
 
 
 def _stepped(data: Data, now: Improved, normal: _Normal) -> Improved:
@@ -100,6 +106,7 @@ def _stepped(data: Data, now: Improved, normal: _Normal) -> Improved:
     return Improved(
         fit=now.fit.replaced(taken, trial.of(taken)),
         status=torch.where(damping > _MOST_DAMPING, Status.NO_NEARER, now.status),
-        steps=now.steps + 1,
+        iterations=now.iterations + 1,
+        error=now.error,
         damping=damping,
     )

@@ -7,25 +7,26 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from geodesic.checks import renamed
 from geodesic.geometry.manifold import Manifold
 from geodesic.riemannian.statistics.centers import CenterKeywords, FrechetMean, center
+from geodesic.riemannian.statistics.pairs import RENAMED
+from geodesic.solvers.search import Search
 
 __all__ = ["frechet_mean", "frechet_variance"]
 
 
+@renamed(**RENAMED)
 def frechet_mean(
     manifold: Manifold,
     points: Tensor,
     weights: Tensor | None = None,
     *,
     method: str = "discrete",
-    init: Tensor | None = None,
-    paths: str = "straight",
-    graph_points: Tensor | None = None,
+    initial_point: Tensor | None = None,
     tol: float | None = None,
     max_iterations: int = 100,
-    rtol: float | None = None,
-    **search: Any,
+    search: Search = Search(),
 ) -> FrechetMean:
     """Fréchet mean (Karcher mean): the point with the least weighted sum of squared distances to the given ones.
 
@@ -53,32 +54,30 @@ def frechet_mean(
         points: x, (*batch, N, d), floating point; (*batch, N, *latent_shape) for a manifold with a `latent_shape`.
         weights: w, (*batch, N) or (N,), non-negative with a positive sum, to which they are normalized; equal if None.
         method: "discrete" or "ode".
-        init: Where to search from, (*batch, d), instead of the two starts.
-        paths: Where geodesics are searched from that nothing is known of: "straight", "graph" or "best", as `init` of
-            `solve`.
-        graph_points: Latent points for the graph, as `points` of `solve`.
-        tol: Largest gradient norm, relative to the root of the variance, of a mean that counts as converged. By
-            default 1e-6 in float64 and 1e-3 in float32.
+        initial_point: Where to begin, (*batch, d), instead of the two starts.
+        tol: Largest norm of the gradient over the root of the variance of a mean that counts as converged, without
+            unit. By default 1e-6 in float64 and 1e-3 in float32. Exact geodesics are integrated to a hundredth of it.
         max_iterations: Most steps that a row may attempt; "ode" may attempt as many again.
-        rtol: Largest error of a step of the integration, relative to the length; for "ode" alone.
-        search: `solver`, `segments` and `memory` of `solve`.
+        search: How the geodesics to the points are looked for; their paths begin anew only where none are known.
+            Where its `tol` is None, it is (tol / 10)^2: gradients are as exact as the root of it. No `length_rtol`, nor
+            paths of your own.
 
     Returns:
         The means, with what was measured from there.
 
     Raises:
         InputError: Shapes, dtypes, weights or settings cannot be used, or the manifold has no lengths.
-        SingularMetricError: The metric at `init` is singular, or at all starts.
+        SingularMetricError: The metric at `initial_point` is singular, or at all starts.
         DecoderError: As from `solve`.
 
     Example:
         >>> import torch, geodesic
         >>> corners = torch.tensor([[0.5, 0.0], [0.0, 0.5], [-0.5, 0.0], [0.0, -0.5]])
-        >>> mean = geodesic.frechet_mean(geodesic.StereographicSphere(), corners, segments=8)
+        >>> mean = geodesic.frechet_mean(geodesic.StereographicSphere(), corners, search=geodesic.Search(segments=8))
         >>> print(f"{float(mean.point.norm()):.4f} {float(mean.variance.sqrt()):.4f}", bool(mean.converged))
         0.0000 0.9273 True
     """
-    keywords = CenterKeywords(method, init, paths, graph_points, tol, max_iterations, rtol, search)
+    keywords = CenterKeywords(method, initial_point, tol, max_iterations, search)
     return center(manifold, points, weights, keywords, power=2, what="Fréchet mean")
 
 
@@ -104,7 +103,8 @@ def frechet_variance(
     Example:
         >>> import torch, geodesic
         >>> ends = torch.tensor([[0.0, 0.0], [2.0, 0.0]])
-        >>> print(f"{float(geodesic.frechet_variance(geodesic.Cylinder(), ends, segments=8)):.4f}")
+        >>> variance = geodesic.frechet_variance(geodesic.Cylinder(), ends, search=geodesic.Search(segments=8))
+        >>> print(f"{float(variance):.4f}")
         1.0000
     """
     return frechet_mean(manifold, points, weights, **settings).variance

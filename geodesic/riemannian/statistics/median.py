@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
+from geodesic.checks import renamed
 from geodesic.geometry.manifold import Manifold
 from geodesic.riemannian.statistics.centers import CenterKeywords, FrechetMean, center
+from geodesic.riemannian.statistics.pairs import RENAMED
+from geodesic.solvers.search import Search
 
 __all__ = ["frechet_median"]
 
 
+@renamed(**RENAMED)
 def frechet_median(
     manifold: Manifold,
     points: Tensor,
     weights: Tensor | None = None,
     *,
     method: str = "discrete",
-    init: Tensor | None = None,
-    paths: str = "straight",
-    graph_points: Tensor | None = None,
+    initial_point: Tensor | None = None,
     tol: float | None = None,
     max_iterations: int = 100,
-    rtol: float | None = None,
-    **search: Any,
+    search: Search = Search(),
 ) -> FrechetMean:
     """Geometric median: the point with the least weighted sum of distances to the given ones. Outliers move it little.
 
@@ -50,30 +49,29 @@ def frechet_median(
         points: x, (*batch, N, d), floating point; (*batch, N, *latent_shape) for a manifold with a `latent_shape`.
         weights: w, (*batch, N) or (N,), non-negative with a positive sum, to which they are normalized; equal if None.
         method: "discrete" takes the energies of the solver's paths, "ode" goes on with exact geodesics.
-        init: Where to search from, (*batch, d), instead of the two starts.
-        paths: Where geodesics are searched from that nothing is known of: "straight", "graph" or "best", as `init` of
-            `solve`.
-        graph_points: Latent points for the graph, as `points` of `solve`.
-        tol: Largest norm of the least subgradient of a median that counts as converged; it is at most 1 for any point.
-            By default 1e-6 in float64 and 1e-3 in float32.
+        initial_point: Where to begin, (*batch, d), instead of the two starts.
+        tol: Largest norm of the least subgradient of a median that counts as converged, without unit: at most 1 for any
+            point. By default 1e-6 in float64 and 1e-3 in float32. Exact geodesics are integrated to a hundredth of it.
         max_iterations: Most steps that a row may attempt; "ode" may attempt as many again.
-        rtol: Largest error of a step of the integration, relative to the length; for "ode" alone.
-        search: `solver`, `segments` and `memory` of `solve`.
+        search: How the geodesics to the points are looked for; their paths begin anew only where none are known.
+            Where its `tol` is None, it is (tol / 10)^2: gradients are as exact as the root of it. No `length_rtol`, nor
+            paths of your own.
 
     Returns:
         The medians; the variance is the sum of the squared distances to them all the same.
 
     Raises:
         InputError: Shapes, dtypes, weights or settings cannot be used, or the manifold has no lengths.
-        SingularMetricError: The metric at `init` is singular, or at all starts.
+        SingularMetricError: The metric at `initial_point` is singular, or at all starts.
         DecoderError: As from `solve`.
 
     Example:
         >>> import torch, geodesic
         >>> points = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.3, 0.2], [100.0, 100.0]])
         >>> plane = geodesic.PullbackManifold(lambda z: z)
-        >>> print([round(x, 3) for x in geodesic.frechet_median(plane, points, segments=4).point.tolist()])
+        >>> median = geodesic.frechet_median(plane, points, search=geodesic.Search(segments=4))
+        >>> print([round(x, 3) for x in median.point.tolist()])
         [0.3, 0.2]
     """
-    keywords = CenterKeywords(method, init, paths, graph_points, tol, max_iterations, rtol, search)
+    keywords = CenterKeywords(method, initial_point, tol, max_iterations, search)
     return center(manifold, points, weights, keywords, power=1, what="geometric median")

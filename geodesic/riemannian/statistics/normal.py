@@ -9,23 +9,25 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from geodesic.checks import is_number, require_integer
+from geodesic.checks import is_number, renamed, require_integer
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import grouped, rows_at_once
 from geodesic.geometry.points import Rows, inverse_at, require_limit
-from geodesic.riemannian.answers import Answer
+from geodesic.riemannian.answers import RowAnswer
+from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
 from geodesic.riemannian.maps.neighbors import exp_with_neighbors
-from geodesic.riemannian.maps.stride import Stride, stride_from
+from geodesic.riemannian.maps.stride import Stride
 from geodesic.riemannian.records import Record
 from geodesic.riemannian.statistics.noise import Noise
+from geodesic.solvers.status import Status
 
 __all__ = ["RiemannianSamples", "riemannian_normal"]
 
 
 @dataclass(frozen=True)
-class RiemannianSamples(Answer):
+class RiemannianSamples(RowAnswer):
     """Points drawn from a distribution around a mean. Leading axes are those of the mean.
 
     Attributes:
@@ -33,14 +35,18 @@ class RiemannianSamples(Answer):
         vectors: The velocities at the mean that lead to them, (*batch, count, d): exp_mean of them are the points.
         acceptance: Share of the proposals after the first that were accepted, (*batch,).
         converged: Whether a chain has found a proposal that could be used, (*batch, count), boolean.
+        status: Why each ended, a `Status` as integer, (*batch, count): `CUT_SHORT` where none could be used.
+        iterations: Proposals of each chain after the first, (*batch, count).
+        error: Estimated share of the chains of this mean that never moved from their first proposal,
+            (*batch, count): (1 - acceptance)^burn_in.
     """
 
     points: Float[Tensor, "*points"]
     vectors: Float[Tensor, "*points"]
-    acceptance: Float[Tensor, "*batch"]
-    converged: Bool[Tensor, "*batch count"]
+    acceptance: Float[Tensor, "*means"]
 
 
+@renamed(**IN_FOLLOW)
 def riemannian_normal(
     manifold: Manifold,
     mean: Tensor,
@@ -49,10 +55,7 @@ def riemannian_normal(
     *,
     seed: int = 0,
     burn_in: int = 10,
-    method: str = "discrete",
-    segments: int = 32,
-    rtol: float | None = None,
-    max_iterations: int = 1000,
+    follow: Follow = Follow(),
 ) -> RiemannianSamples:
     """Draw from the Riemannian normal distribution around a mean.
 
@@ -83,11 +86,7 @@ def riemannian_normal(
         count: Number of samples for each mean.
         seed: Decides the samples, on every device alike. No global random state is read or changed.
         burn_in: Proposals of each chain after the first.
-        method: "discrete" follows geodesics by the discrete energy, "ode" by the geodesic equation.
-        segments: Number T of segments of each geodesic, at least 2: conjugate points are looked for at its nodes.
-        rtol: Largest error of a step of the integration, relative to the length; for "ode" alone. By default 1e-8 in
-            float64 and 1e-5 in float32.
-        max_iterations: Most steps of the integration; for "ode" alone.
+        follow: How geodesics are followed; its `segments` are at least 2, as conjugate points are looked for at nodes.
 
     Returns:
         The samples, and what share of the proposals was accepted.
@@ -100,14 +99,14 @@ def riemannian_normal(
     Example:
         >>> import torch, geodesic
         >>> sphere, south = geodesic.StereographicSphere(), torch.zeros(2)
-        >>> samples = geodesic.riemannian_normal(sphere, south, 0.3, count=500, segments=8)
+        >>> samples = geodesic.riemannian_normal(sphere, south, 0.3, count=500, follow=geodesic.Follow(segments=8))
         >>> distance = sphere.distance(south.expand(500, 2), samples.points)
         >>> print(bool(0.5 < distance.square().mean() / (2 * 0.3**2) < 1.5), bool(samples.converged.all()))
         True True
     """
     given = Rows(manifold, mean=mean)
     require_limit(manifold, "normal distribution")
-    stride = stride_from(method, segments, rtol, max_iterations, dtype=mean.dtype, least_segments=2)
+    stride = stride_of(follow, mean.dtype, least_segments=2)
     require_integer("count", count, least=1)
     require_integer("burn_in", burn_in, least=1)
     s = _scales(scale, given, mean)
@@ -132,11 +131,17 @@ def riemannian_normal(
             if i > 0:
                 accepted += better.reshape(B, count).to(z).mean(1)
     batch, event = given.batch, given.event
+    found = state.log_volume.isfinite().reshape(*batch, count)
+    status = torch.where(found, Status.CONVERGED, Status.CUT_SHORT)
+    acceptance = given.each(accepted / burn_in)
     return RiemannianSamples(
         points=state.point.reshape(*batch, count, *event),
         vectors=state.vector.reshape(*batch, count, *event),
-        acceptance=given.each(accepted / burn_in),
-        converged=state.log_volume.isfinite().reshape(*batch, count),
+        acceptance=acceptance,
+        converged=found,
+        status=status,
+        iterations=torch.full_like(status, burn_in),
+        error=((1 - acceptance) ** burn_in)[..., None].expand(found.shape).clone(),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,20 +15,18 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import inverse_at
 from geodesic.riemannian.maps.discrete import first_momentum
 from geodesic.riemannian.maps.log_map import log_map
-from geodesic.riemannian.maps.stride import integration_rtol, require_method
+from geodesic.riemannian.maps.stride import require_method
 from geodesic.riemannian.records import Record
-from geodesic.solvers.solve import solve
+from geodesic.solvers.search import IN_SEARCH, Search
+from geodesic.solvers.solve import find
 
-__all__ = ["Geodesics", "Pairs", "check_search"]
+__all__ = ["RENAMED", "Geodesics", "Pairs", "fit_tolerance", "integration_tolerance", "require_for_moving_ends"]
 
-_SOLVER_STEPS = 50  # from the paths of the last step; two or three are usual
+# What arguments of statistics are called now that were called otherwise, or that are in the search.
+RENAMED = IN_SEARCH | {"init": "initial_point", "paths": "search=Search(init=...)", "rtol": "tol"}
+
+_AGAIN = 20  # the part of `max_steps` that is left from the paths of the last step on; two or three steps are usual
 _TOL = {torch.float64: 1e-6, torch.float32: 1e-3}
-_ELSEWHERE = {
-    "init": "paths for where its paths begin",
-    "points": "graph_points for the points of a graph",
-    "length_rtol": "segments, which stay the same while the point moves",
-    "callback": "none",
-}
 
 
 @dataclass(frozen=True)
@@ -46,64 +44,72 @@ class Pairs(Record):
     found: Bool[Tensor, "*batch"]
 
 
-def check_search(search: dict[str, Any], method: Any) -> None:
-    """Refuse keywords that `solve` has and that have no meaning here, with the reason."""
-    require_method(method)
-    for name in search:
-        if name not in ("solver", "segments", "memory"):
-            remedy = f"; here it is {_ELSEWHERE[name]}" if name in _ELSEWHERE else ""
-            raise InputError(f"{name}: expected of the keywords of `solve` solver, segments or memory{remedy}")
+def require_for_moving_ends(search: Any) -> None:
+    """Refuse a search that cannot be made again and again while the ends move.
+
+    Raises:
+        InputError: It is no `Search`, has paths of its own, or refines their segments.
+    """
+    if not isinstance(search, Search):
+        raise InputError(f"search: expected a Search, such as Search(segments=16), got {type(search).__name__}")
+    if not isinstance(search.init, str):
+        raise InputError(
+            "search: expected init to be 'straight', 'graph' or 'best', as the ends of the paths are not known before, "
+            "got paths"
+        )
+    if search.length_rtol is not None:
+        raise InputError(
+            "search: expected no length_rtol, as segments stay the same while the ends move; raise its segments instead"
+        )
+
+
+def fit_tolerance(tol: Any, dtype: torch.dtype) -> float:
+    """The `tol` of a tool that moves points: 1e-6 in float64 and 1e-3 in float32, unless another is given."""
+    require_fraction("tol", tol, optional=True)
+    return _TOL[dtype] if tol is None else float(tol)
+
+
+def integration_tolerance(tol: float, dtype: torch.dtype) -> float:
+    """The `rtol` of exact geodesics that a tool needs for its own `tol`: a hundredth, as far as the dtype has it."""
+    return max(tol / 100, 10 * torch.finfo(dtype).eps)
 
 
 @dataclass(frozen=True)
 class Geodesics:
-    """How geodesics are found while a center is searched: by `solve` and, for "ode", `log_map`.
+    """How geodesics are found while a center is searched: by the solver and, for "ode", `log_map`.
 
     Attributes:
         manifold: Where.
+        search: How they are looked for.
         method: "discrete" or "ode".
         tol: Largest gradient norm of a center, relative to the root of the variance.
-        max_iterations: Most steps of a search.
-        rtol: Of the integration, for "ode".
-        search: `solver`, `segments` and `memory` of `solve`.
-        first: Where paths begin that nothing is known of: "straight", "graph" or "best", as `init` of `solve`.
-        graph_points: Latent points for the graph, as `points` of `solve`.
+        max_iterations: Most iterations of a search for a center.
     """
 
     manifold: Manifold
+    search: Search
     method: str
     tol: float
     max_iterations: int
-    rtol: float
-    search: dict[str, Any]
-    first: str = "straight"
-    graph_points: Tensor | None = None
 
     @classmethod
     def from_user(
-        cls,
-        manifold: Manifold,
-        method: Any,
-        tol: Any,
-        max_iterations: Any,
-        rtol: Any,
-        search: dict[str, Any],
-        like: Tensor,
+        cls, manifold: Manifold, search: Any, *, method: Any, tol: Any, max_iterations: Any, dtype: torch.dtype
     ) -> Geodesics:
-        """The record of what a user gave, after checks; defaults are those of the dtype of `like`.
+        """The record of what a user gave, after checks; the default of `tol` is that of the dtype.
 
         Raises:
             InputError: One of the settings cannot be used.
         """
-        check_search(search, method)
-        if tol is None:
-            tol = _TOL[like.dtype]
-        require_fraction("tol", tol)
+        require_method(method)
+        require_for_moving_ends(search)
         require_integer("max_iterations", max_iterations, least=1)
-        return cls(manifold, method, float(tol), max_iterations, integration_rtol(rtol, like.dtype), search)
+        return cls(manifold, search, method, fit_tolerance(tol, dtype), max_iterations)
 
     def path_tol(self, dtype: torch.dtype) -> float:
         """Relative excess energy that geodesics may have: momenta are known to its root, as they are of first order."""
+        if self.search.tol is not None:
+            return self.search.tol
         return max((self.tol / 10) ** 2, torch.finfo(dtype).eps ** 1.5)
 
     def between(
@@ -112,17 +118,18 @@ class Geodesics:
         """Geodesics between rows of points, searched from paths between them where some are known."""
         shape = (len(start), *(self.manifold.latent_shape or start.shape[1:]))
         a, b = start.reshape(shape), end.reshape(shape)
-        search: dict[str, Any] = {**self.search, "init": self.first}
+        search = replace(self.search, tol=self.path_tol(start.dtype))
         if path is not None:
-            search |= {"init": path.reshape(len(start), -1, *shape[1:]), "max_steps": _SOLVER_STEPS}
-        elif self.graph_points is not None:
-            search["points"] = self.graph_points
-        solution = solve(self.manifold, a, b, tol=self.path_tol(start.dtype), **search)
+            known = path.reshape(len(start), -1, *shape[1:])
+            few = max(1, search.max_steps // _AGAIN)
+            search = replace(search, init=known, graph_points=None, max_steps=few)
+        solution = find(self.manifold, a, b, search)
         found = solution.path.reshape(len(start), -1, start.shape[1])
         if self.method == "discrete":
             p = first_momentum(self.manifold, found)
             return Pairs(2 * solution.energy, solution.length, p, found, solution.converged)
-        there = log_map(self.manifold, a, b, method="ode", rtol=self.rtol, solution=solution)
+        rtol = integration_tolerance(self.tol, start.dtype)
+        there = log_map(self.manifold, a, b, method="ode", rtol=rtol, solution=solution)
         factor = inverse_at(self.manifold, start).factor
         p = (factor @ (factor.mT @ there.vector.reshape(*start.shape, 1)))[..., 0]
         return Pairs(there.length**2, there.length, p, there.path.reshape(found.shape), there.converged)

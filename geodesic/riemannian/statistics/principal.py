@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from geodesic.checks import require_integer, require_same_type
+from geodesic.checks import renamed, require_integer, require_same_type
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
-from geodesic.riemannian.answers import Answer
-from geodesic.riemannian.maps.log_map import log_map
+from geodesic.riemannian.answers import RowAnswer
+from geodesic.riemannian.maps.log_map import LogarithmMap, log_map
+from geodesic.riemannian.maps.stride import require_method
+from geodesic.riemannian.statistics.centers import FrechetMean
 from geodesic.riemannian.statistics.mean import frechet_mean
-from geodesic.riemannian.statistics.pairs import check_search
+from geodesic.riemannian.statistics.pairs import RENAMED, require_for_moving_ends
 from geodesic.riemannian.statistics.weights import normalized
+from geodesic.solvers.search import Search
+from geodesic.solvers.status import Status
 
 __all__ = ["PrincipalGeodesics", "principal_geodesic_analysis"]
 
@@ -26,7 +30,7 @@ _TIE = 1e-6  # coordinates that differ by less than this share are equally large
 
 
 @dataclass(frozen=True)
-class PrincipalGeodesics(Answer):
+class PrincipalGeodesics(RowAnswer):
     """Directions at a mean in which points extend most. Leading axes are those of the mean.
 
     Attributes:
@@ -39,6 +43,11 @@ class PrincipalGeodesics(Answer):
         explained: Share of each direction in the mean squared distance from the mean, (*batch, k).
         converged: Whether the mean, if it was looked for, and all geodesics to points of positive weight were found,
             (*batch,), boolean.
+        status: Why the row ended, a `Status` as integer, (*batch,): that of the mean, or of the first geodesic that
+            was not found.
+        iterations: Those of the search for the mean, (*batch,); 0 where it was given.
+        error: The larger of two numbers, (*batch,): that of the mean, as in `FrechetMean`, and by how much a geodesic
+            misses its point, over its length.
     """
 
     mean: Float[Tensor, "*point"]
@@ -46,9 +55,9 @@ class PrincipalGeodesics(Answer):
     variances: Float[Tensor, "*batch k"]
     scores: Float[Tensor, "*batch N k"]
     explained: Float[Tensor, "*batch k"]
-    converged: Bool[Tensor, "*batch"]
 
 
+@renamed(**(RENAMED | {"init": "search=Search(init=...)"}))
 def principal_geodesic_analysis(
     manifold: Manifold,
     points: Tensor,
@@ -57,10 +66,7 @@ def principal_geodesic_analysis(
     mean: Tensor | None = None,
     components: int | None = None,
     method: str = "discrete",
-    paths: str = "straight",
-    graph_points: Tensor | None = None,
-    rtol: float | None = None,
-    **search: Any,
+    search: Search = Search(),
 ) -> PrincipalGeodesics:
     """Principal geodesic analysis: the principal components of log_mean(points) in the inner product of G(mean).
 
@@ -84,13 +90,12 @@ def principal_geodesic_analysis(
         points: The points y, (*batch, N, d), floating point; (*batch, N, *latent_shape) for a manifold with a
             `latent_shape`.
         weights: How much each point counts, (N,) or (*batch, N), not negative; all alike if None.
-        mean: Where to take the directions, (*batch, d); the Fréchet mean, which is looked for if None.
+        mean: Where to take the directions, (*batch, d). If None the Fréchet mean, looked for with the defaults of
+            `frechet_mean`; give the point that it finds where you want others.
         components: Number k of directions, at most min(N, d), which is taken if None.
         method: "discrete" takes the initial velocities of the solver's paths, "ode" exact logarithms.
-        paths: Where geodesics are searched from: "straight", "graph" or "best", as `init` of `solve`.
-        graph_points: Latent points for the graph, as `points` of `solve`.
-        rtol: Largest error of a step of the integration, relative to the length; for "ode" alone.
-        search: `solver`, `segments` and `memory` of `solve`.
+        search: How geodesics to the points are looked for. Where its `tol` is None, it is that of `log_map`. No
+            `length_rtol`, nor paths of your own.
 
     Returns:
         The directions, the variances along them, and the points' coordinates.
@@ -109,11 +114,11 @@ def principal_geodesic_analysis(
         >>> print([f"{x:.3f}" for x in answer.variances.tolist()], [f"{x:.3f}" for x in answer.explained.tolist()])
         ['0.500', '0.000'] ['1.000', '0.000']
     """
-    check_search(search, method)
+    require_method(method)
+    require_for_moving_ends(search)
     found = None
     if mean is None:
-        settings = search | {"paths": paths, "graph_points": graph_points, "rtol": rtol}
-        found = frechet_mean(manifold, points, weights, method=method, **settings)
+        found = frechet_mean(manifold, points, weights, method=method, search=search)
         mean = found.point
     given, center = _sets_and_means(manifold, points, mean)
     (z,), (flat,), N = center.rows, given.rows, given.batch[-1]
@@ -124,8 +129,7 @@ def principal_geodesic_analysis(
     inverse = inverse_at(manifold, z)
     require_regular(z, inverse, "mean")
     start = mean.detach().unsqueeze(mean.dim() - len(given.event)).expand_as(points)
-    search |= {"init": paths} | ({} if graph_points is None else {"points": graph_points})
-    there = log_map(manifold, start, points.detach(), method=method, rtol=rtol, **search)
+    there = log_map(manifold, start, points.detach(), method=method, search=search)
     # In an orthonormal frame: with G = L L^T the inner product of v and w is that of L^T v and L^T w.
     y = there.vector.reshape(B, N, d) @ inverse.factor
     frame, variances = _principal_axes(y, share)
@@ -133,9 +137,7 @@ def principal_geodesic_analysis(
     sign = _signs(directions)[..., None]
     total = variances.sum(-1, keepdim=True)
     explained = torch.where(total > 0, variances / total, 0)
-    converged = (there.converged.reshape(B, N) | (share == 0)).all(-1)
-    if found is not None:
-        converged &= found.converged.reshape(B)
+    ended = _ended(there, found, share)
     batch = center.batch
     return PrincipalGeodesics(
         mean=mean.detach().clone(),
@@ -143,7 +145,33 @@ def principal_geodesic_analysis(
         variances=variances[:, :k].reshape(*batch, k),
         scores=(y @ (sign * frame[:, :k]).mT).reshape(*batch, N, k),
         explained=explained[:, :k].reshape(*batch, k),
-        converged=converged.reshape(batch),
+        converged=(ended.status == Status.CONVERGED).reshape(batch),
+        status=ended.status.reshape(batch),
+        iterations=ended.iterations.reshape(batch),
+        error=ended.error.reshape(batch),
+    )
+
+
+class _Ended(NamedTuple):
+    """Statuses, iterations and errors of B analyses."""
+
+    status: Int[Tensor, " B"]
+    iterations: Int[Tensor, " B"]
+    error: Float[Tensor, " B"]
+
+
+def _ended(there: LogarithmMap, found: FrechetMean | None, share: Float[Tensor, "B N"]) -> _Ended:
+    """How the search for the mean, if there was one, and those for the logarithms ended."""
+    status = torch.where(share > 0, there.status.reshape(share.shape), Status.CONVERGED)
+    first = (status != Status.CONVERGED).to(torch.uint8).argmax(-1, keepdim=True)
+    status = status.gather(-1, first)[:, 0]
+    error = torch.where(share > 0, there.error.reshape(share.shape), 0).amax(-1)
+    if found is None:
+        return _Ended(status, torch.zeros_like(status), error)
+    of_mean = found.status.reshape(status.shape)
+    status = torch.where(of_mean == Status.CONVERGED, status, of_mean)
+    return _Ended(
+        status, found.iterations.reshape(status.shape), torch.maximum(error, found.error.reshape(error.shape))
     )
 
 

@@ -6,26 +6,33 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from geodesic.checks import require_fraction, require_integer
+from geodesic.checks import renamed, require_integer
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
-from geodesic.riemannian.answers import Answer
+from geodesic.riemannian.answers import RowAnswer
 from geodesic.riemannian.maps.exp_map import exp_map
 from geodesic.riemannian.maps.stride import stride_from
 from geodesic.riemannian.statistics.fit import Data, Fit
 from geodesic.riemannian.statistics.least_squares import least_squares
+from geodesic.riemannian.statistics.pairs import (
+    RENAMED,
+    fit_tolerance,
+    integration_tolerance,
+    require_for_moving_ends,
+)
+from geodesic.solvers.search import Search
 from geodesic.solvers.status import Status
 
 __all__ = ["GeodesicRegression", "geodesic_regression"]
 
 
 @dataclass(frozen=True)
-class GeodesicRegression(Answer):
+class GeodesicRegression(RowAnswer):
     """A geodesic fitted to points. Leading axes are those before the axis of the points.
 
     Attributes:
@@ -41,7 +48,9 @@ class GeodesicRegression(Answer):
             do not follow x. NaN where all points are the same, or there is no variance.
         converged: Whether the fit is stationary and all its geodesics were found, (*batch,), boolean.
         status: Why the row ended, a `Status` as integer, (*batch,).
-        steps: Steps attempted, (*batch,), those to the mean among them.
+        iterations: Steps attempted, (*batch,), those to the mean among them.
+        error: By what share of the spread of the points, both root mean squares, one more step would move the
+            predictions, (*batch,).
     """
 
     point: Float[Tensor, "*point"]
@@ -53,21 +62,18 @@ class GeodesicRegression(Answer):
     residuals: Float[Tensor, "*batch N"]
     variance: Float[Tensor, "*batch"]
     r_squared: Float[Tensor, "*batch"]
-    converged: Bool[Tensor, "*batch"]
-    status: Int[Tensor, "*batch"]
-    steps: Int[Tensor, "*batch"]
 
 
+@renamed(**(RENAMED | {"init": "search=Search(init=...)"}))
 def geodesic_regression(
     manifold: Manifold,
     x: Tensor,
     points: Tensor,
     *,
     method: str = "discrete",
-    segments: int = 32,
-    rtol: float | None = None,
-    tol: float = 1e-6,
+    tol: float | None = None,
     max_iterations: int = 50,
+    search: Search = Search(),
 ) -> GeodesicRegression:
     """Least squares for points of a manifold: the geodesic that comes nearest to them at the times x.
 
@@ -93,12 +99,13 @@ def geodesic_regression(
         points: The points y, (*batch, N, d), N at least 2, floating point; (*batch, N, *latent_shape) for a manifold
             with a `latent_shape`.
         method: "discrete" follows geodesics by the discrete energy, "ode" by the geodesic equation.
-        segments: Number T of segments of each geodesic, at least 2.
-        rtol: Largest error of a step of the integration, relative to the length; for "ode" alone. By default 1e-8 in
-            float64 and 1e-5 in float32.
-        tol: The fit has converged when a step moves the predictions by at most this share of the spread of the
-            points, both root mean squares.
+        tol: Largest move of the predictions by one more step, as a share of the spread of the points, of a fit that
+            counts as converged, without unit: both root mean squares. By default 1e-6 in float64 and 1e-3 in float32.
+            Exact geodesics are integrated to a hundredth of it.
         max_iterations: Most steps of the fit, and of the search for the mean before it.
+        search: How geodesics from the predictions to the points are looked for; its `segments` are also those of
+            geodesics that are followed. Where its `tol` is None, it is 1e-12 in float64 and 1e-6 in float32. No
+            `length_rtol`, nor paths of your own.
 
     Returns:
         The geodesic, what it predicts, and how well.
@@ -118,9 +125,11 @@ def geodesic_regression(
     """
     given = Rows(manifold, points=points)
     require_limit(manifold, "geodesics")
-    stride = stride_from(method, segments, rtol, 1000, dtype=points.dtype, least_segments=2)
+    require_for_moving_ends(search)
     require_integer("max_iterations", max_iterations, least=1)
-    require_fraction("tol", tol)
+    tol = fit_tolerance(tol, points.dtype)
+    rtol = integration_tolerance(tol, points.dtype)
+    stride = stride_from(method, search.segments, rtol, 1000, dtype=points.dtype)
     if not given.batch or given.batch[-1] < 2:
         raise InputError(
             f"points: expected at least 2 points, (*batch, N, d), got {tuple(points.shape)}: a geodesic through one is "
@@ -132,11 +141,11 @@ def geodesic_regression(
     require_regular(given.rows[0], inverse_at(manifold, given.rows[0]), "points")
     with torch.inference_mode(False):
         y = given.rows[0].reshape(*times.shape, -1)
-        data = Data(manifold, (times - center[:, None]) / spread[:, None], y, stride)
+        data = Data(manifold, (times - center[:, None]) / spread[:, None], y, stride, search)
         found = _fitted(data, tol, max_iterations)
         p, v = found.fit.point, found.fit.velocity / spread[:, None]
         start, pace = (z.reshape(-1, *given.event) for z in (p, v))
-        at_zero = exp_map(manifold, start, pace, -center, method=method, segments=segments, rtol=rtol)
+        at_zero = exp_map(manifold, start, pace, -center, method=method, segments=search.segments, rtol=rtol)
     # The velocity at time 0 of the caller is that of the last node; a center at 0 has moved nowhere.
     zero = at_zero.point.flatten(1), at_zero.velocity[:, -1].flatten(1)
     point, velocity = (torch.where(at_zero.converged[:, None], a, torch.nan) for a in zero)
@@ -157,7 +166,8 @@ def geodesic_regression(
         r_squared=(1 - found.fit.loss / found.total).reshape(batch),
         converged=(found.status == Status.CONVERGED).reshape(batch),
         status=found.status.reshape(batch),
-        steps=found.steps.reshape(batch),
+        iterations=found.iterations.reshape(batch),
+        error=found.error.reshape(batch),
     )
 
 
@@ -167,7 +177,8 @@ class _Found:
 
     fit: Fit
     status: Int[Tensor, " B"]
-    steps: Int[Tensor, " B"]
+    iterations: Int[Tensor, " B"]
+    error: Float[Tensor, " B"]
     total: Float[Tensor, " B"]
 
 
@@ -180,8 +191,14 @@ def _fitted(data: Data, tol: float, max_iterations: int) -> _Found:
     begin = _towards(data, mean.fit)
     best = least_squares(data, begin, columns=2 * y.shape[-1], total=total, tol=tol, max_iterations=max_iterations)
     found = mean.status == Status.CONVERGED
-    status = torch.where(found | (best.status == Status.CONVERGED), best.status, mean.status)
-    return _Found(best.fit, status, mean.steps + best.steps, torch.where(found, total, torch.nan))
+    last = found | (best.status == Status.CONVERGED)
+    return _Found(
+        fit=best.fit,
+        status=torch.where(last, best.status, mean.status),
+        iterations=mean.iterations + best.iterations,
+        error=torch.where(last, best.error, mean.error),
+        total=torch.where(found, total, torch.nan),
+    )
 
 
 def _towards(data: Data, mean: Fit) -> Fit:

@@ -71,9 +71,9 @@ def agreement(manifold: Manifold, found: Found, best: Tensor, S: int, what: str)
             GeodesicWarning(
                 f"{what}: {int(several.sum())} of {R} may not be unique: two starts led to points "
                 f"{float(apart[row]):.3g} apart, where the points are up to {float(spread[row]):.3g} away; the "
-                f"answer is that of {names[int(best[row])]}, with the smaller sum. Give init to choose, or take fewer "
-                "or nearer points"
+                f"answer is that of {names[int(best[row])]}, with the smaller sum. Give initial_point to choose, or "
+                "take fewer or nearer points"
             ),
-            stacklevel=4,
+            stacklevel=5,
         )
     return ~several

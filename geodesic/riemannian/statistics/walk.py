@@ -6,18 +6,19 @@ import math
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from geodesic.checks import require_integer, require_positive
+from geodesic.checks import renamed, require_integer, require_positive
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
-from geodesic.riemannian.answers import Answer
+from geodesic.riemannian.answers import RowAnswer
 from geodesic.riemannian.endings import after_integration
 from geodesic.riemannian.maps.discrete import follow_discretely
-from geodesic.riemannian.maps.flow import follow
-from geodesic.riemannian.maps.stride import Stride, stride_from
+from geodesic.riemannian.maps.flow import follow as integrate
+from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
+from geodesic.riemannian.maps.stride import Stride
 from geodesic.riemannian.statistics.noise import Noise, raised
 from geodesic.solvers.status import Status
 
@@ -25,7 +26,7 @@ __all__ = ["RandomWalk", "random_walk"]
 
 
 @dataclass(frozen=True)
-class RandomWalk(Answer):
+class RandomWalk(RowAnswer):
     """Random walks. Leading axes are those of the points, and one more of `count` walks where that was given.
 
     Attributes:
@@ -35,15 +36,16 @@ class RandomWalk(Answer):
         time: Up to when each was followed, (*batch,).
         converged: Whether the time was reached, (*batch,), boolean.
         status: Why the row ended, a `Status` as integer, (*batch,).
+        iterations: Steps of the walk, (*batch,).
+        error: Share of the time that the walk did not reach, (*batch,).
     """
 
     path: Float[Tensor, "*path"]
     point: Float[Tensor, "*point"]
     time: Float[Tensor, "*batch"]
-    converged: Bool[Tensor, "*batch"]
-    status: Int[Tensor, "*batch"]
 
 
+@renamed(**IN_FOLLOW)
 def random_walk(
     manifold: Manifold,
     z: Tensor,
@@ -52,10 +54,7 @@ def random_walk(
     *,
     count: int | None = None,
     seed: int = 0,
-    method: str = "discrete",
-    segments: int = 4,
-    rtol: float | None = None,
-    max_iterations: int = 1000,
+    follow: Follow = Follow(segments=4),
 ) -> RandomWalk:
     """Geodesic random walk, which tends to Brownian motion as its steps become short.
 
@@ -67,7 +66,7 @@ def random_walk(
     Warning:
         A walk that reaches the edge of a chart (a pole of the coordinates, a saturated decoder) is lost there and
         says so; averages over the walks that are left are then biased.
-        Steps of "discrete" must be short against the radius of curvature times `segments`; "ode" does
+        Steps of "discrete" must be short against the radius of curvature times its segments; "ode" does
         not see the kinks of a decoder (ReLU).
 
     Reference:
@@ -80,11 +79,7 @@ def random_walk(
         steps: Number n of steps.
         count: How many walks to begin at each point, all at once; None for one, without an axis of its own.
         seed: Decides the walks, on every device alike. No global random state is read or changed.
-        method: "discrete" follows geodesics by the discrete energy, "ode" by the geodesic equation.
-        segments: Number of segments of each step. For "discrete" alone.
-        rtol: Largest error of a step of the integration, relative to the length; for "ode" alone. By default 1e-8 in
-            float64 and 1e-5 in float32.
-        max_iterations: Most steps of the integration for each step of the walk. For "ode" alone.
+        follow: How the geodesic of each step is followed: with 4 segments unless told otherwise.
 
     Returns:
         The walks, and what happened to each.
@@ -103,7 +98,7 @@ def random_walk(
     """
     given = Rows(manifold, z=z)
     require_limit(manifold, "Brownian motion")
-    stride = stride_from(method, segments, rtol, max_iterations, dtype=z.dtype)
+    stride = stride_of(follow, z.dtype)
     require_integer("steps", steps, least=1)
     require_integer("count", 1 if count is None else count, least=1)
     require_positive("time", time)
@@ -134,6 +129,8 @@ def random_walk(
         time=(reached.to(path) * (time / steps)).reshape(batch),
         converged=(status == Status.CONVERGED).reshape(batch),
         status=status.reshape(batch),
+        iterations=reached.reshape(batch),
+        error=(1 - reached.to(path) / steps).reshape(batch),
     )
 
 
@@ -147,6 +144,6 @@ def _stepped(
         run = follow_discretely(manifold, z, v, stride.segments)
         end, status = run.path[:, -1], torch.where(run.time < 1, Status.NO_NEARER, Status.CONVERGED)
     else:
-        trajectory = follow(manifold, z, v, replace(stride, segments=1))
+        trajectory = integrate(manifold, z, v, replace(stride, segments=1))
         end, status = trajectory.states[:, -1, : z.shape[-1]], after_integration(trajectory.time, trajectory.stuck)
     return end, torch.where(end.isfinite().all(-1) & inverse.regular, status, Status.CUT_SHORT)
