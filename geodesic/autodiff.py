@@ -42,7 +42,7 @@ def vjp(f: RowWise, z: Tensor, v: Tensor) -> Tensor:
         >>> import torch, geodesic
         >>> A = torch.tensor([[3.0, 1.0], [1.0, 0.0], [0.0, -2.0]])
         >>> z, v = torch.tensor([[2.0, 3.0]]), torch.tensor([[1.0, -1.0, 1.0]])
-        >>> geodesic.vjp(lambda z: z @ A.T, z, v)
+        >>> geodesic.autodiff.vjp(lambda z: z @ A.T, z, v)
         tensor([[ 2., -1.]])
     """
     _require_float("z", z)
@@ -73,7 +73,7 @@ def jvp(f: RowWise, z: Tensor, u: Tensor, mode: str = "forward") -> Tensor:
         >>> import torch, geodesic
         >>> A = torch.tensor([[3.0, 1.0], [1.0, 0.0], [0.0, -2.0]])
         >>> z, u = torch.tensor([[2.0, 3.0]]), torch.tensor([[1.0, 1.0]])
-        >>> geodesic.jvp(lambda z: z @ A.T, z, u, mode="double_vjp")
+        >>> geodesic.autodiff.jvp(lambda z: z @ A.T, z, u, mode="double_vjp")
         tensor([[ 4.,  1., -2.]])
     """
     _require_float("z", z)
@@ -123,7 +123,7 @@ def jacobian(f: RowWise, z: Tensor, mode: str = "jvp") -> Tensor:
 
     Example:
         >>> import torch, geodesic
-        >>> geodesic.jacobian(lambda z: z**2, torch.tensor([[1.0, 2.0]]))
+        >>> geodesic.autodiff.jacobian(lambda z: z**2, torch.tensor([[1.0, 2.0]]))
         tensor([[[2., 0.],
                  [0., 4.]]])
     """
@@ -164,7 +164,7 @@ def gradient(f: RowWise, z: Tensor) -> Float[Tensor, "N d"]:
 
     Example:
         >>> import torch, geodesic
-        >>> geodesic.gradient(lambda z: (z[:, 0] + z[:, 1]) * (z[:, 1] + 3), torch.tensor([[1.0, 2.0]]))
+        >>> geodesic.autodiff.gradient(lambda z: (z[:, 0] + z[:, 1]) * (z[:, 1] + 3), torch.tensor([[1.0, 2.0]]))
         tensor([[5., 8.]])
     """
     _require_rows(z)
@@ -195,7 +195,7 @@ def divergence(f: RowWise, z: Tensor) -> Float[Tensor, " N"]:
 
     Example:
         >>> import torch, geodesic
-        >>> geodesic.divergence(lambda z: 2 * z, torch.ones(1, 3))
+        >>> geodesic.autodiff.divergence(lambda z: 2 * z, torch.ones(1, 3))
         tensor([6.])
     """
     _require_field(f, z)
@@ -223,7 +223,7 @@ def curl(f: RowWise, z: Tensor) -> Tensor:
 
     Example:
         >>> import torch, geodesic
-        >>> geodesic.curl(lambda z: torch.stack([-z[:, 1], z[:, 0]], dim=1), torch.ones(1, 2))
+        >>> geodesic.autodiff.curl(lambda z: torch.stack([-z[:, 1], z[:, 0]], dim=1), torch.ones(1, 2))
         tensor([2.])
     """
     _require_field(f, z)
@@ -250,7 +250,7 @@ def laplacian(f: RowWise, z: Tensor) -> Float[Tensor, " N"]:
 
     Example:
         >>> import torch, geodesic
-        >>> geodesic.laplacian(lambda z: (z * z).sum(-1), torch.ones(1, 3))
+        >>> geodesic.autodiff.laplacian(lambda z: (z * z).sum(-1), torch.ones(1, 3))
         tensor([6.])
     """
     return divergence(lambda z: gradient(f, z), z)
@@ -278,7 +278,7 @@ def derivative(f: RowWise, x: Tensor, order: int = 1) -> Tensor:
 
     Example:
         >>> import torch, geodesic
-        >>> geodesic.derivative(lambda x: x**3, torch.tensor([1.0, 2.0]), order=2)
+        >>> geodesic.autodiff.derivative(lambda x: x**3, torch.tensor([1.0, 2.0]), order=2)
         tensor([ 6., 12.])
     """
     _require_float("x", x)

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from geodesic import Settings, cli
+from geodesic import cli
+from geodesic.experiment import Settings
 
 METHODS = ("auto", "plain", "encoder")
 P, T, D = 3, 8, 2

@@ -4,24 +4,23 @@ A new likelihood, network, uncertainty or kind of data is to be added here: laws
 are then tried on it.
 """
 
-from geodesic import (
-    Bernoulli,
-    Categorical,
-    ContinuousBernoulli,
-    ConvNetwork,
-    Discretized,
-    Gaussian,
-    Likelihood,
-    MLPNetwork,
-    NegativeBinomial,
-    Poisson,
-)
 from geodesic.data.array import ArrayFile
 from geodesic.data.digits import Digits
 from geodesic.data.idx import IdxFolder
 from geodesic.data.image_folder import ImageFolder
 from geodesic.data.mnist import MNIST, FashionMNIST
 from geodesic.data.source import DataSource
+from geodesic.likelihoods import (
+    Bernoulli,
+    Categorical,
+    ContinuousBernoulli,
+    Discretized,
+    Gaussian,
+    Likelihood,
+    NegativeBinomial,
+    Poisson,
+)
+from geodesic.models import ConvNetwork, MLPNetwork
 from geodesic.models.networks.network import Network
 from geodesic.models.uncertainty import BlendUncertainty, RBFUncertainty, Uncertainty
 

@@ -5,7 +5,9 @@ from typing import NamedTuple
 from torch import pi
 
 import geodesic
-from geodesic import EmbeddedManifold, Manifold, StereographicSphere
+from geodesic import Manifold
+from geodesic.geometry import EmbeddedManifold
+from geodesic.surfaces import StereographicSphere
 
 
 class Known(NamedTuple):
@@ -33,19 +35,21 @@ def _on_the_sphere(n: int, length: float, straight: float) -> Known:
 # Straight lines: scipy.integrate.quad of the speed, epsabs=1e-13.
 # All agree with `solve` at segments=256, tol=1e-14 to 1e-10, the spiral (three quarters of a turn) to 1e-9.
 KNOWN = {
-    "paraboloid": Known(geodesic.Paraboloid(), (1.0, 0.0), (-0.5, 1.0), 2.0993679301, 2.5425587),
-    "saddle": Known(geodesic.Saddle(), (1.0, 0.5), (-1.0, 1.0), 2.5977711346, None),
-    "sphere": Known(geodesic.Sphere(), (pi / 4, 0.0), (pi / 4, 2.0), 1.2745557823, 2**0.5),
-    "cylinder": Known(geodesic.Cylinder(), (0.0, 0.0), (2.0, 1.0), 5**0.5, 5**0.5),
-    "flat torus": Known(geodesic.FlatTorus(frequency=3.0), (0.0, 0.0), (0.5, 1.0), 1.25**0.5, 1.25**0.5),
-    "cone": Known(geodesic.Cone(), (1.0, 0.0), (2.0, 3.0), 2.1718773431, 2.4687842553),
-    "Swiss roll": Known(geodesic.SwissRoll(), (1.0, 0.0), (6.0, 2.0), 18.4550752848, 18.4743418425),
-    "pseudosphere": Known(geodesic.Pseudosphere(), (1.0, 0.0), (1.5, 2.0), 1.0792751994, 1.1463070039),
-    "hyperbolic plane": Known(geodesic.HyperbolicPlane(), (-1.0, 0.5), (1.0, 1.0), 2.3421790088, 2.8579190395),
-    "hyperbolic plane, vertical": Known(geodesic.HyperbolicPlane(), (0.0, 1.0), (0.0, 0.2), 1.6094379124, 1.6094379124),
-    "torus": Known(geodesic.Torus(), (0.5, 0.0), (2.0, 1.5), 3.3606430616, 3.7512828715),
-    "catenoid": Known(geodesic.Catenoid(), (-1.0, 0.0), (0.5, 2.0), 2.7966124085, 2.8271608319),
-    "helicoid": Known(geodesic.Helicoid(), (-1.0, 0.0), (1.5, 1.5), 3.0653528575, 3.1257658424),
+    "paraboloid": Known(geodesic.surfaces.Paraboloid(), (1.0, 0.0), (-0.5, 1.0), 2.0993679301, 2.5425587),
+    "saddle": Known(geodesic.surfaces.Saddle(), (1.0, 0.5), (-1.0, 1.0), 2.5977711346, None),
+    "sphere": Known(geodesic.surfaces.Sphere(), (pi / 4, 0.0), (pi / 4, 2.0), 1.2745557823, 2**0.5),
+    "cylinder": Known(geodesic.surfaces.Cylinder(), (0.0, 0.0), (2.0, 1.0), 5**0.5, 5**0.5),
+    "flat torus": Known(geodesic.surfaces.FlatTorus(frequency=3.0), (0.0, 0.0), (0.5, 1.0), 1.25**0.5, 1.25**0.5),
+    "cone": Known(geodesic.surfaces.Cone(), (1.0, 0.0), (2.0, 3.0), 2.1718773431, 2.4687842553),
+    "Swiss roll": Known(geodesic.surfaces.SwissRoll(), (1.0, 0.0), (6.0, 2.0), 18.4550752848, 18.4743418425),
+    "pseudosphere": Known(geodesic.surfaces.Pseudosphere(), (1.0, 0.0), (1.5, 2.0), 1.0792751994, 1.1463070039),
+    "hyperbolic plane": Known(geodesic.surfaces.HyperbolicPlane(), (-1.0, 0.5), (1.0, 1.0), 2.3421790088, 2.8579190395),
+    "hyperbolic plane, vertical": Known(
+        geodesic.surfaces.HyperbolicPlane(), (0.0, 1.0), (0.0, 0.2), 1.6094379124, 1.6094379124
+    ),
+    "torus": Known(geodesic.surfaces.Torus(), (0.5, 0.0), (2.0, 1.5), 3.3606430616, 3.7512828715),
+    "catenoid": Known(geodesic.surfaces.Catenoid(), (-1.0, 0.0), (0.5, 2.0), 2.7966124085, 2.8271608319),
+    "helicoid": Known(geodesic.surfaces.Helicoid(), (-1.0, 0.0), (1.5, 1.5), 3.0653528575, 3.1257658424),
     "sphere of dimension 2": _on_the_sphere(2, 2.3005239830, 2.4369618111),
     "sphere of dimension 3": _on_the_sphere(3, 2.4619188347, 2.7456010459),
     "sphere of dimension 5": _on_the_sphere(5, 2.4025747746, 3.1283165135),

@@ -57,9 +57,9 @@ OLD = [
 def test_old_names_are_unknown_and_the_error_names_the_new_one(tool: str, old: dict, new: str) -> None:
     (name,) = old
     points = (torch.zeros(4, 2),) * 4
-    with pytest.raises(geodesic.InputError) as error:
+    with pytest.raises(geodesic.errors.InputError) as error:
         getattr(geodesic, tool)(
-            geodesic.StereographicSphere(), *points[: 1 if tool == "frechet_variance" else 2], **old
+            geodesic.surfaces.StereographicSphere(), *points[: 1 if tool == "frechet_variance" else 2], **old
         )
     assert str(error.value) == f"{name}: unknown argument; it is `{new}` now"
 

@@ -61,30 +61,30 @@ class CountedSin(torch.autograd.Function):
 def test_a_linear_map_gives_9_2_minus_6_and_its_vjp_with_1_minus_1_1_is_2_minus_1():
     x, v = torch.tensor([[2.0, 3.0]]), torch.tensor([[1.0, -1.0, 1.0]])
     assert torch.equal(linear(x), torch.tensor([[9.0, 2.0, -6.0]]))
-    assert torch.equal(geodesic.vjp(linear, x, v), torch.tensor([[2.0, -1.0]]))
+    assert torch.equal(geodesic.autodiff.vjp(linear, x, v), torch.tensor([[2.0, -1.0]]))
 
 
 @pytest.mark.parametrize("method", JACOBIANS)
 def test_the_jacobian_of_a_linear_map_from_unit_vectors_is_its_matrix(method):
-    J = geodesic.jacobian(linear, torch.tensor([[2.0, 3.0]]), mode=method)
+    J = geodesic.autodiff.jacobian(linear, torch.tensor([[2.0, 3.0]]), mode=method)
     assert torch.equal(J, torch.tensor([A]))
 
 
 @pytest.mark.parametrize("method", PRODUCTS)
 def test_the_jvp_of_a_linear_map_is_its_matrix_times_the_tangent(method, tolerance):
     z, u = torch.randn(5, 2), torch.randn(5, 2)
-    Ju = geodesic.jvp(linear, z, u, mode=method)
+    Ju = geodesic.autodiff.jvp(linear, z, u, mode=method)
     assert_close(Ju, linear(u), **tolerance(Ju.dtype))
 
 
 def test_the_derivatives_of_sin_are_bitwise_cos_and_minus_sin():
     x = torch.linspace(-4, 4, 1001)
-    assert torch.equal(geodesic.derivative(torch.sin, x), x.cos())
-    assert torch.equal(geodesic.derivative(torch.sin, x, order=2), -x.sin())
+    assert torch.equal(geodesic.autodiff.derivative(torch.sin, x), x.cos())
+    assert torch.equal(geodesic.autodiff.derivative(torch.sin, x, order=2), -x.sin())
 
 
 def test_the_partial_derivatives_of_a_product_of_sums_are_5_and_8():
-    g = geodesic.gradient(lambda z: (z[:, 0] + z[:, 1]) * (z[:, 1] + 3), torch.tensor([[1.0, 2.0]]))
+    g = geodesic.autodiff.gradient(lambda z: (z[:, 0] + z[:, 1]) * (z[:, 1] + 3), torch.tensor([[1.0, 2.0]]))
     assert torch.equal(g, torch.tensor([[5.0, 8.0]]))
 
 
@@ -93,11 +93,11 @@ def test_the_squared_norm_has_gradient_2_2_2_and_laplacian_6_at_ones():
         return (z * z).sum(-1)
 
     x = torch.ones(1, 3)
-    assert torch.equal(geodesic.gradient(f, x), torch.full((1, 3), 2.0))
-    assert torch.equal(geodesic.divergence(lambda z: geodesic.gradient(f, z), x), torch.tensor([6.0]))
-    assert torch.equal(geodesic.laplacian(f, x), torch.tensor([6.0]))
+    assert torch.equal(geodesic.autodiff.gradient(f, x), torch.full((1, 3), 2.0))
+    assert torch.equal(geodesic.autodiff.divergence(lambda z: geodesic.autodiff.gradient(f, z), x), torch.tensor([6.0]))
+    assert torch.equal(geodesic.autodiff.laplacian(f, x), torch.tensor([6.0]))
     # This Hessian is diagonal, which is the only reason why a vector of ones gives 6 as well.
-    by_ones = geodesic.vjp(lambda z: geodesic.gradient(f, z), x, torch.ones(1, 3)).sum(-1)
+    by_ones = geodesic.autodiff.vjp(lambda z: geodesic.autodiff.gradient(f, z), x, torch.ones(1, 3)).sum(-1)
     assert torch.equal(by_ones, torch.tensor([6.0]))
 
 
@@ -106,13 +106,13 @@ def test_a_vector_of_ones_is_not_the_divergence_where_the_jacobian_is_not_diagon
         return (z * z).sum(-1) + z[:, 0] * z[:, 1]
 
     def grad_f(z):
-        return geodesic.gradient(f, z)
+        return geodesic.autodiff.gradient(f, z)
 
     x = torch.ones(1, 3)
-    by_ones = geodesic.vjp(grad_f, x, torch.ones(1, 3)).sum(-1)
+    by_ones = geodesic.autodiff.vjp(grad_f, x, torch.ones(1, 3)).sum(-1)
     assert torch.equal(by_ones, torch.tensor([8.0]))
-    assert torch.equal(geodesic.divergence(grad_f, x), torch.tensor([6.0]))
-    assert torch.equal(geodesic.laplacian(f, x), torch.tensor([6.0]))
+    assert torch.equal(geodesic.autodiff.divergence(grad_f, x), torch.tensor([6.0]))
+    assert torch.equal(geodesic.autodiff.laplacian(f, x), torch.tensor([6.0]))
 
 
 def test_masked_cotangents_select_single_entries_and_accumulate_to_2_2_2_2():
@@ -123,7 +123,7 @@ def test_masked_cotangents_select_single_entries_and_accumulate_to_2_2_2_2():
         z.backward(mask, retain_graph=True)
         expected[i] = 2.0
         assert torch.equal(x.grad, expected)
-        by_library = geodesic.vjp(lambda z: 2 * z, x.detach()[None], mask[None])
+        by_library = geodesic.autodiff.vjp(lambda z: 2 * z, x.detach()[None], mask[None])
         assert torch.equal(by_library, 2 * mask[None])
     assert torch.equal(x.grad, torch.full((4,), 2.0))
 
@@ -140,7 +140,7 @@ def test_the_mean_loss_of_two_rows_is_the_vector_of_losses_with_cotangent_one_ha
     of_mean, W.grad = W.grad, None
     losses(W).backward(torch.tensor([0.5, 0.5]))
     of_vector, W.grad = W.grad, None
-    rows = [geodesic.vjp(losses, W.detach(), mask) for mask in torch.eye(2)]
+    rows = [geodesic.autodiff.vjp(losses, W.detach(), mask) for mask in torch.eye(2)]
 
     assert of_mean.abs().min() > 1e-6
     assert_close(of_vector, of_mean, **tolerance(W.dtype))
@@ -149,11 +149,11 @@ def test_the_mean_loss_of_two_rows_is_the_vector_of_losses_with_cotangent_one_ha
 
 def test_the_diagonal_of_an_elementwise_jacobian_costs_one_product_for_1000_points(tolerance):
     x = torch.linspace(0, 1, 1000)
-    J = geodesic.jacobian(torch.sin, x[None], mode="vjp")[0]
+    J = geodesic.autodiff.jacobian(torch.sin, x[None], mode="vjp")[0]
     assert torch.equal(J, torch.diag(J.diagonal()))
 
     CountedSin.forwards = CountedSin.backwards = 0
-    dx = geodesic.derivative(CountedSin.apply, x)
+    dx = geodesic.autodiff.derivative(CountedSin.apply, x)
     assert (CountedSin.forwards, CountedSin.backwards) == (1, 1)
     assert_close(dx, J.diagonal(), **tolerance(x.dtype))
     assert torch.equal(dx, x.cos())
@@ -163,16 +163,16 @@ def test_the_diagonal_of_an_elementwise_jacobian_costs_one_product_for_1000_poin
 
 # Each draws its functions at random in the dtype of the points.
 PRODUCTS_OF_ROWS = {
-    "vjp": lambda z: geodesic.vjp(mlp(3, 4, dtype=z.dtype), z, mlp(3, 4, dtype=z.dtype)(z)),
-    "jvp": lambda z: geodesic.jvp(mlp(3, 4, dtype=z.dtype), z, z.sin()),
-    "double_vjp": lambda z: geodesic.jvp(mlp(3, 4, dtype=z.dtype), z, z.sin(), mode="double_vjp"),
-    "jacobian by jvp": lambda z: geodesic.jacobian(mlp(3, 4, dtype=z.dtype), z, mode="jvp"),
-    "jacobian by vjp": lambda z: geodesic.jacobian(mlp(3, 4, dtype=z.dtype), z, mode="vjp"),
-    "gradient": lambda z: geodesic.gradient(mlp(3, dtype=z.dtype), z),
-    "divergence": lambda z: geodesic.divergence(mlp(3, 3, dtype=z.dtype), z),
-    "curl": lambda z: geodesic.curl(mlp(3, 3, dtype=z.dtype), z),
-    "laplacian": lambda z: geodesic.laplacian(mlp(3, dtype=z.dtype), z),
-    "derivative": lambda z: geodesic.derivative(torch.tanh, z, order=3),
+    "vjp": lambda z: geodesic.autodiff.vjp(mlp(3, 4, dtype=z.dtype), z, mlp(3, 4, dtype=z.dtype)(z)),
+    "jvp": lambda z: geodesic.autodiff.jvp(mlp(3, 4, dtype=z.dtype), z, z.sin()),
+    "double_vjp": lambda z: geodesic.autodiff.jvp(mlp(3, 4, dtype=z.dtype), z, z.sin(), mode="double_vjp"),
+    "jacobian by jvp": lambda z: geodesic.autodiff.jacobian(mlp(3, 4, dtype=z.dtype), z, mode="jvp"),
+    "jacobian by vjp": lambda z: geodesic.autodiff.jacobian(mlp(3, 4, dtype=z.dtype), z, mode="vjp"),
+    "gradient": lambda z: geodesic.autodiff.gradient(mlp(3, dtype=z.dtype), z),
+    "divergence": lambda z: geodesic.autodiff.divergence(mlp(3, 3, dtype=z.dtype), z),
+    "curl": lambda z: geodesic.autodiff.curl(mlp(3, 3, dtype=z.dtype), z),
+    "laplacian": lambda z: geodesic.autodiff.laplacian(mlp(3, dtype=z.dtype), z),
+    "derivative": lambda z: geodesic.autodiff.derivative(torch.tanh, z, order=3),
 }
 
 
@@ -181,9 +181,9 @@ PRODUCTS_OF_ROWS = {
 def test_forward_mode_and_double_vjp_and_the_jacobian_give_the_same_product(event, dtype, tolerance):
     f = mlp(3, *event, dtype=dtype)
     z, u = torch.randn(5, 3, dtype=dtype), torch.randn(5, 3, dtype=dtype)
-    expected = torch.einsum("n...d,nd->n...", geodesic.jacobian(f, z), u)
+    expected = torch.einsum("n...d,nd->n...", geodesic.autodiff.jacobian(f, z), u)
     for method in PRODUCTS:
-        Ju = geodesic.jvp(f, z, u, mode=method)
+        Ju = geodesic.autodiff.jvp(f, z, u, mode=method)
         assert Ju.dtype == dtype
         assert_close(Ju, expected, **tolerance(dtype))
 
@@ -191,15 +191,15 @@ def test_forward_mode_and_double_vjp_and_the_jacobian_give_the_same_product(even
 @pytest.mark.parametrize("event", [(4,), (2, 3), ()])
 def test_vjp_is_the_transpose_of_jvp(event, tolerance):
     f, z, u, v = mlp(3, *event), torch.randn(5, 3), torch.randn(5, 3), torch.randn(5, *event)
-    v_Ju = (v * geodesic.jvp(f, z, u)).reshape(5, -1).sum(-1)
-    JTv_u = (geodesic.vjp(f, z, v) * u).sum(-1)
+    v_Ju = (v * geodesic.autodiff.jvp(f, z, u)).reshape(5, -1).sum(-1)
+    JTv_u = (geodesic.autodiff.vjp(f, z, v) * u).sum(-1)
     assert_close(v_Ju, JTv_u, **tolerance(z.dtype))
 
 
 @pytest.mark.parametrize("event", [(4,), (2, 3), ()])
 def test_both_jacobians_agree_with_finite_differences(event, tolerance):
     f, z, h = mlp(3, *event), torch.randn(5, 3), 1e-5
-    by_vjp, by_jvp = (geodesic.jacobian(f, z, mode=method) for method in JACOBIANS)
+    by_vjp, by_jvp = (geodesic.autodiff.jacobian(f, z, mode=method) for method in JACOBIANS)
     assert_close(by_vjp, by_jvp, **tolerance(z.dtype))
     differences = torch.stack([(f(z + h * e) - f(z - h * e)) / (2 * h) for e in torch.eye(3)], dim=-1)
     assert_close(by_jvp, differences, rtol=1e-6, atol=1e-8)  # the error of the differences, of order h^2
@@ -224,17 +224,17 @@ def test_a_batch_equals_its_rows_and_keeps_the_dtype_and_leaves_the_input_alone(
 
 # What f computes out of place, by the functions that take z alone.
 CALCULUS = {
-    "vjp": lambda f, z: geodesic.vjp(f, z, torch.ones_like(z)),
-    "jvp": lambda f, z: geodesic.jvp(f, z, torch.ones_like(z)),
-    "double_vjp": lambda f, z: geodesic.jvp(f, z, torch.ones_like(z), mode="double_vjp"),
-    "jacobian by jvp": geodesic.jacobian,
-    "jacobian by vjp": lambda f, z: geodesic.jacobian(f, z, mode="vjp"),
-    "gradient": lambda f, z: geodesic.gradient(lambda z: f(z).sum(-1), z),
-    "divergence": geodesic.divergence,
-    "curl": geodesic.curl,
-    "laplacian": lambda f, z: geodesic.laplacian(lambda z: f(z).sum(-1), z),
-    "derivative": geodesic.derivative,
-    "second derivative": lambda f, z: geodesic.derivative(f, z, order=2),
+    "vjp": lambda f, z: geodesic.autodiff.vjp(f, z, torch.ones_like(z)),
+    "jvp": lambda f, z: geodesic.autodiff.jvp(f, z, torch.ones_like(z)),
+    "double_vjp": lambda f, z: geodesic.autodiff.jvp(f, z, torch.ones_like(z), mode="double_vjp"),
+    "jacobian by jvp": geodesic.autodiff.jacobian,
+    "jacobian by vjp": lambda f, z: geodesic.autodiff.jacobian(f, z, mode="vjp"),
+    "gradient": lambda f, z: geodesic.autodiff.gradient(lambda z: f(z).sum(-1), z),
+    "divergence": geodesic.autodiff.divergence,
+    "curl": geodesic.autodiff.curl,
+    "laplacian": lambda f, z: geodesic.autodiff.laplacian(lambda z: f(z).sum(-1), z),
+    "derivative": geodesic.autodiff.derivative,
+    "second derivative": lambda f, z: geodesic.autodiff.derivative(f, z, order=2),
 }
 
 
@@ -251,28 +251,30 @@ def test_a_function_that_works_in_place_gives_the_same_and_leaves_the_points_alo
 def test_a_function_that_works_in_place_leaves_the_tangents_alone(method):
     z, u = torch.randn(5, 3), torch.randn(5, 3)
     before = u.clone()
-    geodesic.jvp(lambda z: z.mul_(2), z, u, mode=method)
+    geodesic.autodiff.jvp(lambda z: z.mul_(2), z, u, mode=method)
     assert torch.equal(u, before)
 
 
 def test_the_curl_of_a_gradient_is_zero(tolerance):
     for d, zero in ((2, torch.zeros(5)), (3, torch.zeros(5, 3))):
         f, z = mlp(d), torch.randn(5, d)
-        assert geodesic.gradient(f, z).abs().min() > 1e-4
-        curl = geodesic.curl(lambda z, f=f: geodesic.gradient(f, z), z)
+        assert geodesic.autodiff.gradient(f, z).abs().min() > 1e-4
+        curl = geodesic.autodiff.curl(lambda z, f=f: geodesic.autodiff.gradient(f, z), z)
         assert_close(curl, zero, **tolerance(z.dtype))
 
 
 def test_the_divergence_of_a_curl_is_zero(tolerance):
     f, z = mlp(3, 3), torch.randn(5, 3)
-    assert geodesic.curl(f, z).abs().min() > 1e-4
-    assert_close(geodesic.divergence(lambda z: geodesic.curl(f, z), z), torch.zeros(5), **tolerance(z.dtype))
+    assert geodesic.autodiff.curl(f, z).abs().min() > 1e-4
+    assert_close(
+        geodesic.autodiff.divergence(lambda z: geodesic.autodiff.curl(f, z), z), torch.zeros(5), **tolerance(z.dtype)
+    )
 
 
 def test_the_divergence_is_the_trace_of_the_jacobian(tolerance):
     f, z = mlp(4, 4), torch.randn(5, 4)
-    trace = geodesic.jacobian(f, z).diagonal(dim1=1, dim2=2).sum(-1)
-    assert_close(geodesic.divergence(f, z), trace, **tolerance(z.dtype))
+    trace = geodesic.autodiff.jacobian(f, z).diagonal(dim1=1, dim2=2).sum(-1)
+    assert_close(geodesic.autodiff.divergence(f, z), trace, **tolerance(z.dtype))
 
 
 @pytest.mark.parametrize(
@@ -286,16 +288,16 @@ def test_the_divergence_is_the_trace_of_the_jacobian(tolerance):
 )
 def test_the_laplacian_of_a_harmonic_function_is_zero(harmonic, tolerance):
     z = torch.randn(5, 3) + 3  # away from the singularities at the origin
-    assert_close(geodesic.laplacian(harmonic, z), torch.zeros(5), **tolerance(z.dtype))
+    assert_close(geodesic.autodiff.laplacian(harmonic, z), torch.zeros(5), **tolerance(z.dtype))
 
 
 def test_the_curl_of_the_rotation_of_the_plane_is_2():
-    assert torch.equal(geodesic.curl(rotation, torch.randn(5, 2)), torch.full((5,), 2.0))
+    assert torch.equal(geodesic.autodiff.curl(rotation, torch.randn(5, 2)), torch.full((5,), 2.0))
 
 
 def test_the_curl_of_a_rotation_of_space_is_twice_its_angular_velocity(tolerance):
     omega, z = torch.tensor([1.0, -2.0, 0.5]), torch.randn(5, 3)
-    curl = geodesic.curl(lambda z: torch.linalg.cross(omega.expand_as(z), z), z)
+    curl = geodesic.autodiff.curl(lambda z: torch.linalg.cross(omega.expand_as(z), z), z)
     assert_close(curl, (2 * omega).expand_as(z), **tolerance(z.dtype))
 
 
@@ -304,21 +306,21 @@ def test_a_result_can_be_differentiated_again_with_backward(tolerance):
     v = torch.randn(5, 3)
 
     # The gradient of sum_j v_j 3 z_j^2 is 6 v z.
-    geodesic.vjp(lambda z: z**3, z, v).sum().backward()
+    geodesic.autodiff.vjp(lambda z: z**3, z, v).sum().backward()
     assert_close(z.grad, (6 * v * z).detach(), **tolerance(z.dtype))
     for method in PRODUCTS:
-        (second,) = torch.autograd.grad(geodesic.jvp(lambda z: z**3, z, v, mode=method).sum(), z)
+        (second,) = torch.autograd.grad(geodesic.autodiff.jvp(lambda z: z**3, z, v, mode=method).sum(), z)
         assert_close(second, (6 * v * z).detach(), **tolerance(z.dtype))
     for method in JACOBIANS:
-        (second,) = torch.autograd.grad(geodesic.jacobian(lambda z: z**3, z, mode=method).sum(), z)
+        (second,) = torch.autograd.grad(geodesic.autodiff.jacobian(lambda z: z**3, z, mode=method).sum(), z)
         assert_close(second, (6 * z).detach(), **tolerance(z.dtype))
 
 
 def test_a_product_nested_in_a_product_is_a_hessian_product(tolerance):
     f, z, u = mlp(3), torch.randn(5, 3), torch.randn(5, 3)
-    H = geodesic.jacobian(lambda z: geodesic.gradient(f, z), z)
+    H = geodesic.autodiff.jacobian(lambda z: geodesic.autodiff.gradient(f, z), z)
     assert_close(H, H.mT, **tolerance(z.dtype))
-    Hu = geodesic.vjp(lambda z: geodesic.gradient(f, z), z, u)
+    Hu = geodesic.autodiff.vjp(lambda z: geodesic.autodiff.gradient(f, z), z, u)
     assert_close(Hu, torch.einsum("nij,nj->ni", H, u), **tolerance(z.dtype))
 
 
@@ -330,15 +332,15 @@ def test_products_on_a_cuda_device_equal_those_on_the_cpu(dtype, tolerance):
         f, phi = mlp(3, 3, dtype=dtype, device=device), mlp(3, dtype=dtype, device=device)
         z, u = (torch.randn(5, 3, dtype=dtype).to(device) for _ in range(2))
         return {
-            "vjp": geodesic.vjp(f, z, u),
-            "jvp forward": geodesic.jvp(f, z, u),
-            "jvp double_vjp": geodesic.jvp(f, z, u, mode="double_vjp"),
-            "jacobian jvp": geodesic.jacobian(f, z),
-            "jacobian vjp": geodesic.jacobian(f, z, mode="vjp"),
-            "divergence": geodesic.divergence(f, z),
-            "curl": geodesic.curl(f, z),
-            "laplacian": geodesic.laplacian(phi, z),
-            "derivative": geodesic.derivative(torch.sin, z, order=2),
+            "vjp": geodesic.autodiff.vjp(f, z, u),
+            "jvp forward": geodesic.autodiff.jvp(f, z, u),
+            "jvp double_vjp": geodesic.autodiff.jvp(f, z, u, mode="double_vjp"),
+            "jacobian jvp": geodesic.autodiff.jacobian(f, z),
+            "jacobian vjp": geodesic.autodiff.jacobian(f, z, mode="vjp"),
+            "divergence": geodesic.autodiff.divergence(f, z),
+            "curl": geodesic.autodiff.curl(f, z),
+            "laplacian": geodesic.autodiff.laplacian(phi, z),
+            "derivative": geodesic.autodiff.derivative(torch.sin, z, order=2),
         }
 
     on_cpu, on_cuda = products("cpu"), products("cuda")
@@ -353,32 +355,32 @@ def test_products_on_a_cuda_device_equal_those_on_the_cpu(dtype, tolerance):
 @pytest.mark.parametrize(
     ("argument", "call"),
     [
-        ("z", lambda z: geodesic.vjp(linear, torch.ones(5, 2, dtype=torch.int64), torch.ones(5, 3))),
-        ("z", lambda z: geodesic.jvp(linear, torch.ones(5, 2, dtype=torch.int64), z)),
-        ("z", lambda z: geodesic.jacobian(linear, torch.ones(5, 2, dtype=torch.int64))),
-        ("z", lambda z: geodesic.gradient(mlp(2), torch.ones(5, 2, dtype=torch.int64))),
-        ("z", lambda z: geodesic.divergence(rotation, torch.ones(5, 2, dtype=torch.int64))),
-        ("z", lambda z: geodesic.curl(rotation, torch.ones(5, 2, dtype=torch.int64))),
-        ("x", lambda z: geodesic.derivative(torch.sin, torch.ones(5, dtype=torch.int64))),
-        ("v", lambda z: geodesic.vjp(linear, z, torch.ones(5, 2))),
-        ("v", lambda z: geodesic.vjp(linear, z, torch.ones(3))),
-        ("u", lambda z: geodesic.jvp(linear, z, torch.ones(5, 3))),
-        ("u", lambda z: geodesic.jvp(linear, z, torch.ones(1, 2), mode="double_vjp")),
-        ("mode", lambda z: geodesic.jvp(linear, z, z, mode="backward")),
-        ("mode", lambda z: geodesic.jacobian(linear, z, mode="forward")),
-        ("order", lambda z: geodesic.derivative(torch.sin, z, order=0)),
-        ("order", lambda z: geodesic.derivative(torch.sin, z, order=True)),
-        ("f", lambda z: geodesic.jacobian(lambda z: linear(z).sum(0), z)),
-        ("f", lambda z: geodesic.jacobian(lambda z: linear(z).sum(), z, mode="vjp")),
-        ("f", lambda z: geodesic.jacobian(lambda z: linear(z)[:2], z)),
-        ("f", lambda z: geodesic.gradient(linear, z)),
-        ("f", lambda z: geodesic.laplacian(linear, z)),
-        ("f", lambda z: geodesic.divergence(linear, z)),
-        ("f", lambda z: geodesic.curl(linear, z)),
-        ("f(x)", lambda z: geodesic.derivative(linear, z)),
-        ("z", lambda z: geodesic.curl(mlp(4, 4), torch.ones(5, 4))),
-        ("z", lambda z: geodesic.jacobian(torch.sin, torch.ones(5, 2, 3))),
-        ("z", lambda z: geodesic.divergence(torch.sin, torch.ones(3))),
+        ("z", lambda z: geodesic.autodiff.vjp(linear, torch.ones(5, 2, dtype=torch.int64), torch.ones(5, 3))),
+        ("z", lambda z: geodesic.autodiff.jvp(linear, torch.ones(5, 2, dtype=torch.int64), z)),
+        ("z", lambda z: geodesic.autodiff.jacobian(linear, torch.ones(5, 2, dtype=torch.int64))),
+        ("z", lambda z: geodesic.autodiff.gradient(mlp(2), torch.ones(5, 2, dtype=torch.int64))),
+        ("z", lambda z: geodesic.autodiff.divergence(rotation, torch.ones(5, 2, dtype=torch.int64))),
+        ("z", lambda z: geodesic.autodiff.curl(rotation, torch.ones(5, 2, dtype=torch.int64))),
+        ("x", lambda z: geodesic.autodiff.derivative(torch.sin, torch.ones(5, dtype=torch.int64))),
+        ("v", lambda z: geodesic.autodiff.vjp(linear, z, torch.ones(5, 2))),
+        ("v", lambda z: geodesic.autodiff.vjp(linear, z, torch.ones(3))),
+        ("u", lambda z: geodesic.autodiff.jvp(linear, z, torch.ones(5, 3))),
+        ("u", lambda z: geodesic.autodiff.jvp(linear, z, torch.ones(1, 2), mode="double_vjp")),
+        ("mode", lambda z: geodesic.autodiff.jvp(linear, z, z, mode="backward")),
+        ("mode", lambda z: geodesic.autodiff.jacobian(linear, z, mode="forward")),
+        ("order", lambda z: geodesic.autodiff.derivative(torch.sin, z, order=0)),
+        ("order", lambda z: geodesic.autodiff.derivative(torch.sin, z, order=True)),
+        ("f", lambda z: geodesic.autodiff.jacobian(lambda z: linear(z).sum(0), z)),
+        ("f", lambda z: geodesic.autodiff.jacobian(lambda z: linear(z).sum(), z, mode="vjp")),
+        ("f", lambda z: geodesic.autodiff.jacobian(lambda z: linear(z)[:2], z)),
+        ("f", lambda z: geodesic.autodiff.gradient(linear, z)),
+        ("f", lambda z: geodesic.autodiff.laplacian(linear, z)),
+        ("f", lambda z: geodesic.autodiff.divergence(linear, z)),
+        ("f", lambda z: geodesic.autodiff.curl(linear, z)),
+        ("f(x)", lambda z: geodesic.autodiff.derivative(linear, z)),
+        ("z", lambda z: geodesic.autodiff.curl(mlp(4, 4), torch.ones(5, 4))),
+        ("z", lambda z: geodesic.autodiff.jacobian(torch.sin, torch.ones(5, 2, 3))),
+        ("z", lambda z: geodesic.autodiff.divergence(torch.sin, torch.ones(3))),
     ],
 )
 def test_a_wrong_argument_is_named_in_the_error(argument, call):
@@ -389,4 +391,4 @@ def test_a_wrong_argument_is_named_in_the_error(argument, call):
 
 def test_products_of_points_that_share_memory_are_those_of_their_copies() -> None:
     z, u = torch.tensor([1.0, 2.0]).expand(3, 2), torch.tensor([0.5, -1.0]).expand(3, 2)
-    assert_close(geodesic.jvp(torch.sin, z, u), geodesic.jvp(torch.sin, z.clone(), u.clone()))
+    assert_close(geodesic.autodiff.jvp(torch.sin, z, u), geodesic.autodiff.jvp(torch.sin, z.clone(), u.clone()))

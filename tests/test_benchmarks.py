@@ -74,7 +74,7 @@ def test_a_path_without_interior_is_refused(capsys):
 
 
 def test_the_naive_loop_is_the_gradient_on_a_surface(tolerance):
-    surface, path = geodesic.Paraboloid(), torch.randn(7, 2)
+    surface, path = geodesic.surfaces.Paraboloid(), torch.randn(7, 2)
     expected = geodesic.energy_gradient(surface, path)
     torch.testing.assert_close(naive_energy_gradient(surface.embed, path), expected, **tolerance(path.dtype))
 
@@ -335,5 +335,5 @@ def test_the_tools_are_counted_and_the_curvature_is_drawn(digits, tmp_path, caps
 
 def test_planes_are_random_in_the_metric_and_not_in_the_coordinates():
     z = torch.tensor([[1.0, 0.3, -0.2], [0.1, 0.5, 0.4]])
-    K = riemannian._section(geodesic.StereographicSphere(dimension=3), z, *torch.randn(2, 2, 3))
+    K = riemannian._section(geodesic.surfaces.StereographicSphere(dimension=3), z, *torch.randn(2, 2, 3))
     torch.testing.assert_close(K, torch.ones(2))

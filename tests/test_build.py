@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import geodesic
-from geodesic import SettingsError
+from geodesic.errors import SettingsError
 from geodesic.experiment.build import check_search, make_manifold, make_solver
 from geodesic.experiment.geometries import Context
 from geodesic.experiment.model import Model
@@ -47,12 +47,12 @@ def manifold(likelihood=None, decoders: int = 1, encodings=None, varying_scale: 
 
 
 FISHER_RAO = [
-    (Bernoulli(), geodesic.FisherRaoBernoulli()),
-    (Categorical(3), geodesic.FisherRaoCategorical()),
-    (Discretized(4), geodesic.FisherRaoCategorical()),
-    (Poisson(), geodesic.FisherRaoPoisson()),
-    (NegativeBinomial(2.5), geodesic.FisherRaoNegativeBinomial(2.5)),
-    (Gaussian(), geodesic.FisherRaoGaussian()),
+    (Bernoulli(), geodesic.outputs.FisherRaoBernoulli()),
+    (Categorical(3), geodesic.outputs.FisherRaoCategorical()),
+    (Discretized(4), geodesic.outputs.FisherRaoCategorical()),
+    (Poisson(), geodesic.outputs.FisherRaoPoisson()),
+    (NegativeBinomial(2.5), geodesic.outputs.FisherRaoNegativeBinomial(2.5)),
+    (Gaussian(), geodesic.outputs.FisherRaoGaussian()),
 ]
 
 
@@ -70,7 +70,7 @@ def test_euclidean_is_the_distance_of_means(likelihood) -> None:
 
 
 def test_the_expected_metric_is_that_of_a_gaussian() -> None:
-    assert manifold(Gaussian(), geometry="expected").outputs == geodesic.ExpectedGaussian()
+    assert manifold(Gaussian(), geometry="expected").outputs == geodesic.outputs.ExpectedGaussian()
 
 
 def test_features_are_those_of_a_network_by_name() -> None:
@@ -94,7 +94,7 @@ def test_metrics_of_data_take_the_encodings(kind: str, made) -> None:
 def test_an_ensemble_has_two_readings() -> None:
     assert isinstance(manifold(Bernoulli(), 3), geodesic.EnsembleManifold)
     assert isinstance(manifold(Bernoulli(), 3, members="independent"), geodesic.IndependentEnsembleManifold)
-    assert manifold(Bernoulli(), 3, geometry="fisher_rao").outputs == geodesic.FisherRaoBernoulli()
+    assert manifold(Bernoulli(), 3, geometry="fisher_rao").outputs == geodesic.outputs.FisherRaoBernoulli()
 
 
 @pytest.mark.parametrize(

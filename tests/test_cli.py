@@ -19,7 +19,8 @@ from rich.console import Console
 from safetensors.torch import save_file
 
 import geodesic
-from geodesic import Progress, Status, cli
+from geodesic import Status, cli
+from geodesic.solvers import Progress
 from tests.experiments import METHODS, PICTURES, SMALL, Home, contents, refused, run
 
 

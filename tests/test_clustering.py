@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import geodesic
-from geodesic import InputError, Search, Status, frechet_mean, k_means, k_medoids
+from geodesic import Search, Status, frechet_mean, k_means, k_medoids
+from geodesic.errors import InputError
 
-SPHERE = geodesic.StereographicSphere()
+SPHERE = geodesic.surfaces.StereographicSphere()
 
 
 def three_clusters() -> tuple[Tensor, Tensor]:
@@ -51,7 +52,10 @@ def test_on_a_swiss_roll_clusters_follow_the_arc_length_and_not_the_latent_coord
         costs = [sum(float((line[c == k] - line[c == k].mean()).square().sum()) for k in range(3)) for c in splits]
         best[name] = splits[costs.index(min(costs))]
     assert not same_partition(best["arc"], best["latent"])
-    answers = [k_means(geodesic.SwissRoll(), x, 3, seed=seed, tol=1e-3, search=Search(segments=4)) for seed in range(2)]
+    answers = [
+        k_means(geodesic.surfaces.SwissRoll(), x, 3, seed=seed, tol=1e-3, search=Search(segments=4))
+        for seed in range(2)
+    ]
     answer = min(answers, key=lambda a: float(a.inertia))
     assert same_partition(answer.labels, best["arc"])
 
@@ -125,7 +129,7 @@ def test_why_clusters_are_not_to_be_relied_on_is_said() -> None:
     assert done.status == Status.CONVERGED
     assert done.error <= 1e-3
     lost = Search(segments=8, solver=geodesic.GradientDescent(), max_steps=1, tol=1e-14)
-    with pytest.warns(geodesic.GeodesicWarning, match="36 of 36 geodesics have not converged"):
+    with pytest.warns(geodesic.errors.GeodesicWarning, match="36 of 36 geodesics have not converged"):
         medoids = k_medoids(SPHERE, x, 2, search=lost)
     assert medoids.status == Status.NO_GEODESIC
     assert medoids.error > 1e-3
@@ -133,7 +137,7 @@ def test_why_clusters_are_not_to_be_relied_on_is_said() -> None:
 
 def test_exact_geodesics_give_exact_inertia() -> None:
     x = torch.tensor([[0.0, 0.0], [0.4, 0.0]])
-    answer = k_means(geodesic.FlatTorus(), x, 1, method="ode", tol=1e-4, search=Search(segments=4))
+    answer = k_means(geodesic.surfaces.FlatTorus(), x, 1, method="ode", tol=1e-4, search=Search(segments=4))
     assert_close(answer.inertia, torch.tensor(0.08), rtol=1e-5, atol=0)
 
 
@@ -198,5 +202,5 @@ def test_sets_of_points_are_clustered_as_each_of_them_is() -> None:
 
 
 def test_a_single_point_is_its_own_medoid() -> None:
-    answer = geodesic.k_medoids(geodesic.Torus(), torch.tensor([[1.0, 2.0]]), 1)
+    answer = geodesic.k_medoids(geodesic.surfaces.Torus(), torch.tensor([[1.0, 2.0]]), 1)
     assert answer.medoids.tolist() == [0]

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import geodesic
-from geodesic import CheckpointError, RunFolderError, Settings, SettingsError
+from geodesic.errors import CheckpointError, RunFolderError, SettingsError
+from geodesic.experiment import Settings
 from geodesic.experiment.studies.variation import coefficient_of_variation, measure_variation
 from geodesic.files import read_npz
 
@@ -69,7 +70,7 @@ def test_the_geodesic_distances_are_those_of_the_members(measured) -> None:
     vae = geodesic.VAE.load(runs / "variation-cov" / "models" / "decoders-2-seed-1").double().requires_grad_(False)
     test = settings().data.load().test.values.double()
     start, end = (vae.encode(test[rows]) for rows in read_npz(found.file)["rows"].T)
-    manifold = geodesic.EnsembleManifold(vae.decoders, geodesic.Euclidean(mean=torch.sigmoid))
+    manifold = geodesic.EnsembleManifold(vae.decoders, geodesic.outputs.Euclidean(mean=torch.sigmoid))
     length = geodesic.solve(manifold, start, end, segments=8).length
     np.testing.assert_allclose(found.geodesic[1, 1], length.numpy(), rtol=1e-6)
 

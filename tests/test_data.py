@@ -13,8 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from geodesic import DataError, Dataset, InputError, Split, load_data
+from geodesic import load_data
+from geodesic.data import Dataset, Split
 from geodesic.data.source import DATA_SETS
+from geodesic.errors import DataError, InputError
 
 
 def as_set(rows: torch.Tensor) -> set[bytes]:

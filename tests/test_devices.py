@@ -25,7 +25,7 @@ TOOLS: dict[str, Callable[[Manifold, Tensor, Tensor], object]] = {
     "distance": lambda M, z, v: (
         geodesic.distance(M, z, (z + v).requires_grad_(), search=geodesic.Search(segments=8)).sum().backward()
     ),
-    "length_ratio": lambda M, z, v: geodesic.length_ratio(M, z, z + v, search=geodesic.Search(segments=8)),
+    "length_ratio": lambda M, z, v: geodesic.riemannian.length_ratio(M, z, z + v, search=geodesic.Search(segments=8)),
     **{
         f"parallel_transport, {method}": lambda M, z, v, method=method: geodesic.parallel_transport(
             M, geodesic.straight_path(z, z + v, 4), v, transport=method

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from geodesic import VAE, DataError, InputError, MLPNetwork, evaluate_elbo, importance_weighted_bound
+from geodesic import VAE
+from geodesic.errors import DataError, InputError
+from geodesic.models import MLPNetwork, evaluate_elbo, importance_weighted_bound
 from geodesic.models.likelihoods import Gaussian
 from geodesic.models.vae import DiagonalGaussian
 

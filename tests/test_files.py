@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geodesic import RunFolderError
+from geodesic.errors import RunFolderError
 from geodesic.files import locked, read_npz, replacing, write_npz, write_text
 
 

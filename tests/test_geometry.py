@@ -116,7 +116,7 @@ def test_the_encoder_direction_is_the_jacobian_times_the_second_difference(metho
     path = random_paths(2, T=5)
     x = decoder(path.reshape(-1, 3)).reshape(2, 6, 12).detach()
     second = x[:, 2:] - 2 * x[:, 1:-1] + x[:, :-2]
-    J = geodesic.jacobian(encoder, x[:, 1:-1].reshape(-1, 12))
+    J = geodesic.autodiff.jacobian(encoder, x[:, 1:-1].reshape(-1, 12))
     expected = -5 * (J @ second.reshape(-1, 12, 1)).reshape(2, 4, 3)
     actual = geodesic.encoder_direction(geodesic.PullbackManifold(decoder), path, encoder, method)
     torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-12)
@@ -140,7 +140,7 @@ def test_the_straight_line_has_its_known_length(name: str) -> None:
 
 
 def test_the_length_of_a_sampled_curve_converges_with_order_four() -> None:
-    manifold = geodesic.Paraboloid()
+    manifold = geodesic.surfaces.Paraboloid()
     errors = []
     for T in (32, 64, 128):
         t = torch.linspace(0, 1, T + 1, dtype=FLOAT64)
@@ -176,7 +176,7 @@ def test_the_residual_is_the_tangential_acceleration_of_the_spline_over_its_spee
     Q = torch.linalg.qr(manifold.jacobian(torch.from_numpy(spline(t)))).Q
     tangential = (Q.mT @ ((after - 2 * x + before) / h**2)[..., None]).norm(dim=(-2, -1))
     expected = (tangential / ((after - before) / (2 * h)).norm(dim=-1)).max()
-    torch.testing.assert_close(geodesic.decoder_residual(manifold, path), expected, rtol=1e-5, atol=0)
+    torch.testing.assert_close(geodesic.geometry.decoder_residual(manifold, path), expected, rtol=1e-5, atol=0)
 
 
 def test_the_residual_of_a_geodesic_falls_with_the_square_of_the_segments() -> None:
@@ -201,7 +201,7 @@ def test_conjugate_gradients_find_the_residual_of_many_coordinates_from_below() 
     torch.testing.assert_close(values[2], exact, rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize("measure", [geodesic.decoder_residual, geodesic.relative_excess_energy])
+@pytest.mark.parametrize("measure", [geodesic.geometry.decoder_residual, geodesic.geometry.relative_excess_energy])
 def test_measures_of_convergence_have_no_scale_and_no_coordinates(measure) -> None:
     decoder, path = mlp(2), random_paths(3, d=2) / 10
     A = torch.tensor([[2.0, 1.0], [0.0, 0.3]], dtype=FLOAT64)
@@ -218,18 +218,18 @@ def test_the_relative_excess_energy_is_exact_in_flat_space() -> None:
     path = random_paths(4)
     straight = geodesic.straight_path(path[:, 0], path[:, -1], 8)
     energy, least = (geodesic.path_energy(manifold, p) for p in (path, straight))
-    actual = geodesic.relative_excess_energy(manifold, path)
+    actual = geodesic.geometry.relative_excess_energy(manifold, path)
     torch.testing.assert_close(actual, (energy - least) / energy, rtol=1e-9, atol=0)
 
 
 def test_the_relative_excess_energy_predicts_what_is_still_to_gain() -> None:
-    manifold = geodesic.Paraboloid()
+    manifold = geodesic.surfaces.Paraboloid()
     start, end = torch.tensor([1.0, 0.0], dtype=FLOAT64), torch.tensor([-0.5, 1.0], dtype=FLOAT64)
     best = geodesic.solve(manifold, start, end, tol=1e-14)
     near = best.path.clone()
     near[1:-1] += 1e-3 * torch.randn(31, 2, dtype=FLOAT64)
     gain = 1 - best.energy / geodesic.path_energy(manifold, near)
-    assert float(geodesic.relative_excess_energy(manifold, near) / gain) == pytest.approx(1, abs=0.1)
+    assert float(geodesic.geometry.relative_excess_energy(manifold, near) / gain) == pytest.approx(1, abs=0.1)
 
 
 def test_the_inverse_laplacian_undoes_the_laplacian() -> None:
@@ -245,7 +245,7 @@ def test_arguments_are_not_written_to() -> None:
     before = path.clone()
     geodesic.energy_gradient(manifold, path)
     geodesic.encoder_direction(manifold, path, lambda x: x[:, :3])
-    geodesic.relative_excess_energy(manifold, path)
+    geodesic.geometry.relative_excess_energy(manifold, path)
     assert torch.equal(path, before)
     assert not path.requires_grad
 
@@ -263,8 +263,8 @@ def test_arguments_are_not_written_to() -> None:
     ],
 )
 def test_bad_arguments_are_named(call, name: str) -> None:
-    manifold = geodesic.Paraboloid()
-    with pytest.raises(geodesic.InputError, match=f"^{name}"):
+    manifold = geodesic.surfaces.Paraboloid()
+    with pytest.raises(geodesic.errors.InputError, match=f"^{name}"):
         call(manifold)
 
 
@@ -282,7 +282,7 @@ def test_constant_speed_keeps_the_curve_and_makes_the_chords_equal(segments: int
     manifold = geodesic.PullbackManifold(mlp(2))
     start, end = torch.randn(4, 2, dtype=FLOAT64), torch.randn(4, 2, dtype=FLOAT64)
     straight = geodesic.straight_path(start, end, 200)
-    moved = geodesic.constant_speed(manifold, straight, segments)
+    moved = geodesic.geometry.constant_speed(manifold, straight, segments)
     assert moved.shape == (4, (segments or 200) + 1, 2)
     chords = manifold.squared_chords(moved).sqrt()
     assert float((chords.amax(-1) / chords.amin(-1)).max()) < 1.02
@@ -295,7 +295,7 @@ def test_constant_speed_keeps_the_curve_and_makes_the_chords_equal(segments: int
 
 def test_a_path_without_length_keeps_its_parametrization() -> None:
     path = torch.full((2, 5, 3), 0.7, dtype=FLOAT64)
-    assert torch.equal(geodesic.constant_speed(geodesic.PullbackManifold(mlp(3)), path), path)
+    assert torch.equal(geodesic.geometry.constant_speed(geodesic.PullbackManifold(mlp(3)), path), path)
 
 
 # --- memory -------------------------------------------------------------------------------------

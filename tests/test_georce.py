@@ -15,7 +15,7 @@ def pairs() -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("adaptive", [True, False])
 def test_it_finds_the_known_distances_of_the_hyperbolic_plane(adaptive):
-    plane, (start, end) = geodesic.HyperbolicPlane(), pairs()
+    plane, (start, end) = geodesic.surfaces.HyperbolicPlane(), pairs()
     solution = geodesic.solve(plane, start, end, solver=method.Georce(adaptive), segments=64, tol=1e-10)
     assert solution.converged.all()
     assert solution.minimum.all()
@@ -23,7 +23,7 @@ def test_it_finds_the_known_distances_of_the_hyperbolic_plane(adaptive):
 
 
 def test_a_batch_equals_its_pairs():
-    plane, (start, end) = geodesic.HyperbolicPlane(), pairs()
+    plane, (start, end) = geodesic.surfaces.HyperbolicPlane(), pairs()
     together = geodesic.solve(plane, start, end, solver=method.Georce(), tol=1e-10)
     for i in range(3):
         alone = geodesic.solve(plane, start[i], end[i], solver=method.Georce(), tol=1e-10)

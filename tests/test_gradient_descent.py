@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import geodesic
-from geodesic import DecoderError, GradientDescent, Status
+from geodesic import GradientDescent, Status
+from geodesic.errors import DecoderError
 from tests import surfaces
 
 
@@ -31,7 +32,7 @@ def test_preconditioning_takes_away_the_growth_of_steps_with_the_segments() -> N
 )
 def test_single_precision_converges_whatever_the_scale_of_the_outputs(scale: float, preconditioned: bool) -> None:
     start, end = (torch.tensor(z, dtype=torch.float32) for z in ((1.0, 0.0), (-0.5, 1.0)))
-    manifold = geodesic.PullbackManifold(lambda z: scale * geodesic.Paraboloid().embed(z))
+    manifold = geodesic.PullbackManifold(lambda z: scale * geodesic.surfaces.Paraboloid().embed(z))
     # Plain descent needs steps whose gain is lost in the rounding of float32 before it comes nearer.
     solver, tol = GradientDescent(preconditioned=preconditioned), 1e-5 if preconditioned else 1e-3
     solution = geodesic.solve(manifold, start, end, solver=solver, tol=tol, segments=32 if preconditioned else 16)

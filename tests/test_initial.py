@@ -35,7 +35,7 @@ def grid(n: int = 15, width: float = 2.0) -> Tensor:
 @pytest.mark.parametrize("points", [None, grid()], ids=["drawn", "given"])
 def test_the_path_goes_around_hills_that_the_straight_line_climbs(points: Tensor | None) -> None:
     found = geodesic.graph_path(HILLS, LEFT, RIGHT, points=points, **SETTINGS)
-    line = geodesic.constant_speed(HILLS, geodesic.straight_path(LEFT, RIGHT, 256), 32)
+    line = geodesic.geometry.constant_speed(HILLS, geodesic.straight_path(LEFT, RIGHT, 256), 32)
     assert not found.straight
     assert geodesic.path_length(HILLS, found.path) < 0.5 * geodesic.path_length(HILLS, line)
     assert found.path[:, 1].abs().max() > 0.5
@@ -98,7 +98,7 @@ def test_ends_that_the_graph_does_not_join_get_the_straight_line_and_are_named()
 
 def test_without_excess_no_path_has_more_energy_than_the_straight_line() -> None:
     start, end = ends(40)
-    line = geodesic.constant_speed(HILLS, geodesic.straight_path(start, end))
+    line = geodesic.geometry.constant_speed(HILLS, geodesic.straight_path(start, end))
     E_line = geodesic.path_energy(HILLS, line)
     found = geodesic.graph_path(HILLS, start, end, excess=0.0, **SETTINGS)
     assert (geodesic.path_energy(HILLS, found.path) <= E_line * (1 + 1e-12)).all()
@@ -195,7 +195,7 @@ def test_many_dimensions_and_few_points_are_no_obstacle() -> None:
 
 
 def test_metrics_without_an_embedding_have_graphs_too() -> None:
-    manifold = geodesic.HyperbolicPlane()
+    manifold = geodesic.surfaces.HyperbolicPlane()
     start, end = torch.tensor([-1.0, 0.5], dtype=FLOAT64), torch.tensor([1.0, 0.5], dtype=FLOAT64)
     points = grid(21) * 0.75 + torch.tensor([0.0, 1.75])
     found = geodesic.graph_path(manifold, start, end, points=points)
@@ -253,5 +253,5 @@ def test_a_device_finds_what_the_processor_finds() -> None:
 )
 def test_what_cannot_be_used_is_named(arguments: dict[str, object], message: str) -> None:
     call = {"manifold": PLANE, "start": torch.zeros(2), "end": torch.ones(2), "segments": 4} | arguments
-    with pytest.raises(geodesic.InputError, match=message):
+    with pytest.raises(geodesic.errors.InputError, match=message):
         geodesic.graph_path(**call)

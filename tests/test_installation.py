@@ -94,7 +94,7 @@ def test_every_hint_of_the_library_names_an_extra_of_the_project() -> None:
 
 def test_a_missing_module_is_an_error_with_the_line_that_installs_it() -> None:
     with pytest.raises(
-        geodesic.MissingExtraError, match=r"no_such_module is not installed.*'train'.*\[train\]'"
+        geodesic.errors.MissingExtraError, match=r"no_such_module is not installed.*'train'.*\[train\]'"
     ) as info:
         installation.require("train", "json", "no_such_module.part")
     assert isinstance(info.value, geodesic.GeodesicError)

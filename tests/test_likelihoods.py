@@ -11,27 +11,22 @@ import torch
 from torch import Tensor, distributions
 from torch.testing import assert_close
 
-from geodesic import (
-    VAE,
+from geodesic import VAE, PullbackManifold, Status, solve
+from geodesic.errors import DataError, InputError
+from geodesic.likelihoods import (
     Bernoulli,
     Categorical,
     ContinuousBernoulli,
-    DataError,
     Discretized,
-    DistanceGeometry,
-    Euclidean,
     Gaussian,
-    InputError,
     Likelihood,
     NegativeBinomial,
     Poisson,
-    PullbackManifold,
-    Status,
-    solve,
 )
 from geodesic.models.likelihoods import LIKELIHOODS
 from geodesic.models.networks.mlp import MLPNetwork
 from geodesic.models.networks.scales import BoundedScale, FixedScale, LearnedScale
+from geodesic.outputs import DistanceGeometry, Euclidean
 from tests.parts import LIKELIHOODS as EXAMPLES
 
 EVENT = (1, 2, 3)

@@ -16,8 +16,8 @@ from geodesic.riemannian.maps.discrete import first_momentum
 from tests.surfaces import KNOWN
 
 PLANAR = [name for name, known in KNOWN.items() if len(known.start) == 2]
-CLOSED = [name for name in PLANAR if isinstance(KNOWN[name].manifold, geodesic.DistanceManifold)]
-SYMMETRIC = [name for name in PLANAR if isinstance(KNOWN[name].manifold, geodesic.SymmetricSurface)]
+CLOSED = [name for name in PLANAR if isinstance(KNOWN[name].manifold, geodesic.surfaces.DistanceManifold)]
+SYMMETRIC = [name for name in PLANAR if isinstance(KNOWN[name].manifold, geodesic.surfaces.SymmetricSurface)]
 # Of the spheres in many dimensions two: the solver's own tests have all of them.
 SHOT_AT = [*PLANAR, "sphere of dimension 3", "sphere of dimension 10"]
 
@@ -28,9 +28,9 @@ def mlp(activation: nn.Module | None = None, d: int = 2, D: int = 10) -> nn.Modu
     return nn.Sequential(nn.Linear(d, 16), act, nn.Linear(16, D)).requires_grad_(False)
 
 
-def great_circle(sphere: geodesic.Sphere, z: Tensor, v: Tensor, t: Tensor) -> Tensor:
+def great_circle(sphere: geodesic.surfaces.Sphere, z: Tensor, v: Tensor, t: Tensor) -> Tensor:
     """Points of R^3 at times t, (N, T + 1, 3)."""
-    x, u = sphere.embed(z)[:, None], geodesic.jvp(sphere.embed, z, v)[:, None]
+    x, u = sphere.embed(z)[:, None], geodesic.autodiff.jvp(sphere.embed, z, v)[:, None]
     angle = u.norm(dim=-1, keepdim=True) / sphere.radius * t[:, None]
     return x * angle.cos() + sphere.radius * u / u.norm(dim=-1, keepdim=True) * angle.sin()
 
@@ -86,7 +86,7 @@ def test_a_field_that_jumps_is_followed_by_short_steps() -> None:
 
 @pytest.mark.parametrize("rtol", [1e-6, 1e-11])
 def test_geodesics_of_the_sphere_are_great_circles_to_the_tolerance(rtol: float) -> None:
-    sphere = geodesic.Sphere(radius=2.0)
+    sphere = geodesic.surfaces.Sphere(radius=2.0)
     z = torch.tensor([[1.0, 0.0], [1.5, 2.0], [2.0, -1.0]])
     v = torch.tensor([[0.3, 2.0], [1.0, 0.5], [-0.5, -0.7]])
     answer = exp_map(sphere, z, v, rtol=rtol)
@@ -128,7 +128,7 @@ def test_time_and_velocity_are_interchangeable_and_time_runs_backwards() -> None
 
 
 def test_a_geodesic_goes_on_as_itself() -> None:
-    torus = geodesic.Torus()
+    torus = geodesic.surfaces.Torus()
     z, v = torch.tensor([0.5, 0.0]), torch.tensor([0.7, 0.4])
     half = exp_map(torus, z, v, t=0.5, segments=16)
     whole = exp_map(torus, z, v, segments=32)
@@ -138,9 +138,9 @@ def test_a_geodesic_goes_on_as_itself() -> None:
 
 def test_each_row_has_its_own_time() -> None:
     z, v, t = torch.rand(3, 2) + 0.5, torch.randn(3, 2) / 2, torch.tensor([0.0, 0.5, -1.0])
-    together = exp_map(geodesic.Torus(), z, v, t=t)
+    together = exp_map(geodesic.surfaces.Torus(), z, v, t=t)
     for i in range(3):
-        alone = exp_map(geodesic.Torus(), z[i], v[i], t=float(t[i]))
+        alone = exp_map(geodesic.surfaces.Torus(), z[i], v[i], t=float(t[i]))
         torch.testing.assert_close(together.path[i], alone.path, rtol=0, atol=1e-12)
         torch.testing.assert_close(together.velocity[i], alone.velocity, rtol=0, atol=1e-12)
         assert together.iterations[i] == alone.iterations
@@ -156,7 +156,7 @@ def test_the_velocity_is_the_derivative_of_the_path() -> None:
 
 def test_no_velocity_leads_nowhere() -> None:
     for method in ("ode", "discrete"):
-        answer = exp_map(geodesic.Torus(), torch.tensor([[1.0, 2.0]]), torch.zeros(1, 2), method=method)
+        answer = exp_map(geodesic.surfaces.Torus(), torch.tensor([[1.0, 2.0]]), torch.zeros(1, 2), method=method)
         assert answer.converged.all()
         assert torch.equal(answer.path, torch.tensor([1.0, 2.0]).expand(1, 33, 2))
 
@@ -248,7 +248,7 @@ def test_log_undoes_exp(name: str) -> None:
 def test_the_logarithm_of_the_same_point_is_zero() -> None:
     for method in ("ode", "discrete"):
         z = torch.tensor([[1.0, 2.0], [0.5, 0.5]])
-        answer = log_map(geodesic.Torus(), z, z.clone(), method=method)
+        answer = log_map(geodesic.surfaces.Torus(), z, z.clone(), method=method)
         assert answer.converged.all()
         assert torch.equal(answer.vector, torch.zeros(2, 2))
         assert torch.equal(answer.length, torch.zeros(2))
@@ -266,14 +266,14 @@ def test_logarithms_of_a_batch_are_those_of_its_rows() -> None:
 
 @pytest.mark.slow
 def test_a_solution_at_hand_is_used() -> None:
-    torus, a, b = geodesic.Torus(), torch.tensor([0.5, 0.0]), torch.tensor([2.0, 1.5])
+    torus, a, b = geodesic.surfaces.Torus(), torch.tensor([0.5, 0.0]), torch.tensor([2.0, 1.5])
     solution = geodesic.solve(torus, a, b, segments=16)
     answer = log_map(torus, a, b, solution=solution, rtol=1e-6)
     assert answer.solution is solution
     torch.testing.assert_close(
         answer.vector, log_map(torus, a, b, rtol=1e-6, search=geodesic.Search(segments=16)).vector
     )
-    with pytest.raises(geodesic.InputError, match="its paths do not lead from start to end"):
+    with pytest.raises(geodesic.errors.InputError, match="its paths do not lead from start to end"):
         log_map(torus, b, a, solution=solution)
 
 
@@ -322,23 +322,23 @@ def test_maps_take_and_return_points_in_their_latent_shape() -> None:
 )
 def test_input_that_cannot_be_used_is_refused(change: dict[str, object], message: str) -> None:
     arguments = {"z": torch.tensor([1.0, 2.0]), "v": torch.ones(2)} | change
-    with pytest.raises(geodesic.InputError, match=message):
-        exp_map(geodesic.Torus(), **arguments)
+    with pytest.raises(geodesic.errors.InputError, match=message):
+        exp_map(geodesic.surfaces.Torus(), **arguments)
 
 
 def test_a_singular_metric_is_named_with_its_point() -> None:
     flat = geodesic.PullbackManifold(lambda z: z[:, :1] * torch.ones(3))
-    with pytest.raises(geodesic.SingularMetricError, match=r"z: the metric is singular at \(3, 4\)"):
+    with pytest.raises(geodesic.errors.SingularMetricError, match=r"z: the metric is singular at \(3, 4\)"):
         exp_map(flat, torch.tensor([[3.0, 4.0]]), torch.ones(1, 2))
     pole = torch.zeros(2)
-    with pytest.raises(geodesic.SingularMetricError, match=r"end: the metric is singular at \(0, 0\)"):
-        log_map(geodesic.Sphere(), torch.ones(2), pole)
+    with pytest.raises(geodesic.errors.SingularMetricError, match=r"end: the metric is singular at \(0, 0\)"):
+        log_map(geodesic.surfaces.Sphere(), torch.ones(2), pole)
 
 
 def test_manifolds_without_lengths_have_no_maps() -> None:
     ensemble = geodesic.IndependentEnsembleManifold([lambda z: z, lambda z: 2 * z])
     for f in (exp_map, log_map, geodesic.distance):
-        with pytest.raises(geodesic.InputError, match="do not vanish with the step"):
+        with pytest.raises(geodesic.errors.InputError, match="do not vanish with the step"):
             f(ensemble, torch.zeros(2), torch.ones(2))
 
 
@@ -363,7 +363,7 @@ def test_the_gradient_is_that_of_the_distance_returned(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [name for name in PLANAR if isinstance(KNOWN[name].manifold, geodesic.DistanceManifold)]
+    "name", [name for name in PLANAR if isinstance(KNOWN[name].manifold, geodesic.surfaces.DistanceManifold)]
 )
 def test_distance_and_gradient_are_those_of_the_closed_form(name: str) -> None:
     manifold = KNOWN[name].manifold
@@ -428,7 +428,7 @@ def test_a_loss_can_ask_for_a_distance() -> None:
 def test_equal_points_have_distance_and_gradient_zero() -> None:
     a = torch.tensor([[1.0, 2.0], [0.5, 0.5]], requires_grad=True)
     b = torch.tensor([[1.0, 2.0], [0.7, 0.5]], requires_grad=True)
-    d = geodesic.distance(geodesic.Torus(), a, b)
+    d = geodesic.distance(geodesic.surfaces.Torus(), a, b)
     d.sum().backward()
     assert d[0] == 0
     assert torch.equal(a.grad[0], torch.zeros(2))
@@ -448,9 +448,12 @@ def test_distances_are_a_metric() -> None:
 
 def test_pairs_that_did_not_converge_are_warned_of() -> None:
     a, b = torch.tensor([0.5, 0.0]), torch.tensor([2.0, 1.5])
-    with pytest.warns(geodesic.GeodesicWarning, match="1 of 1 pairs did not converge"):
+    with pytest.warns(geodesic.errors.GeodesicWarning, match="1 of 1 pairs did not converge"):
         geodesic.distance(
-            geodesic.Torus(), a, b, search=geodesic.Search(solver=geodesic.GradientDescent(), max_steps=1, tol=1e-14)
+            geodesic.surfaces.Torus(),
+            a,
+            b,
+            search=geodesic.Search(solver=geodesic.GradientDescent(), max_steps=1, tol=1e-14),
         )
 
 
@@ -472,7 +475,7 @@ def test_maps_and_distance_run_on_cuda() -> None:
 
 def test_a_distance_of_which_nobody_asks_a_gradient_carries_no_history() -> None:
     a, b = torch.tensor([1.0, 0.0]), torch.tensor([1.2, 1.0])
-    sphere = geodesic.Sphere()
+    sphere = geodesic.surfaces.Sphere()
     assert not geodesic.distance(sphere, a, b, search=geodesic.Search(segments=8)).requires_grad
     assert geodesic.distance(sphere, a, b.requires_grad_(), search=geodesic.Search(segments=8)).requires_grad
     with torch.no_grad():

@@ -14,13 +14,15 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import geodesic
-from geodesic import GeodesicWarning, InputError, Search, Status, frechet_mean, frechet_median, frechet_variance
+from geodesic import Search, Status, frechet_mean, frechet_median
+from geodesic.errors import GeodesicWarning, InputError
+from geodesic.riemannian import frechet_variance
 from geodesic.riemannian.statistics import pairs
 from geodesic.riemannian.statistics.pairs import require_for_moving_ends
 from geodesic.solvers.solve import find
 
-SPHERE = geodesic.StereographicSphere()
-HYPERBOLIC = geodesic.HyperbolicPlane()
+SPHERE = geodesic.surfaces.StereographicSphere()
+HYPERBOLIC = geodesic.surfaces.HyperbolicPlane()
 
 
 def affine() -> Any:
@@ -56,7 +58,7 @@ def test_the_mean_under_an_affine_decoder_is_the_weighted_arithmetic_mean_in_one
 
 def test_the_discrete_mean_on_a_flat_torus_is_of_second_order_and_that_of_ode_is_exact() -> None:
     x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.5, 2.0]])
-    torus = geodesic.FlatTorus()
+    torus = geodesic.surfaces.FlatTorus()
     errors = [
         float((frechet_mean(torus, x, tol=1e-9, search=Search(segments=T)).point - x.mean(0)).norm()) for T in (8, 16)
     ]

@@ -14,9 +14,9 @@ def hill(z: Tensor) -> Tensor:
     return torch.cat([z, 3 * (-z.square().sum(1, keepdim=True)).exp()], dim=1)
 
 
-def around_the_equator(angle: float, segments: int = 32) -> tuple[geodesic.Torus, geodesic.GeodesicSolution]:
+def around_the_equator(angle: float, segments: int = 32) -> tuple[geodesic.surfaces.Torus, geodesic.GeodesicSolution]:
     """The outer equator of a torus, a geodesic with conjugate points every pi sqrt(r (R + r))."""
-    torus = geodesic.Torus(major_radius=2.0, minor_radius=1.0)
+    torus = geodesic.surfaces.Torus(major_radius=2.0, minor_radius=1.0)
     ends = torch.tensor([0.0, 0.0]), torch.tensor([0.0, angle])
     return torus, solve(torus, *ends, init=geodesic.straight_path(*ends, segments))
 
@@ -62,7 +62,9 @@ def test_over_a_hill_is_no_shortest_path_and_the_way_round_is_found() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("manifold", [geodesic.Saddle(), geodesic.HyperbolicPlane()], ids=["saddle", "half plane"])
+@pytest.mark.parametrize(
+    "manifold", [geodesic.surfaces.Saddle(), geodesic.surfaces.HyperbolicPlane()], ids=["saddle", "half plane"]
+)
 def test_where_curvature_is_negative_every_geodesic_is_minimizing(manifold: geodesic.Manifold) -> None:
     a, b = torch.rand(2, 2, 2) + 0.5
     solution = solve(manifold, a, b, segments=16)
@@ -74,7 +76,7 @@ def test_where_curvature_is_negative_every_geodesic_is_minimizing(manifold: geod
 
 
 def test_a_path_that_is_no_geodesic_is_not_minimizing() -> None:
-    torus, a, b = geodesic.Torus(), torch.tensor([[0.5, 0.0]]), torch.tensor([[2.0, 1.5]])
+    torus, a, b = geodesic.surfaces.Torus(), torch.tensor([[0.5, 0.0]]), torch.tensor([[2.0, 1.5]])
     rough = solve(torus, a, b, solver=geodesic.GradientDescent(), max_steps=1, tol=1e-14, segments=8)
     assert not rough.converged
     assert not is_minimizing(torus, rough, starts=0).minimizing
@@ -83,7 +85,7 @@ def test_a_path_that_is_no_geodesic_is_not_minimizing() -> None:
 def test_equal_ends_are_minimizing() -> None:
     a = torch.tensor([[0.5, 0.0], [0.5, 0.0]])
     b = torch.tensor([[0.5, 0.0], [1.0, 0.5]])
-    torus = geodesic.Torus()
+    torus = geodesic.surfaces.Torus()
     answer = is_minimizing(torus, solve(torus, a, b, segments=8), starts=0)
     assert answer.minimizing.tolist() == [True, True]
 
@@ -102,10 +104,10 @@ def test_batches_are_rows_and_latent_shapes_are_kept() -> None:
 
 def test_the_straight_line_is_compared_with_the_geodesic() -> None:
     a, b = torch.tensor([math.pi / 4, 0.0]), torch.tensor([math.pi / 4, 2.0])
-    sphere = geodesic.Sphere()
-    assert float(geodesic.length_ratio(sphere, a, b)) == pytest.approx(1.2745557823 / math.sqrt(2), rel=1e-6)
-    assert geodesic.length_ratio(sphere, a, a) == 1
-    lost = geodesic.length_ratio(
+    sphere = geodesic.surfaces.Sphere()
+    assert float(geodesic.riemannian.length_ratio(sphere, a, b)) == pytest.approx(1.2745557823 / math.sqrt(2), rel=1e-6)
+    assert geodesic.riemannian.length_ratio(sphere, a, a) == 1
+    lost = geodesic.riemannian.length_ratio(
         sphere, a, b, search=geodesic.Search(solver=geodesic.GradientDescent(), max_steps=1, tol=1e-14)
     )
     assert lost.isnan()
@@ -113,7 +115,7 @@ def test_the_straight_line_is_compared_with_the_geodesic() -> None:
 
 def test_settings_that_cannot_be_used_are_refused() -> None:
     torus, solution = around_the_equator(0.5)
-    with pytest.raises(geodesic.InputError, match="method: expected 'ode' or 'discrete', got 'eye'"):
+    with pytest.raises(geodesic.errors.InputError, match="method: expected 'ode' or 'discrete', got 'eye'"):
         is_minimizing(torus, solution, method="eye")
-    with pytest.raises(geodesic.InputError, match=r"starts: expected an integer .* \(a number of bent lines\)"):
+    with pytest.raises(geodesic.errors.InputError, match=r"starts: expected an integer .* \(a number of bent lines\)"):
         is_minimizing(torus, solution, starts=-1)

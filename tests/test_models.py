@@ -10,7 +10,9 @@ import torch
 from torch.distributions import Normal, kl_divergence
 from torch.testing import assert_close
 
-from geodesic import VAE, CheckpointError, GeodesicError, InputError, MLPNetwork
+from geodesic import VAE, GeodesicError
+from geodesic.errors import CheckpointError, InputError
+from geodesic.models import MLPNetwork
 from geodesic.models.checkpoint import load_weights
 from geodesic.models.likelihoods import Gaussian, Poisson
 from geodesic.models.uncertainty import BlendUncertainty, RBFUncertainty

@@ -7,8 +7,10 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from geodesic import VAE, ConvNetwork, InputError, PullbackManifold, solve
+from geodesic import VAE, PullbackManifold, solve
 from geodesic import autodiff as ad
+from geodesic.errors import InputError
+from geodesic.models import ConvNetwork
 from geodesic.models.networks.convolutional import ConvDecoder, ConvEncoder, ResidualBlock
 from geodesic.models.networks.mlp import MLP
 from geodesic.models.networks.network import ACTIVATIONS, Activation

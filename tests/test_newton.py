@@ -19,7 +19,7 @@ def with_latent(decoder: nn.Module) -> Callable[[Tensor], Tensor]:
     return lambda z: torch.cat([decoder(z), z], dim=1)
 
 
-@pytest.mark.parametrize("manifold", [geodesic.PullbackManifold(network()), geodesic.HyperbolicPlane()])
+@pytest.mark.parametrize("manifold", [geodesic.PullbackManifold(network()), geodesic.surfaces.HyperbolicPlane()])
 def test_the_hessian_is_the_derivative_of_the_gradient(manifold: geodesic.Manifold) -> None:
     path = torch.stack([torch.linspace(-1, 1, 6), 1.5 + torch.rand(6)], dim=-1)[None]
     hessian = manifold.expansion(path).hessian
@@ -41,7 +41,7 @@ def test_the_hessian_is_the_derivative_of_the_gradient(manifold: geodesic.Manifo
         torch.testing.assert_close(slope[0].reshape(8) / (2 * step) / 5, dense[:, j], rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("manifold", [geodesic.PullbackManifold(network()), geodesic.HyperbolicPlane()])
+@pytest.mark.parametrize("manifold", [geodesic.PullbackManifold(network()), geodesic.surfaces.HyperbolicPlane()])
 def test_without_its_negative_part_the_hessian_is_semidefinite_and_with_all_of_it_exact(manifold) -> None:
     path = torch.stack([torch.linspace(-2, 2, 6), 0.3 + 2 * torch.rand(6)], dim=-1)[None]
     expansion, rows = manifold.expansion(path), torch.tensor([0])
@@ -92,7 +92,7 @@ def test_work_is_linear_in_the_segments() -> None:
 
 def test_a_saddle_is_called_converged_and_no_minimum() -> None:
     """More than halfway round the inner equator of a torus there are shorter ways beside it."""
-    torus = geodesic.Torus()
+    torus = geodesic.surfaces.Torus()
     start, end = torch.tensor([0.0, 0.0]), torch.tensor([0.0, 6.0])  # the outer equator: past its conjugate point
     solution = geodesic.solve(torus, start, end)
     assert bool(solution.converged)
@@ -126,7 +126,7 @@ def test_thousands_of_latent_coordinates_form_no_jacobian(monkeypatch: pytest.Mo
         raise AssertionError("a Jacobian was formed")
 
     for name in ("jacobian", "metric_tensor", "expansion"):
-        monkeypatch.setattr(geodesic.EmbeddedManifold, name, forbidden)
+        monkeypatch.setattr(geodesic.geometry.EmbeddedManifold, name, forbidden)
     torch.manual_seed(0)
     decoder = nn.Sequential(nn.Linear(2048, 16), nn.Tanh(), nn.Linear(16, 8)).double().requires_grad_(False)
     manifold = geodesic.PullbackManifold(lambda z: torch.cat([decoder(z), z / 10], dim=1))

@@ -7,7 +7,7 @@ import torch
 from torch import distributions, nn
 
 import geodesic
-from geodesic import DecoderError, InputError
+from geodesic.errors import DecoderError, InputError
 from geodesic.geometry.outputs import OUTPUT_GEOMETRIES
 
 EVENT = (3, 2)
@@ -32,23 +32,23 @@ def negative_binomial(p):
 
 # The geometry, the shape of its parameters, and the family whose Fisher information it claims to be.
 FISHER_RAO = {
-    "bernoulli": (geodesic.FisherRaoBernoulli(), EVENT, lambda p: distributions.Bernoulli(logits=p)),
+    "bernoulli": (geodesic.outputs.FisherRaoBernoulli(), EVENT, lambda p: distributions.Bernoulli(logits=p)),
     "categorical": (
-        geodesic.FisherRaoCategorical(),
+        geodesic.outputs.FisherRaoCategorical(),
         (4, *EVENT),
         lambda p: distributions.Categorical(logits=p.movedim(1, -1)),
     ),
-    "poisson": (geodesic.FisherRaoPoisson(), EVENT, lambda p: distributions.Poisson(p.exp())),
-    "negative binomial": (geodesic.FisherRaoNegativeBinomial(TOTAL_COUNT), EVENT, negative_binomial),
-    "gaussian": (geodesic.FisherRaoGaussian(), (2, *EVENT), gaussian),
+    "poisson": (geodesic.outputs.FisherRaoPoisson(), EVENT, lambda p: distributions.Poisson(p.exp())),
+    "negative binomial": (geodesic.outputs.FisherRaoNegativeBinomial(TOTAL_COUNT), EVENT, negative_binomial),
+    "gaussian": (geodesic.outputs.FisherRaoGaussian(), (2, *EVENT), gaussian),
 }
 
 
 # Every geometry that is registered, and the shape of its parameters.
 ALL = {type(geometry): (geometry, shape) for geometry, shape, _ in FISHER_RAO.values()} | {
-    geodesic.Euclidean: (geodesic.Euclidean(mean=torch.sigmoid), EVENT),
-    geodesic.ExpectedGaussian: (geodesic.ExpectedGaussian(), (2, *EVENT)),
-    geodesic.Features: (geodesic.Features(lambda x: x.flatten(1).sin(), mean=torch.sigmoid), EVENT),
+    geodesic.outputs.Euclidean: (geodesic.outputs.Euclidean(mean=torch.sigmoid), EVENT),
+    geodesic.outputs.ExpectedGaussian: (geodesic.outputs.ExpectedGaussian(), (2, *EVENT)),
+    geodesic.outputs.Features: (geodesic.outputs.Features(lambda x: x.flatten(1).sin(), mean=torch.sigmoid), EVENT),
 }
 
 
@@ -88,11 +88,11 @@ def test_chords_of_every_registered_geometry_are_its_metric_in_the_limit_row_by_
     assert gaps[1] < 1e-4
     assert gaps[1] < gaps[0] / 30
     torch.testing.assert_close(manifold.metric_tensor(z)[2], manifold.metric_tensor(z[2]), rtol=1e-10, atol=1e-12)
-    assert manifold.has_embedding == isinstance(geometry, geodesic.OutputGeometry)
+    assert manifold.has_embedding == isinstance(geometry, geodesic.outputs.OutputGeometry)
 
 
 def test_a_geometry_without_an_embedding_says_so_where_one_is_asked_for() -> None:
-    manifold = geodesic.PullbackManifold(decoder(12, (2, *EVENT)), geodesic.FisherRaoGaussian())
+    manifold = geodesic.PullbackManifold(decoder(12, (2, *EVENT)), geodesic.outputs.FisherRaoGaussian())
     with pytest.raises(InputError, match="manifold: PullbackManifold has no embedding"):
         manifold.embed(torch.zeros(2))
     with pytest.raises(InputError, match="manifold: the encoder form needs points of an embedding"):
@@ -101,9 +101,11 @@ def test_a_geometry_without_an_embedding_says_so_where_one_is_asked_for() -> Non
 
 def test_the_expected_metric_is_the_mean_of_the_metrics_of_random_outputs() -> None:
     net, z = decoder(2 * 6, (2, *EVENT)), torch.randn(2)
-    expected = geodesic.PullbackManifold(net, geodesic.ExpectedGaussian()).metric_tensor(z)
+    expected = geodesic.PullbackManifold(net, geodesic.outputs.ExpectedGaussian()).metric_tensor(z)
     noise = torch.randn(20_000, 6)
-    J = geodesic.jacobian(lambda z: torch.stack([net(z)[:, 0], net(z)[:, 1].exp()], dim=1).flatten(2), z[None])[0]
+    J = geodesic.autodiff.jacobian(
+        lambda z: torch.stack([net(z)[:, 0], net(z)[:, 1].exp()], dim=1).flatten(2), z[None]
+    )[0]
     drawn = J[0] + noise[..., None] * J[1]  # the Jacobian of mu + sigma epsilon, for each epsilon
     metrics = drawn.mT @ drawn
     error = metrics.std(0) / len(noise) ** 0.5
@@ -114,7 +116,7 @@ def test_the_expected_metric_is_the_mean_of_the_metrics_of_random_outputs() -> N
 @pytest.mark.parametrize("p", [0.03, 0.5, 0.8])
 @pytest.mark.parametrize("q", [0.2, 0.999])
 def test_chords_of_bernoullis_are_the_distance_in_closed_form(p: float, q: float) -> None:
-    x = geodesic.FisherRaoBernoulli().embed(torch.logit(torch.tensor([[p], [q]])))
+    x = geodesic.outputs.FisherRaoBernoulli().embed(torch.logit(torch.tensor([[p], [q]])))
     assert float((x[0] - x[1]).abs()) == pytest.approx(2 * abs(math.asin(p**0.5) - math.asin(q**0.5)), rel=1e-12)
 
 
@@ -123,7 +125,7 @@ def test_fine_paths_on_categoricals_have_the_length_of_the_arc() -> None:
     p, q = torch.tensor([0.7, 0.2, 0.1]), torch.tensor([0.1, 0.3, 0.6])
     ends = torch.stack([p, q]).log()
     manifold = geodesic.PullbackManifold(
-        lambda z: torch.cat([z, torch.zeros_like(z[:, :1])], dim=1), geodesic.FisherRaoCategorical()
+        lambda z: torch.cat([z, torch.zeros_like(z[:, :1])], dim=1), geodesic.outputs.FisherRaoCategorical()
     )
     a, b = (e[:2] - e[2] for e in ends)
     exact = 2 * torch.arccos((p * q).sqrt().sum())
@@ -133,14 +135,14 @@ def test_fine_paths_on_categoricals_have_the_length_of_the_arc() -> None:
 def test_the_negative_binomial_becomes_the_poisson() -> None:
     log_rate = torch.linspace(-3, 3, 7)[None]
     r = 1e8
-    embedded = geodesic.FisherRaoNegativeBinomial(r).embed(log_rate - math.log(r))
-    torch.testing.assert_close(embedded, geodesic.FisherRaoPoisson().embed(log_rate), rtol=1e-6, atol=0)
+    embedded = geodesic.outputs.FisherRaoNegativeBinomial(r).embed(log_rate - math.log(r))
+    torch.testing.assert_close(embedded, geodesic.outputs.FisherRaoPoisson().embed(log_rate), rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("logit", [-30.0, -1.0, -1e-9, 0.0, 1e-9, 1.0, 30.0])
 def test_both_forms_of_the_negative_binomial_are_one(logit: float) -> None:
     logits = torch.tensor([[logit]], requires_grad=True)
-    x = geodesic.FisherRaoNegativeBinomial(TOTAL_COUNT).embed(logits)
+    x = geodesic.outputs.FisherRaoNegativeBinomial(TOTAL_COUNT).embed(logits)
     exact = 2 * TOTAL_COUNT**0.5 * math.asinh(math.exp(logit / 2))
     (slope,) = torch.autograd.grad(x.sum(), logits)
     assert float(x.detach()) == pytest.approx(exact, rel=1e-14)
@@ -151,12 +153,12 @@ def test_the_distance_of_normals_is_the_arccosh_form() -> None:
     a, b = torch.randn(2, 5, 2, 1)
     (m1, s1), (m2, s2) = ((p[:, 0], p[:, 1].exp()) for p in (a, b))
     arc = torch.arccosh(1 + ((m1 - m2) ** 2 / 2 + (s1 - s2) ** 2) / (2 * s1 * s2))
-    torch.testing.assert_close(geodesic.FisherRaoGaussian().squared_distance(a, b), 2 * arc.square().flatten())
+    torch.testing.assert_close(geodesic.outputs.FisherRaoGaussian().squared_distance(a, b), 2 * arc.square().flatten())
 
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script:FutureWarning")  # of the first product in forward mode
 def test_the_squared_distance_of_normals_is_smooth_where_they_are_equal() -> None:
-    geometry = geodesic.FisherRaoGaussian()
+    geometry = geodesic.outputs.FisherRaoGaussian()
     p = torch.randn(1, 2, 1)
 
     def half(q: torch.Tensor) -> torch.Tensor:
@@ -173,17 +175,23 @@ def test_the_series_near_equal_normals_joins_the_formula(q: float) -> None:
     wide = torch.tensor([[[0.0], [0.0]]])
     other = torch.tensor([[[(8 * q) ** 0.5], [0.0]]])
     exact = 8 * math.asinh(q**0.5) ** 2
-    assert float(geodesic.FisherRaoGaussian().squared_distance(wide, other)) == pytest.approx(exact, rel=1e-13)
+    assert float(geodesic.outputs.FisherRaoGaussian().squared_distance(wide, other)) == pytest.approx(exact, rel=1e-13)
 
 
 EXTREME = {
-    "bernoulli": (geodesic.FisherRaoBernoulli(), torch.tensor([[-1e4, -80.0, 0.0, 80.0, 1e4]])),
-    "euclidean": (geodesic.Euclidean(mean=torch.sigmoid), torch.tensor([[-1e4, -80.0, 0.0, 80.0, 1e4]])),
-    "categorical": (geodesic.FisherRaoCategorical(), torch.tensor([[-1e4, -80.0, 0.0, 80.0, 1e4]])),
-    "negative binomial": (geodesic.FisherRaoNegativeBinomial(2.0), torch.tensor([[-1e4, -80.0, 0.0, 80.0, 1e4]])),
-    "poisson, rates that float32 holds": (geodesic.FisherRaoPoisson(), torch.tensor([[-1e4, -103.0, 0.0, 88.0]])),
+    "bernoulli": (geodesic.outputs.FisherRaoBernoulli(), torch.tensor([[-1e4, -80.0, 0.0, 80.0, 1e4]])),
+    "euclidean": (geodesic.outputs.Euclidean(mean=torch.sigmoid), torch.tensor([[-1e4, -80.0, 0.0, 80.0, 1e4]])),
+    "categorical": (geodesic.outputs.FisherRaoCategorical(), torch.tensor([[-1e4, -80.0, 0.0, 80.0, 1e4]])),
+    "negative binomial": (
+        geodesic.outputs.FisherRaoNegativeBinomial(2.0),
+        torch.tensor([[-1e4, -80.0, 0.0, 80.0, 1e4]]),
+    ),
+    "poisson, rates that float32 holds": (
+        geodesic.outputs.FisherRaoPoisson(),
+        torch.tensor([[-1e4, -103.0, 0.0, 88.0]]),
+    ),
     "expected, scales that float32 holds": (
-        geodesic.ExpectedGaussian(),
+        geodesic.outputs.ExpectedGaussian(),
         torch.tensor([[[-1e4, 0.0, 1e4], [-103.0, 0.0, 88.0]]]),
     ),
 }
@@ -202,7 +210,7 @@ def test_values_and_gradients_are_finite_for_extreme_parameters(name: str) -> No
 def test_distances_of_extreme_normals_are_finite() -> None:
     a = torch.tensor([[[-1e4, 1e4, 0.0], [-30.0, 30.0, -40.0]]], dtype=torch.float32, requires_grad=True)
     b = torch.tensor([[[1e4, 1e4, 0.0], [-30.0, -30.0, 40.0]]], dtype=torch.float32)
-    squared = geodesic.FisherRaoGaussian().squared_distance(a, b)
+    squared = geodesic.outputs.FisherRaoGaussian().squared_distance(a, b)
     (slope,) = torch.autograd.grad(squared.sum(), a)
     assert squared.isfinite().all()
     assert slope.isfinite().all()
@@ -210,16 +218,16 @@ def test_distances_of_extreme_normals_are_finite() -> None:
 
 def test_features_are_those_of_the_mean() -> None:
     network, logits = nn.Linear(6, 3).requires_grad_(False), torch.randn(4, 6)
-    geometry = geodesic.Features(network, mean=torch.sigmoid)
+    geometry = geodesic.outputs.Features(network, mean=torch.sigmoid)
     torch.testing.assert_close(geometry.embed(logits), network(torch.sigmoid(logits)))
 
 
 def test_features_that_lose_the_rows_are_refused() -> None:
     with pytest.raises(DecoderError, match="one row for each output"):
-        geodesic.Features(torch.sum).embed(torch.zeros(4, 6))
+        geodesic.outputs.Features(torch.sum).embed(torch.zeros(4, 6))
 
 
-@pytest.mark.parametrize("geometry", [geodesic.ExpectedGaussian(), geodesic.FisherRaoGaussian()])
+@pytest.mark.parametrize("geometry", [geodesic.outputs.ExpectedGaussian(), geodesic.outputs.FisherRaoGaussian()])
 def test_a_geometry_of_scales_says_what_the_decoder_lacks(geometry) -> None:
     with pytest.raises(DecoderError, match=r"means and log scales.*got \(\d+, 6\)"):
         geodesic.solve(geodesic.PullbackManifold(decoder(6, (6,)), geometry), torch.zeros(2), torch.ones(2))
@@ -228,7 +236,7 @@ def test_a_geometry_of_scales_says_what_the_decoder_lacks(geometry) -> None:
 @pytest.mark.parametrize("count", [0.0, -1.0, math.inf, math.nan])
 def test_a_total_count_that_is_none_is_refused(count) -> None:
     with pytest.raises(InputError, match="total_count"):
-        geodesic.FisherRaoNegativeBinomial(count)
+        geodesic.outputs.FisherRaoNegativeBinomial(count)
 
 
 # --- manifolds --------------------------------------------------------------------------------
@@ -240,7 +248,7 @@ def half_plane(z: torch.Tensor) -> torch.Tensor:
 
 
 def test_one_normal_is_a_hyperbolic_plane_of_curvature_one_half() -> None:
-    manifold = geodesic.PullbackManifold(half_plane, geodesic.FisherRaoGaussian())
+    manifold = geodesic.PullbackManifold(half_plane, geodesic.outputs.FisherRaoGaussian())
     a, b = torch.tensor([[0.0, 1.0], [0.0, 0.5]]), torch.tensor([[1.0, 2.0], [2.0, 0.5]])
     q = ((a[:, 0] - b[:, 0]) ** 2 / 2 + (a[:, 1] - b[:, 1]) ** 2) / (4 * a[:, 1] * b[:, 1])
     exact = 2 * 2**0.5 * torch.asinh(q.sqrt())
@@ -254,7 +262,7 @@ def test_one_normal_is_a_hyperbolic_plane_of_curvature_one_half() -> None:
 
 def test_the_metric_of_a_distance_is_its_limit() -> None:
     net = decoder(2 * 6, (2, *EVENT))
-    manifold = geodesic.PullbackManifold(net, geodesic.FisherRaoGaussian())
+    manifold = geodesic.PullbackManifold(net, geodesic.outputs.FisherRaoGaussian())
     assert type(manifold) is geodesic.PullbackManifold
     assert not manifold.has_embedding
     z, v = torch.randn(2, 5, 2)
@@ -276,7 +284,7 @@ def test_solve_converges_under_every_geometry(name: str) -> None:
 
 def test_a_gaussian_decoder_of_latent_images_is_pulled_back_too() -> None:
     net = nn.Sequential(nn.Flatten(), decoder(2 * 6, (2, *EVENT), d=4))
-    manifold = geodesic.PullbackManifold(net, geodesic.FisherRaoGaussian(), latent_shape=(1, 2, 2))
+    manifold = geodesic.PullbackManifold(net, geodesic.outputs.FisherRaoGaussian(), latent_shape=(1, 2, 2))
     solution = geodesic.solve(manifold, *torch.randn(2, 1, 2, 2))
     assert solution.path.shape == (33, 1, 2, 2)
     assert solution.converged
@@ -353,7 +361,7 @@ def test_an_ensemble_that_is_none_is_refused(kind) -> None:
     with pytest.raises(InputError, match="at least 2 members, got 1"):
         kind(ensemble(1))
     with pytest.raises(InputError, match="with an embedding"):
-        kind(ensemble(2), geodesic.FisherRaoGaussian())
+        kind(ensemble(2), geodesic.outputs.FisherRaoGaussian())
     with pytest.raises(DecoderError, match=r"differ in shape: \(4,\), \(6,\)"):
         geodesic.solve(kind([*ensemble(1), decoder(4, (4,))]), torch.zeros(2), torch.ones(2))
     untrained = nn.Sequential(nn.Linear(2, 3), nn.Dropout())
@@ -365,7 +373,7 @@ def test_an_ensemble_that_is_none_is_refused(kind) -> None:
 
 
 def test_a_function_makes_the_manifold_of_its_class() -> None:
-    plane = geodesic.HyperbolicPlane()
+    plane = geodesic.surfaces.HyperbolicPlane()
     a, b = torch.tensor([0.0, 1.0]), torch.tensor([1.0, 2.0])
     expected, found = (geodesic.solve(m, a, b) for m in (plane, geodesic.MetricFunction(plane.metric_tensor)))
     torch.testing.assert_close(found.length, expected.length, rtol=2e-6, atol=0)

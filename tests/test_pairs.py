@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from geodesic import (
-    SettingsError,
-    Split,
-)
+from geodesic.data import Split
+from geodesic.errors import SettingsError
 from geodesic.experiment.pairs import IndexPairs, LabelPairs, RandomPairs
 
 

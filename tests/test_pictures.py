@@ -11,10 +11,8 @@ from matplotlib.image import imread
 from torch.testing import assert_close
 
 import geodesic
-from geodesic import (
-    PullbackManifold,
-    RunFolderError,
-)
+from geodesic import PullbackManifold
+from geodesic.errors import RunFolderError
 from geodesic.experiment.figures import plot_run
 from geodesic.experiment.solve import solve_pairs
 from geodesic.experiment.train import train

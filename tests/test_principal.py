@@ -6,12 +6,13 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import geodesic
-from geodesic import InputError, Search, principal_geodesic_analysis
+from geodesic import Search, principal_geodesic_analysis
+from geodesic.errors import InputError
 
 
 def curved(A: Tensor) -> geodesic.PullbackManifold:
     """The sphere of dimension 2, in coordinates z with A z those of its stereographic projection."""
-    return geodesic.PullbackManifold(lambda z: geodesic.StereographicSphere().embed(z @ A.mT))
+    return geodesic.PullbackManifold(lambda z: geodesic.surfaces.StereographicSphere().embed(z @ A.mT))
 
 
 @pytest.mark.parametrize("method", ["ode", "discrete"])
@@ -32,7 +33,7 @@ def test_under_an_affine_decoder_it_is_weighted_principal_component_analysis_of_
 
 
 def test_points_along_a_geodesic_of_the_sphere_have_one_component_with_the_variance_of_their_distances() -> None:
-    sphere, mean = geodesic.StereographicSphere(), torch.tensor([0.4, -0.3])
+    sphere, mean = geodesic.surfaces.StereographicSphere(), torch.tensor([0.4, -0.3])
     t = torch.linspace(-1, 1, 7)
     v = torch.tensor([0.2, 0.3])
     points = geodesic.exp_map(sphere, mean.expand(7, 2), t[:, None] * v, segments=1).point
@@ -46,7 +47,7 @@ def test_points_along_a_geodesic_of_the_sphere_have_one_component_with_the_varia
 
 
 def test_directions_are_orthonormal_and_scores_lead_back_to_the_points() -> None:
-    plane, mean = geodesic.HyperbolicPlane(), torch.tensor([0.0, 1.5])
+    plane, mean = geodesic.surfaces.HyperbolicPlane(), torch.tensor([0.0, 1.5])
     points = mean + 0.4 * torch.randn(6, 2)
     answer = principal_geodesic_analysis(plane, points, mean=mean, search=Search(segments=8))
     U, G = answer.directions, plane.metric_tensor(mean)
@@ -77,7 +78,7 @@ def test_the_first_largest_coordinate_of_each_direction_is_positive() -> None:
 
 
 def test_a_batch_has_the_answers_of_its_members_and_fewer_components_are_the_first_ones() -> None:
-    sphere = geodesic.StereographicSphere()
+    sphere = geodesic.surfaces.StereographicSphere()
     points, mean, weights = 0.5 * torch.randn(2, 5, 2), 0.1 * torch.randn(2, 2), torch.rand(2, 5)
     both = principal_geodesic_analysis(sphere, points, weights, mean=mean, components=1, search=Search(segments=8))
     assert both.directions.shape == (2, 1, 2)
@@ -132,10 +133,10 @@ def test_geodesics_to_the_points_and_to_the_mean_begin_on_the_graph(mean: Tensor
     points = torch.tensor([[1.0, 0.2], [1.4, -0.3], [1.8, 0.5], [1.2, 0.6]])
     wrong = Search(init="graph", graph_points=torch.zeros(5, 3), segments=8)
     with pytest.raises(InputError, match="points: "):
-        principal_geodesic_analysis(geodesic.Sphere(), points, mean=mean, search=wrong)
+        principal_geodesic_analysis(geodesic.surfaces.Sphere(), points, mean=mean, search=wrong)
     search = Search(init="graph", graph_points=0.5 + torch.rand(60, 2), segments=8)
-    answer = principal_geodesic_analysis(geodesic.Sphere(), points, mean=mean, search=search)
-    straight = principal_geodesic_analysis(geodesic.Sphere(), points, mean=mean, search=Search(segments=8))
+    answer = principal_geodesic_analysis(geodesic.surfaces.Sphere(), points, mean=mean, search=search)
+    straight = principal_geodesic_analysis(geodesic.surfaces.Sphere(), points, mean=mean, search=Search(segments=8))
     assert answer.converged
     assert_close(answer.variances, straight.variances, rtol=1e-4, atol=0)
 
@@ -143,7 +144,7 @@ def test_geodesics_to_the_points_and_to_the_mean_begin_on_the_graph(mean: Tensor
 def test_the_mean_is_looked_for_where_none_is_given() -> None:
     points = torch.tensor([[1.0, 0.2], [1.4, -0.3], [1.8, 0.5], [1.2, 0.6]])
     weights = torch.tensor([1.0, 2.0, 1.0, 0.5])
-    sphere = geodesic.Sphere()
+    sphere = geodesic.surfaces.Sphere()
     mean = geodesic.frechet_mean(sphere, points, weights, search=Search(segments=8)).point
     found = principal_geodesic_analysis(sphere, points, weights, search=Search(segments=8))
     given = principal_geodesic_analysis(sphere, points, weights, mean=mean, search=Search(segments=8))

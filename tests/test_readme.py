@@ -102,7 +102,7 @@ def test_every_command_that_is_shown_exists_and_its_files_do() -> None:
 
 
 def test_the_table_of_settings_names_every_section_and_key() -> None:
-    from geodesic import Settings
+    from geodesic.experiment import Settings
 
     table = PAGES["command-line"].partition("## Settings")[2].partition("## A decoder")[0]
     missing = [name for name in Settings.model_fields if not re.search(rf"`{name}[`.]", table)]

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 import geodesic
-from geodesic import SettingsError, Split, load_settings
+from geodesic import load_settings
 from geodesic.checks import require_integer
+from geodesic.data import Split
 from geodesic.data.dataset import Dataset
 from geodesic.data.source import DATA_SETS, DataSource
-from geodesic.errors import InputError
+from geodesic.errors import InputError, SettingsError
 from geodesic.experiment.build import make_manifold, make_solver, new_vae
 from geodesic.experiment.geometries import GEOMETRIES, Context, Geometry
 from geodesic.experiment.model import Model, model_of

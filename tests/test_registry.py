@@ -11,8 +11,9 @@ import pytest
 import torch
 from torch import nn
 
-from geodesic import VAE, InputError
+from geodesic import VAE
 from geodesic.data.source import DATA_SETS
+from geodesic.errors import InputError
 from geodesic.models.likelihoods import LIKELIHOODS
 from geodesic.models.networks.network import NETWORKS, Network
 from geodesic.models.training.plan import Training

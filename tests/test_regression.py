@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import geodesic
-from geodesic import InputError, Manifold, Search, geodesic_regression
+from geodesic import Manifold, Search, geodesic_regression
+from geodesic.errors import InputError
 from geodesic.riemannian.maps.neighbors import exp_with_neighbors, varied
 from geodesic.riemannian.maps.stride import Stride
 
@@ -17,8 +18,8 @@ def network() -> geodesic.PullbackManifold:
 
 
 SPACES = {
-    "sphere": lambda: geodesic.StereographicSphere(),
-    "hyperbolic plane": lambda: geodesic.HyperbolicPlane(),
+    "sphere": lambda: geodesic.surfaces.StereographicSphere(),
+    "hyperbolic plane": lambda: geodesic.surfaces.HyperbolicPlane(),
     "network": network,
 }
 P, V, X = torch.tensor([0.3, 1.1]), torch.tensor([0.3, -0.2]), torch.linspace(-1, 1, 6)
@@ -111,7 +112,7 @@ def test_noisy_data_are_fitted_where_no_change_of_the_geodesic_lessens_the_squar
 
 
 def test_the_fit_follows_changes_of_the_latent_coordinates_and_of_the_origin_and_unit_of_x() -> None:
-    sphere = geodesic.StereographicSphere()
+    sphere = geodesic.surfaces.StereographicSphere()
     points = on_a_geodesic(sphere, segments=4)[2] + 0.05 * torch.randn(6, 2)
     A = torch.tensor([[2.0, 0.7], [-0.4, 0.1]])
     other = geodesic.PullbackManifold(lambda z: sphere.embed(z @ A.mT))
@@ -126,7 +127,7 @@ def test_the_fit_follows_changes_of_the_latent_coordinates_and_of_the_origin_and
 
 
 def test_x_that_says_nothing_explains_nothing() -> None:
-    sphere, x = geodesic.StereographicSphere(), torch.tensor([-1.0, 1.0, 1.0, -1.0])
+    sphere, x = geodesic.surfaces.StereographicSphere(), torch.tensor([-1.0, 1.0, 1.0, -1.0])
     points = 0.5 * torch.tensor([[1.0, 1.0], [1.0, 1.0], [-1.0, -1.0], [-1.0, -1.0]])
     fit = geodesic_regression(sphere, x, points, search=Search(segments=4))
     assert fit.converged
@@ -135,7 +136,7 @@ def test_x_that_says_nothing_explains_nothing() -> None:
 
 
 def test_a_batch_has_the_answers_of_its_members() -> None:
-    sphere = geodesic.StereographicSphere()
+    sphere = geodesic.surfaces.StereographicSphere()
     x = torch.stack([X, 2 * X + 1]).double()
     points = on_a_geodesic(sphere)[2] + 0.05 * torch.randn(2, 6, 2)
     both = geodesic_regression(sphere, x, points, search=Search(segments=2))
@@ -165,7 +166,7 @@ def test_a_set_whose_latent_mean_is_singular_starts_elsewhere() -> None:
 
 
 def test_without_a_mean_there_is_no_variance() -> None:
-    sphere = geodesic.StereographicSphere()
+    sphere = geodesic.surfaces.StereographicSphere()
     points = on_a_geodesic(sphere)[2] + 0.2 * torch.randn(6, 2)
     fit = geodesic_regression(sphere, X, points, max_iterations=1, search=Search(segments=4))
     assert not fit.converged

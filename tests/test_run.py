@@ -13,13 +13,8 @@ from matplotlib.image import imread
 from torch.testing import assert_close
 
 import geodesic
-from geodesic import (
-    DataError,
-    RunFolderError,
-    SettingsError,
-    TrainingInterrupted,
-    load_settings,
-)
+from geodesic import load_settings
+from geodesic.errors import DataError, RunFolderError, SettingsError, TrainingInterrupted
 from geodesic.experiment.figures import plot_run
 from geodesic.experiment.folders import run_folder, trained_with
 from geodesic.experiment.run import open_run
@@ -40,9 +35,11 @@ def test_the_record_of_a_training_holds_its_measures_and_is_documented(small: Ho
     record = json.loads((small.run / "record.json").read_text())
     vae, test = VAE.load(small.run), settings().data.load().test.values
     assert (record["epochs"], record["kept_epochs"], record["seed"]) == (2, 2, 0)
-    assert record["test_elbo"] == pytest.approx(geodesic.evaluate_elbo(vae, test), rel=1e-6)
+    assert record["test_elbo"] == pytest.approx(geodesic.models.evaluate_elbo(vae, test), rel=1e-6)
     assert record["importance_samples"] == 64
-    assert record["test_bound"] == pytest.approx(geodesic.importance_weighted_bound(vae, test, samples=64), rel=1e-6)
+    assert record["test_bound"] == pytest.approx(
+        geodesic.models.importance_weighted_bound(vae, test, samples=64), rel=1e-6
+    )
     assert record["test_bound"] > record["test_elbo"]
     last = (small.run / "kl.csv").read_text().splitlines()[-1].split(",")
     assert record["collapsed_dimensions"] == [k for k, kl in enumerate(last[1:]) if float(kl) < 0.01]

@@ -12,7 +12,8 @@ from scipy.stats import kstest
 from torch.testing import assert_close
 
 import geodesic
-from geodesic import Follow, InputError, random_walk, riemannian_normal
+from geodesic import Follow, random_walk, riemannian_normal
+from geodesic.errors import InputError
 from geodesic.riemannian.maps.follow import stride_of
 from geodesic.solvers.status import Status
 
@@ -41,13 +42,13 @@ def test_on_a_plane_samples_have_the_mean_and_covariance_of_the_normal_distribut
 @pytest.mark.parametrize(
     ("manifold", "growth", "end", "mean", "s"),
     [
-        (geodesic.StereographicSphere(), np.sin, math.pi, (0.3, 0.2), 1.0),
-        (geodesic.HyperbolicPlane(), np.sinh, 12.0, (0.5, 2.0), 0.7),
+        (geodesic.surfaces.StereographicSphere(), np.sin, math.pi, (0.3, 0.2), 1.0),
+        (geodesic.surfaces.HyperbolicPlane(), np.sinh, 12.0, (0.5, 2.0), 0.7),
     ],
     ids=["sphere", "hyperbolic plane"],
 )
 def test_where_curvature_is_constant_the_radius_has_its_law_and_the_angle_is_uniform(
-    manifold: geodesic.DistanceManifold, growth: Callable, end: float, mean: tuple, s: float
+    manifold: geodesic.surfaces.DistanceManifold, growth: Callable, end: float, mean: tuple, s: float
 ) -> None:
     z = torch.tensor(mean, dtype=torch.float64)
     answer = riemannian_normal(manifold, z, s, 1000, burn_in=8, follow=Follow(segments=8))
@@ -62,7 +63,7 @@ def test_where_curvature_is_constant_the_radius_has_its_law_and_the_angle_is_uni
 
 @pytest.mark.slow
 def test_no_sample_lies_beyond_a_conjugate_point_even_where_two_meet() -> None:
-    sphere, south = geodesic.StereographicSphere(dimension=3), torch.zeros(3)
+    sphere, south = geodesic.surfaces.StereographicSphere(dimension=3), torch.zeros(3)
     answer = riemannian_normal(sphere, south, 2.5, 200, burn_in=3, follow=Follow(segments=16))
     length = sphere.squared_norm(torch.zeros(200, 3), answer.vectors).sqrt()[answer.converged]
     assert length.max() < math.pi * 1.01
@@ -70,7 +71,7 @@ def test_no_sample_lies_beyond_a_conjugate_point_even_where_two_meet() -> None:
 
 
 def test_the_vectors_lead_to_the_points() -> None:
-    sphere, means = geodesic.StereographicSphere(), torch.tensor([[0.0, 0.0], [0.5, -1.0]])
+    sphere, means = geodesic.surfaces.StereographicSphere(), torch.tensor([[0.0, 0.0], [0.5, -1.0]])
     answer = riemannian_normal(sphere, means, torch.tensor([0.1, 0.5]), 5, burn_in=2, follow=Follow(segments=8))
     assert answer.points.shape == (2, 5, 2)
     start = means[:, None].expand(2, 5, 2)
@@ -84,7 +85,7 @@ def test_the_vectors_lead_to_the_points() -> None:
 
 @pytest.mark.parametrize("method", ["ode", "discrete"])
 def test_one_step_on_the_sphere_has_the_mean_cosine_of_a_normal_step(method: str) -> None:
-    sphere, h, n = geodesic.StereographicSphere(), 0.5, 2000
+    sphere, h, n = geodesic.surfaces.StereographicSphere(), 0.5, 2000
     z = torch.tensor([0.1, 0.2])
     walk = random_walk(sphere, z, h, 1, count=n, follow=Follow(method=method, segments=8, rtol=1e-4))
     assert bool(walk.converged.all())
@@ -95,7 +96,7 @@ def test_one_step_on_the_sphere_has_the_mean_cosine_of_a_normal_step(method: str
 
 def test_short_steps_on_the_sphere_forget_the_beginning_as_brownian_motion_does() -> None:
     # cos of the angle is an eigenfunction: Delta cos = -2 cos, so its mean falls as exp(-time).
-    sphere, n = geodesic.StereographicSphere(), 2000
+    sphere, n = geodesic.surfaces.StereographicSphere(), 2000
     z = torch.tensor([0.1, 0.2])
     walk = random_walk(sphere, z, 0.5, 10, count=n, follow=Follow(segments=2))
     cosine = sphere.distance(z.expand(n, 2), walk.point).cos()
@@ -104,7 +105,9 @@ def test_short_steps_on_the_sphere_forget_the_beginning_as_brownian_motion_does(
 
 def test_on_the_flat_torus_the_variance_of_each_coordinate_is_the_time() -> None:
     n, time = 3000, 0.04
-    walk = random_walk(geodesic.FlatTorus(frequency=1.0), torch.zeros(2), time, 4, count=n, follow=Follow(segments=4))
+    walk = random_walk(
+        geodesic.surfaces.FlatTorus(frequency=1.0), torch.zeros(2), time, 4, count=n, follow=Follow(segments=4)
+    )
     for i in range(1, 5):
         variance = walk.path[:, i].square().mean(0)
         assert ((variance / (time * i / 4) - 1).abs() < 4 * (2 / n) ** 0.5).all()
@@ -124,7 +127,7 @@ def test_walks_of_a_batch_are_different_and_begin_where_they_should() -> None:
 
 def test_a_walk_that_leaves_the_chart_is_lost_alone_and_says_when() -> None:
     # A disc whose metric ends at its rim.
-    class Disc(geodesic.MetricManifold):
+    class Disc(geodesic.geometry.MetricManifold):
         def metric_tensor(self, z: torch.Tensor) -> torch.Tensor:
             square = z.square().sum(-1)
             return torch.eye(2) * torch.where(square < 1, 1 + square, torch.nan)[..., None, None]
@@ -141,7 +144,7 @@ def test_a_walk_that_leaves_the_chart_is_lost_alone_and_says_when() -> None:
 
 
 def test_a_seed_decides_everything_and_no_global_state_is_touched() -> None:
-    sphere, z = geodesic.StereographicSphere(), torch.zeros(2)
+    sphere, z = geodesic.surfaces.StereographicSphere(), torch.zeros(2)
     state = torch.get_rng_state()
     for draw in (
         lambda seed: riemannian_normal(sphere, z, 0.3, 4, seed=seed, burn_in=1, follow=Follow(segments=2)).points,
@@ -166,7 +169,7 @@ def test_a_seed_decides_everything_and_no_global_state_is_touched() -> None:
 def test_bad_input_for_samples_is_named(change: dict, message: str) -> None:
     arguments = {"mean": torch.zeros(2), "scale": 1.0, "count": 3} | change
     with pytest.raises(InputError, match=message):
-        riemannian_normal(geodesic.StereographicSphere(), **arguments)
+        riemannian_normal(geodesic.surfaces.StereographicSphere(), **arguments)
 
 
 def test_how_geodesics_are_followed_is_checked_when_it_is_said() -> None:
@@ -189,11 +192,11 @@ def test_how_geodesics_are_followed_is_checked_when_it_is_said() -> None:
 def test_bad_input_for_walks_is_named(change: dict, message: str) -> None:
     arguments = {"z": torch.zeros(2), "time": 1.0, "steps": 3} | change
     with pytest.raises(InputError, match=message):
-        random_walk(geodesic.StereographicSphere(), **arguments)
+        random_walk(geodesic.surfaces.StereographicSphere(), **arguments)
 
 
 def test_walks_begin_also_where_inference_mode_is_on() -> None:
-    torus, z = geodesic.FlatTorus(), torch.tensor([1.0, 2.0])
+    torus, z = geodesic.surfaces.FlatTorus(), torch.tensor([1.0, 2.0])
     expected = geodesic.random_walk(torus, z, 0.1, 3)
     with torch.inference_mode():
         walk = geodesic.random_walk(torus, z, 0.1, 3)

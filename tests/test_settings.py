@@ -6,21 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from geodesic import (
-    LBFGS,
-    ConvNetwork,
-    Gaussian,
-    GradientDescent,
-    MLPNetwork,
-    NewtonKrylov,
-    Settings,
-    SettingsError,
-    load_settings,
-    solve,
-)
+from geodesic import LBFGS, GradientDescent, NewtonKrylov, load_settings, solve
+from geodesic.errors import SettingsError
+from geodesic.experiment import Settings
 from geodesic.experiment.geometries import DensityGeometry
 from geodesic.experiment.settings.load import settings_to_yaml
 from geodesic.experiment.settings.model import ImportedModelSettings, VAESettings
+from geodesic.likelihoods import Gaussian
+from geodesic.models import ConvNetwork, MLPNetwork
 from geodesic.models.likelihoods import LIKELIHOODS
 from geodesic.models.uncertainty import BlendUncertainty
 

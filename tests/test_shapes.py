@@ -9,9 +9,9 @@ import geodesic
 
 def test_a_shape_that_the_signature_does_not_name_is_refused() -> None:
     with pytest.raises(TypeCheckError, match=r"parameter 'a'"):
-        geodesic.Sphere().distance(torch.ones(3), torch.ones(2))
+        geodesic.surfaces.Sphere().distance(torch.ones(3), torch.ones(2))
 
 
 def test_sizes_of_one_name_have_to_agree() -> None:
     with pytest.raises(TypeCheckError, match=r"parameter 'b'"):
-        geodesic.Sphere().distance(torch.ones(2), torch.ones(3, 2))
+        geodesic.surfaces.Sphere().distance(torch.ones(2), torch.ones(3, 2))

@@ -122,8 +122,8 @@ def test_a_constant_path_is_a_constant_curve() -> None:
 
 @pytest.mark.parametrize("t", [-0.1, 1.1, float("nan")])
 def test_times_outside_of_the_curve_are_refused(t: float) -> None:
-    solution = geodesic.solve(geodesic.Sphere(), torch.ones(2), 2 * torch.ones(2))
-    with pytest.raises(geodesic.InputError, match=r"^t: expected times between 0 and 1"):
+    solution = geodesic.solve(geodesic.surfaces.Sphere(), torch.ones(2), 2 * torch.ones(2))
+    with pytest.raises(geodesic.errors.InputError, match=r"^t: expected times between 0 and 1"):
         solution(t)
 
 
@@ -148,7 +148,7 @@ def test_a_saved_solution_comes_back_field_by_field(tmp_path: Path) -> None:
         a, b = getattr(solution, field.name), getattr(loaded, field.name)
         assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
     np.savez(tmp_path / "other.npz", path=np.zeros(3))
-    with pytest.raises(geodesic.DataError, match="expected the fields of a solution; it lacks"):
+    with pytest.raises(geodesic.errors.DataError, match="expected the fields of a solution; it lacks"):
         geodesic.GeodesicSolution.load(tmp_path / "other.npz")
 
 
@@ -159,7 +159,7 @@ def test_the_fields_of_a_solution_may_lie_among_others_under_a_prefix() -> None:
     again = geodesic.GeodesicSolution.from_arrays(file, prefix="b/")
     assert torch.equal(again.path, other.path)
     assert (again.tol, again.solver) == (other.tol, other.solver)
-    with pytest.raises(geodesic.DataError, match="c/path"):
+    with pytest.raises(geodesic.errors.DataError, match="c/path"):
         geodesic.GeodesicSolution.from_arrays(file, prefix="c/")
 
 

@@ -63,14 +63,14 @@ def test_own_paths_are_where_the_search_begins() -> None:
     ],
 )
 def test_bad_starts_are_named(init: object, message: str) -> None:
-    with pytest.raises(geodesic.InputError, match=message):
+    with pytest.raises(geodesic.errors.InputError, match=message):
         # Without the type checker that watches the tests: a user has none.
         inspect.unwrap(geodesic.solve)(geodesic.PullbackManifold(lambda z: z), torch.zeros(2), torch.ones(2), init=init)
 
 
 @pytest.mark.parametrize("points", [[[0.0, 1.0]], np.zeros((5, 2)), torch.zeros(5), torch.zeros(5, 2, 2)])
 def test_points_that_are_no_latent_points_are_refused(points: object) -> None:
-    with pytest.raises(geodesic.InputError, match="points: expected a tensor of latent points"):
+    with pytest.raises(geodesic.errors.InputError, match="points: expected a tensor of latent points"):
         inspect.unwrap(geodesic.solve)(geodesic.PullbackManifold(hill), *pairs(1), init="graph", graph_points=points)
 
 
@@ -122,7 +122,7 @@ def test_memory_bounds_the_rows_that_the_decoder_sees_and_changes_no_answer() ->
 
 
 def test_memory_for_less_than_one_pair_is_refused_with_what_it_takes() -> None:
-    with pytest.raises(geodesic.InputError, match=r"one pair of 32 segments takes about [\d.]+ MB, got 0.01 MB"):
+    with pytest.raises(geodesic.errors.InputError, match=r"one pair of 32 segments takes about [\d.]+ MB, got 0.01 MB"):
         geodesic.solve(geodesic.PullbackManifold(network(outputs=500)), *pairs(2), memory=1e4)
 
 
@@ -135,14 +135,14 @@ def test_points_may_have_the_shape_that_the_decoder_wants() -> None:
     assert shaped.path.shape == (3, 33, 2, 2, 2)
     assert shaped(0.5).shape == (3, 2, 2, 2)
     torch.testing.assert_close(shaped.path.flatten(2), geodesic.solve(flat, start, end).path, rtol=0, atol=1e-12)
-    with pytest.raises(geodesic.InputError, match=r"latent_shape, \(\*batch, 2, 2, 2\), got \(3, 8\)"):
+    with pytest.raises(geodesic.errors.InputError, match=r"latent_shape, \(\*batch, 2, 2, 2\), got \(3, 8\)"):
         geodesic.solve(images, start, end)
-    with pytest.raises(geodesic.InputError, match="latent_shape: expected positive integers"):
+    with pytest.raises(geodesic.errors.InputError, match="latent_shape: expected positive integers"):
         geodesic.PullbackManifold(decoder, latent_shape=(2, 0))
 
 
 def test_the_callback_sees_every_step_and_how_pairs_end() -> None:
-    seen: list[geodesic.Progress] = []
+    seen: list[geodesic.solvers.Progress] = []
     start, end = torch.randn(5, 2), torch.randn(5, 2)
     solution = geodesic.solve(geodesic.PullbackManifold(network()), start, end, callback=seen.append)
     assert sorted({p.step for p in seen}) == list(range(int(solution.iterations.max()) + 1))
@@ -221,7 +221,7 @@ PLANE = geodesic.PullbackManifold(lambda z: z)
     ],
 )
 def test_bad_arguments_are_named_with_what_was_received(start, end, settings, message: str) -> None:
-    with pytest.raises(geodesic.InputError, match=message):
+    with pytest.raises(geodesic.errors.InputError, match=message):
         # Without the type checker that watches the tests: a user has none.
         inspect.unwrap(geodesic.solve)(PLANE, start, end, **settings)
 
@@ -236,14 +236,14 @@ def decoder_with(layer: nn.Module) -> nn.Module:
 @pytest.mark.parametrize("layer", [nn.BatchNorm1d(8), nn.Dropout(0.5)])
 def test_a_decoder_in_training_mode_is_refused(layer: nn.Module) -> None:
     decoder = decoder_with(layer)
-    with pytest.raises(geodesic.DecoderError, match=r"training mode.*decoder.eval\(\)"):
+    with pytest.raises(geodesic.errors.DecoderError, match=r"training mode.*decoder.eval\(\)"):
         geodesic.PullbackManifold(decoder)
-    with pytest.raises(geodesic.DecoderError, match="training mode"):
+    with pytest.raises(geodesic.errors.DecoderError, match="training mode"):
         geodesic.PullbackManifold(decoder.forward)
     manifold = geodesic.PullbackManifold(decoder.eval())
     assert geodesic.solve(manifold, torch.zeros(2), torch.ones(2)).converged
     decoder.train()
-    with pytest.raises(geodesic.DecoderError, match="training mode"):
+    with pytest.raises(geodesic.errors.DecoderError, match="training mode"):
         geodesic.solve(manifold, torch.zeros(2), torch.ones(2))
 
 
@@ -251,13 +251,13 @@ def test_a_decoder_in_training_mode_is_refused(layer: nn.Module) -> None:
 def test_training_mode_behind_a_closure_is_noticed_by_its_effect(layer: nn.Module) -> None:
     decoder = decoder_with(layer)
     manifold = geodesic.PullbackManifold(lambda z: decoder(z))
-    with pytest.raises(geodesic.DecoderError, match="decoder"):
+    with pytest.raises(geodesic.errors.DecoderError, match="decoder"):
         geodesic.solve(manifold, torch.zeros(2), torch.ones(2))
 
 
 def test_coupled_rows_are_refused() -> None:
     manifold = geodesic.PullbackManifold(lambda z: z - z.mean(0))
-    with pytest.raises(geodesic.DecoderError, match="rows are coupled"):
+    with pytest.raises(geodesic.errors.DecoderError, match="rows are coupled"):
         geodesic.solve(manifold, torch.zeros(2), torch.ones(2))
 
 
@@ -273,12 +273,12 @@ def test_coupled_rows_are_refused() -> None:
 )
 def test_unusable_decoders_are_refused(decoder, message: str) -> None:
     manifold = geodesic.PullbackManifold(decoder)
-    with pytest.raises(geodesic.DecoderError, match=message):
+    with pytest.raises(geodesic.errors.DecoderError, match=message):
         geodesic.solve(manifold, torch.zeros(2), torch.ones(2))
 
 
 def test_a_decoder_that_is_no_function_is_refused() -> None:
-    with pytest.raises(geodesic.DecoderError, match="got int"):
+    with pytest.raises(geodesic.errors.DecoderError, match="got int"):
         inspect.unwrap(geodesic.PullbackManifold.__init__)(object.__new__(geodesic.PullbackManifold), 3)
 
 
@@ -293,7 +293,7 @@ def test_a_decoder_that_is_no_function_is_refused() -> None:
     ],
 )
 def test_what_a_decoder_returns_is_checked(decoder, message: str) -> None:
-    with pytest.raises(geodesic.DecoderError, match=message):
+    with pytest.raises(geodesic.errors.DecoderError, match=message):
         geodesic.solve(geodesic.PullbackManifold(decoder), torch.zeros(2), torch.ones(2))
 
 

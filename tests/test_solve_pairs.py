@@ -11,20 +11,14 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import geodesic
-from geodesic import (
-    Euclidean,
-    GeodesicSolution,
-    Manifold,
-    Progress,
-    PullbackManifold,
-    Status,
-    constant_speed,
-    path_energy,
-)
+from geodesic import GeodesicSolution, Manifold, PullbackManifold, Status, path_energy
 from geodesic.experiment.solve import solve_pairs
 from geodesic.files import read_npz
+from geodesic.geometry import constant_speed
 from geodesic.geometry.path import straight_path
 from geodesic.models.vae import VAE
+from geodesic.outputs import Euclidean
+from geodesic.solvers import Progress
 from geodesic.solvers.solve import find
 from tests.experiments import METHODS, D, Home, P, T, settings
 

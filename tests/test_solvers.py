@@ -265,5 +265,5 @@ def test_a_pair_through_a_region_without_numbers_says_so_and_spoils_no_other(sol
     ],
 )
 def test_bad_settings_of_solvers_are_named(make, message: str) -> None:
-    with pytest.raises(geodesic.InputError, match=message):
+    with pytest.raises(geodesic.errors.InputError, match=message):
         make()

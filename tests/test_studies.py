@@ -11,7 +11,8 @@ import pytest
 import torch
 
 import geodesic
-from geodesic import GeodesicWarning, RunFolderError, Settings, SettingsError
+from geodesic.errors import GeodesicWarning, RunFolderError, SettingsError
+from geodesic.experiment import Settings
 from geodesic.experiment.pairs import FilePairs
 from geodesic.experiment.settings.load import settings_to_yaml
 from geodesic.experiment.studies.analogies import transport_analogies
@@ -67,7 +68,7 @@ def solid(**changes) -> Settings:
 @pytest.fixture
 def manifold(runs):
     vae = geodesic.VAE.load(runs / "small").double().requires_grad_(False)
-    return geodesic.PullbackManifold(vae.decode, geodesic.Euclidean(mean=torch.sigmoid))
+    return geodesic.PullbackManifold(vae.decode, geodesic.outputs.Euclidean(mean=torch.sigmoid))
 
 
 def arrays(runs: Path, name: str) -> dict[str, torch.Tensor]:
@@ -111,7 +112,9 @@ def test_the_map_is_that_of_the_library(runs, manifold, tolerance) -> None:
     e1, e2 = torch.eye(2).expand(6, 6, 2, 2).unbind(2)
     expected = geodesic.sectional_curvature(manifold, z, e1, e2)
     torch.testing.assert_close(found["grid_curvature"], expected, rtol=1e-8, atol=1e-10)
-    torch.testing.assert_close(found["grid_log_volume"], geodesic.log_volume(manifold, z), **tolerance(z.dtype))
+    torch.testing.assert_close(
+        found["grid_log_volume"], geodesic.riemannian.log_volume(manifold, z), **tolerance(z.dtype)
+    )
 
 
 def test_the_map_covers_most_encodings_and_the_margin(runs) -> None:
@@ -137,7 +140,7 @@ def test_what_is_measured_at_encodings_is_that_of_the_library(runs, manifold, to
 def test_planes_are_spanned_by_vectors_that_the_metric_calls_orthonormal(runs) -> None:
     found = map_curvature(solid(), runs, name="planes").arrays
     vae = geodesic.VAE.load(runs / "solid").double().requires_grad_(False)
-    manifold = geodesic.PullbackManifold(vae.decode, geodesic.Euclidean(mean=torch.sigmoid))
+    manifold = geodesic.PullbackManifold(vae.decode, geodesic.outputs.Euclidean(mean=torch.sigmoid))
     planes, z = torch.as_tensor(found["planes"]), torch.as_tensor(found["points"])
     assert planes.shape == (5, 2, 2, 3)
     gram = planes @ manifold.metric_tensor(z)[:, None] @ planes.mT

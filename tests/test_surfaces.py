@@ -10,18 +10,17 @@ from torch import Tensor
 from torch.func import hessian, jacfwd
 
 import geodesic
-from geodesic import (
+from geodesic import Manifold
+from geodesic.geometry import ChordManifold, EmbeddedManifold, MetricManifold
+from geodesic.geometry.surfaces import SURFACES
+from geodesic.surfaces import (
     Catenoid,
-    ChordManifold,
     Cone,
     Cylinder,
     DistanceManifold,
-    EmbeddedManifold,
     FlatTorus,
     Helicoid,
     HyperbolicPlane,
-    Manifold,
-    MetricManifold,
     Paraboloid,
     Pseudosphere,
     Saddle,
@@ -32,7 +31,6 @@ from geodesic import (
     SymmetricSurface,
     Torus,
 )
-from geodesic.geometry.surfaces import SURFACES
 from tests import surfaces
 
 
@@ -329,7 +327,7 @@ def test_the_hyperbolic_plane_has_nothing_below_its_edge() -> None:
     assert plane.metric_tensor(below).isnan().any()
     assert plane.distance(above, below).isnan()
     assert plane.distance(below, below - 1).isnan()
-    with pytest.raises(geodesic.InputError, match="metric_tensor is not finite at"):
+    with pytest.raises(geodesic.errors.InputError, match="metric_tensor is not finite at"):
         geodesic.solve(plane, above, below)
 
 
@@ -475,7 +473,7 @@ def test_a_constant_metric_is_flat() -> None:
 
 def test_a_metric_that_hides_its_derivative_from_autograd_is_refused() -> None:
     manifold = Metric(lambda z: HyperbolicPlane().metric_tensor(z.detach()))
-    with pytest.raises(geodesic.InputError, match="metric_tensor changes with z"):
+    with pytest.raises(geodesic.errors.InputError, match="metric_tensor changes with z"):
         geodesic.energy_gradient(manifold, drawn("hyperbolic plane", 5))
 
 
@@ -499,7 +497,7 @@ def test_a_metric_that_hides_its_derivative_from_autograd_is_refused() -> None:
     ],
 )
 def test_a_bad_setting_is_refused_by_name(surface, name: str, bad: float) -> None:
-    with pytest.raises(geodesic.InputError, match=f"^{name}: .* got {bad}"):
+    with pytest.raises(geodesic.errors.InputError, match=f"^{name}: .* got {bad}"):
         surface(**{name: bad})
 
 
@@ -513,7 +511,7 @@ def test_a_bad_setting_is_refused_by_name(surface, name: str, bad: float) -> Non
     ],
 )
 def test_settings_that_make_no_manifold_are_refused(make, message: str) -> None:
-    with pytest.raises(geodesic.InputError, match=message):
+    with pytest.raises(geodesic.errors.InputError, match=message):
         make()
 
 
@@ -522,7 +520,7 @@ def test_points_of_another_size_are_refused(name: str) -> None:
     manifold, _, bounds = MANIFOLDS[name]
     wrong = torch.ones(3, bounds.shape[1] + 1)
     ask = type(manifold).embed if isinstance(manifold, EmbeddedManifold) else type(manifold).metric_tensor
-    with pytest.raises(geodesic.InputError, match=r"^z: expected points of shape \(\*batch, "):
+    with pytest.raises(geodesic.errors.InputError, match=r"^z: expected points of shape \(\*batch, "):
         inspect.unwrap(ask)(manifold, wrong)  # without the checker that watches the tests: a user has none
 
 

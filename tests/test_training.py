@@ -19,26 +19,20 @@ import torch
 from torch.testing import assert_close
 
 import geodesic
-from geodesic import (
-    VAE,
+from geodesic import VAE, load_data, train_vae
+from geodesic.data import Dataset, Split
+from geodesic.errors import (
     CheckpointError,
     DataError,
-    Dataset,
     InputError,
     MissingExtraError,
-    MLPNetwork,
     RunFolderError,
-    Split,
-    Training,
     TrainingDiverged,
     TrainingInterrupted,
-    evaluate_elbo,
-    importance_weighted_bound,
-    load_data,
-    train_vae,
 )
 from geodesic.files import locked
 from geodesic.installation import hint
+from geodesic.models import MLPNetwork, Training, evaluate_elbo, importance_weighted_bound
 from geodesic.models.likelihoods import Categorical, Gaussian, Poisson
 from geodesic.models.training.batches import Batches
 from geodesic.models.training.hardware import Hardware
@@ -587,14 +581,14 @@ folder = Path(sys.argv[1])
 if __name__ == "__main__":
     rows = torch.rand(101, 1, 4, 4, generator=torch.Generator().manual_seed(0)).round()
     torch.save(rows[80:], folder.with_suffix(".test"))
-    data = geodesic.Dataset(geodesic.Split(rows[:80]), geodesic.Split(rows[80:]))
+    data = geodesic.data.Dataset(geodesic.data.Split(rows[:80]), geodesic.data.Split(rows[80:]))
     sys.ps1 = ">>> "  # as in a notebook, where processes are forked, which is quick besides
     for epochs in (2, 3):
-        settings = geodesic.Training(
+        settings = geodesic.models.Training(
             epochs=epochs, batch_size=8, learning_rate=0.01, patience=9, accelerator="cpu", devices=2
         )
         torch.manual_seed(0)
-        vae = geodesic.VAE(data.event_shape, network=geodesic.MLPNetwork((16,)))
+        vae = geodesic.VAE(data.event_shape, network=geodesic.models.MLPNetwork((16,)))
         result = geodesic.train_vae(
             vae, data, settings, folder=folder, resume=epochs == 3, progress=False,
             on_epoch=note,

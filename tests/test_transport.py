@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, pi
 
 import geodesic
-from geodesic import Manifold, MetricFunction, PullbackManifold, Sphere, Status, Torus, parallel_transport
+from geodesic import Manifold, MetricFunction, PullbackManifold, Status, parallel_transport
 from geodesic.errors import InputError, SingularMetricError
+from geodesic.surfaces import Sphere, Torus
 
 METHODS = ("connection", "pole_ladder", "schild_ladder", "projection")
 
@@ -94,7 +95,7 @@ def test_projection_errs_as_the_published_algorithm_does(v: tuple[float, float],
 
 @pytest.mark.parametrize("half_angle", [0.3, 1.2])
 def test_the_holonomy_of_a_cone_is_that_of_the_sector_it_is_unrolled_to(half_angle: float) -> None:
-    cone, t = geodesic.Cone(half_angle=half_angle), 1.5
+    cone, t = geodesic.surfaces.Cone(half_angle=half_angle), 1.5
     v = torch.tensor([1.0, 0.2])
     answer = parallel_transport(cone, latitude(t, 4), v)
     turn = angle(answer.vector, t * math.sin(half_angle)) - angle(v, t * math.sin(half_angle))
@@ -105,13 +106,13 @@ def test_along_a_horocycle_of_the_hyperbolic_plane_vectors_turn_by_its_length() 
     y, across = 0.5, 1.3
     path = geodesic.straight_path(torch.tensor([0.0, y]), torch.tensor([across, y]), 4)
     v = torch.tensor([0.3, 1.0])
-    answer = parallel_transport(geodesic.HyperbolicPlane(), path, v)
+    answer = parallel_transport(geodesic.surfaces.HyperbolicPlane(), path, v)
     assert abs(wrapped(angle(answer.vector, 1.0) - angle(v, 1.0) + across / y)) < 1e-12
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_on_the_flat_torus_transport_is_the_identity(method: str) -> None:
-    torus = geodesic.FlatTorus(dimension=3)
+    torus = geodesic.surfaces.FlatTorus(dimension=3)
     v = torch.randn(4, 3)
     answer = parallel_transport(torus, curves(4 if "ladder" in method else 800, 3), v, transport=method)
     error = 2e-2 if method == "projection" else 1e-8  # the outputs turn: the projection is of first order even here
@@ -198,7 +199,7 @@ def test_transport_there_and_back_is_the_identity(tolerance: Callable[[torch.dty
     torch.testing.assert_close(back.vectors.flip(1), there.vectors, **tolerance(v.dtype))
 
 
-@pytest.mark.parametrize("manifold", [Sphere(), Torus(), geodesic.HyperbolicPlane()], ids=repr)
+@pytest.mark.parametrize("manifold", [Sphere(), Torus(), geodesic.surfaces.HyperbolicPlane()], ids=repr)
 def test_a_geodesic_carries_its_own_velocity(manifold: Manifold) -> None:
     z, v = torch.tensor([[1.2, 0.8], [1.0, 1.0]]), torch.tensor([[0.3, 0.5], [-0.2, 0.4]])
     along = geodesic.exp_map(manifold, z, v, segments=64, rtol=1e-12)
@@ -218,7 +219,7 @@ def test_transport_is_linear_in_the_vector() -> None:
 
 
 @pytest.mark.parametrize("surface", [Sphere(), Torus()], ids=repr)
-def test_an_embedding_and_its_metric_alone_carry_vectors_alike(surface: geodesic.EmbeddedManifold) -> None:
+def test_an_embedding_and_its_metric_alone_carry_vectors_alike(surface: geodesic.geometry.EmbeddedManifold) -> None:
     v = torch.randn(4, 2)
     embedded = parallel_transport(surface, curves(16, 2), v)
     metric = parallel_transport(MetricFunction(surface.metric_tensor), curves(16, 2), v)
@@ -293,7 +294,7 @@ def test_single_precision_keeps_norms_to_its_own_rounding() -> None:
 
 
 def test_the_jacobian_of_an_exact_left_inverse_takes_the_last_vector_back_as_the_decoder_does() -> None:
-    paraboloid = geodesic.Paraboloid()
+    paraboloid = geodesic.surfaces.Paraboloid()
     images = PullbackManifold(lambda z: paraboloid.embed(z).reshape(-1, 3, 1, 1))
     path, v = curves(32, 2), torch.randn(4, 2)
 
@@ -345,7 +346,7 @@ def test_the_projection_knows_its_error() -> None:
 
 def test_an_encoder_that_shrinks_vectors_is_reported() -> None:
     answer = parallel_transport(
-        geodesic.Paraboloid(),
+        geodesic.surfaces.Paraboloid(),
         curves(32, 2),
         torch.randn(4, 2),
         transport="projection",
@@ -419,17 +420,17 @@ def order_of_shooting(manifold: Manifold, encoder: Callable[[Tensor], Tensor] | 
 
 @pytest.mark.parametrize("name", ["paraboloid", "torus", "decoder"])
 def test_shooting_is_of_first_order(name: str) -> None:
-    manifold = {"paraboloid": geodesic.Paraboloid(), "torus": Torus(), "decoder": mlp(2)}[name]
+    manifold = {"paraboloid": geodesic.surfaces.Paraboloid(), "torus": Torus(), "decoder": mlp(2)}[name]
     assert order_of_shooting(manifold) == pytest.approx(1, abs=0.2)
 
 
 def test_shooting_with_an_exact_left_inverse_is_of_first_order() -> None:
-    assert order_of_shooting(geodesic.Paraboloid(), lambda x: x[:, :2]) == pytest.approx(1, abs=0.2)
+    assert order_of_shooting(geodesic.surfaces.Paraboloid(), lambda x: x[:, :2]) == pytest.approx(1, abs=0.2)
 
 
 def test_shooting_on_the_sphere_follows_great_circles() -> None:
     sphere, z, v = Sphere(), torch.tensor([1.0, 0.2]), torch.tensor([0.3, 0.9])
-    u = geodesic.jvp(sphere.embed, z[None], v[None])[0]
+    u = geodesic.autodiff.jvp(sphere.embed, z[None], v[None])[0]
     x, t = sphere.embed(z), torch.linspace(0, 2, 81)[:, None] * u.norm()
     answer = geodesic.shoot(sphere, z, v, t=2.0, segments=80)
     torch.testing.assert_close(sphere.embed(answer.path), x * t.cos() + u / u.norm() * t.sin(), rtol=0, atol=1e-3)
@@ -437,17 +438,17 @@ def test_shooting_on_the_sphere_follows_great_circles() -> None:
 
 def test_a_bias_of_the_encoder_is_paid_at_every_step() -> None:
     def end(T: int) -> Tensor:
-        biased = geodesic.shoot(geodesic.Paraboloid(), z, v, segments=T, encoder=lambda x: x[:, :2] + 1e-3)
+        biased = geodesic.shoot(geodesic.surfaces.Paraboloid(), z, v, segments=T, encoder=lambda x: x[:, :2] + 1e-3)
         return (biased.point - exact).norm()
 
     z, v = torch.tensor([0.2, 0.1]), torch.tensor([0.5, 0.3])
-    exact = geodesic.exp_map(geodesic.Paraboloid(), z, v, rtol=1e-6).point
+    exact = geodesic.exp_map(geodesic.surfaces.Paraboloid(), z, v, rtol=1e-6).point
     assert end(80) > 1.5 * end(40) > 0.03
 
 
 def test_an_encoder_that_does_not_undo_the_decoder_is_reported() -> None:
     z, v = torch.tensor([0.2, 0.1]), torch.tensor([0.5, 0.3])
-    answer = geodesic.shoot(geodesic.Paraboloid(), z, v, segments=100, encoder=lambda x: x[:, :2] + 1e-3)
+    answer = geodesic.shoot(geodesic.surfaces.Paraboloid(), z, v, segments=100, encoder=lambda x: x[:, :2] + 1e-3)
     assert answer.status == Status.SPEED_CHANGED
 
 
@@ -491,7 +492,7 @@ def test_a_shot_takes_points_of_any_latent_shape() -> None:
 
 def test_a_shot_that_leaves_the_numbers_says_how_far_it_came() -> None:
     answer = geodesic.shoot(
-        geodesic.Paraboloid(),
+        geodesic.surfaces.Paraboloid(),
         torch.tensor([0.0, 0.0]),
         torch.tensor([1.0, 0.0]),
         segments=10,
@@ -529,7 +530,7 @@ def test_a_shot_from_a_singular_point_is_refused() -> None:
 
 def test_an_analogy_in_a_flat_space_is_a_parallelogram() -> None:
     a, b, c = torch.rand(3, 2, 3)
-    answer = geodesic.analogy(geodesic.FlatTorus(dimension=3), a, b, c, search=geodesic.Search(segments=16))
+    answer = geodesic.analogy(geodesic.surfaces.FlatTorus(dimension=3), a, b, c, search=geodesic.Search(segments=16))
     torch.testing.assert_close(answer.point, c + b - a, rtol=0, atol=1e-6)
     torch.testing.assert_close(answer.path[:, 0], c)
     assert answer.converged.all()

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import geodesic
-from geodesic import InputError
+from geodesic.errors import InputError
 from geodesic.models.uncertain_decoders import BlendedDecoder, RBFScaleDecoder, cluster_centers
 
 
@@ -94,7 +94,7 @@ def test_under_the_expected_metric_paths_keep_to_the_data() -> None:
     """Across the middle of a ring the straight line is short, and the scale is large."""
     decoder, z = fitted_scales(torch.full((5,), 0.02), away=2.0, width=1.0, count=400)
     a, b = z[0], z[180]
-    expected = geodesic.PullbackManifold(decoder.requires_grad_(False), geodesic.ExpectedGaussian())
+    expected = geodesic.PullbackManifold(decoder.requires_grad_(False), geodesic.outputs.ExpectedGaussian())
     path = geodesic.solve(expected, a, b, init="best", graph_points=z, segments=16).path
     assert path.norm(dim=-1).min() > 0.6
     assert geodesic.straight_path(a, b, 16).norm(dim=-1).min() < 0.3

@@ -26,7 +26,7 @@ class Split:
 
     Example:
         >>> import torch, geodesic
-        >>> len(geodesic.Split(torch.zeros(3, 1, 8, 8), labels=None))
+        >>> len(geodesic.data.Split(torch.zeros(3, 1, 8, 8), labels=None))
         3
     """
 
@@ -69,8 +69,8 @@ class Dataset:
 
     Example:
         >>> import torch, geodesic
-        >>> split = geodesic.Split(torch.zeros(3, 1, 8, 8))
-        >>> geodesic.Dataset(train=split, test=split).event_shape
+        >>> split = geodesic.data.Split(torch.zeros(3, 1, 8, 8))
+        >>> geodesic.data.Dataset(train=split, test=split).event_shape
         (1, 8, 8)
     """
 

@@ -105,7 +105,7 @@ GEOMETRIES: Registry[Geometry] = Registry("geometry")
 @GEOMETRIES.register("euclidean")
 @dataclass(frozen=True)
 class EuclideanGeometry(Geometry):
-    """Distance between means: see `geodesic.Euclidean`."""
+    """Distance between means: see `geodesic.outputs.Euclidean`."""
 
     def build(self, context: Context) -> Manifold:
         """The means are those of the model's likelihood."""
@@ -115,7 +115,7 @@ class EuclideanGeometry(Geometry):
 @GEOMETRIES.register("expected")
 @dataclass(frozen=True)
 class ExpectedGeometry(Geometry):
-    """The expected metric of random outputs, for a Gaussian likelihood: see `geodesic.ExpectedGaussian`."""
+    """The expected metric of random outputs, for a Gaussian likelihood: see `geodesic.outputs.ExpectedGaussian`."""
 
     def build(self, context: Context) -> Manifold:
         """Refused where there is no scale, or none that varies."""
@@ -157,7 +157,7 @@ class FisherRaoGeometry(Geometry):
 @GEOMETRIES.register("features")
 @dataclass(frozen=True)
 class FeaturesGeometry(Geometry):
-    """Distance between a network's features of the means: see `geodesic.Features`.
+    """Distance between a network's features of the means: see `geodesic.outputs.Features`.
 
     Args:
         network: `package.module:function` that makes the network.

@@ -41,7 +41,7 @@ def relative_excess_energy(manifold: Manifold, path: Tensor) -> Float[Tensor, "*
     Example:
         >>> import torch, geodesic
         >>> plane = geodesic.PullbackManifold(lambda z: z)
-        >>> geodesic.relative_excess_energy(plane, torch.tensor([[0.0], [0.5], [2.0]]))
+        >>> geodesic.geometry.relative_excess_energy(plane, torch.tensor([[0.0], [0.5], [2.0]]))
         tensor(0.2000)
     """
     require_path(path, interior=True)

@@ -82,7 +82,7 @@ class Euclidean(OutputGeometry):
 
     Example:
         >>> import torch, geodesic
-        >>> geodesic.Euclidean(mean=torch.sigmoid).embed(torch.zeros(1, 2))
+        >>> geodesic.outputs.Euclidean(mean=torch.sigmoid).embed(torch.zeros(1, 2))
         tensor([[0.5000, 0.5000]])
     """
 
@@ -109,7 +109,7 @@ class ExpectedGaussian(OutputGeometry):
 
     Example:
         >>> import torch, geodesic
-        >>> geodesic.ExpectedGaussian().embed(torch.tensor([[[3.0], [0.0]]]))
+        >>> geodesic.outputs.ExpectedGaussian().embed(torch.tensor([[[3.0], [0.0]]]))
         tensor([[[3.],
                  [1.]]])
     """
@@ -131,7 +131,7 @@ class FisherRaoBernoulli(OutputGeometry):
 
     Example:
         >>> import torch, geodesic
-        >>> geodesic.FisherRaoBernoulli().embed(torch.tensor([[-1e4, 0.0, 1e4]]))
+        >>> geodesic.outputs.FisherRaoBernoulli().embed(torch.tensor([[-1e4, 0.0, 1e4]]))
         tensor([[0.0000, 1.5708, 3.1416]])
     """
 
@@ -154,7 +154,7 @@ class FisherRaoCategorical(OutputGeometry):
 
     Example:
         >>> import torch, geodesic
-        >>> geodesic.FisherRaoCategorical().embed(torch.zeros(1, 4))
+        >>> geodesic.outputs.FisherRaoCategorical().embed(torch.zeros(1, 4))
         tensor([[1., 1., 1., 1.]])
     """
 
@@ -177,7 +177,7 @@ class FisherRaoPoisson(OutputGeometry):
 
     Example:
         >>> import torch, geodesic
-        >>> print(f"{float(geodesic.FisherRaoPoisson().embed(torch.tensor([[9.0]]).log())):.3f}")
+        >>> print(f"{float(geodesic.outputs.FisherRaoPoisson().embed(torch.tensor([[9.0]]).log())):.3f}")
         6.000
     """
 
@@ -203,7 +203,7 @@ class FisherRaoNegativeBinomial(OutputGeometry):
 
     Example:
         >>> import torch, geodesic
-        >>> geodesic.FisherRaoNegativeBinomial(total_count=1.0).embed(torch.tensor([[0.0]]))
+        >>> geodesic.outputs.FisherRaoNegativeBinomial(total_count=1.0).embed(torch.tensor([[0.0]]))
         tensor([[1.7627]])
     """
 
@@ -239,7 +239,7 @@ class FisherRaoGaussian(DistanceGeometry):
     Example:
         >>> import torch, geodesic
         >>> narrow, wide = torch.tensor([[[0.0], [0.0]]]), torch.tensor([[[0.0], [1.0]]])
-        >>> geodesic.FisherRaoGaussian().squared_distance(narrow, wide)
+        >>> geodesic.outputs.FisherRaoGaussian().squared_distance(narrow, wide)
         tensor([2.0000])
     """
 
@@ -288,7 +288,7 @@ class Features(OutputGeometry):
     Example:
         >>> import torch, geodesic
         >>> edges = torch.nn.Conv2d(1, 4, 3)
-        >>> geodesic.Features(edges, mean=torch.sigmoid).embed(torch.zeros(5, 1, 8, 8)).shape
+        >>> geodesic.outputs.Features(edges, mean=torch.sigmoid).embed(torch.zeros(5, 1, 8, 8)).shape
         torch.Size([5, 4, 6, 6])
     """
 

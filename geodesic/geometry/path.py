@@ -92,7 +92,7 @@ def constant_speed(manifold: Manifold, path: Tensor, segments: int | None = None
     Example:
         >>> import torch, geodesic
         >>> plane = geodesic.PullbackManifold(lambda z: z)
-        >>> geodesic.constant_speed(plane, torch.tensor([[0.0], [1.0], [4.0]]))
+        >>> geodesic.geometry.constant_speed(plane, torch.tensor([[0.0], [1.0], [4.0]]))
         tensor([[0.],
                 [2.],
                 [4.]])

@@ -39,7 +39,7 @@ def decoder_residual(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"
     Example:
         >>> import torch, geodesic
         >>> plane = geodesic.PullbackManifold(lambda z: z)
-        >>> geodesic.decoder_residual(plane, geodesic.straight_path(torch.zeros(2), torch.ones(2))) < 1e-3
+        >>> geodesic.geometry.decoder_residual(plane, geodesic.straight_path(torch.zeros(2), torch.ones(2))) < 1e-3
         tensor(True)
     """
     require_path(path, interior=True)

@@ -100,7 +100,7 @@ class Sphere(EmbeddedManifold, SymmetricSurface, DistanceManifold):
     Example:
         >>> import torch, geodesic
         >>> pole, equator = torch.tensor([0.0, 0.0]), torch.tensor([torch.pi / 2, 1.0])
-        >>> geodesic.Sphere(radius=2.0).distance(pole, equator)
+        >>> geodesic.surfaces.Sphere(radius=2.0).distance(pole, equator)
         tensor(3.1416)
     """
 
@@ -146,7 +146,7 @@ class StereographicSphere(EmbeddedManifold, DistanceManifold):
 
     Example:
         >>> import torch, geodesic
-        >>> geodesic.StereographicSphere(dimension=3).distance(torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
+        >>> geodesic.surfaces.StereographicSphere(dimension=3).distance(torch.zeros(3), torch.tensor([0.0, 1.0, 0.0]))
         tensor(1.5708)
     """
 
@@ -180,7 +180,7 @@ class HyperbolicPlane(MetricManifold, SymmetricSurface, DistanceManifold):
 
     Example:
         >>> import torch, geodesic
-        >>> geodesic.HyperbolicPlane().distance(torch.tensor([0.0, 1.0]), torch.tensor([0.0, 2.0]))
+        >>> geodesic.surfaces.HyperbolicPlane().distance(torch.tensor([0.0, 1.0]), torch.tensor([0.0, 2.0]))
         tensor(0.6931)
     """
 
@@ -219,7 +219,7 @@ class Pseudosphere(EmbeddedManifold, SymmetricSurface, DistanceManifold):
     Example:
         >>> import torch, geodesic
         >>> a, b = torch.tensor([[1.0, 0.0], [2.0, 0.0]])
-        >>> geodesic.Pseudosphere().distance(a, b), (b.cosh() / a.cosh()).log()[0]
+        >>> geodesic.surfaces.Pseudosphere().distance(a, b), (b.cosh() / a.cosh()).log()[0]
         (tensor(0.8912), tensor(0.8912))
     """
 
@@ -255,7 +255,7 @@ class Cylinder(EmbeddedManifold, SymmetricSurface, DistanceManifold):
 
     Example:
         >>> import torch, geodesic
-        >>> geodesic.Cylinder(radius=2.0).distance(torch.zeros(2), torch.tensor([2.0, 3.0]))
+        >>> geodesic.surfaces.Cylinder(radius=2.0).distance(torch.zeros(2), torch.tensor([2.0, 3.0]))
         tensor(5.)
     """
 
@@ -302,7 +302,7 @@ class Cone(EmbeddedManifold, SymmetricSurface, DistanceManifold):
 
     Example:
         >>> import torch, geodesic
-        >>> cone = geodesic.Cone(half_angle=torch.pi / 6)
+        >>> cone = geodesic.surfaces.Cone(half_angle=torch.pi / 6)
         >>> a, b, c = torch.tensor([[1.0, 0.0], [1.0, torch.pi], [1.0, 7.0]])
         >>> cone.distance(a, b), cone.distance(a, c)
         (tensor(1.4142), tensor(2.))
@@ -344,7 +344,7 @@ class SwissRoll(EmbeddedManifold, Surface, DistanceManifold):
 
     Example:
         >>> import torch, geodesic
-        >>> geodesic.SwissRoll().distance(torch.tensor([0.0, 0.0]), torch.tensor([1.0, 0.0]))
+        >>> geodesic.surfaces.SwissRoll().distance(torch.tensor([0.0, 0.0]), torch.tensor([1.0, 0.0]))
         tensor(1.1478)
     """
 
@@ -379,7 +379,7 @@ class Paraboloid(EmbeddedManifold, SymmetricSurface):
 
     Example:
         >>> import torch, geodesic
-        >>> geodesic.Paraboloid(steepness=0.5).gaussian_curvature(torch.tensor([1.0, 0.0]))
+        >>> geodesic.surfaces.Paraboloid(steepness=0.5).gaussian_curvature(torch.tensor([1.0, 0.0]))
         tensor(0.2500)
     """
 
@@ -416,7 +416,7 @@ class Saddle(EmbeddedManifold, Surface):
 
     Example:
         >>> import torch, geodesic
-        >>> geodesic.Saddle(steepness=0.5).gaussian_curvature(torch.tensor([1.0, 0.0]))
+        >>> geodesic.surfaces.Saddle(steepness=0.5).gaussian_curvature(torch.tensor([1.0, 0.0]))
         tensor(-0.2500)
     """
 
@@ -452,7 +452,8 @@ class Torus(EmbeddedManifold, SymmetricSurface):
     Example:
         >>> import torch, geodesic
         >>> outside, inside = torch.tensor([0.0, 0.0]), torch.tensor([torch.pi, 0.0])
-        >>> geodesic.Torus(major_radius=2.0, minor_radius=1.0).gaussian_curvature(torch.stack([outside, inside]))
+        >>> torus = geodesic.surfaces.Torus(major_radius=2.0, minor_radius=1.0)
+        >>> torus.gaussian_curvature(torch.stack([outside, inside]))
         tensor([ 0.3333, -1.0000])
     """
 
@@ -498,7 +499,7 @@ class Catenoid(EmbeddedManifold, SymmetricSurface):
 
     Example:
         >>> import torch, geodesic
-        >>> geodesic.Catenoid(waist=2.0).gaussian_curvature(torch.zeros(2))
+        >>> geodesic.surfaces.Catenoid(waist=2.0).gaussian_curvature(torch.zeros(2))
         tensor(-0.2500)
     """
 
@@ -540,7 +541,7 @@ class Helicoid(EmbeddedManifold, SymmetricSurface):
 
     Example:
         >>> import torch, geodesic
-        >>> geodesic.Helicoid(rise=2.0).gaussian_curvature(torch.zeros(2))
+        >>> geodesic.surfaces.Helicoid(rise=2.0).gaussian_curvature(torch.zeros(2))
         tensor(-0.2500)
     """
 
@@ -578,7 +579,7 @@ class FlatTorus(EmbeddedManifold, DistanceManifold):
 
     Example:
         >>> import torch, geodesic
-        >>> torus, z = geodesic.FlatTorus(dimension=3), torch.tensor([1.0, 2.0, 3.0])
+        >>> torus, z = geodesic.surfaces.FlatTorus(dimension=3), torch.tensor([1.0, 2.0, 3.0])
         >>> bool(torch.allclose(torus.metric_tensor(z), torch.eye(3)))
         True
     """

@@ -34,7 +34,7 @@ def evaluate_elbo(vae: VAE, values: Tensor, *, samples: int = 1, seed: int = 0, 
     Example:
         >>> import torch, geodesic
         >>> vae = geodesic.VAE((6,))
-        >>> geodesic.evaluate_elbo(vae, torch.rand(5, 6)) < 0
+        >>> geodesic.models.evaluate_elbo(vae, torch.rand(5, 6)) < 0
         True
     """
     total = 0.0
@@ -71,7 +71,7 @@ def importance_weighted_bound(
     Example:
         >>> import torch, geodesic
         >>> vae, x = geodesic.VAE((6,)), torch.rand(50, 6)
-        >>> geodesic.importance_weighted_bound(vae, x) > geodesic.evaluate_elbo(vae, x, samples=64)
+        >>> geodesic.models.importance_weighted_bound(vae, x) > geodesic.models.evaluate_elbo(vae, x, samples=64)
         True
     """
     total = 0.0

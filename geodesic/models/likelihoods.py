@@ -125,7 +125,7 @@ class Bernoulli(Likelihood):
 
     Example:
         >>> import torch
-        >>> from geodesic import Bernoulli
+        >>> from geodesic.likelihoods import Bernoulli
         >>> logits = torch.tensor([[0.0, 1.0e4]])
         >>> Bernoulli().log_prob(logits, torch.tensor([[1.0, 1.0]])).exp()
         tensor([0.5000])
@@ -182,7 +182,7 @@ class ContinuousBernoulli(Likelihood):
 
     Example:
         >>> import torch
-        >>> from geodesic import ContinuousBernoulli
+        >>> from geodesic.likelihoods import ContinuousBernoulli
         >>> ContinuousBernoulli().mean(torch.tensor([[-1.0e4, 0.0, 10.0]]))
         tensor([[1.0000e-04, 5.0000e-01, 9.0005e-01]])
     """
@@ -256,7 +256,7 @@ class Gaussian(Likelihood):
 
     Example:
         >>> import torch
-        >>> from geodesic import Gaussian
+        >>> from geodesic.likelihoods import Gaussian
         >>> parameters = torch.tensor([[[3.0], [0.0]]])
         >>> Gaussian().log_prob(parameters, torch.tensor([[3.0]]))
         tensor([-0.9189])
@@ -343,7 +343,7 @@ class Categorical(Likelihood):
 
     Example:
         >>> import torch
-        >>> from geodesic import Categorical
+        >>> from geodesic.likelihoods import Categorical
         >>> Categorical(4).log_prob(torch.zeros(1, 4, 1), torch.tensor([[3.0]])).exp()
         tensor([0.2500])
     """
@@ -411,7 +411,7 @@ class Discretized(Likelihood):
 
     Example:
         >>> import torch
-        >>> from geodesic import Discretized
+        >>> from geodesic.likelihoods import Discretized
         >>> Discretized(levels=3).mean(torch.tensor([[[0.0], [0.0], [1.0e4]]]))
         tensor([[1.]])
     """
@@ -463,7 +463,7 @@ class Poisson(Likelihood):
 
     Example:
         >>> import torch
-        >>> from geodesic import Poisson
+        >>> from geodesic.likelihoods import Poisson
         >>> Poisson().log_prob(torch.zeros(1, 1), torch.tensor([[0.0]])).exp()
         tensor([0.3679])
     """
@@ -517,7 +517,7 @@ class NegativeBinomial(Likelihood):
 
     Example:
         >>> import torch
-        >>> from geodesic import NegativeBinomial
+        >>> from geodesic.likelihoods import NegativeBinomial
         >>> NegativeBinomial(total_count=2.0).log_prob(torch.zeros(1, 1), torch.tensor([[0.0]])).exp()
         tensor([0.2500])
     """

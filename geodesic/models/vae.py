@@ -104,7 +104,7 @@ class VAE(nn.Module):
 
     Example:
         >>> import torch, geodesic
-        >>> vae = geodesic.VAE((1, 8, 8), latent_size=2, network=geodesic.MLPNetwork(hidden_sizes=(16,)))
+        >>> vae = geodesic.VAE((1, 8, 8), latent_size=2, network=geodesic.models.MLPNetwork(hidden_sizes=(16,)))
         >>> z = vae.encode(torch.rand(5, 1, 8, 8))
         >>> z.shape, vae.decode(z).shape
         (torch.Size([5, 2]), torch.Size([5, 1, 8, 8]))

@@ -31,7 +31,7 @@ class Answer:
 
         Example:
             >>> import torch, geodesic
-            >>> answer = geodesic.exp_map(geodesic.Sphere(), torch.ones(2), torch.ones(2), segments=4)
+            >>> answer = geodesic.exp_map(geodesic.surfaces.Sphere(), torch.ones(2), torch.ones(2), segments=4)
             >>> answer.arrays("ball_")["ball_path"].shape
             (5, 2)
         """
@@ -62,7 +62,7 @@ class RowAnswer(Answer):
 
         Example:
             >>> import torch, geodesic
-            >>> answer = geodesic.frechet_mean(geodesic.SwissRoll(), torch.rand(3, 5, 2), max_iterations=1)
+            >>> answer = geodesic.frechet_mean(geodesic.surfaces.SwissRoll(), torch.rand(3, 5, 2), max_iterations=1)
             >>> print(answer.summary().partition(":")[0])
             0 of 3 rows converged
             3 max_iterations

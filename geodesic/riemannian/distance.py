@@ -56,7 +56,7 @@ def distance(manifold: Manifold, start: Tensor, end: Tensor, *, search: Search =
     Example:
         >>> import torch, geodesic
         >>> a = torch.tensor([torch.pi / 2, 0.0], requires_grad=True)
-        >>> d = geodesic.distance(geodesic.Sphere(), a, torch.tensor([torch.pi / 2, 1.0]))
+        >>> d = geodesic.distance(geodesic.surfaces.Sphere(), a, torch.tensor([torch.pi / 2, 1.0]))
         >>> d.backward()
         >>> print(f"{float(d.detach()):.4f}", [round(x, 4) + 0.0 for x in a.grad.tolist()])
         1.0000 [0.0, -1.0]
@@ -111,7 +111,7 @@ def length_ratio(
     Example:
         >>> import torch, geodesic
         >>> a, b = torch.tensor([torch.pi / 4, 0.0]), torch.tensor([torch.pi / 4, 2.0])
-        >>> print(f"{float(geodesic.length_ratio(geodesic.Sphere(), a, b)):.4f}")
+        >>> print(f"{float(geodesic.riemannian.length_ratio(geodesic.surfaces.Sphere(), a, b)):.4f}")
         0.9013
     """
     Rows(manifold, start=start, end=end)

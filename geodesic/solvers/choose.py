@@ -27,7 +27,7 @@ def choose_solver(manifold: Manifold, point: Float[Tensor, "1 d"]) -> tuple[Solv
 
     Example:
         >>> import torch, geodesic
-        >>> geodesic.choose_solver(geodesic.Sphere(), torch.ones(1, 2))[1]
+        >>> geodesic.solvers.choose_solver(geodesic.surfaces.Sphere(), torch.ones(1, 2))[1]
         'Newton: d = 2 is at most 32, and Jacobians of 2 x 3 numbers a node are small'
     """
     d = point.shape[-1]

@@ -62,7 +62,7 @@ class LBFGS(Solver[_State]):
     Example:
         >>> import torch, geodesic
         >>> a, b = torch.tensor([1.0, 0.0]), torch.tensor([-0.5, 1.0])
-        >>> solution = geodesic.solve(geodesic.Paraboloid(), a, b, solver=geodesic.LBFGS())
+        >>> solution = geodesic.solve(geodesic.surfaces.Paraboloid(), a, b, solver=geodesic.LBFGS())
         >>> print(f"{float(solution.length):.4f}", bool(solution.converged))
         2.0994 True
     """

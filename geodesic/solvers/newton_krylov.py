@@ -54,7 +54,7 @@ class NewtonKrylov(Solver[_State]):
     Example:
         >>> import torch, geodesic
         >>> a, b = torch.tensor([1.0, 0.0]), torch.tensor([-0.5, 1.0])
-        >>> solution = geodesic.solve(geodesic.Paraboloid(), a, b, solver=geodesic.NewtonKrylov())
+        >>> solution = geodesic.solve(geodesic.surfaces.Paraboloid(), a, b, solver=geodesic.NewtonKrylov())
         >>> print(f"{float(solution.length):.4f}", bool(solution.converged), bool(solution.minimum))
         2.0994 True True
     """

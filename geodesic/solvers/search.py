@@ -49,7 +49,7 @@ class Search:
         >>> import torch, geodesic
         >>> search = geodesic.Search(init="best", segments=64)
         >>> a, b = torch.tensor([torch.pi / 4, 0.0]), torch.tensor([torch.pi / 4, 2.0])
-        >>> print(f"{float(geodesic.distance(geodesic.Sphere(), a, b, search=search)):.4f}")
+        >>> print(f"{float(geodesic.distance(geodesic.surfaces.Sphere(), a, b, search=search)):.4f}")
         1.2746
     """
 

@@ -76,7 +76,7 @@ def solve(
     Example:
         >>> import torch, geodesic
         >>> a, b = torch.tensor([torch.pi / 4, 0.0]), torch.tensor([torch.pi / 4, 2.0])
-        >>> solution = geodesic.solve(geodesic.Sphere(), a, b)
+        >>> solution = geodesic.solve(geodesic.surfaces.Sphere(), a, b)
         >>> print(f"{float(solution.length):.4f}", bool(solution.converged), bool(solution.resolved))
         1.2746 True True
     """

@@ -107,8 +107,8 @@ def _calls(problem: Problem, options: argparse.Namespace) -> dict[str, tuple[int
         f"shoot ({T} steps)": (N, lambda: share(geodesic.shoot(M, a, v, segments=T).converged)),
         "christoffel_symbols": (N, local(lambda: geodesic.christoffel_symbols(M, a))),
         "sectional_curvature": (N, local(lambda: geodesic.sectional_curvature(M, a, u, w))),
-        "ricci_tensor": (N, local(lambda: geodesic.ricci_tensor(M, a))),
-        "riemann_tensor": (N, local(lambda: geodesic.riemann_tensor(M, a))),
+        "ricci_tensor": (N, local(lambda: geodesic.riemannian.ricci_tensor(M, a))),
+        "riemann_tensor": (N, local(lambda: geodesic.riemannian.riemann_tensor(M, a))),
         "magnification_factor": (N, local(lambda: geodesic.magnification_factor(M, a))),
         f"frechet_mean of 10 points ({T // 2} segments)": (
             1,
@@ -162,7 +162,7 @@ def _how_curved(problem: Problem, options: argparse.Namespace) -> dict:
     points = problem.test[: options.points]
     u, w = torch.randn(2, *points.shape, dtype=points.dtype, generator=torch.Generator().manual_seed(options.seed))
     K = _section(problem.manifold, points, u, w)
-    log_volume = geodesic.log_volume(problem.manifold, points)
+    log_volume = geodesic.riemannian.log_volume(problem.manifold, points)
     finite = K[K.isfinite()]
     low, middle, high = (scale**2 * finite.quantile(torch.tensor(QUANTILES, dtype=K.dtype))).tolist()
     return {

@@ -13,7 +13,7 @@ __all__ = ["TrainingSettings"]
 
 @dataclass(frozen=True)
 class TrainingSettings(Training):
-    """How a VAE is trained, and how often pictures of it are drawn: see `geodesic.Training`.
+    """How a VAE is trained, and how often pictures of it are drawn: see `geodesic.models.Training`.
 
     Args:
         picture_every: Draw reconstructions and samples every so many epochs and at the end; None: never.

@@ -22,7 +22,7 @@ class Settings(Section):
     """One experiment. `load_settings` reads it from YAML.
 
     Example:
-        >>> from geodesic import Settings
+        >>> from geodesic.experiment import Settings
         >>> settings = Settings.model_validate({"name": "first", "data": {"kind": "digits"}})
         >>> settings.model.latent_size, settings.geodesic.segments
         (2, 32)

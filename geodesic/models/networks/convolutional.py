@@ -41,7 +41,7 @@ class ConvNetwork(Network):
 
     Example:
         >>> import torch, geodesic
-        >>> geodesic.ConvNetwork(channels=(4,)).decoder(2, (1, 9, 8))(torch.zeros(5, 2)).shape
+        >>> geodesic.models.ConvNetwork(channels=(4,)).decoder(2, (1, 9, 8))(torch.zeros(5, 2)).shape
         torch.Size([5, 1, 9, 8])
     """
 

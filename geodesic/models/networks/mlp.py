@@ -39,7 +39,7 @@ class MLPNetwork(Network):
 
     Example:
         >>> import geodesic
-        >>> geodesic.MLPNetwork(hidden_sizes=(16,)).decoder(2, (1, 8, 8)).mlp[0]
+        >>> geodesic.models.MLPNetwork(hidden_sizes=(16,)).decoder(2, (1, 8, 8)).mlp[0]
         Linear(in_features=2, out_features=16, bias=True)
     """
 

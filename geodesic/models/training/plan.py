@@ -42,7 +42,7 @@ class Training:
 
     Example:
         >>> import geodesic
-        >>> geodesic.Training(epochs=5).batch_size
+        >>> geodesic.models.Training(epochs=5).batch_size
         128
     """
 

@@ -119,7 +119,7 @@ def train_vae(
         >>> data = geodesic.load_data("digits", limit=200)
         >>> vae = geodesic.VAE(data.event_shape, latent_size=2)
         >>> result = geodesic.train_vae(
-        ...     vae, data, geodesic.Training(epochs=2), folder=tempfile.mkdtemp(), progress=False
+        ...     vae, data, geodesic.models.Training(epochs=2), folder=tempfile.mkdtemp(), progress=False
         ... )
         >>> result.epochs, result.vae is vae
         (2, True)

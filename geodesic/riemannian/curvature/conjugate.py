@@ -98,7 +98,7 @@ def conjugate_points(
     Example:
         >>> import torch, geodesic
         >>> equator, east = torch.tensor([torch.pi / 2, 0.0]), torch.tensor([0.0, 4.0])
-        >>> answer = geodesic.conjugate_points(geodesic.Sphere(), equator, east)
+        >>> answer = geodesic.conjugate_points(geodesic.surfaces.Sphere(), equator, east)
         >>> print(f"{float(answer.time):.4f}, which is pi / 4")
         0.7854, which is pi / 4
     """

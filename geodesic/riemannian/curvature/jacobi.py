@@ -92,7 +92,7 @@ def jacobi_field(
     Example:
         >>> import torch, geodesic
         >>> equator, east, zero = torch.tensor([torch.pi / 2, 0.0]), torch.tensor([0.0, 2.0]), torch.zeros(2)
-        >>> answer = geodesic.jacobi_field(geodesic.Sphere(), equator, east, zero, torch.tensor([1.0, 0.0]))
+        >>> answer = geodesic.jacobi_field(geodesic.surfaces.Sphere(), equator, east, zero, torch.tensor([1.0, 0.0]))
         >>> print(f"{float(answer.field[-1, 0]):.4f} {float(torch.tensor(2.0).sin() / 2):.4f}")
         0.4546 0.4546
     """

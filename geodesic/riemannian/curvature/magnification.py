@@ -44,7 +44,8 @@ def magnification_factor(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch
 
     Example:
         >>> import torch, geodesic
-        >>> print(f"{float(geodesic.magnification_factor(geodesic.HyperbolicPlane(), torch.tensor([0.0, 2.0]))):.3f}")
+        >>> plane = geodesic.surfaces.HyperbolicPlane()
+        >>> print(f"{float(geodesic.magnification_factor(plane, torch.tensor([0.0, 2.0]))):.3f}")
         0.250
     """
     return log_volume(manifold, z).exp()
@@ -77,7 +78,7 @@ def log_volume(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch"]:
     Example:
         >>> import torch, geodesic
         >>> double = geodesic.PullbackManifold(lambda z: 2 * z)
-        >>> print(f"{float(geodesic.log_volume(double, torch.zeros(64))):.3f}")  # 64 log 2
+        >>> print(f"{float(geodesic.riemannian.log_volume(double, torch.zeros(64))):.3f}")  # 64 log 2
         44.361
     """
 
@@ -114,7 +115,7 @@ def condition_number(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch"]:
     Example:
         >>> import torch, geodesic
         >>> stretched = geodesic.PullbackManifold(lambda z: z * torch.tensor([3.0, 1.0]).to(z))
-        >>> print(f"{float(geodesic.condition_number(stretched, torch.zeros(2))):.3f}")
+        >>> print(f"{float(geodesic.riemannian.condition_number(stretched, torch.zeros(2))):.3f}")
         9.000
     """
 
@@ -159,7 +160,7 @@ def anisotropy(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch"]:
     Example:
         >>> import torch, geodesic
         >>> flat = geodesic.PullbackManifold(lambda z: z * torch.tensor([2.0, 0.0]).to(z))
-        >>> print(f"{float(geodesic.anisotropy(flat, torch.zeros(2))):.3f}")
+        >>> print(f"{float(geodesic.riemannian.anisotropy(flat, torch.zeros(2))):.3f}")
         1.000
     """
 

@@ -47,7 +47,7 @@ def sectional_curvature(manifold: Manifold, z: Tensor, u: Tensor, v: Tensor) -> 
     Example:
         >>> import torch, geodesic
         >>> z, (u, v) = torch.zeros(2), torch.eye(2)
-        >>> print(f"{float(geodesic.sectional_curvature(geodesic.Saddle(), z, u, v)):.3f}")
+        >>> print(f"{float(geodesic.sectional_curvature(geodesic.surfaces.Saddle(), z, u, v)):.3f}")
         -4.000
     """
     given = Rows(manifold, z=z, u=u, v=v)

@@ -46,7 +46,7 @@ def christoffel_symbols(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch 
 
     Example:
         >>> import torch, geodesic
-        >>> gamma = geodesic.christoffel_symbols(geodesic.HyperbolicPlane(), torch.tensor([3.0, 2.0]))
+        >>> gamma = geodesic.christoffel_symbols(geodesic.surfaces.HyperbolicPlane(), torch.tensor([3.0, 2.0]))
         >>> print(f"{float(gamma[0, 0, 1]):.3f} {float(gamma[1, 0, 0]):.3f}")  # -1/y and 1/y
         -0.500 0.500
     """
@@ -93,7 +93,7 @@ def riemann_tensor(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch d d d
 
     Example:
         >>> import torch, geodesic
-        >>> R = geodesic.riemann_tensor(geodesic.Sphere(), torch.tensor([torch.pi / 2, 0.0]))
+        >>> R = geodesic.riemannian.riemann_tensor(geodesic.surfaces.Sphere(), torch.tensor([torch.pi / 2, 0.0]))
         >>> print(f"{float(R[0, 1, 1, 0]):.3f}")
         1.000
     """
@@ -136,7 +136,7 @@ def ricci_tensor(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch d d"]:
 
     Example:
         >>> import torch, geodesic
-        >>> ricci = geodesic.ricci_tensor(geodesic.StereographicSphere(dimension=3), torch.zeros(3))
+        >>> ricci = geodesic.riemannian.ricci_tensor(geodesic.surfaces.StereographicSphere(dimension=3), torch.zeros(3))
         >>> print([f"{x:.3f}" for x in ricci.diagonal().tolist()])  # (3 - 1) G, and G = 4 I
         ['8.000', '8.000', '8.000']
     """
@@ -168,7 +168,8 @@ def scalar_curvature(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch"]:
 
     Example:
         >>> import torch, geodesic
-        >>> print(f"{float(geodesic.scalar_curvature(geodesic.StereographicSphere(dimension=3), torch.ones(3))):.3f}")
+        >>> sphere = geodesic.surfaces.StereographicSphere(dimension=3)
+        >>> print(f"{float(geodesic.riemannian.scalar_curvature(sphere, torch.ones(3))):.3f}")
         6.000
     """
     return _ricci(manifold, z, lambda ricci, inverse: inverse(ricci).diagonal(dim1=-2, dim2=-1).sum(-1))

@@ -104,7 +104,7 @@ def exp_map(
     Example:
         >>> import torch, geodesic
         >>> equator, south = torch.tensor([torch.pi / 2, 0.0]), torch.tensor([1.0, 0.0])
-        >>> answer = geodesic.exp_map(geodesic.Sphere(), equator, south, t=0.5)
+        >>> answer = geodesic.exp_map(geodesic.surfaces.Sphere(), equator, south, t=0.5)
         >>> print([round(x, 4) for x in answer.point.tolist()], bool(answer.converged))
         [2.0708, 0.0] True
     """

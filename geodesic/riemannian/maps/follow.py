@@ -33,7 +33,7 @@ class Follow:
     Example:
         >>> import torch, geodesic
         >>> follow = geodesic.Follow(method="ode", rtol=1e-4)
-        >>> walk = geodesic.random_walk(geodesic.Cylinder(), torch.zeros(2), time=1.0, steps=5, follow=follow)
+        >>> walk = geodesic.random_walk(geodesic.surfaces.Cylinder(), torch.zeros(2), time=1.0, steps=5, follow=follow)
         >>> print(bool(walk.converged))
         True
     """

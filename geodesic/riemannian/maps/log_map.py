@@ -102,8 +102,8 @@ def log_map(
     Example:
         >>> import torch, geodesic
         >>> a, b = torch.tensor([torch.pi / 4, 0.0]), torch.tensor([torch.pi / 4, 2.0])
-        >>> there = geodesic.log_map(geodesic.Sphere(), a, b)
-        >>> back = geodesic.exp_map(geodesic.Sphere(), a, there.vector)
+        >>> there = geodesic.log_map(geodesic.surfaces.Sphere(), a, b)
+        >>> back = geodesic.exp_map(geodesic.surfaces.Sphere(), a, there.vector)
         >>> print(f"{float(there.length):.4f}", bool((back.point - b).norm() < 1e-3))
         1.2746 True
     """

@@ -74,7 +74,7 @@ def shoot(
     Example:
         >>> import torch, geodesic
         >>> equator, south = torch.tensor([torch.pi / 2, 0.0]), torch.tensor([1.0, 0.0])
-        >>> answer = geodesic.shoot(geodesic.Sphere(), equator, south, t=0.5, segments=100)
+        >>> answer = geodesic.shoot(geodesic.surfaces.Sphere(), equator, south, t=0.5, segments=100)
         >>> print([round(x, 4) for x in answer.point.tolist()], bool(answer.converged))
         [2.0708, 0.0] True
     """

@@ -73,7 +73,8 @@ def frechet_mean(
     Example:
         >>> import torch, geodesic
         >>> corners = torch.tensor([[0.5, 0.0], [0.0, 0.5], [-0.5, 0.0], [0.0, -0.5]])
-        >>> mean = geodesic.frechet_mean(geodesic.StereographicSphere(), corners, search=geodesic.Search(segments=8))
+        >>> surface = geodesic.surfaces.StereographicSphere()
+        >>> mean = geodesic.frechet_mean(surface, corners, search=geodesic.Search(segments=8))
         >>> print(f"{float(mean.point.norm()):.4f} {float(mean.variance.sqrt()):.4f}", bool(mean.converged))
         0.0000 0.9273 True
     """
@@ -103,7 +104,8 @@ def frechet_variance(
     Example:
         >>> import torch, geodesic
         >>> ends = torch.tensor([[0.0, 0.0], [2.0, 0.0]])
-        >>> variance = geodesic.frechet_variance(geodesic.Cylinder(), ends, search=geodesic.Search(segments=8))
+        >>> surface = geodesic.surfaces.Cylinder()
+        >>> variance = geodesic.riemannian.frechet_variance(surface, ends, search=geodesic.Search(segments=8))
         >>> print(f"{float(variance):.4f}")
         1.0000
     """

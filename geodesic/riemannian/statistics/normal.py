@@ -98,7 +98,7 @@ def riemannian_normal(
 
     Example:
         >>> import torch, geodesic
-        >>> sphere, south = geodesic.StereographicSphere(), torch.zeros(2)
+        >>> sphere, south = geodesic.surfaces.StereographicSphere(), torch.zeros(2)
         >>> samples = geodesic.riemannian_normal(sphere, south, 0.3, count=500, follow=geodesic.Follow(segments=8))
         >>> distance = sphere.distance(south.expand(500, 2), samples.points)
         >>> print(bool(0.5 < distance.square().mean() / (2 * 0.3**2) < 1.5), bool(samples.converged.all()))

@@ -110,7 +110,7 @@ def principal_geodesic_analysis(
         >>> latitude = torch.linspace(-1, 1, 5)
         >>> meridian = torch.stack([torch.pi / 2 + latitude, torch.zeros(5)], dim=-1)
         >>> equator = torch.tensor([torch.pi / 2, 0.0])
-        >>> answer = geodesic.principal_geodesic_analysis(geodesic.Sphere(), meridian, mean=equator)
+        >>> answer = geodesic.principal_geodesic_analysis(geodesic.surfaces.Sphere(), meridian, mean=equator)
         >>> print([f"{x:.3f}" for x in answer.variances.tolist()], [f"{x:.3f}" for x in answer.explained.tolist()])
         ['0.500', '0.000'] ['1.000', '0.000']
     """

@@ -119,7 +119,7 @@ def geodesic_regression(
         >>> import torch, geodesic
         >>> x = torch.tensor([0.0, 1.0, 2.0, 3.0], dtype=torch.float64)
         >>> meridian = torch.stack([1 + 0.2 * x, torch.ones_like(x)], dim=-1)
-        >>> fit = geodesic.geodesic_regression(geodesic.Sphere(), x, meridian)
+        >>> fit = geodesic.geodesic_regression(geodesic.surfaces.Sphere(), x, meridian)
         >>> print([f"{z:.3f}" for z in fit.point.tolist()], f"{fit.velocity[0]:.3f}", f"{float(fit.r_squared):.3f}")
         ['1.000', '1.000'] 0.200 1.000
     """

@@ -97,7 +97,7 @@ def analogy(
 
     Example:
         >>> import torch, geodesic
-        >>> torus = geodesic.FlatTorus()
+        >>> torus = geodesic.surfaces.FlatTorus()
         >>> a, b, c = torch.tensor([[0.0, 0.0], [0.5, 0.2], [0.1, 0.7]])
         >>> answer = geodesic.analogy(torus, a, b, c)
         >>> print([round(x, 3) for x in answer.point.tolist()], bool(answer.converged))

@@ -110,7 +110,7 @@ def parallel_transport(
     Example:
         >>> import torch, geodesic
         >>> path = geodesic.straight_path(torch.tensor([1.0, 0.0]), torch.tensor([1.0, torch.pi]))
-        >>> answer = geodesic.parallel_transport(geodesic.Sphere(), path, torch.tensor([1.0, 0.0]))
+        >>> answer = geodesic.parallel_transport(geodesic.surfaces.Sphere(), path, torch.tensor([1.0, 0.0]))
         >>> angle = torch.atan2(answer.vector[1] * path[-1, 0].sin(), answer.vector[0])
         >>> print(f"{float(angle):.3f}")  # half round the circle of colatitude 1: -pi cos(1)
         -1.697

@@ -81,7 +81,7 @@ def run(problem: Problem, solver: Solver[Any], init: Tensor, tol: float) -> _Run
     manifold, trace = Metric(problem.metric), []
     begin = time.perf_counter()
 
-    def callback(progress: geodesic.Progress) -> None:
+    def callback(progress: geodesic.solvers.Progress) -> None:
         trace.append((progress.energy, time.perf_counter() - begin, manifold.rows))
 
     solution = geodesic.solve(
@@ -113,7 +113,9 @@ def measure(problem: Problem, segments: int, repeats: int) -> list[Row]:
     methods, unit = solvers(segments), len(problem.start) * segments
     with Operations() as one:
         problem.metric(problem.start)
-    init = geodesic.constant_speed(Metric(problem.metric), geodesic.straight_path(problem.start, problem.end, segments))
+    init = geodesic.geometry.constant_speed(
+        Metric(problem.metric), geodesic.straight_path(problem.start, problem.end, segments)
+    )
     price = one.total / len(problem.start)
     operations: dict[str, float] = {}
     for name, solver in methods.items():

@@ -19,7 +19,7 @@ def main(file: Path, segments: int) -> None:
     torch.set_num_threads(2)
     saved = torch.load(file, weights_only=False)  # written by the process that called this one
     decoder, start, end = saved["decoder"].float(), saved["start"].float(), saved["end"].float()
-    manifold = geodesic.PullbackManifold(decoder, geodesic.Euclidean(mean=torch.sigmoid))
+    manifold = geodesic.PullbackManifold(decoder, geodesic.outputs.Euclidean(mean=torch.sigmoid))
     solve = geodesic.solve  # names are imported when they are asked for
     before = _memory("VmRSS")
     solve(manifold, start[:1], end[:1], segments=segments)  # the first call also pays for what torch imports on the way

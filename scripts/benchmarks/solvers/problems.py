@@ -74,7 +74,7 @@ def decoder_problem(name: str, runs: Path, pairs: int, segments: int, seed: int 
     """
     kind, _, size = name.partition("-")
     decoder, encodings = _tiny(int(size)) if kind == "tiny" else _mnist(kind, int(size), runs)
-    manifold = geodesic.PullbackManifold(decoder, geodesic.Euclidean(mean=torch.sigmoid))
+    manifold = geodesic.PullbackManifold(decoder, geodesic.outputs.Euclidean(mean=torch.sigmoid))
     # One permutation after the other, so that any number of pairs can be had and no point meets itself.
     generator = torch.Generator().manual_seed(seed)
     count = len(encodings) // 2
