@@ -62,10 +62,11 @@ class RowAnswer(Answer):
 
         Example:
             >>> import torch, geodesic
-            >>> answer = geodesic.frechet_mean(geodesic.surfaces.SwissRoll(), torch.rand(3, 5, 2), max_iterations=1)
-            >>> print(answer.summary().partition(":")[0])
-            0 of 3 rows converged
-            3 max_iterations
+            >>> points = torch.tensor([[-1.0, 0.5], [1.0, 1.0], [0.0, 3.0]])
+            >>> mean = geodesic.frechet_mean(geodesic.surfaces.HyperbolicPlane(), points, max_iterations=1)
+            >>> print(mean.summary().partition(":")[0])
+            0 of 1 rows converged
+            1 max_iterations
         """
         converged, error = self.converged.reshape(-1), self.error.reshape(-1)
         known = error[converged & ~error.isnan()]
