@@ -14,6 +14,10 @@ def network() -> nn.Module:
     return nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 5)).double().eval()
 
 
+def named(name: str) -> Callable[..., object]:
+    return getattr(geodesic if hasattr(geodesic, name) else geodesic.riemannian, name)
+
+
 TOOLS: dict[str, Callable[[Manifold, Tensor, Tensor], object]] = {
     "exp_map": lambda M, z, v: geodesic.exp_map(M, z, v, rtol=1e-3),
     "exp_map, discrete": lambda M, z, v: geodesic.exp_map(M, z, v, method="discrete", segments=4),
@@ -59,11 +63,15 @@ TOOLS: dict[str, Callable[[Manifold, Tensor, Tensor], object]] = {
     "conjugate_points": lambda M, z, v: geodesic.conjugate_points(M, z, v, rtol=1e-3),
     "is_minimizing": lambda M, z, v: geodesic.is_minimizing(M, geodesic.solve(M, z, z + v, segments=8)),
     **{
-        name: lambda M, z, v, name=name: getattr(geodesic, name)(M, z)
+        name: lambda M, z, v, name=name: getattr(geodesic if hasattr(geodesic, name) else geodesic.riemannian, name)(
+            M, z
+        )
         for name in ("christoffel_symbols", "riemann_tensor", "ricci_tensor", "scalar_curvature")
     },
     **{
-        name: lambda M, z, v, name=name: getattr(geodesic, name)(M, z)
+        name: lambda M, z, v, name=name: getattr(geodesic if hasattr(geodesic, name) else geodesic.riemannian, name)(
+            M, z
+        )
         for name in ("magnification_factor", "log_volume", "condition_number", "anisotropy")
     },
     "sectional_curvature": lambda M, z, v: geodesic.sectional_curvature(M, z, v, v.flip(-1)),

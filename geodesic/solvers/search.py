@@ -14,10 +14,10 @@ from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
 from geodesic.solvers.solver import Solver
 
-__all__ = ["IN_SEARCH", "USUAL_TOL", "Search", "given_path"]
+__all__ = ["IN_SEARCH", "Search", "given_path"]
 
 _STARTS = ("straight", "graph", "best")
-USUAL_TOL = {torch.float64: 1e-6, torch.float32: 1e-4}  # of a float32 path's energy, 1e-6 is already rounding
+_TOL = {torch.float64: 1e-6, torch.float32: 1e-4}  # of a float32 path's energy, 1e-6 is already rounding
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -92,7 +92,7 @@ class Search:
 
     def tolerance(self, dtype: torch.dtype) -> float:
         """`tol`, or what is usual for a dtype."""
-        return USUAL_TOL[dtype] if self.tol is None else self.tol
+        return _TOL[dtype] if self.tol is None else self.tol
 
 
 IN_SEARCH = {field.name: f"search=Search({field.name}=...)" for field in fields(Search)}

@@ -91,7 +91,7 @@ def k_means(
         seed: Of the random seeding, the same for each set of points.
         method: "discrete" takes the energies of the solver's paths for squared distances, "ode" exact geodesics.
         tol: Largest norm of the gradient over the root of the variance of a mean that counts as converged, without
-            unit. By default 1e-6 in float64 and 1e-4 in float32. Exact geodesics are integrated to a hundredth of it.
+            unit. By default 1e-6 in float64 and 1e-3 in float32. Exact geodesics are integrated to a hundredth of it.
         max_iterations: Most reassignments, and most steps of each search for means.
         search: How geodesics are looked for, as in `frechet_mean`.
 

@@ -56,7 +56,7 @@ def frechet_mean(
         method: "discrete" or "ode".
         initial_point: Where to begin, (*batch, d), instead of the two starts.
         tol: Largest norm of the gradient over the root of the variance of a mean that counts as converged, without
-            unit. By default 1e-6 in float64 and 1e-4 in float32. Exact geodesics are integrated to a hundredth of it.
+            unit. By default 1e-6 in float64 and 1e-3 in float32. Exact geodesics are integrated to a hundredth of it.
         max_iterations: Most steps that a row may attempt; "ode" may attempt as many again.
         search: How the geodesics to the points are looked for; their paths begin anew only where none are known.
             Where its `tol` is None, it is (tol / 10)^2: gradients are as exact as the root of it. No `length_rtol`, nor

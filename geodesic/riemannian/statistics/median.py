@@ -51,7 +51,7 @@ def frechet_median(
         method: "discrete" takes the energies of the solver's paths, "ode" goes on with exact geodesics.
         initial_point: Where to begin, (*batch, d), instead of the two starts.
         tol: Largest norm of the least subgradient of a median that counts as converged, without unit: at most 1 for any
-            point. By default 1e-6 in float64 and 1e-4 in float32. Exact geodesics are integrated to a hundredth of it.
+            point. By default 1e-6 in float64 and 1e-3 in float32. Exact geodesics are integrated to a hundredth of it.
         max_iterations: Most steps that a row may attempt; "ode" may attempt as many again.
         search: How the geodesics to the points are looked for; their paths begin anew only where none are known.
             Where its `tol` is None, it is (tol / 10)^2: gradients are as exact as the root of it. No `length_rtol`, nor

@@ -17,7 +17,7 @@ from geodesic.riemannian.maps.discrete import first_momentum
 from geodesic.riemannian.maps.log_map import log_map
 from geodesic.riemannian.maps.stride import require_method
 from geodesic.riemannian.records import Record
-from geodesic.solvers.search import IN_SEARCH, USUAL_TOL, Search
+from geodesic.solvers.search import IN_SEARCH, Search
 from geodesic.solvers.solve import find
 
 __all__ = ["RENAMED", "Geodesics", "Pairs", "fit_tolerance", "integration_tolerance", "require_for_moving_ends"]
@@ -26,6 +26,7 @@ __all__ = ["RENAMED", "Geodesics", "Pairs", "fit_tolerance", "integration_tolera
 RENAMED = IN_SEARCH | {"init": "initial_point", "paths": "search=Search(init=...)", "rtol": "tol"}
 
 _AGAIN = 20  # the part of `max_steps` that is left from the paths of the last step on; two or three steps are usual
+_TOL = {torch.float64: 1e-6, torch.float32: 1e-3}
 
 
 @dataclass(frozen=True)
@@ -63,14 +64,14 @@ def require_for_moving_ends(search: Any) -> None:
 
 
 def fit_tolerance(tol: Any, dtype: torch.dtype) -> float:
-    """The `tol` of a tool that moves points: 1e-6 in float64 and 1e-4 in float32, unless another is given."""
+    """The `tol` of a tool that moves points: 1e-6 in float64 and 1e-3 in float32, unless another is given."""
     require_fraction("tol", tol, optional=True)
-    return USUAL_TOL[dtype] if tol is None else float(tol)
+    return _TOL[dtype] if tol is None else float(tol)
 
 
 def integration_tolerance(tol: float, dtype: torch.dtype) -> float:
     """The `rtol` of exact geodesics that a tool needs for its own `tol`: a hundredth, as far as the dtype has it."""
-    return max(tol / 100, 100 * torch.finfo(dtype).eps)
+    return max(tol / 100, 10 * torch.finfo(dtype).eps)
 
 
 @dataclass(frozen=True)

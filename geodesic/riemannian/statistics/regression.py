@@ -100,7 +100,7 @@ def geodesic_regression(
             with a `latent_shape`.
         method: "discrete" follows geodesics by the discrete energy, "ode" by the geodesic equation.
         tol: Largest move of the predictions by one more step, as a share of the spread of the points, of a fit that
-            counts as converged, without unit: both root mean squares. By default 1e-6 in float64 and 1e-4 in float32.
+            counts as converged, without unit: both root mean squares. By default 1e-6 in float64 and 1e-3 in float32.
             Exact geodesics are integrated to a hundredth of it.
         max_iterations: Most steps of the fit, and of the search for the mean before it.
         search: How geodesics from the predictions to the points are looked for; its `segments` are also those of

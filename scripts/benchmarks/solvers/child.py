@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 import geodesic
-from geodesic.solvers.solution import Status
+from geodesic.solvers.status import Status
 from scripts.benchmarks.tables import counts
 
 
