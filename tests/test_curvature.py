@@ -36,6 +36,8 @@ from geodesic.surfaces import (
 )
 from tests.test_surfaces import MANIFOLDS, drawn, named
 
+pytestmark = pytest.mark.slow  # laws on many surfaces: together they take a while
+
 OF_A_POINT = [
     anisotropy,
     christoffel_symbols,

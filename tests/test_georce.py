@@ -6,6 +6,8 @@ import torch
 import geodesic
 from scripts.benchmarks.georce import command, measure, method, metrics
 
+pytestmark = pytest.mark.slow  # laws on many surfaces: together they take a while
+
 
 def pairs() -> tuple[torch.Tensor, torch.Tensor]:
     start = torch.tensor([[-1.0, 0.5], [0.0, 1.0], [0.3, 2.0]], dtype=torch.float64)

@@ -10,6 +10,8 @@ from geodesic.solvers.solver import SOLVERS as KINDS
 from tests import surfaces
 from tests.decoders import network, pairs
 
+pytestmark = pytest.mark.slow  # laws on many surfaces: together they take a while
+
 SOLVERS = {
     "newton": Newton(),
     "newton alone": Newton(warm_up=None),

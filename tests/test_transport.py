@@ -13,6 +13,8 @@ from geodesic import Manifold, MetricFunction, PullbackManifold, Status, paralle
 from geodesic.errors import InputError, SingularMetricError
 from geodesic.surfaces import Sphere, Torus
 
+pytestmark = pytest.mark.slow  # laws on many surfaces: together they take a while
+
 METHODS = ("connection", "pole_ladder", "schild_ladder", "projection")
 
 
