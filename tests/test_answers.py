@@ -44,6 +44,13 @@ OLD = [
     ("geodesic_regression", {"rtol": 1e-6}, "tol"),
     ("riemannian_normal", {"segments": 8}, "follow=Follow(segments=...)"),
     ("random_walk", {"max_iterations": 8}, "follow=Follow(max_iterations=...)"),
+    ("distance", {"segments": 8}, "search=Search(segments=...)"),
+    ("length_ratio", {"a": 8}, "start"),
+    ("log_map", {"b": 8}, "end"),
+    ("analogy", {"init": "graph"}, "search=Search(init=...)"),
+    ("parallel_transport", {"method": "projection"}, "transport"),
+    ("exp_map", {"max_steps": 8}, "max_iterations"),
+    ("solve", {"points": None}, "graph_points"),
 ]
 
 

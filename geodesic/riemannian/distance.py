@@ -9,17 +9,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geodesic.checks import renamed
 from geodesic.errors import GeodesicWarning
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import rows_at_once
 from geodesic.geometry.path import path_length
 from geodesic.geometry.points import Rows, require_limit
-from geodesic.solvers.search import Search
+from geodesic.solvers.search import IN_SEARCH, Search
 from geodesic.solvers.solve import find
 
 __all__ = ["distance", "length_ratio"]
 
 
+@renamed(**(IN_SEARCH | {"a": "start", "b": "end"}))
 def distance(manifold: Manifold, start: Tensor, end: Tensor, *, search: Search = Search()) -> Float[Tensor, "*batch"]:
     """Geodesic distance d(start, end), with a gradient: for losses that speak of distances.
 
@@ -83,6 +85,7 @@ def distance(manifold: Manifold, start: Tensor, end: Tensor, *, search: Search =
     return given.each(lengths)
 
 
+@renamed(**(IN_SEARCH | {"a": "start", "b": "end"}))
 def length_ratio(
     manifold: Manifold, start: Tensor, end: Tensor, *, search: Search = Search()
 ) -> Float[Tensor, "*batch"]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geodesic.checks import require_points
+from geodesic.checks import renamed, require_points
 from geodesic.geometry.checks import require_manifold
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import BUDGET
@@ -21,6 +21,7 @@ from geodesic.solvers.solver import Solver
 __all__ = ["find", "solve"]
 
 
+@renamed(points="graph_points")
 def solve(
     manifold: Manifold,
     start: Tensor,

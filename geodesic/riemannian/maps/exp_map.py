@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from geodesic.checks import renamed
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
@@ -50,6 +51,7 @@ class ExponentialMap(Answer):
     iterations: Int[Tensor, "*batch"]
 
 
+@renamed(max_steps="max_iterations")
 def exp_map(
     manifold: Manifold,
     z: Tensor,

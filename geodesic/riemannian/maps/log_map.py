@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from geodesic.checks import renamed
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
@@ -16,7 +17,7 @@ from geodesic.riemannian.answers import Answer
 from geodesic.riemannian.maps.aim import Target, aimed
 from geodesic.riemannian.maps.discrete import first_momentum
 from geodesic.riemannian.maps.stride import stride_from
-from geodesic.solvers.search import Search
+from geodesic.solvers.search import IN_SEARCH, Search
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solve import find
 from geodesic.solvers.status import Status
@@ -52,6 +53,7 @@ class LogarithmMap(Answer):
     solution: GeodesicSolution
 
 
+@renamed(**(IN_SEARCH | {"a": "start", "b": "end"}))
 def log_map(
     manifold: Manifold,
     start: Tensor,

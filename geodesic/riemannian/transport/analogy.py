@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from geodesic.checks import renamed
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit
 from geodesic.riemannian.answers import Answer
@@ -15,7 +16,7 @@ from geodesic.riemannian.maps.exp_map import exp_map
 from geodesic.riemannian.maps.log_map import exact_enough, log_map
 from geodesic.riemannian.maps.stride import require_method
 from geodesic.riemannian.transport.parallel import parallel_transport
-from geodesic.solvers.search import Search
+from geodesic.solvers.search import IN_SEARCH, Search
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solve import find
 from geodesic.solvers.status import Status
@@ -50,6 +51,7 @@ class Analogy(Answer):
     converged: Bool[Tensor, "*batch"]
 
 
+@renamed(**IN_SEARCH)
 def analogy(
     manifold: Manifold,
     a: Tensor,

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geodesic.checks import require_choice, require_positive, require_same_type
+from geodesic.checks import renamed, require_choice, require_positive, require_same_type
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
@@ -52,6 +52,7 @@ class ParallelTransport(Answer):
     status: Int[Tensor, "*batch"]
 
 
+@renamed(method="transport")
 def parallel_transport(
     manifold: Manifold,
     path: Tensor | GeodesicSolution,
