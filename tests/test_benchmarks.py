@@ -183,6 +183,7 @@ def test_groups_of_a_batch_are_timed_one_by_one():
     assert excess.groups_of([1.0], torch.tensor([[nan]])) == []
 
 
+@pytest.mark.slow
 def test_the_second_work_is_the_decoder_whose_figures_are_known():
     one, three = (second_problem(stretch, 64) for stretch in (1.0, 3.0))
     torch.testing.assert_close(three.network[0].weight, 3 * one.network[0].weight, rtol=1e-7, atol=0)

@@ -83,6 +83,7 @@ def test_bad_usage_has_exit_status_2(arguments: list[str]) -> None:
 # --- settings --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -199,6 +200,7 @@ def test_a_folder_that_cannot_be_made_has_exit_status_1(home: Path) -> None:
     assert contents(home) == before
 
 
+@pytest.mark.slow
 def test_the_first_solver_answers_and_the_others_are_named(home: Path) -> None:
     done = run("solve", "small.yaml", ONE_PAIR, "--name", "one")
     assert done.out.rstrip().endswith("--all-methods solves with plain, encoder as well")
@@ -208,6 +210,7 @@ def test_the_first_solver_answers_and_the_others_are_named(home: Path) -> None:
     assert run("plot", "runs/small", "--name", "one").status == 0
 
 
+@pytest.mark.slow
 def test_results_of_another_name_stand_beside_the_first(home: Path) -> None:
     first = contents(home)
     assert run("solve", "small.yaml", ONE_PAIR, ONE_SOLVER, "--name", "one").status == 0
@@ -235,6 +238,7 @@ def test_an_existing_run_is_kept_unless_one_asks_otherwise(home: Path) -> None:
     assert contents(home) == before
 
 
+@pytest.mark.slow
 def test_existing_results_and_pictures_are_kept_unless_one_asks_otherwise(home: Path) -> None:
     before = contents(home)
     refused(run("solve", "small.yaml", "pairs.seed=5"), 1, "--name", "--overwrite")
@@ -390,6 +394,7 @@ def test_points_that_are_not_finite_are_refused(home: Path) -> None:
     refused(run("solve", "small.yaml", "pairs={kind: file, path: points.npz}", "--name", "other"), 1, "end", "finite")
 
 
+@pytest.mark.slow
 def test_points_of_single_precision_are_solved_and_drawn_in_double(home: Path) -> None:
     start, end = np.array([[0.1, 0.2]], dtype=np.float32), np.array([[-0.3, 0.4]], dtype=np.float32)
     np.savez("points.npz", start=start, end=end)
@@ -404,6 +409,7 @@ def test_points_of_single_precision_are_solved_and_drawn_in_double(home: Path) -
 # --- data and decoders of one's own ------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_images_of_ones_own_can_be_trained_on_solved_and_drawn(home: Path) -> None:
     np.save("images.npy", np.random.default_rng(0).integers(0, 256, (120, 6, 5), dtype=np.uint8))
     data = {"kind": "array", "path": "images.npy", "test_fraction": 0.25}
@@ -453,6 +459,7 @@ def own_decoder(**model: object) -> None:
     Path("own.yaml").write_text(yaml.safe_dump(settings))
 
 
+@pytest.mark.slow
 def test_a_decoder_of_ones_own_needs_no_data_and_no_training(home: Path) -> None:
     own_decoder()
     solved = run("solve", "own.yaml")

@@ -27,6 +27,7 @@ def same_partition(a: Tensor, b: Tensor) -> bool:
     return torch.equal(a[:, None] == a, b[:, None] == b)
 
 
+@pytest.mark.slow
 def test_separated_clusters_on_the_sphere_are_recovered_with_their_means() -> None:
     x, truth = three_clusters()
     answer = k_means(SPHERE, x, 3, search=Search(segments=4))
@@ -38,6 +39,7 @@ def test_separated_clusters_on_the_sphere_are_recovered_with_their_means() -> No
     assert_close(answer.inertia, answer.distances.square().sum())
 
 
+@pytest.mark.slow
 def test_on_a_swiss_roll_clusters_follow_the_arc_length_and_not_the_latent_coordinate() -> None:
     # The same steps of t are seven times longer outside: of four groups at equal arc length, the first are the
     # farthest apart in t.
@@ -76,6 +78,7 @@ def test_every_point_is_with_its_nearest_center() -> None:
     assert_close(D.amin(0), answer.distances, rtol=2e-3, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_as_many_clusters_as_points_cost_nothing_and_one_is_the_mean() -> None:
     x = 0.5 * torch.randn(5, 2)
     assert_close(k_means(SPHERE, x, 5, search=Search(segments=4)).inertia, torch.tensor(0.0))
@@ -101,6 +104,7 @@ def test_the_same_seed_gives_the_same_clusters_and_leaves_the_callers_generator(
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.slow
 def test_starting_centers_are_taken_in_their_order_and_by_every_set_alike() -> None:
     x, truth = three_clusters()
     starts = x[[14, 0, 5]]
@@ -120,6 +124,7 @@ def test_starting_centers_of_another_shape_are_refused(shape: tuple[int, ...]) -
         k_means(SPHERE, torch.zeros(5, 2), 3, initial_points=torch.zeros(shape))
 
 
+@pytest.mark.slow
 def test_why_clusters_are_not_to_be_relied_on_is_said() -> None:
     x = 0.7 * torch.randn(9, 2)
     early = k_means(SPHERE, x, 3, max_iterations=1, search=Search(segments=4))
@@ -135,6 +140,7 @@ def test_why_clusters_are_not_to_be_relied_on_is_said() -> None:
     assert medoids.error > 1e-3
 
 
+@pytest.mark.slow
 def test_exact_geodesics_give_exact_inertia() -> None:
     x = torch.tensor([[0.0, 0.0], [0.4, 0.0]])
     answer = k_means(geodesic.surfaces.FlatTorus(), x, 1, method="ode", tol=1e-4, search=Search(segments=4))
@@ -177,6 +183,7 @@ def test_distances_that_are_none_are_refused(distances: Tensor, message: str) ->
         k_medoids(SPHERE, torch.zeros(3, 2), 2, distances=distances)
 
 
+@pytest.mark.slow
 def test_sets_of_points_are_clustered_as_each_of_them_is() -> None:
     plane, generator = geodesic.PullbackManifold(lambda z: 2 * z), torch.Generator().manual_seed(5)
     x = torch.randn(2, 1, 7, 2, generator=generator) / 2

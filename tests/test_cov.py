@@ -50,6 +50,7 @@ def test_what_is_not_known_is_left_out_of_the_coefficient() -> None:
     np.testing.assert_allclose(coefficient_of_variation(distances), [0.5**0.5, 2**0.5 / 3, np.nan])
 
 
+@pytest.mark.slow
 def test_every_size_and_seed_is_trained_and_measured_on_the_same_rows(measured) -> None:
     runs, found, names = measured
     expected = [f"decoders-{K}-seed-{seed}" for K in (1, 2) for seed in (0, 1)]

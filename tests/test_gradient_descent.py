@@ -12,6 +12,7 @@ from geodesic.errors import DecoderError
 from tests import surfaces
 
 
+@pytest.mark.slow
 def test_preconditioning_takes_away_the_growth_of_steps_with_the_segments() -> None:
     manifold, start, end, *_ = surfaces.KNOWN["paraboloid"]
 

@@ -84,6 +84,7 @@ def test_a_field_that_jumps_is_followed_by_short_steps() -> None:
 # --- the exponential map ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rtol", [1e-6, 1e-11])
 def test_geodesics_of_the_sphere_are_great_circles_to_the_tolerance(rtol: float) -> None:
     sphere = geodesic.surfaces.Sphere(radius=2.0)
@@ -106,6 +107,7 @@ def test_clairauts_relation_holds_along_geodesics(name: str) -> None:
     torch.testing.assert_close(constant, constant[:1].expand_as(constant), rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["torus", "saddle", "hyperbolic plane", "sphere of dimension 5"])
 def test_the_metric_alone_gives_the_same_geodesics_as_the_embedding(name: str) -> None:
     known = KNOWN[name]
@@ -115,6 +117,7 @@ def test_the_metric_alone_gives_the_same_geodesics_as_the_embedding(name: str) -
     torch.testing.assert_close(answers[0].path, answers[1].path, rtol=0, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_time_and_velocity_are_interchangeable_and_time_runs_backwards() -> None:
     manifold = geodesic.PullbackManifold(mlp())
     z, v = torch.randn(2, 2, 2)
@@ -127,6 +130,7 @@ def test_time_and_velocity_are_interchangeable_and_time_runs_backwards() -> None
     torch.testing.assert_close(back.velocity[:, -1], v, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_geodesic_goes_on_as_itself() -> None:
     torus = geodesic.surfaces.Torus()
     z, v = torch.tensor([0.5, 0.0]), torch.tensor([0.7, 0.4])
@@ -189,6 +193,7 @@ def test_a_decoder_with_kinks_is_told_apart() -> None:
     assert (exp_map(manifold, z, v, rtol=1e-5).status == Status.SPEED_CHANGED).all()
 
 
+@pytest.mark.slow
 def test_discrete_steps_are_of_second_order() -> None:
     manifold = geodesic.PullbackManifold(mlp())
     z, v = torch.randn(2, 2, 2) / 2
@@ -349,6 +354,7 @@ def numerical_gradient(f, z: Tensor, step: float = 1e-5) -> Tensor:
     return torch.stack([(f(z + step * e) - f(z - step * e)) / (2 * step) for e in torch.eye(len(z))])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLANAR)
 def test_the_gradient_is_that_of_the_distance_returned(name: str) -> None:
     manifold = KNOWN[name].manifold
@@ -390,6 +396,7 @@ def test_the_gradient_is_the_first_variation() -> None:
         torch.testing.assert_close(gradient, expected.detach(), rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_gradient_reaches_every_parameter_of_the_decoder() -> None:
     net = mlp().requires_grad_()
     manifold = geodesic.PullbackManifold(net)
@@ -410,6 +417,7 @@ def test_the_gradient_reaches_every_parameter_of_the_decoder() -> None:
             assert (above - below) / 2e-5 == pytest.approx(float(parameter.grad.view(-1)[i]), rel=1e-6, abs=1e-8)
 
 
+@pytest.mark.slow
 def test_a_loss_can_ask_for_a_distance() -> None:
     net = mlp().requires_grad_()
     manifold = geodesic.PullbackManifold(net)

@@ -56,6 +56,7 @@ def test_the_mean_under_an_affine_decoder_is_the_weighted_arithmetic_mean_in_one
         assert_close(mean.distances, squared.sqrt())
 
 
+@pytest.mark.slow
 def test_the_discrete_mean_on_a_flat_torus_is_of_second_order_and_that_of_ode_is_exact() -> None:
     x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.5, 2.0]])
     torus = geodesic.surfaces.FlatTorus()
@@ -79,6 +80,7 @@ def test_points_symmetric_round_an_axis_of_the_sphere_have_their_mean_on_it() ->
     assert_close(mean.point, chart(turn @ torch.tensor([0.0, 0.0, -1.0])), rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("manifold", [SPHERE, HYPERBOLIC], ids=["sphere", "hyperbolic plane"])
 def test_the_weighted_mean_of_two_points_divides_the_geodesic_in_proportion(manifold: Any) -> None:
     x = torch.tensor([[-0.3, 0.5], [0.6, 0.9]])
@@ -100,6 +102,7 @@ def test_exact_geodesics_divide_it_exactly() -> None:
     assert_close(mean.distances, torch.stack([length / 4, 3 * length / 4]), rtol=2e-6, atol=0)
 
 
+@pytest.mark.slow
 def test_the_mean_of_points_on_a_vertical_line_of_the_hyperbolic_plane_is_their_geometric_mean() -> None:
     y = torch.tensor([0.5, 1.0, 3.0])
     x, expected = torch.stack([torch.zeros(3), y], dim=-1), y.log().mean().exp()
@@ -126,6 +129,7 @@ def test_the_gradient_by_exact_logarithms_vanishes_at_the_mean() -> None:
     assert 1.8 < math.log2(coarse / fine) < 2.2
 
 
+@pytest.mark.slow
 def test_the_mean_moves_with_rotations_of_the_sphere() -> None:
     x = 0.4 * torch.randn(3, 2)
     turn = torch.linalg.matrix_exp(torch.tensor([[0, 0.4, -0.3], [-0.4, 0, 0.5], [0.3, -0.5, 0]]))
@@ -148,6 +152,7 @@ def test_an_affine_change_of_latent_coordinates_changes_nothing_else(center: Any
     assert_close(other.variance, one.variance, rtol=1e-6, atol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("center", [frechet_mean, frechet_median])
 def test_a_batch_gives_what_its_rows_give_alone_in_any_order_of_the_points(center: Any) -> None:
     x, w = 0.4 * torch.randn(2, 2, 4, 2), torch.rand(2, 2, 4)
@@ -162,6 +167,7 @@ def test_a_batch_gives_what_its_rows_give_alone_in_any_order_of_the_points(cente
     assert torch.equal(one.paths[:, -1], x[1, 0, order])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("center", [frechet_mean, frechet_median])
 def test_a_weight_of_zero_is_an_absent_point_and_whole_weights_are_repeated_points(center: Any) -> None:
     x = 0.4 * torch.randn(4, 2)
@@ -234,6 +240,7 @@ def test_the_median_of_a_plane_is_that_of_scipy(N: int) -> None:
     assert_close(median.point, torch.as_tensor(best.x), rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_outlier_moves_the_mean_and_hardly_the_median() -> None:
     x = 0.1 * torch.randn(7, 2) + torch.tensor([0.0, 1.0])
     far = torch.cat([x, torch.tensor([[5.0, 1.0]])])
@@ -256,6 +263,7 @@ def test_equally_spaced_points_on_a_great_circle_warn_that_there_may_be_several_
     assert_close(mean.variance, torch.tensor((torch.pi / 2) ** 2), rtol=1e-6, atol=0)
 
 
+@pytest.mark.slow
 def test_points_round_a_hill_warn_and_the_answer_is_the_lower_one() -> None:
     hill = geodesic.PullbackManifold(
         lambda z: torch.cat([z, 3 * torch.exp(-2 * z.square().sum(-1, keepdim=True))], dim=-1)

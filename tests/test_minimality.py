@@ -48,6 +48,7 @@ def test_the_discrete_conjugate_time_is_of_second_order_in_the_segments() -> Non
     assert errors[1] < errors[0] / 6
 
 
+@pytest.mark.slow
 def test_over_a_hill_is_no_shortest_path_and_the_way_round_is_found() -> None:
     manifold = geodesic.PullbackManifold(hill)
     ends = torch.tensor([-1.5, 0.0]), torch.tensor([1.5, 0.0])
@@ -90,6 +91,7 @@ def test_equal_ends_are_minimizing() -> None:
     assert answer.minimizing.tolist() == [True, True]
 
 
+@pytest.mark.slow
 def test_batches_are_rows_and_latent_shapes_are_kept() -> None:
     flat = geodesic.PullbackManifold(hill)
     shaped = geodesic.PullbackManifold(lambda z: hill(z.flatten(1)), latent_shape=(2, 1))

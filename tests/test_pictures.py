@@ -58,6 +58,7 @@ def test_ten_labels_have_ten_colors() -> None:
     assert len(set(colors)) == len(colors) == 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 3])
 def test_latent_spaces_that_are_no_plane_have_pictures_too(tmp_path: Path, size: int) -> None:
     model = {"latent_size": size, "network": {"hidden_sizes": (8,)}}
@@ -87,6 +88,7 @@ def strips(monkeypatch: pytest.MonkeyPatch) -> list[tuple[np.ndarray, float, boo
     return drawn
 
 
+@pytest.mark.slow
 def test_the_path_drawn_is_the_shortest_that_converged(
     runs: Path, arrays: Arrays, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -133,6 +135,7 @@ def test_the_frames_of_a_strip_are_evenly_spaced_along_the_geodesic(
     np.testing.assert_allclose(np.stack([outputs for outputs, *_ in drawn]), expected.numpy(), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_methods_that_took_different_numbers_of_segments_are_drawn_together(runs: Path) -> None:
     solvers = tuple({"name": kind, "kind": kind} for kind in ("auto", "lbfgs"))
     search = {"segments": 4, "solvers": solvers, "length_rtol": 1e-2}

@@ -32,6 +32,7 @@ def test_under_an_affine_decoder_it_is_weighted_principal_component_analysis_of_
     assert_close(answer.explained.sum(), torch.tensor(1.0))
 
 
+@pytest.mark.slow
 def test_points_along_a_geodesic_of_the_sphere_have_one_component_with_the_variance_of_their_distances() -> None:
     sphere, mean = geodesic.surfaces.StereographicSphere(), torch.tensor([0.4, -0.3])
     t = torch.linspace(-1, 1, 7)
@@ -128,6 +129,7 @@ def test_bad_input_is_named(change: dict, message: str) -> None:
         principal_geodesic_analysis(plane, **arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mean", [None, torch.tensor([1.35, 0.25], dtype=torch.float64)])
 def test_geodesics_to_the_points_and_to_the_mean_begin_on_the_graph(mean: Tensor | None) -> None:
     points = torch.tensor([[1.0, 0.2], [1.4, -0.3], [1.8, 0.5], [1.2, 0.6]])

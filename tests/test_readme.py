@@ -64,6 +64,7 @@ def test_the_python_of_the_page_of_run_folders_opens_a_run(
     assert "torch.Size" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_sphere_of_the_riemannian_page_comes_back_to_where_it_began(run: Callable[[str], str]) -> None:
     back, _, _, _, curvature = run(blocks("python", PAGES["riemannian"])[0]).splitlines()
     assert back.startswith("tensor([1.2000, 1.0000]")

@@ -48,6 +48,7 @@ def test_ends_of_geodesics_change_as_their_derivatives_say(name: str, method: st
     assert_close(slopes, torch.cat([there.by_point, there.by_velocity], dim=-1), rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ode", "discrete"])
 def test_under_an_affine_decoder_it_is_least_squares(method: str) -> None:
     A, x, points = torch.randn(5, 3), torch.randn(7) + 2, torch.randn(7, 3)
@@ -66,6 +67,7 @@ def test_under_an_affine_decoder_it_is_least_squares(method: str) -> None:
     assert_close(fit.r_squared, 1 - left.square().sum() / total, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SPACES)
 def test_exact_data_give_their_geodesic_back(name: str) -> None:
     manifold = SPACES[name]()
@@ -79,6 +81,7 @@ def test_exact_data_give_their_geodesic_back(name: str) -> None:
     assert_close(fit.r_squared, torch.tensor(1.0), rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_exact_data_give_their_geodesic_back_by_jacobi_fields() -> None:
     manifold = network()
     p, v, points = on_a_geodesic(manifold, "ode")
@@ -111,6 +114,7 @@ def test_noisy_data_are_fitted_where_no_change_of_the_geodesic_lessens_the_squar
     assert (torch.cat([ahead, behind]) > least).all()
 
 
+@pytest.mark.slow
 def test_the_fit_follows_changes_of_the_latent_coordinates_and_of_the_origin_and_unit_of_x() -> None:
     sphere = geodesic.surfaces.StereographicSphere()
     points = on_a_geodesic(sphere, segments=4)[2] + 0.05 * torch.randn(6, 2)
@@ -135,6 +139,7 @@ def test_x_that_says_nothing_explains_nothing() -> None:
     assert_close(fit.velocity, torch.zeros(2), rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_batch_has_the_answers_of_its_members() -> None:
     sphere = geodesic.surfaces.StereographicSphere()
     x = torch.stack([X, 2 * X + 1]).double()
@@ -152,6 +157,7 @@ def polar(z: Tensor) -> Tensor:
     return z[..., :1] * torch.cat([z[..., 1:].cos(), z[..., 1:].sin()], dim=-1)
 
 
+@pytest.mark.slow
 def test_a_set_whose_latent_mean_is_singular_starts_elsewhere() -> None:
     plane = geodesic.PullbackManifold(polar)
     # Polar coordinates name each point twice: the first set surrounds radius 0, the second lies to one side of it.

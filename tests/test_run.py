@@ -49,6 +49,7 @@ def test_the_record_of_a_training_holds_its_measures_and_is_documented(small: Ho
         assert f"`{file.name}`" in text or f"`{file.name}/" in text, file.name
 
 
+@pytest.mark.slow
 def test_pictures_are_drawn_every_so_many_epochs_and_at_the_end_and_change_nothing(tmp_path: Path) -> None:
     training = {"epochs": 5, "batch_size": 50, "learning_rate": 0.01}
     drawn = train(settings(training=training | {"picture_every": 2}), tmp_path / "drawn", progress=False)
@@ -65,6 +66,7 @@ def test_pictures_are_drawn_every_so_many_epochs_and_at_the_end_and_change_nothi
         assert (early != late).any()
 
 
+@pytest.mark.slow
 def test_a_resumed_training_draws_the_same_rows_and_the_same_noise(tmp_path: Path) -> None:
     one, two = ({"epochs": n, "batch_size": 50, "picture_every": 1} for n in (1, 2))
     train(settings(training=two), tmp_path / "straight", progress=False)

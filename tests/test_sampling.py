@@ -70,6 +70,7 @@ def test_no_sample_lies_beyond_a_conjugate_point_even_where_two_meet() -> None:
     assert answer.acceptance < 0.7
 
 
+@pytest.mark.slow
 def test_the_vectors_lead_to_the_points() -> None:
     sphere, means = geodesic.surfaces.StereographicSphere(), torch.tensor([[0.0, 0.0], [0.5, -1.0]])
     answer = riemannian_normal(sphere, means, torch.tensor([0.1, 0.5]), 5, burn_in=2, follow=Follow(segments=8))
@@ -94,6 +95,7 @@ def test_one_step_on_the_sphere_has_the_mean_cosine_of_a_normal_step(method: str
     assert abs(cosine.mean() - exact) < 4 * cosine.std() / n**0.5
 
 
+@pytest.mark.slow
 def test_short_steps_on_the_sphere_forget_the_beginning_as_brownian_motion_does() -> None:
     # cos of the angle is an eigenfunction: Delta cos = -2 cos, so its mean falls as exp(-time).
     sphere, n = geodesic.surfaces.StereographicSphere(), 2000

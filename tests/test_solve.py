@@ -74,6 +74,7 @@ def test_points_that_are_no_latent_points_are_refused(points: object) -> None:
         inspect.unwrap(geodesic.solve)(geodesic.PullbackManifold(hill), *pairs(1), init="graph", graph_points=points)
 
 
+@pytest.mark.slow
 def test_segments_are_doubled_for_the_pairs_that_need_it() -> None:
     manifold = geodesic.PullbackManifold(network())
     start = torch.tensor([[0.0, 0.0], [-2.5, 2.0]])
@@ -103,6 +104,7 @@ def test_lengths_that_never_agree_are_not_called_resolved() -> None:
     assert not solution.resolved.any()
 
 
+@pytest.mark.slow
 def test_memory_bounds_the_rows_that_the_decoder_sees_and_changes_no_answer() -> None:
     seen: list[int] = []
     decoder = network(outputs=500)

@@ -34,6 +34,7 @@ def arrays(small: Home) -> Arrays:
     return read_npz(small.run / "geodesics.npz")
 
 
+@pytest.mark.slow
 def test_the_results_hold_the_documented_arrays_and_no_others(arrays: Arrays) -> None:
     common = {"start", "end", "rows", "encodings", "labels"}
     assert set(arrays) == common | {

@@ -105,6 +105,7 @@ def linear(tmp_path, monkeypatch):
 # --- curvature ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_map_is_that_of_the_library(runs, manifold, tolerance) -> None:
     found = arrays(runs / "small", "curvature")
     z = found["grid"]
@@ -170,6 +171,7 @@ def test_the_geodesics_on_the_map_are_those_of_the_pairs(runs, manifold) -> None
     torch.testing.assert_close(geodesic.path_length(manifold, found["paths"]), length, rtol=1e-4, atol=0)
 
 
+@pytest.mark.slow
 def test_a_linear_decoder_is_flat_and_it_is_said(linear, tmp_path) -> None:
     with pytest.warns(GeodesicWarning, match="all curvatures are exactly 0"):
         found = map_curvature(linear, tmp_path)
@@ -179,6 +181,7 @@ def test_a_linear_decoder_is_flat_and_it_is_said(linear, tmp_path) -> None:
     np.testing.assert_allclose(found.arrays["condition_number"], 36)
 
 
+@pytest.mark.slow
 def test_points_with_a_singular_metric_are_left_out_and_counted(linear, tmp_path) -> None:
     source = tmp_path / "own_linear.py"
     # Constant where z_1 < 0.
@@ -253,6 +256,7 @@ def test_the_answers_are_those_of_the_library(runs, manifold) -> None:
     torch.testing.assert_close(found["path_length"], found["length"], rtol=1e-2, atol=0)
 
 
+@pytest.mark.slow
 def test_the_analogy_of_a_linear_decoder_is_c_plus_b_minus_a(linear, tmp_path) -> None:
     found = transport_analogies(linear, tmp_path).arrays
     assert found["converged"].all()
@@ -260,6 +264,7 @@ def test_the_analogy_of_a_linear_decoder_is_c_plus_b_minus_a(linear, tmp_path) -
     np.testing.assert_allclose(found["apart"], 0, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_analogies_by_label_draw_rows_of_these_labels_that_differ(runs) -> None:
     analogy = {"from": 3, "to": 3, "target": 8, "count": 2, "segments": 4}
     with warnings.catch_warnings():
@@ -372,6 +377,7 @@ def test_the_tables_say_what_was_found(runs, said) -> None:
         assert f"wrote {runs}/small/{name}.npz and " in done.out
 
 
+@pytest.mark.slow
 def test_warnings_are_lines_on_stderr(linear, tmp_path) -> None:
     (tmp_path / "linear.yaml").write_text(settings_to_yaml(linear))
     done = run("curvature", tmp_path / "linear.yaml", "--runs", tmp_path / "runs")

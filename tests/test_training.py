@@ -99,6 +99,7 @@ def interrupt_in_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
     monkeypatch.setattr(VAETraining, "training_step", interrupted)
 
 
+@pytest.mark.slow
 def test_training_improves_the_bound_and_writes_what_it_promises(tmp_path: Path) -> None:
     vae = new_vae()
     result = train(tmp_path, vae=vae, epochs=30, kl_warmup_epochs=0)
@@ -219,6 +220,7 @@ def test_each_latent_dimension_has_its_share_of_the_kl(straight: tuple[Path, Tra
     assert result.validation_kl == tuple(shares[-1][f"kl_{i}"] for i in range(2))
 
 
+@pytest.mark.slow
 def test_too_heavy_a_kl_term_collapses_every_dimension_and_the_usual_one_none(tmp_path: Path) -> None:
     usual = train(tmp_path / "usual", epochs=10, kl_warmup_epochs=0)
     assert usual.collapsed_dimensions == ()

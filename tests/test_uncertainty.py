@@ -90,6 +90,7 @@ def test_the_means_are_those_of_the_decoder() -> None:
     assert torch.equal(decoder(z)[:, 0], decoder.decoder(z)[:, 0])
 
 
+@pytest.mark.slow
 def test_under_the_expected_metric_paths_keep_to_the_data() -> None:
     """Across the middle of a ring the straight line is short, and the scale is large."""
     decoder, z = fitted_scales(torch.full((5,), 0.02), away=2.0, width=1.0, count=400)
