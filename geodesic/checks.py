@@ -25,7 +25,6 @@ __all__ = [
     "require_floating",
     "require_fraction",
     "require_integer",
-    "require_least",
     "require_nonnegative",
     "require_points",
     "require_positive",
@@ -127,16 +126,6 @@ def require_positive(name: str, value: Any, *, optional: bool = False) -> None:
     if not (is_number(value) and 0 < value < math.inf):
         expected = "a positive number or None" if optional else "a positive number"
         raise InputError(f"{name}: expected {expected}, got {value!r}")
-
-
-def require_least(name: str, value: Any, least: float) -> None:
-    """Refuse what is no number of at least `least`; infinity is allowed.
-
-    Raises:
-        InputError: With the argument's name, what was expected and what was received.
-    """
-    if not (is_number(value) and value >= least):
-        raise InputError(f"{name}: expected a number of at least {least:g}, or infinity, got {value!r}")
 
 
 def require_nonnegative(name: str, value: Any) -> None:

@@ -51,6 +51,8 @@ OLD = [
     ("parallel_transport", {"method": "projection"}, "transport"),
     ("exp_map", {"max_steps": 8}, "max_iterations"),
     ("solve", {"points": None}, "graph_points"),
+    ("graph_path", {"points": None}, "graph_points"),
+    ("train_vae", {"seed": 1}, "training=Training(seed=...)"),
 ]
 
 

@@ -25,7 +25,6 @@ require = {name: inspect.unwrap(getattr(checks, name)) for name in checks.__all_
         ("require_positive", {"value": math.nan}, "n: expected a positive number, got nan"),
         ("require_positive", {"value": 0, "optional": True}, "n: expected a positive number or None, got 0"),
         ("require_positive", {"value": None}, "n: expected a positive number, got None"),
-        ("require_least", {"value": -0.1, "least": 0}, "n: expected a number of at least 0, or infinity, got -0.1"),
         ("require_nonnegative", {"value": math.inf}, "n: expected a finite number of at least 0, got inf"),
         ("require_fraction", {"value": 1.0}, "n: expected a number between 0 and 1, got 1.0"),
         ("require_choice", {"value": "c", "choices": ("a", "b")}, "n: expected one of 'a', 'b', got 'c'"),
@@ -78,7 +77,6 @@ def test_what_can_be_used_passes() -> None:
     checks.require_integer("n", 3, least=3, most=3)
     checks.require_positive("n", 1)
     checks.require_positive("n", None, optional=True)
-    checks.require_least("n", math.inf, 0)
     checks.require_nonnegative("n", 0)
     checks.require_fraction("n", 0.5)
     checks.require_choice("n", "a", ("a", "b"))

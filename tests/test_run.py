@@ -1,6 +1,5 @@
 """Run folders: what a training leaves, that failures leave nothing, and which weights belong to which settings."""
 
-import dataclasses
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -92,7 +91,7 @@ def test_vectors_have_no_pictures(tmp_path: Path) -> None:
 
 
 def test_neither_pictures_nor_measures_make_it_another_training(runs: Path) -> None:
-    training = dataclasses.asdict(settings().training)
+    training = settings().model_dump(mode="json")["training"]
     watched = settings(training=training | {"picture_every": None, "importance_samples": 5})
     assert trained_with(watched, runs / "small")
     assert not trained_with(settings(training=training | {"batch_size": 49}), runs / "small")

@@ -1,6 +1,7 @@
 """Laws of solve: where it starts, how far it refines, what it says on the way, what bad input and bad decoders get."""
 
 import inspect
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,6 +14,13 @@ from tests import surfaces
 from tests.decoders import hill, network, pairs
 
 # --- starts, segments, memory, shapes ---------------------------------------------------------
+
+
+@pytest.fixture
+def untyped_solve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., geodesic.GeodesicSolution]:
+    """`solve` without the type checker that watches the tests: a user has none."""
+    monkeypatch.setattr(geodesic.Search, "__init__", inspect.unwrap(geodesic.Search.__init__))
+    return inspect.unwrap(geodesic.solve)
 
 
 def test_the_best_start_is_no_longer_than_either() -> None:
@@ -62,16 +70,40 @@ def test_own_paths_are_where_the_search_begins() -> None:
         (torch.full((9, 2), 0.5).double(), "init: its paths do not start at the points of `start`"),
     ],
 )
-def test_bad_starts_are_named(init: object, message: str) -> None:
+def test_bad_starts_are_named(init: object, message: str, untyped_solve) -> None:
     with pytest.raises(geodesic.errors.InputError, match=message):
-        # Without the type checker that watches the tests: a user has none.
-        inspect.unwrap(geodesic.solve)(geodesic.PullbackManifold(lambda z: z), torch.zeros(2), torch.ones(2), init=init)
+        untyped_solve(geodesic.PullbackManifold(lambda z: z), torch.zeros(2), torch.ones(2), init=init)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"graph_points": torch.zeros(5, 2)}, "graph_points: no graph is looked at unless init is 'graph' or 'best'"),
+        ({"init": torch.zeros(9, 2), "graph_points": torch.zeros(5, 2)}, "graph_points: no graph is looked at"),
+        ({"init": torch.zeros(9, 2), "segments": 16}, r"segments: paths of your own .* segments=16 .* shape \(9, 2\)"),
+        ({"tol": 1e-32}, "tol: expected at least 5e-32, .* got 1e-32"),
+        ({"length_rtol": 1e-17}, "length_rtol: expected at least 2e-16, .* got 1e-17"),
+        ({"length_rtol": 1.5}, "length_rtol: expected a number between 0 and 1, got 1.5"),
+        ({"length_rtol": 1e-3, "segments": 1024}, "length_rtol: segments are doubled up to 1,024, got segments=1024"),
+        ({"memory": 2}, "memory: expected bytes, at least 1,000, got 2; 2 GB are memory=2e9"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused_when_the_search_is_made(settings, message: str) -> None:
+    with pytest.raises(geodesic.errors.InputError, match=message):
+        geodesic.Search(**settings)
+
+
+def test_segments_that_only_the_batch_has_are_refused_with_the_ends() -> None:
+    search = {"init": torch.zeros(17, 9, 2), "segments": 16}
+    geodesic.Search(**search)  # the paths of a manifold with a latent_shape of (9, 2) have 16
+    with pytest.raises(geodesic.errors.InputError, match="segments: paths of your own have theirs, got segments=16"):
+        geodesic.solve(PLANE, torch.zeros(17, 2), torch.zeros(17, 2), **search)
 
 
 @pytest.mark.parametrize("points", [[[0.0, 1.0]], np.zeros((5, 2)), torch.zeros(5), torch.zeros(5, 2, 2)])
-def test_points_that_are_no_latent_points_are_refused(points: object) -> None:
+def test_points_that_are_no_latent_points_are_refused(points: object, untyped_solve) -> None:
     with pytest.raises(geodesic.errors.InputError, match="points: expected a tensor of latent points"):
-        inspect.unwrap(geodesic.solve)(geodesic.PullbackManifold(hill), *pairs(1), init="graph", graph_points=points)
+        untyped_solve(geodesic.PullbackManifold(hill), *pairs(1), init="graph", graph_points=points)
 
 
 @pytest.mark.slow
@@ -222,10 +254,9 @@ PLANE = geodesic.PullbackManifold(lambda z: z)
         (A, B, {"solver": "newton"}, "solver: "),
     ],
 )
-def test_bad_arguments_are_named_with_what_was_received(start, end, settings, message: str) -> None:
+def test_bad_arguments_are_named_with_what_was_received(start, end, settings, message: str, untyped_solve) -> None:
     with pytest.raises(geodesic.errors.InputError, match=message):
-        # Without the type checker that watches the tests: a user has none.
-        inspect.unwrap(geodesic.solve)(PLANE, start, end, **settings)
+        untyped_solve(PLANE, start, end, **settings)
 
 
 # --- what decoders do ---------------------------------------------------------------------------

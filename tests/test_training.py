@@ -66,9 +66,9 @@ PLAN |= {"accelerator": "cpu", "importance_samples": 4}
 
 
 def train(folder: Path, *, seed: int = 0, resume: bool = False, vae: VAE | None = None, **plan: Any) -> TrainingResult:
-    training = Training(**PLAN | plan)
+    training = Training(**PLAN | plan, seed=seed)
     vae = new_vae(seed=max(seed, 0)) if vae is None else vae
-    return train_vae(vae, stripes(), training, folder=folder, seed=seed, resume=resume, progress=False)
+    return train_vae(vae, stripes(), training, folder=folder, resume=resume, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -662,9 +662,8 @@ def test_devices_that_do_not_exist_are_refused_before_anything_is_written(
             train_vae(
                 new_vae(),
                 stripes(),
-                Training(**settings),
+                Training(**settings, device=device),
                 folder=tmp_path / "run",
-                device=device,
                 progress=False,
             )
     with pytest.raises(InputError, match="seed"):
@@ -674,7 +673,7 @@ def test_devices_that_do_not_exist_are_refused_before_anything_is_written(
 
 @pytest.mark.cuda
 def test_training_runs_on_cuda(tmp_path: Path) -> None:
-    result = train_vae(new_vae(), stripes(), Training(epochs=3), folder=tmp_path, device="cuda", progress=False)
+    result = train_vae(new_vae(), stripes(), Training(epochs=3, device="cuda"), folder=tmp_path, progress=False)
     assert next(result.vae.parameters()).device.type == "cpu"
     assert math.isfinite(result.test_elbo)
 

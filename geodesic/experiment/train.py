@@ -6,7 +6,7 @@ import contextlib
 import json
 import platform
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +88,8 @@ def _fill(
     result = train_vae(
         new_vae(settings.model, dataset.event_shape, settings.seed),
         dataset,
-        settings.training.plan,
+        replace(settings.training.plan, seed=settings.seed, device=str(device)),
         folder=folder,
-        seed=settings.seed,
-        device=str(device),
         resume=resume,
         progress=progress,
         on_epoch=pictures,

@@ -22,7 +22,7 @@ from geodesic.solvers.memory import Room
 from geodesic.solvers.progress import Progress, Watch
 from geodesic.solvers.rows import joined, resampled, shaped, shorter, with_rows
 from geodesic.solvers.run import Run
-from geodesic.solvers.search import Search, given_path
+from geodesic.solvers.search import MOST_SEGMENTS, Search, given_path
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solver import Solver, select
 from geodesic.solvers.status import Status
@@ -31,7 +31,6 @@ __all__ = ["Driver"]
 
 _PROBES = 8  # points on which the decoder is examined before the work begins
 _HANDOVER = 1e-6  # relative excess energy, by its own estimate, at which a warm-up is over
-_MOST_SEGMENTS = 1024  # that `length_rtol` goes to
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +74,7 @@ class Driver:
         event = (start.shape[-1],) if manifold.latent_shape is None else manifold.latent_shape
         batch = start.shape[: start.dim() - len(event)]
         a, b = (z.detach().clone().reshape(-1, math.prod(event)) for z in (start, end))
-        given = given_path(search.init, start, end, len(event))
+        given = given_path(search, start, end, len(event))
         segments = search.segments if given is None else given.shape[1] - 1
         check_manifold(manifold, torch.cat([a[:_PROBES], b[:_PROBES]]))
         solver, reason = search.solver, repr(search.solver)
@@ -108,7 +107,7 @@ class Driver:
             even = grouped(lambda path: constant_speed(self.manifold, path), self.room.solver, lines)
             starts.append((even, everywhere))
         if init in ("graph", "best"):
-            graph = graph_path(self.manifold, self.start, self.end, self.segments, points=self._graph_points())
+            graph = graph_path(self.manifold, self.start, self.end, self.segments, graph_points=self._graph_points())
             # Beside the straight line itself, a second straight line would be solved for nothing.
             starts.append((graph.path, graph.connected & ~(graph.straight & bool(starts))))
         return starts
@@ -127,7 +126,7 @@ class Driver:
         tol = min(tol, rtol / 10)  # or two lengths of one and the same curve would agree
         answer = self._solved(rows, path, usable, lines, tol)
         open_rows = rows[answer.converged]
-        while len(open_rows) and answer.path.shape[1] - 1 < _MOST_SEGMENTS:
+        while len(open_rows) and answer.path.shape[1] - 1 < MOST_SEGMENTS:
             answer = resampled(answer, 2 * (answer.path.shape[1] - 1))
             old = answer[open_rows]
             new = self._solved(open_rows, old.path, usable[open_rows], select(lines, open_rows), tol)

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geodesic.checks import require_alike, require_cloud, require_finite, require_integer, require_least
+from geodesic.checks import renamed, require_alike, require_cloud, require_finite, require_integer
 from geodesic.errors import InputError
 from geodesic.geometry.energy import path_energy
 from geodesic.geometry.manifold import Manifold
@@ -32,6 +32,14 @@ _WIDTHS = (0.0, 0.05, 0.1, 0.2)
 _SPREAD = 1.5  # of drawn points, for ends up to twice as far from the origin: N(0, 1) encodings, and room around them
 
 
+# Costs are two derivatives along each of about 0.6 * points * neighbors edges, however few the pairs: 1.3 s of one core
+# for an MLP d-256-256-784, against 10 ms for each pair. 2,000 points found no more of the shortest geodesics.
+_MOST_POINTS = 1000
+# Times the energy of the straight line, above which a path of the graph is given up. Of the 60 pairs of `graph_path`'s
+# warning, 59 remain at 0, all at 0.05.
+_EXCESS = 0.05
+
+
 @dataclass(frozen=True)
 class GraphPaths:
     """What `graph_path` found for each pair.
@@ -48,16 +56,15 @@ class GraphPaths:
     straight: Bool[Tensor, "*batch"]
 
 
+@renamed(points="graph_points")
 def graph_path(
     manifold: Manifold,
     start: Tensor,
     end: Tensor,
     segments: int = 32,
     *,
-    points: Tensor | None = None,
+    graph_points: Tensor | None = None,
     neighbors: int = 20,
-    max_points: int = 1000,
-    excess: float = 0.05,
     seed: int = 0,
 ) -> GraphPaths:
     """Shortest paths in a neighbor graph over latent points, smoothed: where to start the search for a geodesic.
@@ -66,7 +73,8 @@ def graph_path(
 
     Every point is joined to its nearest neighbors, as are both ends of a pair; no pair passes through the ends of
     another, so that its path does not depend on the batch. The shortest path is a polygon: it is resampled to
-    constant speed and its corners are rounded, as much as lowers its energy.
+    constant speed and its corners are rounded, as much as lowers its energy. Where it has more than 1.05 times the
+    energy of the straight line, the straight line is returned.
 
     Warning:
         This is no geodesic, and sometimes of more energy than the straight line: what it offers is another basin.
@@ -80,19 +88,14 @@ def graph_path(
         start: First endpoints, (*batch, d), floating point; device and dtype are those of the answer.
         end: Last endpoints, of the same shape, dtype and device.
         segments: Number T of segments of each path, at least 1.
-        points: Latent points to go through, (N, d), such as encodings of the training data; converted to the
-            dtype and device of `start`. By default they are drawn from N(0, s^2 I), with s = 1.5 * 4^k for the least
-            integer k such that both ends lie within 2 s sqrt(d) of the origin. That suits encodings under the
-            prior N(0, I); for a latent space that is not centered, give points.
+        graph_points: Latent points to go through, (N, d), such as encodings of the training data; of more than 1,000
+            a random choice is used. They are converted to the dtype and device of `start`. By default as many are drawn
+            from N(0, s^2 I), with s = 1.5 * 4^k for the least integer k such that both ends lie within 2 s sqrt(d) of
+            the origin. That suits encodings under the prior N(0, I); for a latent space that is not centered, give
+            points.
         neighbors: Nearest neighbors to which each point and each end is joined, by Euclidean latent distance;
             all points if there are fewer. On VAEs at d = 2, 10 gave 2 to 4 % more energy, for the polygons zigzag;
             40 cost twice as much for about 1 % less.
-        max_points: Most points to use: as many are drawn, and of more given ones a random choice is used. The graph
-            costs two derivatives along each of about 0.6 * max_points * neighbors edges, however few the pairs
-            (1.3 s of one core for an MLP d-256-256-784, against 10 ms for each pair). 2,000 points
-            found no more of the shortest geodesics than 1,000.
-        excess: A path of the graph is kept while its energy is at most 1 + excess times that of the straight line.
-            Zero: never worse than the straight line; of the 60 pairs above, 59 remain. Infinity: always the graph's.
         seed: Of the drawn points and of the random choice.
 
     Returns:
@@ -115,19 +118,16 @@ def graph_path(
     require_finite("end", end)
     require_integer("segments", segments, least=1)
     require_integer("neighbors", neighbors, least=1)
-    require_integer("max_points", max_points, least=2)
     require_integer("seed", seed, least=0)
-    require_least("excess", excess, 0)
     batch, d = start.shape[:-1], start.shape[-1]
     a, b = start.detach().reshape(-1, d), end.detach().reshape(-1, d)
     generator = np.random.default_rng(seed)
-    settings = (segments, excess)
     with torch.no_grad():
-        if points is not None:
-            cloud = _choose(points, a, max_points, generator)
-            found = _paths(manifold, a, b, _Graph.of(manifold, cloud, neighbors), *settings)
+        if graph_points is not None:
+            cloud = _choose(graph_points, a, generator)
+            found = _paths(manifold, a, b, _Graph.of(manifold, cloud, neighbors), segments)
         else:
-            cloud = torch.as_tensor(generator.standard_normal((max_points, d)), dtype=a.dtype, device=a.device)
+            cloud = torch.as_tensor(generator.standard_normal((_MOST_POINTS, d)), dtype=a.dtype, device=a.device)
             path = a.new_empty(len(a), segments + 1, d)
             masks = torch.zeros(2, len(a), dtype=torch.bool, device=a.device)
             spreads = _spreads(a, b)
@@ -135,7 +135,7 @@ def graph_path(
             for spread in spreads.unique():
                 rows = spreads == spread
                 graph = _Graph.of(manifold, cloud * spread.to(cloud), neighbors)
-                path[rows], masks[0, rows], masks[1, rows] = _paths(manifold, a[rows], b[rows], graph, *settings)
+                path[rows], masks[0, rows], masks[1, rows] = _paths(manifold, a[rows], b[rows], graph, segments)
             found = (path, *masks)
     return GraphPaths(*(x.reshape(batch + x.shape[1:]) for x in found))
 
@@ -167,9 +167,7 @@ class _Graph(NamedTuple):
         return self.search.kneighbors(_numpy(z), self.neighbors, return_distance=False)
 
 
-def _paths(
-    manifold: Manifold, a: Tensor, b: Tensor, graph: _Graph, segments: int, excess: float
-) -> tuple[Tensor, Tensor, Tensor]:
+def _paths(manifold: Manifold, a: Tensor, b: Tensor, graph: _Graph, segments: int) -> tuple[Tensor, Tensor, Tensor]:
     path = a.new_empty(len(a), segments + 1, a.shape[-1])
     connected = torch.zeros(len(a), dtype=torch.bool, device=a.device)
     keep = connected.clone()
@@ -180,7 +178,7 @@ def _paths(
         bent = _smooth(manifold, constant_speed(manifold, polygon, segments))
         E, E_line = path_energy(manifold, bent), path_energy(manifold, line)
         # A straight line through places without a finite metric loses to any other path.
-        keep[rows] = connected[rows] & E.isfinite() & ~((1 + excess) * E_line < E)
+        keep[rows] = connected[rows] & E.isfinite() & ~((1 + _EXCESS) * E_line < E)
         keep[rows] &= (a[rows] != b[rows]).any(-1)
         path[rows] = torch.where(keep[rows, None, None], bent, line)
     return path, connected, ~keep
@@ -275,15 +273,15 @@ def _spreads(a: Tensor, b: Tensor) -> Tensor:
     return _SPREAD * 4**k
 
 
-def _choose(points: Any, like: Tensor, most: int, generator: np.random.Generator) -> Tensor:
+def _choose(points: Any, like: Tensor, generator: np.random.Generator) -> Tensor:
     """The points to use, each once, and if they are too many, a random choice of them."""
-    require_cloud("points", points, size=like.shape[-1])
+    require_cloud("graph_points", points, size=like.shape[-1])
     points = points.detach().to(like)
     points = points.unique(dim=0)  # copies of one point would be each other's only neighbors
     if len(points) < 2:
-        raise InputError(f"points: expected at least 2 different ones, got {len(points)}; give more, or none")
-    if len(points) > most:
-        rows = generator.choice(len(points), most, replace=False)
+        raise InputError(f"graph_points: expected at least 2 different ones, got {len(points)}; give more, or none")
+    if len(points) > _MOST_POINTS:
+        rows = generator.choice(len(points), _MOST_POINTS, replace=False)
         points = points[torch.as_tensor(np.sort(rows), device=points.device)]
     return points
 

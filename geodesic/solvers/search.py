@@ -14,9 +14,14 @@ from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
 from geodesic.solvers.solver import Solver
 
-__all__ = ["IN_SEARCH", "Search", "given_path"]
+__all__ = ["IN_SEARCH", "MOST_SEGMENTS", "Search", "given_path"]
+
+MOST_SEGMENTS = 1024
+"""To so many segments `length_rtol` goes."""
 
 _STARTS = ("straight", "graph", "best")
+_CLOUD = "a tensor of latent points, (N, d) or (N, *latent_shape)"
+_LEAST_MEMORY = 1000  # bytes: less than the smallest path takes, or meant in another unit
 _TOL = {torch.float64: 1e-6, torch.float32: 1e-4}  # of a float32 path's energy, 1e-6 is already rounding
 
 
@@ -62,14 +67,61 @@ class Search:
     max_steps: int = 1000
     memory: float = 1e9
 
-    @classmethod
-    def checked(cls, **given: Any) -> Search:
-        """The record of settings of any type, which are looked at before they are taken for what they should be."""
-        _require_usable(**given)
-        return cls(**given)
-
     def __post_init__(self) -> None:
-        _require_usable(**{field.name: getattr(self, field.name) for field in fields(self)})
+        init: Any = self.init
+        if self.solver != "auto" and not isinstance(self.solver, Solver):
+            raise InputError(f"solver: expected 'auto' or a solver such as Newton(), got {self.solver!r}")
+        if not (isinstance(init, Tensor) or (isinstance(init, str) and init in _STARTS)):
+            got = repr(init) if isinstance(init, str) else type(init).__name__
+            raise InputError(f"init: expected {', '.join(map(repr, _STARTS))} or paths, got {got}")
+        if self.graph_points is not None and not isinstance(self.graph_points, Tensor):
+            raise InputError(f"graph_points: expected {_CLOUD}, got {type(self.graph_points).__name__}")
+        require_integer("segments", self.segments, least=2)
+        require_integer("max_steps", self.max_steps, least=1)
+        require_fraction("length_rtol", self.length_rtol, optional=True)
+        require_fraction("tol", self.tol, optional=True)
+        require_positive("memory", self.memory)
+        self._require_reachable()
+        self._require_compatible()
+
+    def _require_reachable(self) -> None:
+        """Refuse limits that no dtype and no manifold can keep."""
+        eps = torch.finfo(torch.float64).eps
+        if self.tol is not None and self.tol < eps**2:
+            raise InputError(
+                f"tol: expected at least {eps**2:.0e}, as rounding leaves more excess energy in float64, got {self.tol}"
+            )
+        if self.length_rtol is not None and self.length_rtol < eps:
+            raise InputError(
+                f"length_rtol: expected at least {eps:.0e}, what float64 tells apart, got {self.length_rtol}"
+            )
+        if self.memory < _LEAST_MEMORY:
+            raise InputError(
+                f"memory: expected bytes, at least {_LEAST_MEMORY:,}, got {self.memory!r}; 2 GB are memory=2e9"
+            )
+
+    def _require_compatible(self) -> None:
+        """Refuse settings of which one says that another is not looked at."""
+        if self.graph_points is not None and (isinstance(self.init, Tensor) or self.init == "straight"):
+            raise InputError(
+                "graph_points: no graph is looked at unless init is 'graph' or 'best'; set init, or leave them out"
+            )
+        if self.length_rtol is not None and self.segments >= MOST_SEGMENTS:
+            raise InputError(
+                f"length_rtol: segments are doubled up to {MOST_SEGMENTS:,}, got segments={self.segments}; set fewer "
+                "segments, or leave out length_rtol"
+            )
+        # Which axis of the paths counts nodes depends on the manifold: these differ on any axis.
+        if isinstance(self.init, Tensor) and self.segments + 1 not in self.init.shape:
+            self.refuse_segments()
+
+    def refuse_segments(self) -> None:
+        """Refuse segments beside paths of another number of them; the default asks for none in particular."""
+        if isinstance(self.init, Tensor) and self.segments != Search.segments:
+            raise InputError(
+                f"segments: paths of your own have theirs, got segments={self.segments} with paths of shape "
+                f"{tuple(self.init.shape)}; leave segments out, or resample: refine_path(init, {self.segments})"
+            )
 
     def require_suited(self, manifold: Manifold) -> None:
         """Refuse a manifold that these settings cannot be used with.
@@ -80,10 +132,7 @@ class Search:
         event = manifold.latent_shape
         axes = 2 if event is None else 1 + len(event)
         if self.graph_points is not None and self.graph_points.dim() != axes:
-            raise InputError(
-                "graph_points: expected a tensor of latent points, (N, d) or (N, *latent_shape), got "
-                f"{tuple(self.graph_points.shape)}"
-            )
+            raise InputError(f"graph_points: expected {_CLOUD}, got {tuple(self.graph_points.shape)}")
         if self.length_rtol is not None and not manifold.has_length:
             raise InputError(
                 f"length_rtol: chords of {manifold} do not vanish with the step, so its lengths have no limit to "
@@ -99,40 +148,19 @@ IN_SEARCH = {field.name: f"search=Search({field.name}=...)" for field in fields(
 """Keywords of `solve` that tools take inside a `Search`: for `renamed`."""
 
 
-def _require_usable(
-    *, solver: Any, init: Any, graph_points: Any, segments: Any, length_rtol: Any, tol: Any, max_steps: Any, memory: Any
-) -> None:
-    if solver != "auto" and not isinstance(solver, Solver):
-        raise InputError(f"solver: expected 'auto' or a solver such as Newton(), got {solver!r}")
-    if not (isinstance(init, Tensor) or (isinstance(init, str) and init in _STARTS)):
-        got: object = repr(init) if isinstance(init, str) else type(init).__name__
-        raise InputError(f"init: expected {', '.join(map(repr, _STARTS))} or paths, got {got}")
-    if graph_points is not None and not isinstance(graph_points, Tensor):
-        got = type(graph_points).__name__
-        raise InputError(f"graph_points: expected a tensor of latent points, (N, d) or (N, *latent_shape), got {got}")
-    if graph_points is not None and (isinstance(init, Tensor) or init == "straight"):
-        raise InputError(
-            "graph_points: no graph is looked at unless init is 'graph' or 'best'; set init, or leave them out"
-        )
-    require_integer("segments", segments, least=2)
-    require_integer("max_steps", max_steps, least=1)
-    require_fraction("tol", tol, optional=True)
-    require_positive("memory", memory)
-    require_positive("length_rtol", length_rtol, optional=True)
-
-
-def given_path(init: Tensor | str, start: Tensor, end: Tensor, event: int) -> Float[Tensor, "P nodes d"] | None:
+def given_path(search: Search, start: Tensor, end: Tensor, event: int) -> Float[Tensor, "P nodes d"] | None:
     """The user's own paths, or None where `init` is a word.
 
     Args:
-        init: As in `solve`.
+        search: Its `init` and `segments` are looked at.
         start: First endpoints, as the user gave them.
         end: Last endpoints.
         event: The number of axes of a point.
 
     Raises:
-        InputError: The paths do not lead from the starts to the ends.
+        InputError: The paths do not lead from the starts to the ends, or have another number of segments.
     """
+    init = search.init
     if isinstance(init, str):
         return None
     time = start.dim() - event
@@ -146,6 +174,8 @@ def given_path(init: Tensor | str, start: Tensor, end: Tensor, event: int) -> Fl
         )
     if init.shape[time] < 3:
         raise InputError(f"init: expected paths of at least 2 segments, got {init.shape[time] - 1}")
+    if init.shape[time] != search.segments + 1:
+        search.refuse_segments()
     require_finite("init", init)
     for name, point, at in (("start", start, 0), ("end", end, -1)):
         if not torch.equal(init.select(time, at), point):

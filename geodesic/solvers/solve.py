@@ -81,7 +81,7 @@ def solve(
         >>> print(f"{float(solution.length):.4f}", bool(solution.converged), bool(solution.resolved))
         1.2746 True True
     """
-    search = Search.checked(
+    search = Search(
         solver=solver,
         init=init,
         graph_points=graph_points,

@@ -62,7 +62,7 @@ _REMEDIES = {
         "check the weights there, give a path around, use float64, or an activation with two derivatives"
     ),
     Status.NOT_CONNECTED: (
-        'the neighbor graph does not connect the ends: give more points, raise neighbors, or use init="best"'
+        'the neighbor graph does not connect the ends: give more graph_points between them, or use init="best"'
     ),
     Status.MAX_ITERATIONS: (
         "the limit of iterations came first: raise max_iterations or rtol; where second derivatives jump (ELU), take "

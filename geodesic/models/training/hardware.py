@@ -25,17 +25,16 @@ class Hardware:
         return 1 if isinstance(self.devices, list) else self.devices
 
 
-def choose_hardware(device: str, training: Training) -> Hardware:
+def choose_hardware(training: Training) -> Hardware:
     """The hardware that is asked for, where this machine has it.
 
     Args:
-        device: "auto", "cpu", "cuda" or "cuda:1"; counts where `accelerator` is "auto".
-        training: Its `accelerator`, `devices` and `precision`.
+        training: Its `accelerator`, `device`, `devices` and `precision` are looked at.
 
     Raises:
         InputError: The device does not exist or has no such precision.
     """
-    accelerator = training.accelerator
+    accelerator, device = training.accelerator, training.device
     devices: int | list[int] = 1 if training.devices == "auto" else training.devices
     if accelerator == "auto":
         name, _, index = device.partition(":")

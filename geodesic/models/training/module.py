@@ -68,7 +68,7 @@ class VAETraining(lightning.LightningModule):
         return torch.optim.Adam(self.vae.parameters(), lr=self.task.plan.learning_rate)
 
     def train_dataloader(self) -> Batches:
-        return self._batches(self.task.train, self.task.plan.batch_size, self.task.seed)
+        return self._batches(self.task.train, self.task.plan.batch_size, self.task.plan.seed)
 
     def val_dataloader(self) -> Batches:
         return self._batches(self.task.validation, max(1000, self.task.plan.batch_size), None)
@@ -90,7 +90,7 @@ class VAETraining(lightning.LightningModule):
 
     def _noise(self, epoch: int, purpose: int) -> torch.Generator:
         generator = torch.Generator(self.device)
-        return generator.manual_seed(stream(self.task.seed, epoch, purpose, self.trainer.global_rank))
+        return generator.manual_seed(stream(self.task.plan.seed, epoch, purpose, self.trainer.global_rank))
 
     def training_step(self, batch: Tensor) -> Tensor:
         terms = self.vae.elbo(batch, self.kl_weight, self._generator)

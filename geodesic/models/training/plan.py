@@ -32,10 +32,12 @@ class Training:
         kl_warmup_epochs: beta grows linearly from 0 over so many epochs.
         patience: Stop after so many epochs without a better validation ELBO, and keep the best weights; None: never.
         validation_fraction: Part of the training rows held back, to see when the model stops improving.
-        accelerator: Lightning's name of the hardware; "auto" leaves the choice to `device` of `train_vae`.
+        accelerator: Lightning's name of the hardware; "auto" leaves the choice to `device`.
         devices: How many, each with a process and batches of its own; "auto": one.
         precision: "32-true", "64-true", "16-mixed" or "bf16-mixed".
         importance_samples: Latent points a row of the importance-weighted bound of the test rows; 0: none.
+        seed: Seed of the validation rows, of the order of rows and of the noise.
+        device: "auto", "cpu", "cuda" or "cuda:1"; counts where `accelerator` is "auto".
 
     Raises:
         InputError: A value is out of range.
@@ -66,11 +68,14 @@ class Training:
         default=64,
         metadata=setting("latent points a row of the importance-weighted bound of the test rows; 0: none", ge=0),
     )
+    # Not settings of this section: an experiment has one seed and one device, for all that it does.
+    seed: int = 0
+    device: str = "auto"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size"):
             require_integer(name, getattr(self, name), least=1)
-        for name in ("kl_warmup_epochs", "importance_samples"):
+        for name in ("kl_warmup_epochs", "importance_samples", "seed"):
             require_integer(name, getattr(self, name), least=0)
         if self.patience is not None:
             require_integer("patience", self.patience, least=1)
@@ -80,5 +85,6 @@ class Training:
         require_nonnegative("kl_weight", self.kl_weight)
         require_fraction("validation_fraction", self.validation_fraction)
         require_choice("precision", self.precision, _PRECISIONS)
-        if not isinstance(self.accelerator, str):
-            raise InputError(f"accelerator: expected a name such as 'cpu', got {self.accelerator!r}")
+        for name in ("accelerator", "device"):
+            if not isinstance(getattr(self, name), str):
+                raise InputError(f"{name}: expected a name such as 'cpu', got {getattr(self, name)!r}")

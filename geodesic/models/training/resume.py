@@ -23,16 +23,16 @@ LAST = "last.ckpt"
 _HYPERPARAMETERS = {"hyper_parameters", "datamodule_hyper_parameters"}
 
 
-def identity(vae: VAE, training: Training, dataset: Dataset, seed: int) -> dict[str, Any]:
+def identity(vae: VAE, training: Training, dataset: Dataset) -> dict[str, Any]:
     """What a run cannot change between its start and its resumption, in plain values."""
-    changeable = {"epochs", "patience", "accelerator", "devices", "importance_samples"}
+    changeable = {"epochs", "patience", "accelerator", "devices", "device", "importance_samples"}
     values = dataset.train.values
     return {
-        "seed": seed,
+        "seed": training.seed,
         "train rows": len(values),
         "checksum of the train rows": zlib.crc32(values.contiguous().numpy().data),
         **{f"model.{k}": v for k, v in vae.describe().items()},
-        **{f"training.{k}": v for k, v in dataclasses.asdict(training).items() if k not in changeable},
+        **{f"training.{k}": v for k, v in dataclasses.asdict(training).items() if k not in {"seed", *changeable}},
     }
 
 

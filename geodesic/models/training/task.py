@@ -27,7 +27,6 @@ class Task:
         plan: How long and how.
         train: Rows to train on, (N, *event).
         validation: Rows held back, (M, *event).
-        seed: Seed of the order of rows and of the noise.
         folder: Where metrics.csv, kl.csv and last.ckpt go.
         identity: What must agree for a run to be resumed; kept in the checkpoint.
         on_epoch: Called after each epoch with the number of epochs trained and the VAE.
@@ -37,7 +36,6 @@ class Task:
     plan: Training
     train: Float[Tensor, "N *event"]
     validation: Float[Tensor, "M *event"]
-    seed: int
     folder: Path
     identity: dict[str, Any]
     on_epoch: EpochCallback | None = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from geodesic.checks import require_integer
+from geodesic.checks import renamed
 from geodesic.data.dataset import Dataset
 from geodesic.errors import DataError, InputError, TrainingDiverged
 from geodesic.files import locked
@@ -61,14 +61,13 @@ class TrainingResult:
         return tuple(dimension for dimension, kl in enumerate(self.validation_kl) if kl < COLLAPSED_KL)
 
 
+@renamed(seed="training=Training(seed=...)", device="training=Training(device=...)")
 def train_vae(
     vae: VAE,
     dataset: Dataset,
     training: Training = Training(),
     *,
     folder: str | Path,
-    seed: int = 0,
-    device: str = "auto",
     resume: bool = False,
     progress: bool = True,
     on_epoch: EpochCallback | None = None,
@@ -89,10 +88,8 @@ def train_vae(
         vae: Trained in place, from the weights that it has: call `torch.manual_seed` before making it to get the same
             first weights again. Its weights take on the `precision` of the training, and end on the CPU.
         dataset: Its train rows are trained and validated on, its test rows are held out.
-        training: How long and how.
+        training: How long and how, with which seed and on which device.
         folder: Made if it does not exist.
-        seed: Seed of the validation rows, of the order of rows and of the noise.
-        device: "auto", "cpu", "cuda" or "cuda:1"; counts where `accelerator` of the training is "auto".
         resume: Go on from the folder's last.ckpt, whose weights replace those of `vae`. On the CPU they are then the
             same as without the interruption. More epochs, or another patience, may be asked for than before.
         progress: Show a progress bar.
@@ -105,8 +102,8 @@ def train_vae(
 
     Raises:
         MissingExtraError: Lightning is not installed; the text has the line that installs it.
-        InputError: The device does not exist or has no such precision, the seed is negative, or the VAE is made for
-            other rows, or trained to the end already.
+        InputError: The device does not exist or has no such precision, or the VAE is made for other rows, or trained to
+            the end already.
         DataError: Values leave the range of the likelihood, or there are too few rows. Nothing is written.
         TrainingDiverged: The weights have left the range of their type.
         RunFolderError: The folder holds a trained model already, and `resume` is False; or another process trains into
@@ -126,11 +123,10 @@ def train_vae(
     """
     require("train", "lightning", "tensorboard")
     folder = Path(folder)
-    require_integer("seed", seed, least=0)
-    hardware = choose_hardware(device, training)
-    rows = split_rows(dataset, training.validation_fraction, seed, hardware.processes)
+    hardware = choose_hardware(training)
+    rows = split_rows(dataset, training.validation_fraction, training.seed, hardware.processes)
     _check(vae, dataset)
-    wanted = identity(vae, training, dataset, seed)
+    wanted = identity(vae, training, dataset)
 
     from geodesic.models.training.module import VAETraining
     from geodesic.models.training.trainer import fit, make_trainer, quiet
@@ -140,13 +136,13 @@ def train_vae(
         if not resume:
             refuse_trained(folder)
         # Of the CPU's random state only: torch.manual_seed would reseed the GPUs, which are not forked.
-        torch.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(training.seed)
         trainer = make_trainer(training, hardware, folder, progress)
         # Lightning would make a model double too, but only after it has restored a checkpoint, whose digits would be
         # lost.
         vae.to(device="cpu", dtype=torch.float64 if training.precision == "64-true" else torch.float32).train()
         train, validation = (dataset.train.values[part] for part in rows)
-        module = VAETraining(Task(vae, training, train, validation, seed, folder, wanted, on_epoch))
+        module = VAETraining(Task(vae, training, train, validation, folder, wanted, on_epoch))
         fit(trainer, module, checkpoint)
         if hardware.processes > 1:
             # The weights come back from the processes, the rest of what training knows does not.
@@ -185,7 +181,7 @@ def _check(vae: VAE, dataset: Dataset) -> None:
 
 def _finished(module: VAETraining, dataset: Dataset, device: torch.device) -> TrainingResult:
     """The VAE with the weights that are kept, on disk too, and its bounds; `device` is where it was trained."""
-    vae, plan, seed = module.vae, module.task.plan, module.task.seed
+    vae, plan, seed = module.vae, module.task.plan, module.task.plan.seed
     vae.cpu().eval()
     kept = len(module.history) - 1
     if plan.patience is not None and module.best is not None:
