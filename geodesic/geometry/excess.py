@@ -9,9 +9,10 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from geodesic.geometry.energy import constant, require_path
+from geodesic.geometry.jumps import jumps
 from geodesic.geometry.manifold import Expansion, Manifold
 
-__all__ = ["NewtonStep", "jumps", "newton_step", "relative_excess_energy"]
+__all__ = ["NewtonStep", "newton_step", "relative_excess_energy"]
 
 
 def relative_excess_energy(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
@@ -33,7 +34,7 @@ def relative_excess_energy(manifold: Manifold, path: Tensor) -> Float[Tensor, "*
 
     Returns:
         The ratios, (*batch,). Zero for a constant path. NaN where nothing can be said: the energy is too small for
-        the dtype, second derivatives are not finite, or the decoder jumps between nodes where it is flat.
+        the dtype, second derivatives are not finite, or the decoder jumps between two nodes.
 
     Raises:
         InputError: The path has no interior node.
@@ -92,14 +93,3 @@ def newton_step(expansion: Expansion) -> NewtonStep:
     seen = total > torch.finfo(g.dtype).tiny / eps
     excess = torch.where(seen, (g * direction).sum((-2, -1)) / total, torch.nan)
     return NewtonStep(direction, excess, minimum)
-
-
-def jumps(manifold: Manifold, path: Float[Tensor, "*batch nodes d"]) -> Bool[Tensor, "*batch"]:
-    """Which paths get most of their energy from jumps of the decoder, which no derivative sees.
-
-    There the metric at the midpoints accounts for less than a tenth of the energy, and nothing that is built on
-    derivatives can be certified.
-    """
-    with torch.no_grad():
-        seen = manifold.squared_norm((path[..., 1:, :] + path[..., :-1, :]) / 2, path.diff(dim=-2)).sum(-1)
-        return ~(seen >= manifold.squared_chords(path).sum(-1) / 10)

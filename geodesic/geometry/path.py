@@ -11,7 +11,15 @@ from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
 from geodesic.numerics.spline import like, spline_at_midpoints, spline_matrices, spline_quadrature
 
-__all__ = ["constant_speed", "path_length", "refine_path", "spline_speed", "spline_through", "straight_path"]
+__all__ = [
+    "constant_speed",
+    "path_length",
+    "refine_path",
+    "segment_lengths",
+    "spline_speed",
+    "spline_through",
+    "straight_path",
+]
 
 
 def straight_path(start: Tensor, end: Tensor, segments: int = 32) -> Float[Tensor, "*batch nodes d"]:
@@ -126,6 +134,10 @@ def path_length(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
     path lowers it by jumping through ambient space. The spline has not-a-knot ends; natural ends lose an
     order. For an exact geodesic's nodes the error is of order 1/T^4.
 
+    Warning:
+        Derivatives do not see where a decoder jumps (`round`, `sign`, `argmax`, a hard threshold): the length leaves
+        such steps out, and is then below the sum of the chords. `solve` names such pairs, `Status.JUMP`.
+
     Args:
         manifold: Whose metric to measure with.
         path: Nodes, (*batch, T + 1, d), with T at least 2.
@@ -159,6 +171,12 @@ def spline_speed(manifold: Manifold, path: Tensor) -> tuple[Float[Tensor, "*batc
         return T * chords, torch.full_like(path[(0,) * (path.dim() - 2)][1:, 0], 1 / T)
     position, velocity, weights = like(path, *spline_quadrature(T))
     return manifold.squared_norm(position @ path, velocity @ path).sqrt(), weights
+
+
+def segment_lengths(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch T"]:
+    """Riemannian lengths of the segments of the spline through the nodes: they sum to `path_length`."""
+    speed, weights = spline_speed(manifold, path)
+    return (speed * weights).unflatten(-1, (path.shape[-2] - 1, -1)).sum(-1)
 
 
 def spline_through(path: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from torch import Tensor
 
-__all__ = ["like", "spline_at", "spline_at_midpoints", "spline_matrices", "spline_quadrature"]
+__all__ = [
+    "hermite",
+    "like",
+    "on_interval",
+    "spline_at",
+    "spline_at_midpoints",
+    "spline_matrices",
+    "spline_quadrature",
+]
 
 _GAUSS_POINTS = 3  # per segment: quadrature of order 6, under the spline's own error of order 4
 
@@ -43,9 +51,22 @@ def spline_at_midpoints(T: int) -> tuple[Matrix, Matrix, Matrix]:
 @lru_cache(maxsize=64)
 def spline_quadrature(T: int) -> tuple[Matrix, Matrix, Matrix]:
     """Matrices (Q, T + 1) to the spline and its derivative at Gauss-Legendre points, and their weights, (Q,)."""
+    points, weights = on_interval()
+    t = ((np.arange(T)[:, None] + points) / T).ravel()
+    return *spline_at(T, t), np.tile(weights / T, T)
+
+
+def on_interval() -> tuple[Matrix, Matrix]:
+    """The Gauss-Legendre points of one segment, as shares of it, and their weights, which sum to 1."""
     points, weights = np.polynomial.legendre.leggauss(_GAUSS_POINTS)
-    t = ((np.arange(T)[:, None] + (points + 1) / 2) / T).ravel()
-    return *spline_at(T, t), np.tile(weights / 2 / T, T)
+    return (points + 1) / 2, weights / 2
+
+
+def hermite(z0: Tensor, z1: Tensor, m0: Tensor, m1: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """The cubic on [0, 1] with values z and slopes m at 0 and at 1, and its derivative, at u: axes broadcast."""
+    value = z0 * (1 - u) ** 2 * (1 + 2 * u) + z1 * u**2 * (3 - 2 * u) + m0 * u * (1 - u) ** 2 - m1 * u**2 * (1 - u)
+    rate = 6 * (z1 - z0) * u * (1 - u) + m0 * (1 - u) * (1 - 3 * u) + m1 * u * (3 * u - 2)
+    return value, rate
 
 
 def like(x: Tensor, *matrices: Matrix) -> tuple[Float[Tensor, "..."], ...]:

@@ -6,10 +6,11 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geodesic.geometry.energy import constant, energy_and_gradient, path_energy
+from geodesic.geometry.jumps import unseen
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.path import refine_path, spline_speed, straight_path
 from geodesic.geometry.residual import tangential_acceleration
@@ -46,24 +47,27 @@ def measured(manifold: Manifold, ended: Ended, lines: StraightLines, tol: float,
     """
     path, status, steps, excess, minimum = ended
     T, still = path.shape[1] - 1, constant(path)
-    sizes, seen, share = _sizes(manifold, path)
-    # A decoder that jumps where it is flat has chords that no derivative sees: certify nothing.
-    sizes["relative_excess_energy"] = excess = torch.where(seen, excess, torch.nan)
+    sizes, jump, share = _sizes(manifold, path)
+    # What no derivative sees is neither in the length nor in the certificate.
+    jump &= ~still & ~_spoiled(status)
+    sizes["relative_excess_energy"] = excess = torch.where(jump, torch.nan, excess)
     # Between equal ends all of these are zero, where a decoder's rounding leaves traces.
     sizes = {name: torch.where(still, 0, size) for name, size in sizes.items()}
     if not manifold.has_length:  # nor between equal ends
         sizes["error"] = torch.full_like(excess, torch.inf)
     lost = (status == Status.CONVERGED) & ~(excess <= tol) & ~still
-    converged = (status == Status.CONVERGED) & ~lost
+    status = torch.where(lost, Status.STALLED, status)
+    status = torch.where(jump, Status.JUMP, status)
+    converged = status == Status.CONVERGED
     even = torch.linspace(0, 1, T + 1, dtype=path.dtype, device=path.device)
     return GeodesicSolution(
         path=path,
         **sizes,
         initial_energy=lines.energy,
         straight_length=lines.length,
-        status=torch.where(lost, Status.STALLED, status),
+        status=status,
         converged=converged,
-        minimum=minimum,
+        minimum=minimum & ~jump,
         resolved=converged & (sizes["error"] <= _RESOLVED),
         iterations=steps,
         segments=torch.full_like(status, T),
@@ -74,7 +78,7 @@ def measured(manifold: Manifold, ended: Ended, lines: StraightLines, tol: float,
 
 
 def _sizes(manifold: Manifold, path: Float[Tensor, "P nodes d"]) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """Fields of a solution by name, (P,); whether derivatives see the path's chords, (P,); lengths up to its nodes."""
+    """Fields of a solution by name, (P,); whether the decoder jumps along the path, (P,); lengths up to its nodes."""
     T = path.shape[1] - 1
     with torch.no_grad():
         speed, weights = spline_speed(manifold, path)
@@ -88,10 +92,13 @@ def _sizes(manifold: Manifold, path: Float[Tensor, "P nodes d"]) -> tuple[dict[s
         bend = 2 * (chords[:, 1:] + chords[:, :-1]) - manifold.squared_chords(wide)[..., 0]
         lower_bound = manifold.lower_bound(path[:, 0], path[:, -1])
     energy, gradient = energy_and_gradient(manifold, path)
+    arcs = (speed * weights).unflatten(-1, (T, -1)).sum(-1)
+    missed = unseen(manifold, path, arcs, chords)
     # What the spline loses, as if its order were 2, which is what a decoder with kinks leaves of its 4; and what
     # the nodes lose: a tangential acceleration of period 1/T bends the path by a factor (pi T)^2 less.
     error = (length - coarse_speed @ coarse_weights).abs() / 3 / length
     error = error + residual.square().mean(-1) / (2 * math.pi**2 * T**2)
+    error = error.maximum(missed.length / length)
     # Too few nodes to leave out every second one: nothing is known of the spline's error.
     if T < 4:
         error = torch.full_like(error, torch.inf)
@@ -106,8 +113,12 @@ def _sizes(manifold: Manifold, path: Float[Tensor, "P nodes d"]) -> tuple[dict[s
         # Equal up to rounding on a straight line of a flat manifold.
         "lower_bound": torch.where(lower_bound < (1 + 1e-6) * length, lower_bound.minimum(length), lower_bound),
     }
-    share = torch.nn.functional.pad((speed * weights).unflatten(-1, (T, -1)).sum(-1).cumsum(-1), (1, 0))
-    return sizes, length >= chords.sqrt().sum(-1) / 3, share
+    return sizes, missed.jump, torch.nn.functional.pad(arcs.cumsum(-1), (1, 0))
+
+
+def _spoiled(status: Int[Tensor, " P"]) -> Bool[Tensor, " P"]:
+    """Which pairs have no path to speak of."""
+    return (status == Status.NOT_FINITE) | (status == Status.NOT_CONNECTED) | (status == Status.DIVERGED)
 
 
 def straight_lines(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from geodesic.errors import DataError, InputError
 from geodesic.files import read_npz, write_npz
-from geodesic.numerics.spline import like, spline_matrices
+from geodesic.numerics.spline import hermite, like, spline_matrices
 from geodesic.solvers.status import remedies, with_names
 
 __all__ = ["GeodesicSolution", "tensors"]
@@ -140,9 +140,7 @@ class GeodesicSolution:
         def nodes(values: Tensor, i: Tensor) -> Tensor:
             return values.gather(1, i[..., None].expand(*i.shape, values.shape[-1]))
 
-        z0, z1, m0, m1 = nodes(path, i), nodes(path, i + 1), nodes(slope, i), nodes(slope, i + 1)
-        value = z0 * (1 - u) ** 2 * (1 + 2 * u) + z1 * u**2 * (3 - 2 * u) + m0 * u * (1 - u) ** 2 - m1 * u**2 * (1 - u)
-        rate = 6 * (z1 - z0) * u * (1 - u) + m0 * (1 - u) * (1 - 3 * u) + m1 * u * (3 * u - 2)
+        value, rate = hermite(nodes(path, i), nodes(path, i + 1), nodes(slope, i), nodes(slope, i + 1), u)
         return value, T * rate
 
     def save(self, path: str | Path) -> None:

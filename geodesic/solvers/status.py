@@ -37,6 +37,8 @@ class Status(IntEnum):
     SPEED_CHANGED = 11
     NO_GEODESIC = 12
     NOT_RESOLVED = 13
+    # Of all of them.
+    JUMP = 14
 
     @property
     def remedy(self) -> str:
@@ -87,6 +89,11 @@ _REMEDIES = {
     Status.NOT_RESOLVED: (
         "the nodes are too far apart to carry the vector within tol: use a path with more segments, leave out the "
         "encoder, or use a decoder with two continuous derivatives; for a ReLU, transport='projection'"
+    ),
+    Status.JUMP: (
+        "the decoder jumps between nodes of the path, which derivatives do not see, so lengths leave the jump out, that "
+        "of the straight line too: look for round, sign, argmax or a hard threshold in it, and put a smooth function "
+        "in its place, or take ends on one side of the jump"
     ),
 }
 

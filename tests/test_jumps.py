@@ -1,0 +1,108 @@
+"""What derivatives of a decoder do not see is named, and nothing that lies across it is certified."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import geodesic
+from geodesic import Status
+from geodesic.geometry.jumps import jumps, unseen
+from geodesic.geometry.path import segment_lengths
+from tests.decoders import network, pairs
+
+_NETWORK = network(activation=nn.Tanh)
+
+
+def _beside(part: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda z: torch.cat([z, part(z)], dim=1)
+
+
+# Each jumps only where a coordinate passes -1/4, 0, 1/10 or 1/2, or where the two are equal; but for the last.
+_JUMPING: dict[str, Callable[[Tensor], Tensor]] = {
+    "step": _beside(lambda z: 2 * (z[:, :1] > 0.1).to(z)),
+    "round": _beside(lambda z: torch.round(z)),
+    "floor": _beside(lambda z: torch.floor(4 * z - 0.4) / 4),
+    "ceil": _beside(lambda z: torch.ceil(z)),
+    "sign": _beside(lambda z: torch.sign(z - 0.1)),
+    "heaviside": _beside(lambda z: torch.heaviside(z.detach() - 0.1, z.new_ones(1))),
+    "argmax": _beside(lambda z: nn.functional.one_hot(z.argmax(1), 2).to(z)),
+    "quantized": _beside(lambda z: 0.1 * torch.round((z - 0.05) / 0.1)),
+    "where": lambda z: torch.where(z[:, :1] > 0.1, _beside(torch.sin)(z) + 0.3, _beside(torch.sin)(z)),
+    "mostly round": lambda z: torch.floor(4 * z - 0.4) + 1e-3 * z,
+    "staircase after a network": lambda z: torch.floor(4 * _NETWORK(z)) / 4 + _NETWORK(z) / 10,
+}
+_PAIRS = {"many": ([-1.0, -0.9], [1.0, 0.95]), "one": ([0.02, 0.16], [0.19, 0.17])}
+
+
+@pytest.mark.parametrize("pair", _PAIRS)
+@pytest.mark.parametrize("name", _JUMPING)
+def test_nothing_is_certified_below_the_sum_of_its_chords(name: str, pair: str) -> None:
+    manifold = geodesic.PullbackManifold(_JUMPING[name])
+    solution = geodesic.solve(manifold, *torch.tensor(_PAIRS[pair]), max_steps=50)
+    chords = manifold.squared_chords(solution.path).sqrt().sum()
+    short = bool(solution.length * (1 + 1e-9) < chords)
+    assert short == (Status(int(solution.status)) == Status.JUMP)
+    if short:
+        assert not (solution.converged | solution.resolved | solution.minimum)
+        assert solution.relative_excess_energy.isnan()
+        assert "the decoder jumps" in solution.summary()
+
+
+@pytest.mark.parametrize("name", [name for name in _JUMPING if name != "staircase after a network"])
+def test_pairs_on_one_side_of_every_jump_stay_certified(name: str) -> None:
+    solution = geodesic.solve(
+        geodesic.PullbackManifold(_JUMPING[name]), torch.tensor([0.12, 0.13]), torch.tensor([0.14, 0.145])
+    )
+    assert bool(solution.converged & solution.resolved & solution.minimum)
+
+
+def test_a_jump_is_known_by_its_number_in_files() -> None:
+    assert Status.JUMP == 14
+
+
+def test_no_path_across_the_step_is_shorter_than_its_lower_bound_and_certified() -> None:
+    manifold = geodesic.PullbackManifold(_JUMPING["step"])
+    solution = geodesic.solve(manifold, torch.tensor([-1.0, 0.0]), torch.tensor([1.0, 0.5]))
+    torch.testing.assert_close(float(solution.lower_bound), 8.25**0.5)
+    assert Status(int(solution.status)) == Status.JUMP
+    assert geodesic.geometry.relative_excess_energy(manifold, solution.path).isnan()
+
+
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Hardtanh])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("segments", [2, 5, 32])
+def test_kinks_and_coarse_paths_are_no_jumps(activation: type[nn.Module], dtype: torch.dtype, segments: int) -> None:
+    manifold = geodesic.PullbackManifold(network(activation=activation).to(dtype))
+    start, end = (z.to(dtype) for z in pairs(40))
+    for share in (1.0, 1e-3):  # ends so near that float32 hardly tells their outputs apart
+        path = geodesic.straight_path(start, torch.lerp(start, end, share), segments)
+        assert not jumps(manifold, path).any()
+
+
+def test_a_steep_place_is_no_jump_and_its_length_counts_as_error() -> None:
+    # A thousandth wide: quadrature on 8 segments passes over it, bisection does not.
+    manifold = geodesic.PullbackManifold(_beside(lambda z: torch.sigmoid(1e4 * (z[:, :1] - 0.123))))
+    solution = geodesic.solve(manifold, torch.zeros(2), torch.ones(2), segments=8)
+    chords = manifold.squared_chords(solution.path).sqrt().sum()
+    assert Status(int(solution.status)) != Status.JUMP
+    assert not solution.resolved
+    assert solution.length * (1 + solution.error) >= chords * (1 - 1e-9)
+
+
+def test_a_metric_that_jumps_leaves_curves_their_lengths() -> None:
+    class Halves(geodesic.geometry.MetricManifold):
+        def metric_tensor(self, z: Tensor) -> Tensor:
+            G = torch.eye(2, dtype=z.dtype).expand(*z.shape, 2)
+            return torch.where(z[..., :1, None] > 0.1, 4 * G, G + 0 * z[..., None])
+
+    assert not jumps(Halves(), geodesic.straight_path(torch.zeros(1, 2), torch.ones(1, 2)))
+
+
+def test_what_is_missed_is_the_size_of_the_jumps() -> None:
+    manifold = geodesic.PullbackManifold(lambda z: z + (z > 0.33).to(z) + 2 * (z > 0.71).to(z))
+    path = geodesic.straight_path(torch.zeros(1, 1), torch.ones(1, 1))
+    found = unseen(manifold, path, segment_lengths(manifold, path), manifold.squared_chords(path))
+    torch.testing.assert_close(found.length, torch.tensor([3.0]))
+    assert found.jump
