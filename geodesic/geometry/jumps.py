@@ -106,11 +106,11 @@ def _persistent(manifold: Manifold, path: Tensor, rows: Tensor, segment: Tensor,
     for _ in range(int(-0.4 * math.log2(eps))):
         width /= 2
         a = left[active, None]
-        cubic = [x[active, None] for x in ends]
-        nodes, _ = hermite(*cubic, torch.cat([a, a + width, a + 2 * width], dim=1)[..., None])
-        at, velocity = hermite(*cubic, torch.cat([a + width * points, a + width * (1 + points)], dim=1)[..., None])
-        length = width * manifold.squared_norm(at, velocity).sqrt().unflatten(1, (2, -1)) @ weights
-        chord = manifold.squared_chords(nodes).clamp_min(0).sqrt()
+        z0, z1, m0, m1 = (x[active, None] for x in ends)
+        u = torch.cat([a, a + width, a + 2 * width, a + width * points, a + width * (1 + points)], dim=1)
+        at, velocity = hermite(z0, z1, m0, m1, u[..., None])
+        length = width * manifold.squared_norm(at[:, 3:], velocity[:, 3:]).sqrt().unflatten(1, (2, -1)) @ weights
+        chord = manifold.squared_chords(at[:, :3]).clamp_min(0).sqrt()
         excess, half = (chord - length).max(1)
         left[active] += width * half
         sharp = (chord > 2 * length).gather(1, half[:, None])[:, 0]

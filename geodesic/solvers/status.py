@@ -91,8 +91,8 @@ _REMEDIES = {
         "encoder, or use a decoder with two continuous derivatives; for a ReLU, transport='projection'"
     ),
     Status.JUMP: (
-        "the decoder jumps between nodes of the path, which derivatives do not see, so lengths leave the jump out, that "
-        "of the straight line too: look for round, sign, argmax or a hard threshold in it, and put a smooth function "
+        "the decoder jumps between nodes of the path, which derivatives do not see, so lengths leave it out, that of "
+        "the straight line too: look for round, sign, argmax or a hard threshold in it, and put a smooth function "
         "in its place, or take ends on one side of the jump"
     ),
 }
