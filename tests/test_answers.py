@@ -25,7 +25,9 @@ def test_every_tool_answers_with_a_frozen_record_that_becomes_arrays(name: str) 
 def test_the_arrays_of_an_answer_are_its_tensors_under_their_names() -> None:
     plane = geodesic.PullbackManifold(lambda z: 2 * z)
     a, b = torch.randn(2, 3, 2)
-    answer = geodesic.log_map(plane, a, b, method="discrete", search=geodesic.Search(segments=2))
+    answer = geodesic.log_map(
+        plane, a, b, follow=geodesic.Follow(method="discrete"), search=geodesic.Search(segments=2)
+    )
     arrays = answer.arrays("log_")
     fields = {field.name for field in dataclasses.fields(answer)} - {"solution"}
     assert arrays.keys() == {f"log_{name}" for name in fields} | {"log_status_name"}
@@ -49,7 +51,15 @@ OLD = [
     ("log_map", {"b": 8}, "end"),
     ("analogy", {"init": "graph"}, "search=Search(init=...)"),
     ("parallel_transport", {"method": "projection"}, "transport"),
-    ("exp_map", {"max_steps": 8}, "max_iterations"),
+    ("exp_map", {"max_steps": 8}, "follow=Follow(max_iterations=...)"),
+    ("exp_map", {"method": "discrete"}, "follow=Follow(method=...)"),
+    ("log_map", {"rtol": 1e-6}, "follow=Follow(rtol=...)"),
+    ("log_map", {"segments": 8}, "search=Search(segments=...)"),
+    ("analogy", {"method": "discrete"}, "follow=Follow(method=...)"),
+    ("jacobi_field", {"segments": 8}, "follow=Follow(segments=...)"),
+    ("conjugate_points", {"max_iterations": 8}, "follow=Follow(max_iterations=...)"),
+    ("is_minimizing", {"method": "ode"}, "follow=Follow(method=...)"),
+    ("is_minimizing", {"graph_points": None}, "search=Search(graph_points=...)"),
     ("solve", {"points": None}, "graph_points"),
     ("graph_path", {"points": None}, "graph_points"),
     ("train_vae", {"seed": 1}, "training=Training(seed=...)"),

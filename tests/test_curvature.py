@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import geodesic
 from geodesic import (
+    Follow,
     IndependentEnsembleManifold,
     Manifold,
     MetricFunction,
@@ -142,7 +143,7 @@ def solved_velocity(manifold: Manifold, a: Tensor, b: Tensor) -> Tensor:
     for _ in range(3):
         flat, start = v.reshape(-1, 2), a.reshape(-1, 2)
         moved = torch.stack([flat, flat + torch.tensor([1e-5, 0.0]), flat + torch.tensor([0.0, 1e-5])])
-        ends = exp_map(manifold, start.expand(3, -1, 2), moved, segments=1, rtol=1e-10).point
+        ends = exp_map(manifold, start.expand(3, -1, 2), moved, follow=Follow(segments=1, rtol=1e-10)).point
         slope = torch.stack([ends[1] - ends[0], ends[2] - ends[0]], dim=-1) / 1e-5
         v = (flat - torch.linalg.solve(slope, ends[0] - b.reshape(-1, 2))).reshape(v.shape)
     return v
@@ -154,7 +155,7 @@ def integral_of_curvature(surface: Surface, corners: Tensor, v: Tensor, n: int =
     Both metrics are diag(r^2, B(t)^2), with K dA = -(B'/r)' dt dphi, so it is the integral of -B'/r dphi along the
     boundary, up to the direction: B' = d sqrt(G_11) / dt.
     """
-    answer = exp_map(surface, corners, v, segments=n, rtol=1e-10)
+    answer = exp_map(surface, corners, v, follow=Follow(segments=n, rtol=1e-10))
     t = answer.path[..., 0].clone().requires_grad_()
     z = torch.stack([t, answer.path[..., 1].detach()], dim=-1)
     (slope,) = torch.autograd.grad(surface.metric_tensor(z)[..., 1, 1].sqrt().sum(), t)
@@ -423,10 +424,16 @@ def test_parallel_vectors_span_no_plane_and_their_row_is_named() -> None:
             lambda: jacobi_field(Sphere(), *[torch.ones(2)] * 3, torch.ones(3)),
             "^W: expected the shape of z",
         ),
-        (lambda: jacobi_field(Sphere(), *[torch.ones(2)] * 4, segments=0), "^segments: expected an integer"),
-        (lambda: conjugate_points(Sphere(), *[torch.ones(2)] * 2, rtol=2.0), "^rtol: expected a number between"),
         (
-            lambda: conjugate_points(Sphere(), *[torch.ones(2)] * 2, max_iterations=0),
+            lambda: jacobi_field(Sphere(), *[torch.ones(2)] * 4, follow=Follow(segments=0)),
+            "^segments: expected an integer",
+        ),
+        (
+            lambda: conjugate_points(Sphere(), *[torch.ones(2)] * 2, follow=Follow(rtol=2.0)),
+            "^rtol: expected a number between",
+        ),
+        (
+            lambda: conjugate_points(Sphere(), *[torch.ones(2)] * 2, follow=Follow(max_iterations=0)),
             "^max_iterations: expected an integer",
         ),
     ],
@@ -447,7 +454,7 @@ def test_what_cannot_be_used_is_refused_by_name(ask, message: str, monkeypatch) 
 def test_the_field_of_a_space_form_is_the_one_in_closed_form() -> None:
     equator, speed = torch.tensor([[pi / 2, 0.0]]), 2.5
     zero, south, east = torch.zeros(1, 2), torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 1.0]])
-    sphere = jacobi_field(Sphere(), equator, speed * east, 0.5 * south, south, segments=8)
+    sphere = jacobi_field(Sphere(), equator, speed * east, 0.5 * south, south, follow=Follow(segments=8))
     t = torch.linspace(0, 1, 9)
     expected = 0.5 * (speed * t).cos() + (speed * t).sin() / speed
     torch.testing.assert_close(sphere.field[0, :, 0], expected, rtol=0, atol=1e-7)
@@ -455,7 +462,7 @@ def test_the_field_of_a_space_form_is_the_one_in_closed_form() -> None:
     torch.testing.assert_close(sphere.derivative[0, :, 0], slope, rtol=0, atol=1e-7)
     assert sphere.converged.all()
     # Straight up from (0, 1) at unit speed y = e^t, and a field across has length sinh t, so that Y_x = e^t sinh t.
-    plane = jacobi_field(HyperbolicPlane(), east, east, zero, south, segments=8)
+    plane = jacobi_field(HyperbolicPlane(), east, east, zero, south, follow=Follow(segments=8))
     torch.testing.assert_close(plane.field[0, :, 0], t.exp() * t.sinh(), rtol=0, atol=1e-7)
 
 
@@ -465,26 +472,28 @@ def test_the_field_is_the_derivative_of_the_exponential_map() -> None:
     z, v, Y, W = torch.randn(4, 3, 3) * 0.5
     gamma = christoffel_symbols(manifold, z)
     slope = W - torch.einsum("nkij,ni,nj->nk", gamma, v, Y)  # dv/ds with D v/ds = W
-    ahead, behind = (exp_map(manifold, z + h * Y, v + h * slope, segments=4, rtol=1e-12) for h in (step, -step))
+    ahead, behind = (
+        exp_map(manifold, z + h * Y, v + h * slope, follow=Follow(segments=4, rtol=1e-12)) for h in (step, -step)
+    )
     expected = (ahead.path - behind.path) / (2 * step)
-    answer = jacobi_field(manifold, z, v, Y, W, segments=4, rtol=1e-10)
+    answer = jacobi_field(manifold, z, v, Y, W, follow=Follow(segments=4, rtol=1e-10))
     assert answer.converged.all()
     torch.testing.assert_close(answer.field, expected, rtol=0, atol=1e-6)
-    still = jacobi_field(manifold, z, v, torch.zeros_like(z), W, segments=4, rtol=1e-10)
-    plus, minus = (exp_map(manifold, z, v + h * W, segments=4, rtol=1e-12) for h in (step, -step))
+    still = jacobi_field(manifold, z, v, torch.zeros_like(z), W, follow=Follow(segments=4, rtol=1e-10))
+    plus, minus = (exp_map(manifold, z, v + h * W, follow=Follow(segments=4, rtol=1e-12)) for h in (step, -step))
     torch.testing.assert_close(still.field, (plus.path - minus.path) / (2 * step), rtol=0, atol=1e-6)
 
 
 def test_the_velocity_and_what_stands_still_are_fields() -> None:
     manifold, z, v = Torus(), torch.tensor([0.5, 1.0]), torch.tensor([0.7, -0.4])
     zero = torch.zeros(2)
-    along = jacobi_field(manifold, z, v, zero, v, segments=4)
+    along = jacobi_field(manifold, z, v, zero, v, follow=Follow(segments=4))
     t = torch.linspace(0, 1, 5)[:, None]
     torch.testing.assert_close(along.field, t * along.velocity, rtol=0, atol=1e-7)
     nothing = jacobi_field(manifold, z, v, zero, zero)
     assert bool(nothing.converged)
     assert (nothing.field == 0).all()
-    still = jacobi_field(manifold, z, zero, v, v + 1, segments=4)
+    still = jacobi_field(manifold, z, zero, v, v + 1, follow=Follow(segments=4))
     assert bool(still.converged)
     torch.testing.assert_close(still.field, v + t * (v + 1))
 
@@ -492,7 +501,7 @@ def test_the_velocity_and_what_stands_still_are_fields() -> None:
 def test_a_field_that_cannot_be_followed_to_the_end_is_reported() -> None:
     z = torch.tensor([[0.0, 0.0], [0.0, 0.0]])
     v = torch.tensor([[0.0, 0.1], [2.0, 3.0]])  # a short way, and a long one
-    answer = jacobi_field(Torus(), z, v, v, v, max_iterations=4)
+    answer = jacobi_field(Torus(), z, v, v, v, follow=Follow(max_iterations=4))
     assert answer.converged.tolist() == [True, False]
     assert int(answer.status[1]) == Status.MAX_ITERATIONS
     assert 0 < float(answer.time[1]) < 1
@@ -502,10 +511,10 @@ def test_points_with_a_shape_have_fields_with_that_shape(tolerance) -> None:
     network = decoder(4)
     images = PullbackManifold(lambda z: network(z.flatten(1)), latent_shape=(2, 2))
     z, v, Y, W = torch.randn(4, 2, 4) * 0.3
-    answer = jacobi_field(images, *(x.reshape(2, 2, 2) for x in (z, v, Y, W)), segments=2)
-    flat = jacobi_field(PullbackManifold(network), z, v, Y, W, segments=2)
+    answer = jacobi_field(images, *(x.reshape(2, 2, 2) for x in (z, v, Y, W)), follow=Follow(segments=2))
+    flat = jacobi_field(PullbackManifold(network), z, v, Y, W, follow=Follow(segments=2))
     torch.testing.assert_close(answer.field.flatten(-2), flat.field, **tolerance(z.dtype))
-    points = conjugate_points(images, z.reshape(2, 2, 2), v.reshape(2, 2, 2), segments=4)
+    points = conjugate_points(images, z.reshape(2, 2, 2), v.reshape(2, 2, 2), follow=Follow(segments=4))
     assert points.time.tolist() == [inf, inf]
 
 
@@ -533,7 +542,7 @@ def test_fields_that_vanish_together_are_seen(n: int) -> None:
     sphere, v = StereographicSphere(dimension=n), torch.randn(2, n)
     z = 0.1 * torch.randn(2, n) - 0.8 * v / v.norm(dim=-1, keepdim=True)  # so that the way is not by infinity
     v = v / sphere.squared_norm(z, v).sqrt()[:, None] * torch.tensor([[3.6], [3.0]])
-    answer = conjugate_points(sphere, z, v, segments=16)
+    answer = conjugate_points(sphere, z, v, follow=Follow(segments=16))
     assert answer.time.tolist() == pytest.approx([pi / 3.6, inf], abs=1e-8)
 
 
@@ -558,7 +567,7 @@ def test_the_outer_equator_of_a_torus_has_a_conjugate_point_where_sturm_puts_it(
     ids=["saddle", "plane", "pseudosphere", "hyperbolic plane", "circle"],
 )
 def test_without_positive_curvature_no_point_is_conjugate(manifold: Manifold, z: tuple, v: tuple) -> None:
-    answer = conjugate_points(manifold, torch.tensor(z), torch.tensor(v), segments=16)
+    answer = conjugate_points(manifold, torch.tensor(z), torch.tensor(v), follow=Follow(segments=16))
     assert bool(answer.converged)
     assert float(answer.time) == inf
     assert float(answer.margin) == pytest.approx(1, abs=1e-7)  # Rauch: fields grow at least as in flat space
@@ -574,7 +583,7 @@ def test_products_of_spheres_have_the_first_conjugate_point_of_the_faster_factor
 
     z, v = torch.tensor([0.1, 0.2, 0.1, 0.8, 0.0]), torch.tensor([0.7, 0.3, 0.0, -2.8, 0.5])
     speed = float(other.squared_norm(z[2:4], v[2:4]).sqrt())
-    answer = conjugate_points(PullbackManifold(product), z, v, segments=16)
+    answer = conjugate_points(PullbackManifold(product), z, v, follow=Follow(segments=16))
     assert speed > pi
     assert float(answer.time) == pytest.approx(pi / speed, abs=1e-8)
 
@@ -582,16 +591,16 @@ def test_products_of_spheres_have_the_first_conjugate_point_of_the_faster_factor
 @pytest.mark.slow
 def test_few_segments_are_made_more_where_curvature_asks_for_them() -> None:
     z, v = torch.tensor([pi / 2, 0.0]), torch.tensor([0.0, 4.0])
-    answer = conjugate_points(Sphere(), z, v, segments=2, rtol=1e-6)
+    answer = conjugate_points(Sphere(), z, v, follow=Follow(segments=2, rtol=1e-6))
     assert float(answer.time) == pytest.approx(pi / 4, abs=1e-5)
-    short = conjugate_points(Sphere(), z[None], v[None], segments=1, max_iterations=3)
+    short = conjugate_points(Sphere(), z[None], v[None], follow=Follow(segments=1, max_iterations=3))
     assert int(short.status) == Status.MAX_ITERATIONS
     assert short.time.isnan().all()
 
 
 def test_without_the_steps_to_tell_the_time_is_unknown_and_what_stands_still_has_no_conjugate_point() -> None:
     z, v = torch.tensor([[0.0, 0.0], [0.0, 0.0]]), torch.tensor([[0.0, 3.0], [0.0, 0.0]])
-    answer = conjugate_points(Torus(), z, v, max_iterations=2, segments=2)
+    answer = conjugate_points(Torus(), z, v, follow=Follow(max_iterations=2, segments=2))
     assert answer.converged.tolist() == [False, True]
     assert answer.time.isnan().tolist() == [True, False]
     assert float(answer.time[1]) == inf

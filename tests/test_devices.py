@@ -19,11 +19,15 @@ def named(name: str) -> Callable[..., object]:
 
 
 TOOLS: dict[str, Callable[[Manifold, Tensor, Tensor], object]] = {
-    "exp_map": lambda M, z, v: geodesic.exp_map(M, z, v, rtol=1e-3),
-    "exp_map, discrete": lambda M, z, v: geodesic.exp_map(M, z, v, method="discrete", segments=4),
-    "log_map": lambda M, z, v: geodesic.log_map(M, z, z + v, rtol=1e-3, search=geodesic.Search(segments=8)),
+    "exp_map": lambda M, z, v: geodesic.exp_map(M, z, v, follow=geodesic.Follow(rtol=1e-3)),
+    "exp_map, discrete": lambda M, z, v: geodesic.exp_map(
+        M, z, v, follow=geodesic.Follow(method="discrete", segments=4)
+    ),
+    "log_map": lambda M, z, v: geodesic.log_map(
+        M, z, z + v, follow=geodesic.Follow(rtol=1e-3), search=geodesic.Search(segments=8)
+    ),
     "log_map, graph": lambda M, z, v: geodesic.log_map(
-        M, z, z + v, method="discrete", search=geodesic.Search(segments=8, init="graph")
+        M, z, z + v, follow=geodesic.Follow(method="discrete"), search=geodesic.Search(segments=8, init="graph")
     ),
     "shoot": lambda M, z, v: geodesic.shoot(M, z, v, segments=4),
     "distance": lambda M, z, v: (
@@ -37,7 +41,7 @@ TOOLS: dict[str, Callable[[Manifold, Tensor, Tensor], object]] = {
         for method in ("connection", "pole_ladder", "schild_ladder", "projection")
     },
     "analogy": lambda M, z, v: geodesic.analogy(
-        M, z, z + v / 2, z - v / 2, rtol=1e-3, search=geodesic.Search(segments=8)
+        M, z, z + v / 2, z - v / 2, follow=geodesic.Follow(rtol=1e-3), search=geodesic.Search(segments=8)
     ),
     "frechet_mean": lambda M, z, v: geodesic.frechet_mean(M, z, search=geodesic.Search(segments=4)),
     "frechet_mean, ode": lambda M, z, v: geodesic.frechet_mean(
@@ -59,8 +63,8 @@ TOOLS: dict[str, Callable[[Manifold, Tensor, Tensor], object]] = {
         M, z, 0.1, count=3, burn_in=3, follow=geodesic.Follow(segments=4)
     ),
     "random_walk": lambda M, z, v: geodesic.random_walk(M, z, 0.1, 3, follow=geodesic.Follow(segments=2)),
-    "jacobi_field": lambda M, z, v: geodesic.jacobi_field(M, z, v, v, v, rtol=1e-3),
-    "conjugate_points": lambda M, z, v: geodesic.conjugate_points(M, z, v, rtol=1e-3),
+    "jacobi_field": lambda M, z, v: geodesic.jacobi_field(M, z, v, v, v, follow=geodesic.Follow(rtol=1e-3)),
+    "conjugate_points": lambda M, z, v: geodesic.conjugate_points(M, z, v, follow=geodesic.Follow(rtol=1e-3)),
     "is_minimizing": lambda M, z, v: geodesic.is_minimizing(M, geodesic.solve(M, z, z + v, segments=8)),
     **{
         name: lambda M, z, v, name=name: getattr(geodesic if hasattr(geodesic, name) else geodesic.riemannian, name)(

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from scipy.stats import linregress
 from torch import Tensor, nn
 
 import geodesic
-from geodesic import Status, exp_map, log_map
+from geodesic import Follow, Status, exp_map, log_map
 from geodesic.numerics.ode import integrate
 from geodesic.riemannian.maps.discrete import first_momentum
 from tests.surfaces import KNOWN
@@ -90,7 +91,7 @@ def test_geodesics_of_the_sphere_are_great_circles_to_the_tolerance(rtol: float)
     sphere = geodesic.surfaces.Sphere(radius=2.0)
     z = torch.tensor([[1.0, 0.0], [1.5, 2.0], [2.0, -1.0]])
     v = torch.tensor([[0.3, 2.0], [1.0, 0.5], [-0.5, -0.7]])
-    answer = exp_map(sphere, z, v, rtol=rtol)
+    answer = exp_map(sphere, z, v, follow=Follow(rtol=rtol))
     expected = great_circle(sphere, z, v, torch.linspace(0, 1, 33))
     assert (sphere.embed(answer.path) - expected).norm(dim=-1).max() < 30 * rtol
     assert answer.converged.all()
@@ -134,9 +135,9 @@ def test_time_and_velocity_are_interchangeable_and_time_runs_backwards() -> None
 def test_a_geodesic_goes_on_as_itself() -> None:
     torus = geodesic.surfaces.Torus()
     z, v = torch.tensor([0.5, 0.0]), torch.tensor([0.7, 0.4])
-    half = exp_map(torus, z, v, t=0.5, segments=16)
-    whole = exp_map(torus, z, v, segments=32)
-    rest = exp_map(torus, half.point, half.velocity[-1], t=0.5, segments=16)
+    half = exp_map(torus, z, v, t=0.5, follow=Follow(segments=16))
+    whole = exp_map(torus, z, v, follow=Follow(segments=32))
+    rest = exp_map(torus, half.point, half.velocity[-1], t=0.5, follow=Follow(segments=16))
     torch.testing.assert_close(torch.cat([half.path, rest.path[1:]]), whole.path, rtol=0, atol=1e-7)
 
 
@@ -153,14 +154,19 @@ def test_each_row_has_its_own_time() -> None:
 
 
 def test_the_velocity_is_the_derivative_of_the_path() -> None:
-    answer = exp_map(geodesic.PullbackManifold(mlp()), torch.randn(2), torch.randn(2) / 2, segments=256)
+    answer = exp_map(geodesic.PullbackManifold(mlp()), torch.randn(2), torch.randn(2) / 2, follow=Follow(segments=256))
     slope = (answer.path[2:] - answer.path[:-2]) * 128
     torch.testing.assert_close(answer.velocity[1:-1], slope, rtol=0, atol=1e-3 * float(slope.abs().max()))
 
 
 def test_no_velocity_leads_nowhere() -> None:
     for method in ("ode", "discrete"):
-        answer = exp_map(geodesic.surfaces.Torus(), torch.tensor([[1.0, 2.0]]), torch.zeros(1, 2), method=method)
+        answer = exp_map(
+            geodesic.surfaces.Torus(),
+            torch.tensor([[1.0, 2.0]]),
+            torch.zeros(1, 2),
+            follow=Follow(method=method),
+        )
         assert answer.converged.all()
         assert torch.equal(answer.path, torch.tensor([1.0, 2.0]).expand(1, 33, 2))
 
@@ -179,7 +185,7 @@ def test_single_precision_agrees_with_double() -> None:
 def test_a_geodesic_that_meets_a_singular_metric_says_where_and_stays_finite() -> None:
     # A quarter of a circle over its own tangent: at z = 1 the decoder's derivative is infinite.
     circle = geodesic.PullbackManifold(lambda z: torch.cat([z, (1 - z.square()).sqrt()], dim=1))
-    answer = exp_map(circle, torch.tensor([[0.0], [0.0]]), torch.tensor([[2.0], [1.0]]), rtol=1e-8)
+    answer = exp_map(circle, torch.tensor([[0.0], [0.0]]), torch.tensor([[2.0], [1.0]]), follow=Follow(rtol=1e-8))
     assert answer.status.tolist() == [Status.CUT_SHORT, Status.CONVERGED]
     assert answer.converged.tolist() == [False, True]
     assert float(answer.time[0]) == pytest.approx(math.pi / 4, abs=1e-3)
@@ -190,16 +196,19 @@ def test_a_geodesic_that_meets_a_singular_metric_says_where_and_stays_finite() -
 def test_a_decoder_with_kinks_is_told_apart() -> None:
     manifold = geodesic.PullbackManifold(mlp(nn.ReLU()))
     z, v = torch.randn(2, 6, 2)
-    assert (exp_map(manifold, z, v, rtol=1e-5).status == Status.SPEED_CHANGED).all()
+    assert (exp_map(manifold, z, v, follow=Follow(rtol=1e-5)).status == Status.SPEED_CHANGED).all()
 
 
 @pytest.mark.slow
 def test_discrete_steps_are_of_second_order() -> None:
     manifold = geodesic.PullbackManifold(mlp())
     z, v = torch.randn(2, 2, 2) / 2
-    exact = exp_map(manifold, z, v, rtol=1e-9).point
+    exact = exp_map(manifold, z, v, follow=Follow(rtol=1e-9)).point
     counts = [16, 32, 64]
-    errors = [float((exp_map(manifold, z, v, method="discrete", segments=T).point - exact).norm()) for T in counts]
+    errors = [
+        float((exp_map(manifold, z, v, follow=Follow(method="discrete", segments=T)).point - exact).norm())
+        for T in counts
+    ]
     assert linregress(np.log(counts), np.log(errors)).slope == pytest.approx(-2, abs=0.15)
 
 
@@ -208,8 +217,8 @@ def test_the_discrete_maps_undo_each_other(activation: nn.Module) -> None:
     manifold = geodesic.PullbackManifold(mlp(activation))
     a = torch.randn(6, 2)
     b = a + torch.randn(6, 2) / 4
-    there = log_map(manifold, a, b, method="discrete", search=geodesic.Search(tol=1e-15))
-    back = exp_map(manifold, a, there.vector, method="discrete")
+    there = log_map(manifold, a, b, follow=Follow(method="discrete"), search=geodesic.Search(tol=1e-15))
+    back = exp_map(manifold, a, there.vector, follow=Follow(method="discrete"))
     solved = there.converged & (back.status != Status.NO_NEARER)
     assert solved.sum() >= 3  # a path that ends on a kink of ReLU is no stationary point
     torch.testing.assert_close(back.point[solved], b[solved], rtol=0, atol=1e-5)
@@ -253,7 +262,7 @@ def test_log_undoes_exp(name: str) -> None:
 def test_the_logarithm_of_the_same_point_is_zero() -> None:
     for method in ("ode", "discrete"):
         z = torch.tensor([[1.0, 2.0], [0.5, 0.5]])
-        answer = log_map(geodesic.surfaces.Torus(), z, z.clone(), method=method)
+        answer = log_map(geodesic.surfaces.Torus(), z, z.clone(), follow=Follow(method=method))
         assert answer.converged.all()
         assert torch.equal(answer.vector, torch.zeros(2, 2))
         assert torch.equal(answer.length, torch.zeros(2))
@@ -273,10 +282,11 @@ def test_logarithms_of_a_batch_are_those_of_its_rows() -> None:
 def test_a_solution_at_hand_is_used() -> None:
     torus, a, b = geodesic.surfaces.Torus(), torch.tensor([0.5, 0.0]), torch.tensor([2.0, 1.5])
     solution = geodesic.solve(torus, a, b, segments=16)
-    answer = log_map(torus, a, b, solution=solution, rtol=1e-6)
+    answer = log_map(torus, a, b, solution=solution, follow=Follow(rtol=1e-6))
     assert answer.solution is solution
     torch.testing.assert_close(
-        answer.vector, log_map(torus, a, b, rtol=1e-6, search=geodesic.Search(segments=16)).vector
+        answer.vector,
+        log_map(torus, a, b, follow=Follow(rtol=1e-6), search=geodesic.Search(segments=16)).vector,
     )
     with pytest.raises(geodesic.errors.InputError, match="its paths do not lead from start to end"):
         log_map(torus, b, a, solution=solution)
@@ -286,10 +296,10 @@ def test_a_solution_at_hand_is_used() -> None:
 def test_shooting_without_a_geodesic_equation_returns_the_discrete_logarithm() -> None:
     manifold = geodesic.PullbackManifold(mlp(nn.ReLU()))
     a, b = torch.randn(2, 3, 2)
-    answer = log_map(manifold, a, b, rtol=1e-6)
+    answer = log_map(manifold, a, b, follow=Follow(rtol=1e-6))
     assert not answer.converged.any()
     assert set(answer.status.tolist()) <= {Status.SPEED_CHANGED, Status.NO_NEARER, Status.NO_GEODESIC}
-    discrete = log_map(manifold, a, b, method="discrete", solution=answer.solution)
+    discrete = log_map(manifold, a, b, follow=Follow(method="discrete"), solution=answer.solution)
     torch.testing.assert_close(answer.vector, discrete.vector)
 
 
@@ -302,9 +312,23 @@ def test_maps_take_and_return_points_in_their_latent_shape() -> None:
     expected = log_map(flat, a, b, search=geodesic.Search(segments=8))
     answer = log_map(shaped, a.reshape(2, 2, 2), b.reshape(2, 2, 2), search=geodesic.Search(segments=8))
     torch.testing.assert_close(answer.vector, expected.vector.reshape(2, 2, 2))
-    point = exp_map(shaped, a.reshape(2, 2, 2), answer.vector, segments=8)
+    point = exp_map(shaped, a.reshape(2, 2, 2), answer.vector, follow=Follow(segments=8))
     assert point.path.shape == (2, 9, 2, 2)
     torch.testing.assert_close(point.point, b.reshape(2, 2, 2), rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_logarithm_says_which_of_its_limits_came_first_and_either_can_be_raised() -> None:
+    sphere, rough = geodesic.surfaces.Sphere(), geodesic.Search(segments=2, tol=0.9)
+    a, b = torch.tensor([1.3, 0.0]), torch.tensor([1.0, 2.8])
+    few = log_map(sphere, a, b, search=rough, follow=Follow(rtol=1e-3), max_iterations=1)
+    short = log_map(sphere, a, b, search=rough, follow=Follow(rtol=1e-3, max_iterations=2))
+    assert few.status == short.status == Status.MAX_ITERATIONS
+    assert few.error > 1e-2
+    assert short.error.isinf()
+    enough = log_map(sphere, a, b, search=rough, follow=Follow(rtol=1e-3))
+    assert bool(enough.converged)
+    torch.testing.assert_close(enough.length, sphere.distance(a, b), rtol=1e-2, atol=0)
 
 
 # --- what they are given ------------------------------------------------------------------------
@@ -317,18 +341,18 @@ def test_maps_take_and_return_points_in_their_latent_shape() -> None:
         ({"v": torch.zeros(2, dtype=torch.float32)}, "v: expected the dtype of z, torch.float64, got torch.float32"),
         ({"z": torch.tensor([1, 2])}, r"z: expected floating point, .* use z.double\(\)"),
         ({"v": torch.tensor([1.0, math.nan], dtype=torch.float64)}, "v: expected finite coordinates, got nan at"),
-        ({"rtol": 0.0}, "rtol: expected a number between 0 and 1, got 0.0"),
-        ({"rtol": 1e-17}, "rtol: expected at least 2.2e-15, which is what torch.float64 can tell apart"),
-        ({"segments": 0}, "segments: expected an integer of at least 1, got 0"),
+        ({"follow": {"rtol": 0.0}}, "rtol: expected a number between 0 and 1, got 0.0"),
+        ({"follow": {"rtol": 1e-17}}, "rtol: expected at least 2.2e-15, which is what torch.float64 can tell apart"),
+        ({"follow": {"segments": 0}}, "segments: expected an integer of at least 1, got 0"),
         ({"t": math.inf}, "t: expected a finite time, a number or of shape .*, got inf"),
         ({"t": torch.zeros(3)}, r"t: expected finite times, a number or of shape \(\)"),
-        ({"method": "euler"}, "method: expected 'ode' or 'discrete', got 'euler'"),
+        ({"follow": {"method": "euler"}}, "method: expected 'ode' or 'discrete', got 'euler'"),
     ],
 )
-def test_input_that_cannot_be_used_is_refused(change: dict[str, object], message: str) -> None:
-    arguments = {"z": torch.tensor([1.0, 2.0]), "v": torch.ones(2)} | change
+def test_input_that_cannot_be_used_is_refused(change: dict[str, Any], message: str) -> None:
+    arguments = {"z": torch.tensor([1.0, 2.0]), "v": torch.ones(2), "follow": {}} | change
     with pytest.raises(geodesic.errors.InputError, match=message):
-        exp_map(geodesic.surfaces.Torus(), **arguments)
+        exp_map(geodesic.surfaces.Torus(), **(arguments | {"follow": Follow(**arguments["follow"])}))
 
 
 def test_a_singular_metric_is_named_with_its_point() -> None:
@@ -390,7 +414,9 @@ def test_the_gradient_is_the_first_variation() -> None:
     at_a, at_b = torch.autograd.grad(
         geodesic.distance(manifold, a, b, search=geodesic.Search(segments=64, tol=1e-12)).sum(), (a, b)
     )
-    there, back = (log_map(manifold, *(z.detach() for z in ends), rtol=1e-6) for ends in ((a, b), (b, a)))
+    there, back = (
+        log_map(manifold, *(z.detach() for z in ends), follow=Follow(rtol=1e-6)) for ends in ((a, b), (b, a))
+    )
     for z, log, gradient in ((a, there, at_a), (b, back, at_b)):
         expected = -torch.linalg.vecdot(manifold.metric_tensor(z), (log.vector / log.length[:, None])[:, None])
         torch.testing.assert_close(gradient, expected.detach(), rtol=0, atol=1e-4)
@@ -473,7 +499,12 @@ def test_maps_and_distance_run_on_cuda() -> None:
     there = log_map(manifold, a, b)
     assert there.converged.all()
     torch.testing.assert_close(exp_map(manifold, a, there.vector).point, b, rtol=0, atol=1e-6)
-    back = exp_map(manifold, a, log_map(manifold, a, b, method="discrete").vector, method="discrete")
+    back = exp_map(
+        manifold,
+        a,
+        log_map(manifold, a, b, follow=Follow(method="discrete")).vector,
+        follow=Follow(method="discrete"),
+    )
     torch.testing.assert_close(back.point, b, rtol=0, atol=1e-3)
     a.requires_grad_()
     geodesic.distance(manifold, a, b).sum().backward()

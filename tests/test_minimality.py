@@ -26,11 +26,11 @@ def around_the_equator(angle: float, segments: int = 32) -> tuple[geodesic.surfa
 def test_a_geodesic_is_minimizing_up_to_its_first_conjugate_point_only(method: str) -> None:
     conjugate = math.pi * math.sqrt(3.0) / 3  # as an angle: the equator has radius R + r = 3
     before, beyond = (around_the_equator(share * conjugate) for share in (0.9, 1.25))
-    answer = is_minimizing(*before, method=method, starts=1)
+    answer = is_minimizing(*before, follow=geodesic.Follow(method=method), starts=1)
     assert answer.minimizing
     assert answer.local_minimum
     assert answer.conjugate_time == math.inf
-    answer = is_minimizing(*beyond, method=method, starts=1)
+    answer = is_minimizing(*beyond, follow=geodesic.Follow(method=method), starts=1)
     assert beyond[1].converged
     assert not answer.minimizing
     assert not answer.local_minimum
@@ -70,7 +70,7 @@ def test_where_curvature_is_negative_every_geodesic_is_minimizing(manifold: geod
     a, b = torch.rand(2, 2, 2) + 0.5
     solution = solve(manifold, a, b, segments=16)
     for method, starts in (("discrete", 2), ("ode", 0)):
-        answer = is_minimizing(manifold, solution, method=method, starts=starts)
+        answer = is_minimizing(manifold, solution, follow=geodesic.Follow(method=method), starts=starts)
         assert answer.minimizing.all()
         assert (answer.gap.abs() < 1e-4).all()  # all starts end in the only geodesic that there is
         assert answer.conjugate_time.isinf().all()
@@ -118,6 +118,6 @@ def test_the_straight_line_is_compared_with_the_geodesic() -> None:
 def test_settings_that_cannot_be_used_are_refused() -> None:
     torus, solution = around_the_equator(0.5)
     with pytest.raises(geodesic.errors.InputError, match="method: expected 'ode' or 'discrete', got 'eye'"):
-        is_minimizing(torus, solution, method="eye")
+        is_minimizing(torus, solution, follow=geodesic.Follow(method="eye"))
     with pytest.raises(geodesic.errors.InputError, match=r"starts: expected an integer .* \(a number of bent lines\)"):
         is_minimizing(torus, solution, starts=-1)

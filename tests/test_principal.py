@@ -37,7 +37,7 @@ def test_points_along_a_geodesic_of_the_sphere_have_one_component_with_the_varia
     sphere, mean = geodesic.surfaces.StereographicSphere(), torch.tensor([0.4, -0.3])
     t = torch.linspace(-1, 1, 7)
     v = torch.tensor([0.2, 0.3])
-    points = geodesic.exp_map(sphere, mean.expand(7, 2), t[:, None] * v, segments=1).point
+    points = geodesic.exp_map(sphere, mean.expand(7, 2), t[:, None] * v, follow=geodesic.Follow(segments=1)).point
     answer = principal_geodesic_analysis(sphere, points, mean=mean, method="ode", search=Search(segments=8))
     speed = sphere.squared_norm(mean, v).sqrt()
     assert_close(
@@ -54,7 +54,9 @@ def test_directions_are_orthonormal_and_scores_lead_back_to_the_points() -> None
     U, G = answer.directions, plane.metric_tensor(mean)
     assert_close(U @ G @ U.mT, torch.eye(2))
     vectors = answer.scores @ U
-    back = geodesic.exp_map(plane, mean.expand_as(points), vectors, method="discrete", segments=8).point
+    back = geodesic.exp_map(
+        plane, mean.expand_as(points), vectors, follow=geodesic.Follow(method="discrete", segments=8)
+    ).point
     assert_close(back, points, rtol=0, atol=1e-5)
     assert_close(answer.variances, answer.scores.square().mean(0))
 

@@ -204,7 +204,7 @@ def test_transport_there_and_back_is_the_identity(tolerance: Callable[[torch.dty
 @pytest.mark.parametrize("manifold", [Sphere(), Torus(), geodesic.surfaces.HyperbolicPlane()], ids=repr)
 def test_a_geodesic_carries_its_own_velocity(manifold: Manifold) -> None:
     z, v = torch.tensor([[1.2, 0.8], [1.0, 1.0]]), torch.tensor([[0.3, 0.5], [-0.2, 0.4]])
-    along = geodesic.exp_map(manifold, z, v, segments=64, rtol=1e-12)
+    along = geodesic.exp_map(manifold, z, v, follow=geodesic.Follow(segments=64, rtol=1e-12))
     answer = parallel_transport(manifold, along.path, v)
     torch.testing.assert_close(answer.vectors, along.velocity, rtol=0, atol=1e-6)
 
@@ -412,7 +412,7 @@ def test_what_cannot_be_carried_is_refused_by_name(arguments: dict, message: str
 
 def order_of_shooting(manifold: Manifold, encoder: Callable[[Tensor], Tensor] | None = None) -> float:
     z, v = torch.tensor([[1.0, 0.2], [0.6, 0.5]]), torch.tensor([[0.3, 0.9], [0.4, -0.5]])
-    exact, errors = geodesic.exp_map(manifold, z, v, rtol=1e-6), []
+    exact, errors = geodesic.exp_map(manifold, z, v, follow=geodesic.Follow(rtol=1e-6)), []
     for T in (20, 40):
         answer = geodesic.shoot(manifold, z, v, segments=T, encoder=encoder)
         assert (answer.time == 1).all()
@@ -444,7 +444,7 @@ def test_a_bias_of_the_encoder_is_paid_at_every_step() -> None:
         return (biased.point - exact).norm()
 
     z, v = torch.tensor([0.2, 0.1]), torch.tensor([0.5, 0.3])
-    exact = geodesic.exp_map(geodesic.surfaces.Paraboloid(), z, v, rtol=1e-6).point
+    exact = geodesic.exp_map(geodesic.surfaces.Paraboloid(), z, v, follow=geodesic.Follow(rtol=1e-6)).point
     assert end(80) > 1.5 * end(40) > 0.03
 
 
@@ -543,7 +543,13 @@ def test_an_analogy_on_the_sphere_is_the_rotation_that_takes_a_to_c(method: str,
     sphere = Sphere()
     a, b, c = torch.tensor([[1.0, 0.0], [1.3, 0.5], [0.8, -0.4]])
     answer = geodesic.analogy(
-        sphere, a, b, c, transport=method, rtol=1e-6, search=geodesic.Search(segments=64, tol=1e-12)
+        sphere,
+        a,
+        b,
+        c,
+        transport=method,
+        follow=geodesic.Follow(rtol=1e-6),
+        search=geodesic.Search(segments=64, tol=1e-12),
     )
     xa, xb, xc = sphere.embed(torch.stack([a, b, c]))
     axis = torch.linalg.cross(xa, xc)
@@ -557,7 +563,7 @@ def test_an_analogy_on_the_sphere_is_the_rotation_that_takes_a_to_c(method: str,
 def test_an_analogy_of_equal_points_adds_nothing() -> None:
     a, b, c = torch.tensor([[1.0, 0.0], [1.3, 0.5], [0.8, -0.4]])
     points = torch.stack([a, a]), torch.stack([a, b]), torch.stack([c, a])
-    answer = geodesic.analogy(Torus(), *points, rtol=1e-6, search=geodesic.Search(segments=64))
+    answer = geodesic.analogy(Torus(), *points, follow=geodesic.Follow(rtol=1e-6), search=geodesic.Search(segments=64))
     torch.testing.assert_close(answer.point, torch.stack([c, b]), rtol=0, atol=2e-4)
     torch.testing.assert_close(answer.transported[1], answer.vector[1])
     assert answer.converged.all()
@@ -567,8 +573,10 @@ def test_analogies_of_a_batch_of_shaped_points_are_those_of_its_rows() -> None:
     rows = mlp(4)
     images = PullbackManifold(lambda z: rows.decoder(z.flatten(1)), latent_shape=(2, 2))
     points = torch.randn(3, 2, 4) / 8
-    answer = geodesic.analogy(images, *points.reshape(3, 2, 2, 2), rtol=1e-4, search=geodesic.Search(segments=8))
-    alone = geodesic.analogy(rows, *points[:, 0], rtol=1e-4, search=geodesic.Search(segments=8))
+    answer = geodesic.analogy(
+        images, *points.reshape(3, 2, 2, 2), follow=geodesic.Follow(rtol=1e-4), search=geodesic.Search(segments=8)
+    )
+    alone = geodesic.analogy(rows, *points[:, 0], follow=geodesic.Follow(rtol=1e-4), search=geodesic.Search(segments=8))
     torch.testing.assert_close(answer.point[0].flatten(), alone.point, rtol=1e-6, atol=1e-6)
     assert answer.path.shape == answer.carried.shape == answer.across.path.shape == (2, 9, 2, 2)
 

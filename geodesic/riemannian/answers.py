@@ -31,9 +31,9 @@ class Answer:
 
         Example:
             >>> import torch, geodesic
-            >>> answer = geodesic.exp_map(geodesic.surfaces.Sphere(), torch.ones(2), torch.ones(2), segments=4)
+            >>> answer = geodesic.exp_map(geodesic.surfaces.Sphere(), torch.ones(2), torch.ones(2))
             >>> answer.arrays("ball_")["ball_path"].shape
-            (5, 2)
+            (33, 2)
         """
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         arrays = {prefix + name: x.detach().cpu().numpy() for name, x in values.items() if isinstance(x, Tensor)}

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from geodesic.checks import require_integer
+from geodesic.checks import renamed, require_integer
 from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import grouped, rows_at_once
@@ -17,9 +17,9 @@ from geodesic.geometry.points import Rows, require_limit
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 from geodesic.riemannian.answers import Answer
 from geodesic.riemannian.curvature.conjugate import conjugate_points
+from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
 from geodesic.riemannian.maps.log_map import log_map
-from geodesic.riemannian.maps.stride import require_method
-from geodesic.solvers.search import Search
+from geodesic.solvers.search import IN_SEARCH, Search
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solve import find
 
@@ -53,11 +53,12 @@ class Minimality(Answer):
     gap: Float[Tensor, "*batch"]
 
 
+@renamed(**(IN_SEARCH | IN_FOLLOW))
 def is_minimizing(
     manifold: Manifold,
     solution: GeodesicSolution,
     *,
-    method: str = "discrete",
+    follow: Follow = Follow(),
     starts: int = 4,
     seed: int = 0,
     search: Search = Search(init="graph"),
@@ -79,7 +80,8 @@ def is_minimizing(
     Args:
         manifold: The one that the solution was found on.
         solution: The geodesics.
-        method: Of looking for conjugate points, "discrete" or "ode".
+        follow: How conjugate points are looked for: by "discrete" unless told otherwise; the rest is for `log_map` and
+            `conjugate_points`, and so for "ode" alone.
         starts: Number of bent lines from which to look for competitors, beside the neighbor graph.
         seed: Of the directions in which the lines are bent.
         search: How competitors are looked for: by which solver, in a graph over which `graph_points`. They start from
@@ -105,18 +107,18 @@ def is_minimizing(
     start, end = solution.path.select(-axes - 1, 0), solution.path.select(-axes - 1, -1)
     given = Rows(manifold, start=start, end=end)
     require_limit(manifold, "shortest path to compare with")
-    require_method(method)
+    stride = stride_of(follow, solution.path.dtype, "discrete")
     require_integer("starts", starts, least=0, note="a number of bent lines")
     require_integer("seed", seed)
     d = math.prod(given.event)
     path = solution.path.reshape(len(given.rows[0]), -1, d)
     still = (path == path[:, :1]).flatten(1).all(1)
     definite, time = _first_indefinite_part(manifold, path)
-    if method == "ode":
-        vector = log_map(manifold, start, end, solution=solution).vector.reshape(-1, d)
+    if stride.method == "ode":
+        vector = log_map(manifold, start, end, follow=follow, solution=solution).vector.reshape(-1, d)
         found = torch.full_like(time, torch.inf)
         if not bool(still.all()):
-            found[~still] = conjugate_points(manifold, path[~still, 0], vector[~still]).time
+            found[~still] = conjugate_points(manifold, path[~still, 0], vector[~still], follow=follow).time
         time = found
     time = torch.where(still, torch.inf, time)
     length, others = _competitors(manifold, given, path, _bent_lines(path, starts, seed), search)

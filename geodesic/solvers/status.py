@@ -67,8 +67,9 @@ _REMEDIES = {
         'the neighbor graph does not connect the ends: give more graph_points between them, or use init="best"'
     ),
     Status.MAX_ITERATIONS: (
-        "the limit of iterations came first: raise max_iterations or rtol; where second derivatives jump (ELU), take "
-        'method="discrete"'
+        "the limit of iterations came first: raise max_iterations (that of an integration is "
+        "follow=Follow(max_iterations=...)) or the tolerance; where second derivatives jump (ELU), take "
+        'follow=Follow(method="discrete")'
     ),
     Status.NO_NEARER: (
         "iterations no longer bring the answer nearer: the ends may be conjugate, discrete steps too long, or rounding "

@@ -74,7 +74,8 @@ def _calls(problem: Problem, options: argparse.Namespace) -> dict[str, tuple[int
     a, b = random_pairs(N, problem.test, options.seed)
     u, w = torch.randn(2, *a.shape, dtype=a.dtype, generator=torch.Generator().manual_seed(options.seed))
     solution = geodesic.solve(M, a, b, segments=T)
-    v = geodesic.log_map(M, a, b, method="discrete", solution=solution).vector
+    discrete, finer = (geodesic.Follow(method="discrete", segments=n) for n in (T, 4 * T))
+    v = geodesic.log_map(M, a, b, follow=discrete, solution=solution).vector
 
     def share(converged: Tensor) -> str:
         return f"{int(converged.sum())} of {converged.numel()}"
@@ -90,19 +91,19 @@ def _calls(problem: Problem, options: argparse.Namespace) -> dict[str, tuple[int
         f"solve ({T} segments)": (N, lambda: share(geodesic.solve(M, a, b, segments=T).converged)),
         f"exp_map, discrete ({T} steps)": (
             N,
-            lambda: share(geodesic.exp_map(M, a, v, method="discrete", segments=T).converged),
+            lambda: share(geodesic.exp_map(M, a, v, follow=discrete).converged),
         ),
         f"exp_map, discrete ({4 * T} steps)": (
             N,
-            lambda: share(geodesic.exp_map(M, a, v, method="discrete", segments=4 * T).converged),
+            lambda: share(geodesic.exp_map(M, a, v, follow=finer).converged),
         ),
         "exp_map, ode (rtol 1e-4, 0.1 of the way)": (
             N,
-            lambda: share(geodesic.exp_map(M, a, v, t=0.1, rtol=1e-4).converged),
+            lambda: share(geodesic.exp_map(M, a, v, t=0.1, follow=geodesic.Follow(rtol=1e-4)).converged),
         ),
         "log_map, discrete, from a solution": (
             N,
-            lambda: share(geodesic.log_map(M, a, b, method="discrete", solution=solution).converged),
+            lambda: share(geodesic.log_map(M, a, b, follow=discrete, solution=solution).converged),
         ),
         f"shoot ({T} steps)": (N, lambda: share(geodesic.shoot(M, a, v, segments=T).converged)),
         "christoffel_symbols": (N, local(lambda: geodesic.christoffel_symbols(M, a))),

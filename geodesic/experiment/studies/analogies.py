@@ -22,6 +22,7 @@ from geodesic.experiment.studies.study import Findings, Study, open_study
 from geodesic.geometry.path import path_length, straight_path
 from geodesic.pictures.outputs import plot_outputs, plot_strip
 from geodesic.pictures.statistics import plot_analogy
+from geodesic.riemannian.maps.follow import Follow
 from geodesic.riemannian.transport.analogy import analogy
 from geodesic.solvers.status import Status
 
@@ -64,7 +65,8 @@ def _answers(study: Study) -> dict[str, NDArray]:
     a, b, c = z[torch.as_tensor(rows.T, device=z.device)]
     # Without tol, which is meant for energies: velocities are as exact as its root, and `analogy` knows what they need.
     search = replace(study.search(chosen.segments), tol=None)
-    answer = analogy(study.manifold, a, b, c, method=chosen.method, transport=chosen.transport, search=search)
+    follow = Follow(method=chosen.method)
+    answer = analogy(study.manifold, a, b, c, follow=follow, transport=chosen.transport, search=search)
     _say_what_is_wrong(answer.converged, answer.transport_status)
     linear = c + b - a
     straight = straight_path(c, linear, answer.path.shape[1] - 1)

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from geodesic.checks import renamed
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import rows_at_once, rows_within
@@ -16,7 +17,8 @@ from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.riemannian.answers import Answer
 from geodesic.riemannian.endings import after_integration, at_constant_speed
 from geodesic.riemannian.maps.flow import follow_with_neighbors
-from geodesic.riemannian.maps.stride import Stride, stride_from
+from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_by_equation
+from geodesic.riemannian.maps.stride import Stride
 from geodesic.riemannian.records import Record
 from geodesic.solvers.status import Status
 
@@ -46,14 +48,13 @@ class ConjugatePoints(Answer):
     status: Int[Tensor, "*batch"]
 
 
+@renamed(**IN_FOLLOW)
 def conjugate_points(
     manifold: Manifold,
     z: Tensor,
     v: Tensor,
     *,
-    segments: int = 64,
-    rtol: float | None = None,
-    max_iterations: int = 10_000,
+    follow: Follow = Follow(),
 ) -> ConjugatePoints:
     """The first time in (0, 1] at which geodesics that leave z beside exp_z(t v) meet it again, to first order.
 
@@ -82,10 +83,9 @@ def conjugate_points(
         manifold: Where to follow the geodesics.
         z: Points, (*batch, d), floating point; (*batch, *latent_shape) for a manifold with a `latent_shape`.
         v: Velocities there in latent coordinates, of the same shape.
-        segments: Number T of segments at whose ends angles are taken, at least.
-        rtol: Largest error of a step, relative to the length of the geodesic and the size of the fields. By default
-            1e-8 in float64 and 1e-5 in float32.
-        max_iterations: Most steps of the integration that a row may attempt, and most segments.
+        follow: How geodesics and fields are followed: by "ode", which alone has fields, in at most 10,000 steps with
+            64 segments unless told otherwise. Errors of the fields are relative to their size. Angles are taken at
+            the ends of the segments, of which more are taken where curvature asks for them: at most `max_iterations`.
 
     Returns:
         The times, how far other geodesics are from having conjugate points, and what happened to each row.
@@ -104,7 +104,8 @@ def conjugate_points(
     """
     given = Rows(manifold, z=z, v=v)
     require_limit(manifold, "conjugate points")
-    stride = stride_from("ode", segments, rtol, max_iterations, dtype=z.dtype)
+    stride = stride_by_equation(follow, z.dtype, segments=64)
+    most_segments = max(stride.segments, stride.max_iterations)
     rows, v_rows = given.rows
     with torch.inference_mode(False), torch.no_grad():
         inverse = inverse_at(manifold, rows)
@@ -118,7 +119,7 @@ def conjugate_points(
             needed=torch.zeros_like(rows[:, 0]),
         )
         (left,) = (v_rows != 0).any(-1).nonzero(as_tuple=True)
-        while len(left) and stride.segments <= max(segments, max_iterations):
+        while len(left) and stride.segments <= most_segments:
             for some in left.split(_rows_at_once(manifold, rows, stride.segments)):
                 found = found.replaced(some, _search(manifold, rows[some], v_rows[some], frame[some], stride))
             left = left[found.needed[left] > stride.segments]

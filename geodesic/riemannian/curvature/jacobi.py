@@ -8,13 +8,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from geodesic.checks import renamed
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.riemannian.answers import Answer
 from geodesic.riemannian.endings import after_integration, at_constant_speed
 from geodesic.riemannian.maps.flow import follow_with_neighbors
-from geodesic.riemannian.maps.stride import stride_from
+from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_by_equation
 from geodesic.solvers.status import Status
 
 __all__ = ["JacobiField", "jacobi_field"]
@@ -45,6 +46,7 @@ class JacobiField(Answer):
     status: Int[Tensor, "*batch"]
 
 
+@renamed(**IN_FOLLOW)
 def jacobi_field(
     manifold: Manifold,
     z: Tensor,
@@ -52,9 +54,7 @@ def jacobi_field(
     Y: Tensor,
     W: Tensor,
     *,
-    segments: int = 32,
-    rtol: float | None = None,
-    max_iterations: int = 10_000,
+    follow: Follow = Follow(),
 ) -> JacobiField:
     """The Jacobi field Y(t) along the geodesic exp_z(t v), 0 <= t <= 1, from its value and derivative at z.
 
@@ -76,10 +76,8 @@ def jacobi_field(
         v: Velocities there in latent coordinates, of the same shape.
         Y: Values of the fields there, of the same shape.
         W: Their covariant derivatives D Y/dt there, of the same shape.
-        segments: Number T of segments of the paths that are returned. It does not influence the accuracy.
-        rtol: Largest error of a step, relative to the length of the geodesic and the size of the field. By default
-            1e-8 in float64 and 1e-5 in float32.
-        max_iterations: Most steps of the integration that a row may attempt.
+        follow: How geodesics and fields are followed: by "ode", which alone has fields, in at most 10,000 steps with
+            32 segments unless told otherwise. Errors of the fields are relative to their size.
 
     Returns:
         Geodesics and fields at equal times, and what happened to each row.
@@ -98,7 +96,8 @@ def jacobi_field(
     """
     given = Rows(manifold, z=z, v=v, Y=Y, W=W)
     require_limit(manifold, "Jacobi fields")
-    stride = stride_from("ode", segments, rtol, max_iterations, dtype=z.dtype)
+    stride = stride_by_equation(follow, z.dtype, segments=32)
+    segments = stride.segments
     rows, v_rows, Y_rows, W_rows = given.rows
     with torch.inference_mode(False):
         require_regular(rows, inverse_at(manifold, rows))

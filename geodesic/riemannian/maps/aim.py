@@ -13,7 +13,7 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import grouped, rows_at_once
 from geodesic.geometry.points import norms_at
 from geodesic.numerics.line_search import Trial, backtrack
-from geodesic.riemannian.endings import at_constant_speed
+from geodesic.riemannian.endings import after_integration, at_constant_speed
 from geodesic.riemannian.maps.flow import follow, follow_with_neighbors
 from geodesic.riemannian.maps.neighbors import ends_by_beginnings
 from geodesic.riemannian.maps.stride import Stride
@@ -22,7 +22,6 @@ from geodesic.solvers.status import Status
 
 __all__ = ["Aimed", "Target", "aimed"]
 
-_DERIVATIVES = 20  # at most; from a solver's path three are usual
 _MISS = 10  # times rtol: how near a shot must come, relative to the length
 _STRIDE = 0.3  # most that a step may change the velocity by, relative to it: or another geodesic would be found
 _TRIES = 6  # of the first step with a derivative, each half as long
@@ -31,11 +30,15 @@ _DERIVATIVE_RTOL = 1e-6  # no smaller: Newton's method needs no exact derivative
 
 @dataclass(frozen=True)
 class Shots(Record):
-    """Velocities, what is left from where they lead to the points aimed at, and its size over the length."""
+    """Velocities, what is left from where they lead to the points aimed at, and its size over the length.
+
+    `status` is that of the integration, whose miss is infinite where it did not come to its end.
+    """
 
     velocity: Float[Tensor, "N d"]
     left: Float[Tensor, "N d"]
     miss: Float[Tensor, " N"]
+    status: Int[Tensor, " N"]
 
 
 class Aimed(NamedTuple):
@@ -57,6 +60,7 @@ class Target(Record):
         b: Points, (N, d).
         factor: L with L L^T = G(b), (N, d, d).
         stride: How geodesics are followed.
+        max_iterations: Most derivatives of exp_a for each pair.
     """
 
     manifold: Manifold
@@ -64,6 +68,7 @@ class Target(Record):
     b: Float[Tensor, "N d"]
     factor: Float[Tensor, "N d d"]
     stride: Stride
+    max_iterations: int
 
     @property
     def near(self) -> float:
@@ -75,7 +80,7 @@ class Target(Record):
         run = follow(self.manifold, self.a, v, replace(self.stride, segments=1))
         left = self.b - run.states[:, -1, : v.shape[-1]]
         miss = (self.factor.mT @ left[..., None])[..., 0].norm(dim=-1) / norms_at(self.manifold, self.a, v)
-        return Shots(v, left, torch.where(run.time < 1, torch.inf, miss))
+        return Shots(v, left, torch.where(run.time < 1, torch.inf, miss), after_integration(run.time, run.stuck))
 
     def derivative(self, v: Float[Tensor, "N d"]) -> Float[Tensor, "N d d"]:
         """Of exp_a in v, by Jacobi fields."""
@@ -102,10 +107,11 @@ def aimed(target: Target, guess: Float[Tensor, "N d"], path: Float[Tensor, "N no
     still = (guess == 0).all(-1)
     v, miss = guess, torch.where(still, 0, torch.full_like(guess[:, 0], torch.inf))
     (rows,) = (~still & usable & guess.isfinite().all(-1)).nonzero(as_tuple=True)
+    status = torch.where(still, Status.CONVERGED, Status.NO_NEARER)
     if len(rows):
         shots = _improved(target.of(rows), guess[rows], path[rows])
         v, miss = v.index_put((rows,), shots.velocity), miss.index_put((rows,), shots.miss)
-    status = torch.where(miss <= target.near, Status.CONVERGED, Status.NO_NEARER)
+        status = status.index_put((rows,), shots.status)
     (hit,) = ((status == Status.CONVERGED) & ~still).nonzero(as_tuple=True)
     if len(hit):
         flown, outcome = _flown(target.of(hit), v[hit], path[hit])
@@ -114,10 +120,13 @@ def aimed(target: Target, guess: Float[Tensor, "N d"], path: Float[Tensor, "N no
 
 
 def _improved(target: Target, guess: Float[Tensor, "N d"], path: Float[Tensor, "N nodes d"]) -> Shots:
-    """V <- v + Y^{-1} (b - exp_a(v)), with Y the derivative of exp_a: new ones as long as they are of use."""
+    """V <- v + Y^{-1} (b - exp_a(v)), with Y the derivative of exp_a: new ones as long as they are of use.
+
+    The status is that of the shots as such, or of an integration that kept the first of them from its end.
+    """
     shots = target.shoot(guess)
     (rows,) = (shots.miss.isfinite() & (shots.miss > target.near)).nonzero(as_tuple=True)
-    for attempt in range(_DERIVATIVES):
+    for attempt in range(target.max_iterations):
         if not len(rows):
             break
         some, now = target.of(rows), shots.of(rows)
@@ -125,7 +134,9 @@ def _improved(target: Target, guess: Float[Tensor, "N d"], path: Float[Tensor, "
         then, useful = _by_one_derivative(some, now, Y)
         shots = shots.replaced(rows, then)
         rows = rows[(useful | (attempt == 0)) & (then.miss > target.near)]
-    return shots
+    ended = torch.where(shots.miss <= target.near, Status.CONVERGED, Status.NO_NEARER)
+    ended = ended.index_fill(0, rows, Status.MAX_ITERATIONS)
+    return replace(shots, status=torch.where(shots.miss.isinf(), shots.status, ended))
 
 
 def _by_one_derivative(target: Target, shots: Shots, Y: Float[Tensor, "N d d"]) -> tuple[Shots, Bool[Tensor, " N"]]:
@@ -151,9 +162,9 @@ def _stepped(target: Target, shots: Shots, step: Float[Tensor, "N d"], tries: in
 
     def trial(rows: Tensor, part: Tensor) -> Trial:
         then = target.of(rows).shoot(shots.velocity[rows] + part[:, None] * step[rows])
-        return Trial(then.miss < shots.miss[rows], lambda: (then.velocity, then.left, then.miss), part / 2)
+        return Trial(then.miss < shots.miss[rows], lambda: (then.velocity, then.left, then.miss, then.status), part / 2)
 
-    found = backtrack(trial, (shots.velocity, shots.left, shots.miss), share, usable, max_trials=tries)
+    found = backtrack(trial, (shots.velocity, shots.left, shots.miss, shots.status), share, usable, max_trials=tries)
     then = Shots(*found.reached)
     fast = (then.miss < shots.miss / 1.5) | (found.step < 1)
     return then, ~found.failed & fast

@@ -16,8 +16,9 @@ from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.riemannian.answers import Answer
 from geodesic.riemannian.endings import after_integration, at_constant_speed
 from geodesic.riemannian.maps.discrete import follow_discretely
-from geodesic.riemannian.maps.flow import follow
-from geodesic.riemannian.maps.stride import Stride, stride_from, times_from
+from geodesic.riemannian.maps.flow import follow as integrate
+from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
+from geodesic.riemannian.maps.stride import Stride, times_from
 from geodesic.solvers.status import Status
 
 __all__ = ["ExponentialMap", "exp_map", "per_time"]
@@ -51,17 +52,14 @@ class ExponentialMap(Answer):
     iterations: Int[Tensor, "*batch"]
 
 
-@renamed(max_steps="max_iterations")
+@renamed(**(IN_FOLLOW | {"max_steps": IN_FOLLOW["max_iterations"]}))
 def exp_map(
     manifold: Manifold,
     z: Tensor,
     v: Tensor,
     t: float | Tensor = 1.0,
     *,
-    method: str = "ode",
-    segments: int = 32,
-    rtol: float | None = None,
-    max_iterations: int = 1000,
+    follow: Follow = Follow(),
 ) -> ExponentialMap:
     """Exponential map exp_z(t v): the point at time t of the geodesic that leaves z with velocity v.
 
@@ -88,12 +86,7 @@ def exp_map(
         z: Points, (*batch, d), floating point; (*batch, *latent_shape) for a manifold with a `latent_shape`.
         v: Velocities there in latent coordinates, of the same shape.
         t: Time to follow them for, a number or (*batch,); negative times lead backwards.
-        method: "ode" or "discrete".
-        segments: Number T of segments of the path that is returned. For "ode" it does not influence the accuracy.
-        rtol: Largest error of a step, relative to the length of the path, measured by the metric. By default 1e-8 in
-            float64 and 1e-5 in float32.
-            For "ode" alone.
-        max_iterations: Most steps of the integration that a row may attempt. For "ode" alone.
+        follow: How the geodesics are followed: by "ode" in at most 1000 steps, with 32 segments, unless told otherwise.
 
     Returns:
         The points, the paths to them, and what happened to each row.
@@ -112,14 +105,14 @@ def exp_map(
     """
     given = Rows(manifold, z=z, v=v)
     require_limit(manifold, "exponential map")
-    stride = stride_from(method, segments, rtol, max_iterations, dtype=z.dtype)
+    stride = stride_of(follow, z.dtype, "ode")
     rows, v_rows = given.rows
     time = times_from(t, given, rows)
     with torch.inference_mode(False):
         require_regular(rows, inverse_at(manifold, rows))
         pace = v_rows * time[:, None]
         moving = (pace != 0).any(-1)
-        flow = (_by_equation if method == "ode" else _by_energy)(manifold, rows, pace, stride)
+        flow = (_by_equation if stride.method == "ode" else _by_energy)(manifold, rows, pace, stride)
         speed = norms_at(manifold, flow.path, flow.velocity)
     change, status = at_constant_speed(speed, moving, flow.status, flow.speed_rtol)
     return ExponentialMap(
@@ -159,7 +152,7 @@ def _by_equation(manifold: Manifold, z: Tensor, v: Tensor, stride: Stride) -> _F
     time, steps = torch.ones_like(z[:, 0]), torch.zeros(len(z), dtype=torch.long, device=z.device)
     status = torch.full_like(steps, Status.CONVERGED)
     if moving.any():
-        run = follow(manifold, z[moving], v[moving], stride)
+        run = integrate(manifold, z[moving], v[moving], stride)
         states[moving], time[moving], steps[moving] = run.states, run.time, run.steps
         status[moving] = after_integration(run.time, run.stuck)
     path, velocity = states.split(z.shape[-1], dim=-1)

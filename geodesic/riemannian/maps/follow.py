@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 
 from geodesic.checks import require_fraction, require_integer
 from geodesic.errors import InputError
-from geodesic.riemannian.maps.stride import Stride, require_method, stride_from
+from geodesic.riemannian.maps.stride import Stride, integration_rtol, require_method
 
-__all__ = ["IN_FOLLOW", "Follow", "stride_of"]
+__all__ = ["IN_FOLLOW", "Follow", "stride_by_equation", "stride_of"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Follow:
-    """How geodesics are followed: what tools that follow many take as `follow=`.
+    """How geodesics are followed: what every tool that follows them takes as `follow=`.
 
-    `exp_map` takes the same as plain keywords.
+    What is None is left to the tool, whose documentation says what it takes.
 
     Args:
-        method: "discrete" follows them by the discrete energy, "ode" by the geodesic equation.
-        segments: Number T of segments of each geodesic: for "discrete" the steps.
-        rtol: Largest error of a step of the integration, relative to the length; for "ode" alone. By default 1e-8 in
-            float64 and 1e-5 in float32.
-        max_iterations: Most steps of the integration for each geodesic; for "ode" alone.
+        method: "ode" follows them by the geodesic equation, "discrete" by the discrete energy.
+        segments: Number T of segments of each geodesic: for "discrete" the steps; for "ode" they do not influence
+            the accuracy.
+        rtol: Largest error of a step of the integration, relative to the length of the geodesic, measured by the
+            metric; for "ode" alone. Where it is None, 1e-8 in float64 and 1e-5 in float32.
+        max_iterations: Most steps of the integration that a geodesic may attempt; for "ode" alone.
 
     Raises:
-        InputError: A setting cannot be used.
+        InputError: A setting cannot be used, or two of them do not go together.
 
     Example:
         >>> import torch, geodesic
@@ -38,35 +39,71 @@ class Follow:
         True
     """
 
-    method: str = "discrete"
-    segments: int = 32
+    method: str | None = None
+    segments: int | None = None
     rtol: float | None = None
-    max_iterations: int = 1000
+    max_iterations: int | None = None
 
     def __post_init__(self) -> None:
-        require_method(self.method)
-        require_integer("segments", self.segments, least=1)
+        if self.method is not None:
+            require_method(self.method)
+            _require_suited(self, self.method)
+        for name in ("segments", "max_iterations"):
+            if getattr(self, name) is not None:
+                require_integer(name, getattr(self, name), least=1)
         require_fraction("rtol", self.rtol, optional=True)
-        require_integer("max_iterations", self.max_iterations, least=1)
 
 
-IN_FOLLOW = {name: f"follow=Follow({name}=...)" for name in ("method", "segments", "rtol", "max_iterations")}
-"""Keywords of `exp_map` that tools take inside a `Follow`: for `renamed`."""
+IN_FOLLOW = {field.name: f"follow=Follow({field.name}=...)" for field in fields(Follow)}
+"""Keywords that tools take inside a `Follow`: for `renamed`."""
 
 
-def stride_of(follow: Any, dtype: torch.dtype, *, least_segments: int = 1) -> Stride:
+def stride_of(
+    follow: Any,
+    dtype: torch.dtype,
+    method: str,
+    *,
+    segments: int = 32,
+    max_iterations: int = 1000,
+    least_segments: int = 1,
+) -> Stride:
     """How geodesics through points of a dtype are followed.
+
+    Args:
+        follow: What the user gave.
+        dtype: Of the points.
+        method: What the tool takes where `follow` leaves it open, and so for the next two.
+        segments: See `method`.
+        max_iterations: See `method`.
+        least_segments: How many the tool needs.
 
     Raises:
         InputError: It is no `Follow`, or has settings that cannot be used here.
     """
     if not isinstance(follow, Follow):
         raise InputError(f"follow: expected a Follow, such as Follow(segments=16), got {type(follow).__name__}")
-    return stride_from(
-        follow.method,
-        follow.segments,
-        follow.rtol,
-        follow.max_iterations,
-        dtype=dtype,
-        least_segments=least_segments,
-    )
+    method = follow.method or method
+    _require_suited(follow, method)
+    segments = follow.segments or segments
+    require_integer("segments", segments, least=least_segments)
+    return Stride(method, segments, integration_rtol(follow.rtol, dtype), follow.max_iterations or max_iterations)
+
+
+def stride_by_equation(follow: Any, dtype: torch.dtype, *, segments: int) -> Stride:
+    """`stride_of` for tools that know the geodesic equation alone.
+
+    Raises:
+        InputError: As there, or the method is "discrete".
+    """
+    stride = stride_of(follow, dtype, "ode", segments=segments, max_iterations=10_000)
+    if stride.method != "ode":
+        raise InputError(f"follow: expected method 'ode', the only one that has Jacobi fields, got {stride.method!r}")
+    return stride
+
+
+def _require_suited(follow: Follow, method: str) -> None:
+    for name in ("rtol", "max_iterations"):
+        if method == "discrete" and (value := getattr(follow, name)) is not None:
+            raise InputError(
+                f'{name}: got {value!r}, which "discrete" does not look at; add method="ode", or leave it out'
+            )

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geodesic.checks import renamed
+from geodesic.checks import renamed, require_integer
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
@@ -16,7 +16,7 @@ from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.riemannian.answers import Answer
 from geodesic.riemannian.maps.aim import Target, aimed
 from geodesic.riemannian.maps.discrete import first_momentum
-from geodesic.riemannian.maps.stride import stride_from
+from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
 from geodesic.solvers.search import IN_SEARCH, Search
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solve import find
@@ -53,24 +53,23 @@ class LogarithmMap(Answer):
     solution: GeodesicSolution
 
 
-@renamed(**(IN_SEARCH | {"a": "start", "b": "end"}))
+@renamed(**(IN_FOLLOW | IN_SEARCH | {"a": "start", "b": "end"}))
 def log_map(
     manifold: Manifold,
     start: Tensor,
     end: Tensor,
     *,
-    method: str = "ode",
-    rtol: float | None = None,
-    max_iterations: int = 1000,
+    follow: Follow = Follow(),
     solution: GeodesicSolution | None = None,
     search: Search = Search(),
+    max_iterations: int = 20,
 ) -> LogarithmMap:
     """Logarithm map log_a(b): the velocity at a of the geodesic that arrives at b after unit time.
 
     The solver's path gives a velocity of second order in 1/T. "ode" improves it by Newton's method on
     exp_a(v) = b, where the derivative of exp_a is first that of the solver's own steps and, where this does not do,
     given by the Jacobi fields that vanish at a. "discrete" returns
-    G^{-1} T J^T (x_1 - x_0), which `exp_map(..., method="discrete")` with as many segments takes to b.
+    G^{-1} T J^T (x_1 - x_0), which `exp_map(..., follow=Follow(method="discrete"))` with as many segments takes to b.
 
     Warning:
         Where there are several geodesics, this is the one that the solver found; beyond a conjugate point it is not
@@ -85,13 +84,13 @@ def log_map(
         manifold: Where to measure.
         start: Points a, (*batch, d), floating point; (*batch, *latent_shape) for a manifold with a `latent_shape`.
         end: Points b of the same shape.
-        method: "ode" or "discrete".
-        rtol: Largest error of a step of the integration, relative to the length of the geodesic; the end is met within
-            ten times as much. By default 1e-8 in float64 and 1e-5 in float32. For "ode" alone.
-        max_iterations: Most steps of the integration that a row may attempt. For "ode" alone.
+        follow: How geodesics are followed to their ends: by "ode" in at most 1000 steps of the integration unless told
+            otherwise; the end is met within 10 `rtol` of the length. Segments are those of the solution.
         solution: The geodesics, where they have been found already.
         search: How geodesics are looked for, where they have not been found; its `tol` is for "discrete" 1e-12 in
             float64 and 1e-6 in float32 where it is None, since velocities are as exact as the root of it.
+        max_iterations: Most derivatives of exp_a that a shot is improved with, not the steps of the integration, whose
+            limit is in `follow`; for "ode" alone. From a solver's path three are usual.
 
     Returns:
         The velocities, and what happened to each row. Equal points give the zero vector.
@@ -111,23 +110,24 @@ def log_map(
     """
     given = Rows(manifold, start=start, end=end)
     require_limit(manifold, "logarithm map")
-    stride = stride_from(method, 1, rtol, max_iterations, dtype=start.dtype)
+    stride = stride_of(follow, start.dtype, "ode")
+    require_integer("max_iterations", max_iterations, least=1)
     a, b = given.rows
     with torch.inference_mode(False):
         inverse, at_end = (inverse_at(manifold, z) for z in (a, b))
         require_regular(a, inverse, "start")
         require_regular(b, at_end, "end")
         if solution is None:
-            solution = find(manifold, start, end, exact_enough(search, method, a.dtype))
+            solution = find(manifold, start, end, exact_enough(search, stride.method, a.dtype))
         path = _nodes(solution, given, a, b)
         vector = inverse(first_momentum(manifold, path))
         vector = torch.where((a == b).all(-1, keepdim=True), 0, vector)
         solved = solution.converged.reshape(-1)
         miss = torch.where(solved, 0, torch.full_like(solved, torch.nan, dtype=a.dtype))
         status = torch.where(solved, Status.CONVERGED, Status.NO_GEODESIC)
-        if method == "ode":
+        if stride.method == "ode":
             usable = solution.energy.reshape(-1).isfinite()
-            target = Target(manifold, a, b, at_end.factor, stride)
+            target = Target(manifold, a, b, at_end.factor, stride, max_iterations)
             vector, miss, path, status = aimed(target, vector, path, usable)
             status = torch.where((status == Status.NO_NEARER) & ~solved, Status.NO_GEODESIC, status)
         length = norms_at(manifold, a, vector)

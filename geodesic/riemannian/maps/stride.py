@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.checks import require_fraction, require_integer
+from geodesic.checks import require_fraction
 from geodesic.errors import InputError
 from geodesic.geometry.points import Rows
 
-__all__ = ["Stride", "integration_rtol", "require_method", "stride_from", "times_from"]
+__all__ = ["Stride", "integration_rtol", "require_method", "times_from"]
 
 _DEFAULT_RTOL = {torch.float64: 1e-8, torch.float32: 1e-5}
 _SPEED = 1000  # times rtol: the largest relative change of the speed along what counts as a geodesic
@@ -57,20 +57,6 @@ def integration_rtol(rtol: Any, dtype: torch.dtype) -> float:
     if rtol < least:
         raise InputError(f"rtol: expected at least {least:.1e}, which is what {dtype} can tell apart, got {rtol!r}")
     return float(rtol)
-
-
-def stride_from(
-    method: Any, segments: Any, rtol: Any, max_iterations: Any, *, dtype: torch.dtype, least_segments: int = 1
-) -> Stride:
-    """The record of what a user gave, after checks.
-
-    Raises:
-        InputError: One of the settings cannot be used.
-    """
-    require_method(method)
-    require_integer("segments", segments, least=least_segments)
-    require_integer("max_iterations", max_iterations, least=1)
-    return Stride(method, segments, integration_rtol(rtol, dtype), max_iterations)
 
 
 def times_from(t: Any, given: Rows, rows: Tensor) -> Float[Tensor, " N"]:

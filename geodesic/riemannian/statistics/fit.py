@@ -11,6 +11,7 @@ from torch import Tensor
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.path import straight_path
 from geodesic.geometry.points import inverse_at
+from geodesic.riemannian.maps.follow import Follow
 from geodesic.riemannian.maps.log_map import log_map
 from geodesic.riemannian.maps.neighbors import exp_with_neighbors, varied
 from geodesic.riemannian.maps.stride import Stride
@@ -130,7 +131,8 @@ class Data(Record):
             init = self._moved(a, b, before).reshape(B * N, -1, *shape[1:])
             search = replace(search, init=init, graph_points=None)
         solution = find(self.manifold, a.reshape(shape), b.reshape(shape), search)
-        there = log_map(self.manifold, a.reshape(shape), b.reshape(shape), method="discrete", solution=solution)
+        by_energy = Follow(method="discrete")
+        there = log_map(self.manifold, a.reshape(shape), b.reshape(shape), follow=by_energy, solution=solution)
         vector, found = there.vector.reshape(-1, d), there.converged
         # The discrete logarithm is the gradient of the discrete energy: with it as the squared distance nothing of
         # order 1/T^2 stands between the loss and its gradient.
@@ -141,7 +143,8 @@ class Data(Record):
             (long,) = ((self.y - z).norm(dim=-1) > _SHORT * spread).flatten().nonzero(as_tuple=True)
             if len(long):
                 ends = (x.reshape(shape)[long] for x in (a, b))
-                shot = log_map(self.manifold, *ends, rtol=self.stride.rtol, solution=solution[long])
+                exactly = Follow(rtol=self.stride.rtol, max_iterations=self.stride.max_iterations)
+                shot = log_map(self.manifold, *ends, follow=exactly, solution=solution[long])
                 vector = vector.index_put((long,), shot.vector.reshape(-1, d))
                 squared = squared.index_put((long,), shot.length.square())
                 found = found.index_put((long,), shot.converged)

@@ -106,7 +106,7 @@ def riemannian_normal(
     """
     given = Rows(manifold, mean=mean)
     require_limit(manifold, "normal distribution")
-    stride = stride_of(follow, mean.dtype, least_segments=2)
+    stride = stride_of(follow, mean.dtype, "discrete", least_segments=2)
     require_integer("count", count, least=1)
     require_integer("burn_in", burn_in, least=1)
     s = _scales(scale, given, mean)

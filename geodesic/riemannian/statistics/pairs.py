@@ -14,6 +14,7 @@ from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import inverse_at
 from geodesic.riemannian.maps.discrete import first_momentum
+from geodesic.riemannian.maps.follow import Follow
 from geodesic.riemannian.maps.log_map import log_map
 from geodesic.riemannian.maps.stride import require_method
 from geodesic.riemannian.records import Record
@@ -128,8 +129,8 @@ class Geodesics:
         if self.method == "discrete":
             p = first_momentum(self.manifold, found)
             return Pairs(2 * solution.energy, solution.length, p, found, solution.converged)
-        rtol = integration_tolerance(self.tol, start.dtype)
-        there = log_map(self.manifold, a, b, method="ode", rtol=rtol, solution=solution)
+        follow = Follow(method="ode", rtol=integration_tolerance(self.tol, start.dtype))
+        there = log_map(self.manifold, a, b, follow=follow, solution=solution)
         factor = inverse_at(self.manifold, start).factor
         p = (factor @ (factor.mT @ there.vector.reshape(*start.shape, 1)))[..., 0]
         return Pairs(there.length**2, there.length, p, there.path.reshape(found.shape), there.converged)

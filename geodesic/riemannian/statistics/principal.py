@@ -15,6 +15,7 @@ from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
 from geodesic.riemannian.answers import RowAnswer
+from geodesic.riemannian.maps.follow import Follow
 from geodesic.riemannian.maps.log_map import LogarithmMap, log_map
 from geodesic.riemannian.maps.stride import require_method
 from geodesic.riemannian.statistics.centers import FrechetMean
@@ -129,7 +130,7 @@ def principal_geodesic_analysis(
     inverse = inverse_at(manifold, z)
     require_regular(z, inverse, "mean")
     start = mean.detach().unsqueeze(mean.dim() - len(given.event)).expand_as(points)
-    there = log_map(manifold, start, points.detach(), method=method, search=search)
+    there = log_map(manifold, start, points.detach(), follow=Follow(method=method), search=search)
     # In an orthonormal frame: with G = L L^T the inner product of v and w is that of L^T v and L^T w.
     y = there.vector.reshape(B, N, d) @ inverse.factor
     frame, variances = _principal_axes(y, share)

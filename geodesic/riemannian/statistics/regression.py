@@ -16,7 +16,8 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
 from geodesic.riemannian.answers import RowAnswer
 from geodesic.riemannian.maps.exp_map import exp_map
-from geodesic.riemannian.maps.stride import stride_from
+from geodesic.riemannian.maps.follow import Follow, stride_of
+from geodesic.riemannian.maps.stride import require_method
 from geodesic.riemannian.statistics.fit import Data, Fit
 from geodesic.riemannian.statistics.least_squares import least_squares
 from geodesic.riemannian.statistics.pairs import (
@@ -129,7 +130,9 @@ def geodesic_regression(
     require_integer("max_iterations", max_iterations, least=1)
     tol = fit_tolerance(tol, points.dtype)
     rtol = integration_tolerance(tol, points.dtype)
-    stride = stride_from(method, search.segments, rtol, 1000, dtype=points.dtype)
+    require_method(method)
+    follow = Follow(method=method, segments=search.segments, rtol=rtol if method == "ode" else None)
+    stride = stride_of(follow, points.dtype, method)
     if not given.batch or given.batch[-1] < 2:
         raise InputError(
             f"points: expected at least 2 points, (*batch, N, d), got {tuple(points.shape)}: a geodesic through one is "
@@ -145,7 +148,7 @@ def geodesic_regression(
         found = _fitted(data, tol, max_iterations)
         p, v = found.fit.point, found.fit.velocity / spread[:, None]
         start, pace = (z.reshape(-1, *given.event) for z in (p, v))
-        at_zero = exp_map(manifold, start, pace, -center, method=method, segments=search.segments, rtol=rtol)
+        at_zero = exp_map(manifold, start, pace, -center, follow=follow)
     # The velocity at time 0 of the caller is that of the last node; a center at 0 has moved nowhere.
     zero = at_zero.point.flatten(1), at_zero.velocity[:, -1].flatten(1)
     point, velocity = (torch.where(at_zero.converged[:, None], a, torch.nan) for a in zero)

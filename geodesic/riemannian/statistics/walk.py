@@ -54,7 +54,7 @@ def random_walk(
     *,
     count: int | None = None,
     seed: int = 0,
-    follow: Follow = Follow(segments=4),
+    follow: Follow = Follow(),
 ) -> RandomWalk:
     """Geodesic random walk, which tends to Brownian motion as its steps become short.
 
@@ -79,7 +79,7 @@ def random_walk(
         steps: Number n of steps.
         count: How many walks to begin at each point, all at once; None for one, without an axis of its own.
         seed: Decides the walks, on every device alike. No global random state is read or changed.
-        follow: How the geodesic of each step is followed: with 4 segments unless told otherwise.
+        follow: How the geodesic of each step is followed: by "discrete" with 4 segments unless told otherwise.
 
     Returns:
         The walks, and what happened to each.
@@ -98,7 +98,7 @@ def random_walk(
     """
     given = Rows(manifold, z=z)
     require_limit(manifold, "Brownian motion")
-    stride = stride_of(follow, z.dtype)
+    stride = stride_of(follow, z.dtype, "discrete", segments=4)
     require_integer("steps", steps, least=1)
     require_integer("count", 1 if count is None else count, least=1)
     require_positive("time", time)

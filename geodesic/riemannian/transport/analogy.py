@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,8 +13,8 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit
 from geodesic.riemannian.answers import Answer
 from geodesic.riemannian.maps.exp_map import exp_map
+from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
 from geodesic.riemannian.maps.log_map import exact_enough, log_map
-from geodesic.riemannian.maps.stride import require_method
 from geodesic.riemannian.transport.parallel import parallel_transport
 from geodesic.solvers.search import IN_SEARCH, Search
 from geodesic.solvers.solution import GeodesicSolution
@@ -51,16 +51,15 @@ class Analogy(Answer):
     converged: Bool[Tensor, "*batch"]
 
 
-@renamed(**IN_SEARCH)
+@renamed(**(IN_FOLLOW | IN_SEARCH))
 def analogy(
     manifold: Manifold,
     a: Tensor,
     b: Tensor,
     c: Tensor,
     *,
-    method: str = "ode",
+    follow: Follow = Follow(),
     transport: str = "connection",
-    rtol: float | None = None,
     search: Search = Search(),
 ) -> Analogy:
     """The point d with a : b :: c : d.
@@ -72,8 +71,8 @@ def analogy(
 
     Warning:
         Geodesics are those that `solve` finds: where there are several, the answer depends on which. For decoders
-        whose second derivatives jump (ELU) or miss kinks (ReLU) take method="discrete", for ReLU with
-        transport="projection".
+        whose second derivatives jump (ELU) or miss kinks (ReLU) take
+        `follow=Follow(method="discrete")`, for ReLU with transport="projection".
 
     Reference:
         H. Shao, A. Kumar, P. T. Fletcher, The Riemannian Geometry of Deep Generative Models, 2017.
@@ -83,11 +82,11 @@ def analogy(
         a: Points, (*batch, d), floating point; (*batch, *latent_shape) for a manifold with a `latent_shape`.
         b: What they become, of the same shape.
         c: Points to do the same with, of the same shape.
-        method: Of the logarithm and exponential maps: "ode", the geodesic equation, or "discrete", the discrete energy.
-        transport: How to carry the vectors, the method of `parallel_transport`: "connection", "pole_ladder",
-            "schild_ladder" or "projection".
-        rtol: Largest error of a step of the integration, relative to the length; for "ode" alone.
-        search: How geodesics are looked for; its `segments` are also those of the path to the point.
+        follow: How geodesics are followed by the logarithm and exponential maps: by "ode" in at most 1000 steps unless
+            told otherwise, and with as many segments as the geodesics that are looked for.
+        transport: How to carry the vectors: "connection", "pole_ladder", "schild_ladder" or "projection", see
+            `parallel_transport`.
+        search: How geodesics are looked for.
 
     Returns:
         The points, and how they were found.
@@ -107,17 +106,18 @@ def analogy(
     """
     Rows(manifold, a=a, b=b, c=c)
     require_limit(manifold, "exponential map")
-    require_method(method)
+    method = stride_of(follow, a.dtype, "ode").method
     search = exact_enough(search, method, a.dtype)
     along, across = find(manifold, a, b, search), find(manifold, a, c, search)
-    logarithm = log_map(manifold, a, b, method=method, rtol=rtol, solution=along)
+    logarithm = log_map(manifold, a, b, follow=follow, solution=along)
     known = torch.where(logarithm.vector.isfinite(), logarithm.vector, 0)
     carried = parallel_transport(manifold, across, known, transport=transport)
     # A row that could not be carried has no direction to go on in: it stays where it is, and has not converged.
     lost = carried.status == Status.CUT_SHORT
     lost = lost.reshape(lost.shape + (1,) * (a.dim() - lost.dim()))
-    segments = across.path.shape[logarithm.converged.dim()] - 1
-    there = exp_map(manifold, c, carried.vector.masked_fill(lost, 0), method=method, rtol=rtol, segments=segments)
+    if follow.segments is None:
+        follow = replace(follow, segments=across.path.shape[logarithm.converged.dim()] - 1)
+    there = exp_map(manifold, c, carried.vector.masked_fill(lost, 0), follow=follow)
     return Analogy(
         point=there.point,
         vector=logarithm.vector,
