@@ -130,7 +130,7 @@ def test_leading_axes_are_kept() -> None:
     assert solution.path.shape == (2, 3, 9, 2)
     for field in dataclasses.fields(solution):
         value = getattr(solution, field.name)
-        assert field.name in ("path", "arc", "tol", "solver") or value.shape == (2, 3)
+        assert field.name in ("path", "arc", "tol", "solver", "memory") or value.shape == (2, 3)
 
 
 def test_a_saved_solution_comes_back_field_by_field(tmp_path: Path) -> None:

@@ -155,8 +155,10 @@ def test_memory_bounds_the_rows_that_the_decoder_sees_and_changes_no_answer() ->
     assert torch.equal(bounded.status, free.status)
 
 
-def test_memory_for_less_than_one_pair_is_refused_with_what_it_takes() -> None:
-    with pytest.raises(geodesic.errors.InputError, match=r"one pair of 32 segments takes about [\d.]+ MB, got 0.01 MB"):
+def test_memory_for_less_than_a_gradient_is_refused_with_what_it_takes() -> None:
+    with pytest.raises(
+        geodesic.errors.InputError, match=r"backward pass take about [\d.]+ MB, got 0.01 MB; raise memory"
+    ):
         geodesic.solve(geodesic.PullbackManifold(network(outputs=500)), *pairs(2), memory=1e4)
 
 

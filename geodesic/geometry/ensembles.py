@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import ClassVar, final
+from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.errors import DecoderError, InputError
+from geodesic.geometry.batches import AnyBatch
 from geodesic.geometry.chords import ChordManifold
 from geodesic.geometry.decoders import (
     Decoder,
@@ -72,7 +73,7 @@ class EnsembleManifold(EmbeddedManifold):
                 f"outputs: an ensemble needs an output geometry with an embedding, such as Euclidean(mean=...), got "
                 f"{type(outputs).__name__}"
             )
-        self.decoders = decoders
+        self.decoders, self._of_any_batch = decoders, tuple(map(AnyBatch, decoders))
         self.outputs = Euclidean() if outputs is None else outputs
         self.latent_shape = checked_shape(latent_shape)
 
@@ -82,7 +83,7 @@ class EnsembleManifold(EmbeddedManifold):
 
     def embed(self, z: Tensor) -> Tensor:
         """x_k(z) / sqrt K side by side, (*batch, K, ...), at points z, (*batch, d)."""
-        members = [embedded(decoder, self.outputs, z, self.latent_shape) for decoder in self.decoders]
+        members = [embedded(decoder, self.outputs, z, self.latent_shape) for decoder in self._of_any_batch]
         shapes = {tuple(x.shape[z.dim() - 1 :]) for x in members}
         if len(shapes) > 1:
             raise DecoderError(f"decoders: their outputs differ in shape: {', '.join(map(str, sorted(shapes)))}")
@@ -127,7 +128,7 @@ class IndependentEnsembleManifold(ChordManifold):
         tensor([5.])
     """
 
-    has_length: ClassVar[bool] = False
+    has_length = False
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import final
 
 import torch
 from jaxtyping import Float
@@ -70,7 +70,7 @@ class Manifold(ABC):
 
     #: Whether squared chords shrink with the square of the step, so that a curve has a length. Where they do not, the
     #: number of segments is part of the model: lengths are sums of chords, and nothing is refined or resolved.
-    has_length: ClassVar[bool] = True
+    has_length: bool = True
 
     #: Whether the geometry is that of an embedding x(z) into Euclidean space, see `embed`.
     has_embedding: bool = False
@@ -157,6 +157,16 @@ class Manifold(ABC):
         """
         raise InputError(f"manifold: {type(self).__name__} has no embedding into Euclidean space")
 
+    @property
+    def forms_metric(self) -> bool:
+        """Whether memory suffices for the metric tensor of a point; products with it do where it does not."""
+        return True
+
+    @property
+    def forms_hessian(self) -> bool:
+        """Whether memory suffices for the Hessian of the energy in a node; products with it do where it does not."""
+        return True
+
     @final
     def jacobian(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch D d"]:
         """J of the embedding, (*batch, D, d), with its event shape flattened to D, at z, (*batch, d)."""
@@ -170,7 +180,13 @@ class Manifold(ABC):
     def require_usable(self) -> None:  # noqa: B027  # most manifolds have nothing that could change
         """Raise `DecoderError` where a decoder is in training mode: it may have changed since this was made."""
 
-    @final
+    def lowered(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+        """G(z) v, (*batch, d), without history and without forming G: half the slope of v^T G v."""
+        with torch.enable_grad():
+            v = v.detach().clone().requires_grad_()
+            (twice,) = torch.autograd.grad(self.squared_norm(z, v).sum(), v)
+        return twice / 2
+
     def gradient_and_product(
         self, path: Float[Tensor, "*batch nodes d"]
     ) -> tuple[Float[Tensor, "*batch nodes-1"], Tensor, Callable[[Tensor], Tensor]]:

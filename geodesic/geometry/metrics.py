@@ -12,7 +12,7 @@ from torch import Tensor
 
 from geodesic.checks import require_cloud, require_positive
 from geodesic.geometry.chords import MetricManifold
-from geodesic.geometry.memory import grouped, rows_within
+from geodesic.geometry.memory import comfortable, grouped, rows_within
 
 __all__ = ["DensityManifold", "LocalVarianceManifold", "MetricFunction"]
 
@@ -127,7 +127,7 @@ class DensityManifold(MetricManifold):
         self.points, self.bandwidth, self.floor = points.detach(), float(bandwidth), float(floor)
         with torch.no_grad():
             a_row = 3 * self.points.numel() * self.points.element_size()  # differences, their squares, and one more
-            logs = grouped(self._log_density, max(1, rows_within(a_row)), self.points)
+            logs = grouped(self._log_density, rows_within(a_row, comfortable(points.device)), self.points)
             self._log_mean = float(logs.logsumexp(0)) - math.log(len(self.points))
 
     def metric_tensor(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from geodesic.autodiff import jacobian, jvp
 from geodesic.errors import DecoderError
+from geodesic.geometry.batches import AnyBatch
 from geodesic.geometry.chords import ChordManifold
 from geodesic.geometry.decoders import (
     Decoder,
@@ -73,7 +74,7 @@ class PullbackManifold(Manifold):
         self.decoder = decoder
         self.outputs = Euclidean() if outputs is None else outputs
         self.latent_shape = checked_shape(latent_shape)
-        self._geometry = _geometry(decoder, self.outputs, self.latent_shape)
+        self._geometry = _geometry(AnyBatch(decoder), self.outputs, self.latent_shape)
         self.has_embedding = self._geometry.has_embedding
 
     def require_usable(self) -> None:

@@ -31,7 +31,7 @@ def decoder_residual(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"
 
     Returns:
         The residuals, (*batch,), per unit of the curve's time [0, 1]. Zero for a constant path. Above 64 latent
-        coordinates a lower bound, see `tangential_acceleration`.
+        coordinates, or where memory does not suffice for the metric, a lower bound, see `tangential_acceleration`.
 
     Raises:
         InputError: The path has no interior node.
@@ -56,7 +56,7 @@ def tangential_acceleration(manifold: Manifold, path: Tensor, every: int = 1) ->
     with torch.no_grad():
         speed = manifold.squared_norm(middle, velocity).sqrt()
         u = manifold.lowered_acceleration(middle, velocity, acceleration)
-        if path.shape[-1] <= _EXPLICIT:
+        if path.shape[-1] <= _EXPLICIT and manifold.forms_metric:
             L = _cholesky(manifold.metric_tensor(middle))
             square = (u * torch.cholesky_solve(u[..., None], L)[..., 0]).sum(-1)
         else:
@@ -69,14 +69,11 @@ def tangential_acceleration(manifold: Manifold, path: Tensor, every: int = 1) ->
 def inverse_norm(
     manifold: Manifold, z: Float[Tensor, "*batch d"], u: Float[Tensor, "*batch d"], steps: int = 20
 ) -> Float[Tensor, "*batch"]:
-    """u^T G(z)^{-1} u from below, by conjugate gradients; G v is half the slope of v^T G v."""
+    """u^T G(z)^{-1} u from below, by conjugate gradients."""
     rows = z.reshape(-1, z.shape[-1])
 
     def product(v: Tensor) -> Tensor:
-        with torch.enable_grad():
-            v = v.detach().requires_grad_()
-            (twice,) = torch.autograd.grad(manifold.squared_norm(rows, v).sum(), v)
-        return twice / 2
+        return manifold.lowered(rows, v)
 
     return conjugate_gradients(product, u.reshape(rows.shape), max_products=steps).form.reshape(z.shape[:-1])
 

@@ -18,7 +18,7 @@ from geodesic.geometry.path import constant_speed, straight_path
 from geodesic.solvers.choose import choose_solver
 from geodesic.solvers.initial import graph_path
 from geodesic.solvers.measure import StraightLines, measured, straight_lines
-from geodesic.solvers.memory import Room
+from geodesic.solvers.memory import Plan
 from geodesic.solvers.progress import Progress, Watch
 from geodesic.solvers.rows import joined, resampled, shaped, shorter, with_rows
 from geodesic.solvers.run import Run
@@ -46,7 +46,7 @@ class Driver:
         solver: The one that runs.
         reason: Which it is and why, in words.
         segments: T of the first paths.
-        room: How many pairs fit into memory.
+        plan: What fits into memory, and how to go about it.
         watch: Tells about progress.
     """
 
@@ -58,7 +58,7 @@ class Driver:
     solver: Solver[Any]
     reason: str
     segments: int
-    room: Room
+    plan: Plan
     watch: Watch
 
     @classmethod
@@ -80,9 +80,10 @@ class Driver:
         solver, reason = search.solver, repr(search.solver)
         if isinstance(solver, str):
             solver, reason = choose_solver(manifold, a[:1])
-        room = Room.of(manifold, solver, straight_path(a[:1], b[:1], segments), search.memory)
+        plan = Plan.of(manifold, solver, a[:1], search.memory)
+        reason = "; ".join(filter(None, (reason, plan.said)))
         watch = Watch(callback, batch, a)
-        driver = cls(manifold, search, a, b, given, solver, reason, segments, room, watch)
+        driver = cls(manifold, search, a, b, given, plan.solver, reason, segments, plan, watch)
         lines = driver._lines()
         answer = shorter([driver._refined(path, usable, lines) for path, usable in driver._starts()])
         return shaped(replace(answer, tol=search.tolerance(a.dtype)), batch, event)
@@ -92,8 +93,9 @@ class Driver:
         return None if points is None else points.flatten(1)
 
     def _lines(self) -> StraightLines:
-        groups = zip(self.start.split(self.room.solver), self.end.split(self.room.solver), strict=True)
-        parts = [straight_lines(self.manifold, *ends, self.segments) for ends in groups]
+        room = self.plan.at(self.segments)
+        groups = zip(self.start.split(room.solver), self.end.split(room.solver), strict=True)
+        parts = [straight_lines(room.manifold, *ends, self.segments) for ends in groups]
         return StraightLines(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
     def _starts(self) -> list[tuple[Tensor, Tensor]]:
@@ -101,13 +103,13 @@ class Driver:
         init, everywhere = self.search.init, torch.ones_like(self.start[:, 0], dtype=torch.bool)
         if self.given is not None:
             return [(self.given, everywhere)]
-        starts = []
+        starts, room = [], self.plan.at(self.segments)
         if init in ("straight", "best"):
             lines = straight_path(self.start, self.end, self.segments)
-            even = grouped(lambda path: constant_speed(self.manifold, path), self.room.solver, lines)
+            even = grouped(lambda path: constant_speed(room.manifold, path), room.solver, lines)
             starts.append((even, everywhere))
         if init in ("graph", "best"):
-            graph = graph_path(self.manifold, self.start, self.end, self.segments, graph_points=self._graph_points())
+            graph = graph_path(room.manifold, self.start, self.end, self.segments, graph_points=self._graph_points())
             # Beside the straight line itself, a second straight line would be solved for nothing.
             starts.append((graph.path, graph.connected & ~(graph.straight & bool(starts))))
         return starts
@@ -146,14 +148,14 @@ class Driver:
         tol: float,
     ) -> GeodesicSolution:
         """Run the solver on some pairs, after its warm-up, and measure where the paths end."""
-        room, most = self.room.at(path.shape[1] - 1), self.search.max_steps
+        room, most = self.plan.at(path.shape[1] - 1), self.search.max_steps
+        reason = "; ".join(filter(None, (self.reason, room.said)))
         status = torch.where(usable, Status.RUNNING, Status.NOT_CONNECTED)
-        run = Run(self.manifold, path, status, room.warm_up, self.watch.of(rows))
+        run = Run(room.manifold, path, status, room.warm_up, self.watch.of(rows))
         if self.solver.warm_up is not None:
             steps = int(self.solver.warm_up_share * most)
             run.stage(self.solver.warm_up, max(tol, _HANDOVER), steps, room.warm_up, certified=False)
         run.stage(self.solver, tol, most, room.solver, certified=True)
         groups = torch.arange(len(path), device=path.device).split(room.solver)
-        return joined(
-            [measured(self.manifold, select(run.ended, i), select(lines, i), tol, self.reason) for i in groups]
-        )
+        how = (tol, reason, room.bytes_of(len(path)))
+        return joined([measured(room.manifold, select(run.ended, i), select(lines, i), *how) for i in groups])

@@ -18,7 +18,7 @@ from geodesic.geometry.energy import energy_and_gradient, path_energy
 from geodesic.geometry.manifold import Manifold
 from geodesic.numerics.line_search import SUFFICIENT_DECREASE, Trial, backtrack
 from geodesic.registry import setting
-from geodesic.solvers.krylov import certify
+from geodesic.solvers.krylov import LARGEST_EXPLICIT, certify
 from geodesic.solvers.preconditioner import inverse_laplacian
 from geodesic.solvers.solver import SOLVERS, Certificate, Solver, inner, moved
 from geodesic.solvers.status import Status
@@ -112,6 +112,9 @@ class GradientDescent(Solver[_State]):
         require_choice("mode", self.mode, _METHODS)
         require_positive("step_size", self.step_size, optional=True)
         require_positive("epsilon", self.epsilon, optional=True)
+
+    def uses_hessian(self, d: int) -> bool:
+        return d <= LARGEST_EXPLICIT
 
     def begin(self, manifold: Manifold, path: Tensor) -> _State:
         energy, gradient = energy_and_gradient(manifold, path)

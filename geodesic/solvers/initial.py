@@ -17,7 +17,7 @@ from geodesic.checks import renamed, require_alike, require_cloud, require_finit
 from geodesic.errors import InputError
 from geodesic.geometry.energy import path_energy
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.memory import bytes_a_row, grouped, rows_within
+from geodesic.geometry.memory import bytes_a_row, comfortable, grouped, rows_within
 from geodesic.geometry.path import constant_speed, straight_path
 
 __all__ = ["GraphPaths", "graph_path"]
@@ -263,7 +263,8 @@ def _at_once(manifold: Manifold, z: Tensor) -> int:
         some = z[:1].repeat(rows, 1)
         return manifold.squared_norm(some, some)
 
-    return min(_FASTEST, rows_within(bytes_a_row(manifold, ("squared_norm", z.shape[1], z.dtype, z.device), norms)))
+    a_row = bytes_a_row(manifold, ("squared_norm", z.shape[1], z.dtype, z.device), norms)
+    return min(_FASTEST, rows_within(a_row, comfortable(z.device)))
 
 
 def _spreads(a: Tensor, b: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ _SAMPLES = 4  # of the metric, for the preconditioner
 
 def certify(manifold: Manifold, path: Float[Tensor, "P nodes d"]) -> Certificate:
     """The Newton decrement and the sign of the Hessian: by Jacobians for few latent coordinates, by products else."""
-    if path.shape[-1] <= LARGEST_EXPLICIT:
+    if path.shape[-1] <= LARGEST_EXPLICIT and manifold.forms_hessian:
         return newton_step(manifold.expansion(path))
     with torch.no_grad():
         chords = manifold.squared_chords(path)

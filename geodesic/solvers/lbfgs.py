@@ -12,7 +12,7 @@ from torch import Tensor
 from geodesic.checks import require_integer
 from geodesic.geometry.manifold import Manifold
 from geodesic.registry import setting
-from geodesic.solvers.krylov import certify
+from geodesic.solvers.krylov import LARGEST_EXPLICIT, certify
 from geodesic.solvers.line_search import descend
 from geodesic.solvers.preconditioner import Preconditioner, precondition
 from geodesic.solvers.solver import SOLVERS, Certificate, Solver, inner
@@ -77,6 +77,9 @@ class LBFGS(Solver[_State]):
     def __post_init__(self) -> None:
         require_integer("history", self.history, least=1)
         require_integer("metric_samples", self.metric_samples, least=0)
+
+    def uses_hessian(self, d: int) -> bool:
+        return d <= LARGEST_EXPLICIT
 
     def begin(self, manifold: Manifold, path: Tensor) -> _State:
         T = path.shape[1] - 1

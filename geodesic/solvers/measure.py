@@ -35,7 +35,9 @@ class StraightLines(NamedTuple):
     length: Float[Tensor, " P"]
 
 
-def measured(manifold: Manifold, ended: Ended, lines: StraightLines, tol: float, solver: str) -> GeodesicSolution:
+def measured(
+    manifold: Manifold, ended: Ended, lines: StraightLines, tol: float, solver: str, memory: float
+) -> GeodesicSolution:
     """The solution for these paths.
 
     Args:
@@ -44,6 +46,7 @@ def measured(manifold: Manifold, ended: Ended, lines: StraightLines, tol: float,
         lines: The straight lines between the same endpoints.
         tol: Largest relative excess energy that counts as converged.
         solver: Which solver was used, and why.
+        memory: Bytes that its work took, about.
     """
     path, status, steps, excess, minimum = ended
     T, still = path.shape[1] - 1, constant(path)
@@ -74,6 +77,7 @@ def measured(manifold: Manifold, ended: Ended, lines: StraightLines, tol: float,
         arc=torch.where(still[:, None], even, share / share[:, -1:]),
         tol=tol,
         solver=solver,
+        memory=memory,
     )
 
 

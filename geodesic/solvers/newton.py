@@ -14,6 +14,7 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.registry import setting
 from geodesic.solvers.lbfgs import LBFGS
 from geodesic.solvers.line_search import descend
+from geodesic.solvers.newton_krylov import NewtonKrylov
 from geodesic.solvers.solver import SOLVERS, Certificate, Solver, require_solver
 from geodesic.solvers.status import Status
 
@@ -66,6 +67,12 @@ class Newton(Solver[_State]):
 
     def __post_init__(self) -> None:
         require_solver("warm_up", self.warm_up)
+
+    def uses_hessian(self, d: int) -> bool:
+        return True
+
+    def lighter(self) -> NewtonKrylov:
+        return NewtonKrylov(warm_up=self.warm_up)
 
     def begin(self, manifold: Manifold, path: Tensor) -> _State:
         status = torch.zeros(len(path), dtype=torch.int64, device=path.device)

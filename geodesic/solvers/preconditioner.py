@@ -58,7 +58,7 @@ def precondition(
         samples: Points along a path at which to take the metric; 0 for the Laplacian.
     """
     T, d = squared_chords.shape[1], path.shape[2]
-    if samples and d <= _LARGEST_METRIC:
+    if samples and d <= _LARGEST_METRIC and manifold.forms_metric:
         return stiffness(manifold, path, min(samples, T), _DAMPING).cholesky()
     return Laplacian(squared_chords.sum(1) / path.diff(dim=1).square().sum((1, 2)))
 

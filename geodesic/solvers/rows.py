@@ -25,9 +25,12 @@ def joined(answers: Sequence[GeodesicSolution]) -> GeodesicSolution:
 
 
 def with_rows(answer: GeodesicSolution, rows: Int[Tensor, " n"], new: GeodesicSolution) -> GeodesicSolution:
-    """The answer with some rows replaced by those of a new one; both have the same number of segments."""
+    """The answer with some rows replaced by those of a new one; both have the same number of segments.
+
+    What is said about the work is that of the new one, which took more segments and the more memory.
+    """
     values: dict[str, Any] = {name: x.index_put((rows,), tensors(new)[name]) for name, x in tensors(answer).items()}
-    return replace(answer, **values)
+    return replace(answer, **values, solver=new.solver, memory=max(answer.memory, new.memory))
 
 
 def resampled(answer: GeodesicSolution, segments: int) -> GeodesicSolution:

@@ -45,7 +45,8 @@ class Search:
         tol: Largest relative excess energy of a pair that counts as converged, without unit. None leaves it to the
             tool: for `solve`, 1e-6 in float64 and 1e-4 in float32.
         max_steps: Most steps of the solver for any pair and number of segments.
-        memory: Bytes that the work may take besides its answer, about: pairs are worked on in as large groups as fit.
+        memory: Bytes that the work may take besides its answer, about; by default half of what is free, as the system,
+            a control group or the GPU says. See `solve`.
 
     Raises:
         InputError: A setting cannot be used, or two of them do not go together.
@@ -65,7 +66,7 @@ class Search:
     length_rtol: float | None = None
     tol: float | None = None
     max_steps: int = 1000
-    memory: float = 1e9
+    memory: float | None = None
 
     def __post_init__(self) -> None:
         init: Any = self.init
@@ -80,7 +81,7 @@ class Search:
         require_integer("max_steps", self.max_steps, least=1)
         require_fraction("length_rtol", self.length_rtol, optional=True)
         require_fraction("tol", self.tol, optional=True)
-        require_positive("memory", self.memory)
+        require_positive("memory", self.memory, optional=True)
         self._require_reachable()
         self._require_compatible()
 
@@ -95,7 +96,7 @@ class Search:
             raise InputError(
                 f"length_rtol: expected at least {eps:.0e}, what float64 tells apart, got {self.length_rtol}"
             )
-        if self.memory < _LEAST_MEMORY:
+        if self.memory is not None and self.memory < _LEAST_MEMORY:
             raise InputError(
                 f"memory: expected bytes, at least {_LEAST_MEMORY:,}, got {self.memory!r}; 2 GB are memory=2e9"
             )

@@ -56,7 +56,8 @@ class GeodesicSolution:
         segments: Segments that the pair was solved with, (*batch,); its nodes are resampled where others took more.
         arc: Share of the length up to each node, (*batch, T + 1).
         tol: The tolerance that `converged` refers to.
-        solver: Which solver was used, and why.
+        solver: Which solver was used, and why, and whether paths were worked on in pieces, for want of memory.
+        memory: Bytes that the work took at once beside the answer, as estimated beforehand.
     """
 
     path: Float[Tensor, "*path"]
@@ -80,6 +81,7 @@ class GeodesicSolution:
     arc: Float[Tensor, "*batch nodes"]
     tol: float
     solver: str
+    memory: float
 
     @property
     def length_ratio(self) -> Float[Tensor, "*batch"]:
@@ -197,7 +199,12 @@ class GeodesicSolution:
         if missing := [prefix + name for name in names if prefix + name not in arrays]:
             raise DataError(f"expected the fields of a solution; it lacks {', '.join(sorted(missing))}")
         values = {name: torch.as_tensor(arrays[prefix + name]) for name in _TENSORS}
-        return cls(**values, tol=float(arrays[prefix + "tol"]), solver=str(arrays[prefix + "solver"]))
+        return cls(
+            **values,
+            tol=float(arrays[prefix + "tol"]),
+            solver=str(arrays[prefix + "solver"]),
+            memory=float(arrays[prefix + "memory"]),
+        )
 
     def __getitem__(self, rows: Any) -> GeodesicSolution:
         """The answers of some pairs: `rows` is any index of a tensor of shape (*batch,).

@@ -11,7 +11,6 @@ from torch import Tensor
 from geodesic.checks import renamed, require_points
 from geodesic.geometry.checks import require_manifold
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.memory import BUDGET
 from geodesic.solvers.driver import Driver
 from geodesic.solvers.progress import Progress
 from geodesic.solvers.search import Search
@@ -34,7 +33,7 @@ def solve(
     length_rtol: float | None = None,
     tol: float | None = None,
     max_steps: int = 1000,
-    memory: float = BUDGET,
+    memory: float | None = None,
     callback: Callable[[Progress], None] | None = None,
 ) -> GeodesicSolution:
     """Find geodesics between pairs of points, all pairs at once.
@@ -62,8 +61,11 @@ def solve(
         tol: Largest relative excess energy of a pair that counts as converged, without unit; by default 1e-6 in
             float64 and 1e-4 in float32.
         max_steps: Most steps for any pair and number of segments.
-        memory: Bytes that the work may take besides its answer, about: pairs are worked on in as large
-            groups as fit.
+        memory: Bytes that the work may take besides its answer, about. By default half of what is free: of the
+            machine's available memory and of what control groups leave, or on CUDA of what the driver says. Pairs are
+            worked on in as large groups as fit; on a CPU these take no more than a gigabyte by default, since larger
+            ones are no faster. A pair that does not fit is worked on in pieces of its path, and where not even
+            the Jacobians of four nodes fit, `NewtonKrylov` takes the place of `Newton`; the answer's `solver` says so.
         callback: Called with a `Progress` before the first step and after each one.
 
     Returns:
@@ -71,7 +73,8 @@ def solve(
         Equal endpoints give the constant path, of length 0 and converged.
 
     Raises:
-        InputError: Endpoints or settings cannot be used, or not one pair fits into `memory`.
+        InputError: Endpoints or settings cannot be used, or three nodes with their backward pass do not
+            fit into `memory`.
         DecoderError: The decoder does not take the endpoints, has coupled rows, or is not finite there.
 
     Example:

@@ -70,6 +70,14 @@ class Solver(ABC, Generic[State]):
     #: Part of the steps that the warm-up may take.
     warm_up_share: ClassVar[float] = 0.0
 
+    def lighter(self) -> Solver[Any] | None:
+        """What solves the same problem and forms no Jacobians, for want of memory; None where this one forms none."""
+        return None
+
+    def uses_hessian(self, d: int) -> bool:
+        """Whether Jacobians at all nodes are formed for d latent coordinates, by steps or by certificates."""
+        return False
+
     @abstractmethod
     def begin(self, manifold: Manifold, path: Tensor) -> State:
         """The state before the first step, at initial paths, (P, T + 1, d)."""

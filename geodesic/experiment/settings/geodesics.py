@@ -65,8 +65,8 @@ class GeodesicSettings(Section):
         None, description="largest relative excess energy of a pair that counts as converged; null: by the dtype"
     )
     max_steps: PositiveInt = 1000
-    memory: Annotated[PositiveFloat, BeforeValidator(_bytes)] = Field(
-        1e9, description="bytes that the work may take, or text with a unit, such as 2 GB"
+    memory: Annotated[PositiveFloat | None, BeforeValidator(_bytes)] = Field(
+        None, description="bytes that the work may take, or text with a unit, such as 2 GB; null: half of what is free"
     )
     solvers: tuple[Annotated[SolverSettings, Kinds(SOLVERS, base=SolverSettings, more={"auto": AutoSettings})], ...] = (
         Field((AutoSettings(name="auto", kind="auto"),), min_length=1)

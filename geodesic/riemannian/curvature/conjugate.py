@@ -12,7 +12,7 @@ from torch import Tensor
 from geodesic.checks import renamed
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.memory import rows_at_once, rows_within
+from geodesic.geometry.memory import comfortable, rows_at_once, rows_within
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.riemannian.answers import Answer
 from geodesic.riemannian.endings import after_integration, at_constant_speed
@@ -246,5 +246,5 @@ def _segments_needed(manifold: Manifold, path: Tensor, velocity: Tensor, factor:
 def _rows_at_once(manifold: Manifold, z: Tensor, nodes: int) -> int:
     """For how many rows the fields at the nodes, and what is made of them, fit into memory."""
     d = z.shape[-1]
-    fields = rows_within(z.element_size() * 20 * (nodes + 1) * d * d)
+    fields = rows_within(z.element_size() * 20 * (nodes + 1) * d * d, comfortable(z.device))
     return max(1, min(fields, rows_at_once(manifold, z) // (nodes + 1)))

@@ -1,0 +1,283 @@
+"""A manifold that never works on more points at once than memory has room for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geodesic.geometry.manifold import Deviation, Expansion, Manifold
+from geodesic.geometry.memory import bytes_a_row, grouped, halving, rows_within
+from geodesic.numerics.block_tridiagonal import BlockTridiagonal
+
+__all__ = ["InPieces"]
+
+Answer = TypeVar("Answer")
+
+
+class _Piece(NamedTuple):
+    """Nodes of a path that are worked on together, and which of what is found there is kept."""
+
+    first: int
+    last: int
+    kept: slice  # of the interior nodes of the piece
+
+
+# Nodes to work on at the least, for one to be kept: a chord has two ends; a gradient reaches one node to each side, a
+# product with the Hessian two, and a row of the Hessian ends at the node after the next.
+_LEAST = {"squared_chords": 2, "gradient": 3, "product": 5, "expansion": 4}
+
+_VECTORS = {"squared_norm": 1, "lowered": 1, "lowered_acceleration": 2, "lowered_connection": 1, "deviation": 1}
+
+
+@final
+class InPieces(Manifold):
+    """The same manifold, whose points and paths are worked on in pieces of as many nodes as fit into memory.
+
+    What a node adds to the squared chords, their gradient and their Hessian depends on its neighbors alone: pieces
+    overlap by these, and the answers are those of whole paths, up to rounding. Jacobians are there for the nodes of one
+    piece only. Each kind of work has its own size, from what it takes on a node or two; where a GPU runs out of memory
+    none the less, pieces are halved.
+
+    Args:
+        manifold: The manifold.
+        memory: Bytes that the work may hold at once.
+        point: One like those to come, (1, d).
+    """
+
+    def __init__(self, manifold: Manifold, memory: float, point: Float[Tensor, "1 d"]) -> None:
+        self.latent_shape, self.has_length = manifold.latent_shape, manifold.has_length
+        self.has_embedding = manifold.has_embedding
+        self.manifold, self.memory = manifold, memory
+        self.point = point.detach()
+        self._sizes: dict[str, int] = {}
+
+    @property
+    def forms_metric(self) -> bool:
+        return self.bytes_of("metric_tensor") <= self.memory
+
+    @property
+    def forms_hessian(self) -> bool:
+        least = _LEAST["expansion"]
+        return self.forms_metric and least * self.bytes_of("metric_tensor") <= self.memory >= self.bytes_of("expansion")
+
+    def bytes_of(self, work: str) -> float:
+        """What the least piece takes in some kind of work, in bytes."""
+        return _LEAST.get(work, 1) * self.bytes_a_node(work)
+
+    def size_of(self, work: str) -> int:
+        """Most points that are worked on at once, in some kind of work."""
+        if work not in self._sizes:
+            self._sizes[work] = max(_LEAST.get(work, 1), rows_within(self.bytes_a_node(work), self.memory))
+        return self._sizes[work]
+
+    def require_usable(self) -> None:
+        self.manifold.require_usable()
+
+    def embed(self, z: Tensor) -> Tensor:
+        return self._by_points("embed", self.manifold.embed, z)
+
+    def observe(self, z: Float[Tensor, "*batch d"]) -> Tensor:
+        return self._by_points("observe", self.manifold.observe, z)
+
+    def metric_tensor(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
+        return self._by_points("metric_tensor", self.manifold.metric_tensor, z)
+
+    def squared_norm(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
+        return self._by_points("squared_norm", self.manifold.squared_norm, z, v)
+
+    def lowered(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+        return self._by_points("lowered", self.manifold.lowered, z, v)
+
+    def lowered_acceleration(
+        self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"], w: Float[Tensor, "*batch d"]
+    ) -> Float[Tensor, "*batch d"]:
+        return self._by_points("lowered_acceleration", self.manifold.lowered_acceleration, z, v, w)
+
+    def lowered_connection(
+        self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]
+    ) -> Float[Tensor, "*batch d d"]:
+        return self._by_points("lowered_connection", self.manifold.lowered_connection, z, v)
+
+    def deviation(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Deviation:
+        def parts(z: Tensor, v: Tensor) -> tuple[Tensor, ...]:
+            found = self.manifold.deviation(z, v)
+            return found.metric, found.connection, found.curvature
+
+        return Deviation(*self._by_points("deviation", parts, z, v))
+
+    def riemann(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d d d"]:
+        return self._by_points("riemann", self.manifold.riemann, z)
+
+    def lower_bound(self, start: Float[Tensor, "*batch d"], end: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
+        d = start.shape[-1]
+        pairs = start.reshape(-1, d), end.reshape(-1, d)
+        size = max(1, self.size_of("squared_chords") // 2)
+        return grouped(self.manifold.lower_bound, size, *pairs).reshape(start.shape[:-1])
+
+    def squared_chords(self, path: Float[Tensor, "*batch nodes d"]) -> Float[Tensor, "*batch nodes-1"]:
+        def in_pieces(paths: Tensor, size: int) -> Tensor:
+            n, step = paths.shape[1], size - 1
+            cuts = [(i, min(i + step, n - 1)) for i in range(0, n - 1, step)]
+            return torch.cat([self.manifold.squared_chords(paths[:, i : j + 1]) for i, j in cuts], dim=1)
+
+        paths = path.reshape(-1, *path.shape[-2:])
+        found = self._by_paths("squared_chords", in_pieces, paths)
+        return torch.cat(found).reshape(*path.shape[:-2], -1)
+
+    def chords_and_pullback(
+        self, path: Float[Tensor, "*batch nodes d"]
+    ) -> tuple[Float[Tensor, "*batch nodes-1"], Callable[[], Tensor]]:
+        if whole := self._whole("gradient", self.manifold.chords_and_pullback, path):
+            return whole
+
+        def in_pieces(paths: Tensor, size: int) -> Tensor:
+            parts = []
+            for piece in _pieces(paths.shape[1], size - 2, before=0, after=0):
+                _, pull = self.manifold.chords_and_pullback(paths[:, piece.first : piece.last + 1])
+                parts.append(pull())
+            return torch.cat(parts, dim=1)
+
+        def pull() -> Tensor:
+            # Evaluated anew: what a backward pass needs would not be held for all pieces.
+            paths = path.reshape(-1, *path.shape[-2:])
+            found = torch.cat(self._by_paths("gradient", in_pieces, paths))
+            return found.reshape(*path.shape[:-2], *found.shape[1:])
+
+        with torch.no_grad():
+            chords = self.squared_chords(path)
+        return chords, pull
+
+    def gradient_and_product(
+        self, path: Float[Tensor, "*batch nodes d"]
+    ) -> tuple[Float[Tensor, "*batch nodes-1"], Tensor, Callable[[Tensor], Tensor]]:
+        if whole := self._whole("product", self.manifold.gradient_and_product, path):
+            return whole
+        paths = path.reshape(-1, *path.shape[-2:])
+
+        def product(direction: Tensor) -> Tensor:
+            u = direction.reshape(-1, *direction.shape[-2:])
+
+            def in_pieces(both: Tensor, size: int) -> Tensor:
+                some, u, parts = both[..., 0], both[:, 1:-1, :, 1], []
+                for piece in _pieces(some.shape[1], size - 4, before=1, after=1):
+                    product = self.manifold.gradient_and_product(some[:, piece.first : piece.last + 1])[2]
+                    parts.append(product(u[:, piece.first : piece.last - 1])[:, piece.kept])
+                return torch.cat(parts, dim=1)
+
+            both = torch.stack([paths, torch.nn.functional.pad(u, (0, 0, 1, 1))], dim=-1)
+            return torch.cat(self._by_paths("product", in_pieces, both)).reshape(direction.shape)
+
+        chords, pull = self.chords_and_pullback(path)
+        return chords, pull(), product
+
+    def expansion(self, path: Float[Tensor, "paths nodes d"]) -> Expansion:
+        def in_pieces(paths: Tensor, size: int) -> Expansion:
+            pieces = list(_pieces(paths.shape[1], size - 3, before=0, after=1))
+            found = [self.manifold.expansion(paths[:, piece.first : piece.last + 1]) for piece in pieces]
+            return _end_to_end(found, pieces)
+
+        return _side_by_side(self._by_paths("expansion", in_pieces, path))
+
+    def __repr__(self) -> str:
+        return repr(self.manifold)
+
+    def _whole(self, work: str, compute: Callable[[Tensor], Answer], path: Tensor) -> Answer | None:
+        """`compute` of paths that fit as they are; None for others."""
+        nodes = path.shape[:-1].numel()
+        if nodes > self.size_of(work):
+            return None
+        try:
+            return compute(path)
+        except torch.OutOfMemoryError:
+            self._sizes[work] = max(_LEAST[work], nodes // 2)
+            return None
+
+    def _by_points(self, work: str, compute: Callable[..., Any], *tensors: Tensor) -> Any:
+        """`compute` of points and vectors, (*batch, d), in groups: a tensor, or each of several."""
+        batch, d = tensors[0].shape[:-1], tensors[0].shape[-1]
+        found = grouped(compute, self.size_of(work), *(x.reshape(-1, d) for x in tensors))
+        if isinstance(found, Tensor):
+            return found.reshape(batch + found.shape[1:])
+        return tuple(x.reshape(batch + x.shape[1:]) for x in found)
+
+    def _by_paths(self, work: str, compute: Callable[[Tensor, int], Answer], paths: Tensor) -> list[Answer]:
+        """`compute` of groups of paths, (P, nodes, ...), and of the number of nodes of each that it may work on."""
+
+        def in_groups(size: int) -> list[Answer]:
+            self._sizes[work] = size
+            groups = paths.split(max(1, size // paths.shape[1]))
+            return [compute(some, max(_LEAST[work], min(size // len(some), paths.shape[1]))) for some in groups]
+
+        return halving(in_groups, self.size_of(work), _LEAST[work])
+
+    def bytes_a_node(self, work: str) -> float:
+        """What a point takes in some kind of work: watched once for a manifold, on a few of them."""
+        z = self.point
+        if work == "metric_tensor" and self.has_embedding:
+            # An output with d products, each as large as it and what it is made from, and twice that while they are put
+            # together: too dear to be watched.
+            return 2 * (1 + z.shape[-1]) * self.bytes_a_node("observe")
+
+        def done(nodes: int) -> object:
+            points = z.repeat(nodes, 1)
+            if work not in _LEAST:
+                return getattr(self.manifold, work)(*[points] * (1 + _VECTORS.get(work, 0)))
+            path = z.repeat(nodes + 2, 1)[None]
+            if work == "gradient":
+                return self.manifold.chords_and_pullback(path)[1]()
+            if work == "product":
+                _, gradient, product = self.manifold.gradient_and_product(path)
+                return product(gradient)
+            return getattr(self.manifold, work)(path)
+
+        return bytes_a_row(self.manifold, (work, "a node", z.shape[-1], z.dtype, z.device), done)
+
+
+def _pieces(nodes: int, size: int, *, before: int, after: int) -> Iterator[_Piece]:
+    """The interior nodes of a path in pieces of a size, each with one node more at both ends, and some beyond these."""
+    for first in range(1, nodes - 1, size):
+        last = min(first + size, nodes - 1) - 1
+        low, high = max(first - before, 1), min(last + after, nodes - 2)
+        yield _Piece(low - 1, high + 1, slice(first - low, last - low + 1))
+
+
+def _end_to_end(parts: list[Expansion], pieces: list[_Piece]) -> Expansion:
+    """The expansion of paths from those of their pieces, one after the other."""
+
+    def joined(hessians: list[BlockTridiagonal]) -> BlockTridiagonal:
+        # A piece also holds the node after those that are kept, so that the block between the two is there.
+        together = list(zip(hessians, pieces, strict=True))
+        diagonal = torch.cat([H.diagonal[:, piece.kept] for H, piece in together], dim=1)
+        return BlockTridiagonal(diagonal, torch.cat([H.upper[:, piece.kept] for H, piece in together], dim=1))
+
+    together = list(zip(parts, pieces, strict=True))
+    chords = [part.squared_chords[:, piece.kept] for part, piece in together[:-1]]
+    return Expansion(
+        torch.cat([*chords, parts[-1].squared_chords], dim=1),
+        torch.cat([part.gradient[:, piece.kept] for part, piece in together], dim=1),
+        joined([part.hessian for part in parts]),
+        lambda rows, share: joined([part.convexified(rows, share) for part in parts]),
+    )
+
+
+def _side_by_side(groups: list[Expansion]) -> Expansion:
+    """The expansion of a batch of paths from those of groups of them."""
+    lengths = [len(group.gradient) for group in groups]
+    H = BlockTridiagonal(*(torch.cat([getattr(g.hessian, x) for g in groups]) for x in ("diagonal", "upper")))
+
+    def convexified(rows: Tensor, share: float) -> BlockTridiagonal:
+        diagonal, upper, first = H.diagonal[rows], H.upper[rows], 0
+        for group, length in zip(groups, lengths, strict=True):
+            here = (rows >= first) & (rows < first + length)
+            if bool(here.any()):
+                part = group.convexified(rows[here] - first, share)
+                diagonal[here], upper[here] = part.diagonal, part.upper
+            first += length
+        return BlockTridiagonal(diagonal, upper)
+
+    gradient = torch.cat([group.gradient for group in groups])
+    return Expansion(torch.cat([group.squared_chords for group in groups]), gradient, H, convexified)
