@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 import geodesic
-from geodesic.riemannian.answers import Answer, RowAnswer
 from geodesic.riemannian.records import Record
+from geodesic.solvers.answer import Answer
 
 ANSWERS = [name for name in geodesic.riemannian.__all__ if dataclasses.is_dataclass(getattr(geodesic.riemannian, name))]
 
@@ -77,13 +77,25 @@ def test_old_names_are_unknown_and_the_error_names_the_new_one(tool: str, old: d
     assert str(error.value) == f"{name}: unknown argument; it is `{new}` now"
 
 
-ENDED = [name for name in ANSWERS if issubclass(getattr(geodesic.riemannian, name), RowAnswer)]
+def test_a_solution_is_an_answer_as_those_of_the_tools() -> None:
+    assert issubclass(geodesic.GeodesicSolution, Answer)
 
 
-@pytest.mark.parametrize("name", ENDED)
+def test_an_analogy_ends_as_the_first_of_its_parts_that_does_not_converge() -> None:
+    points = torch.tensor([[0.2, 0.1], [0.5, 0.3], [-0.2, 0.4]])
+    few = geodesic.analogy(geodesic.surfaces.StereographicSphere(), *points, follow=geodesic.Follow(max_iterations=1))
+    assert few.status == geodesic.Status.MAX_ITERATIONS
+    assert few.transport_status == geodesic.Status.CONVERGED
+    assert few.summary().startswith("0 of 1 rows converged\n1 max_iterations: ")
+    answer = geodesic.analogy(geodesic.surfaces.StereographicSphere(), *points)
+    assert bool(answer.converged)
+    assert 0 < answer.error < 1e-3
+
+
+@pytest.mark.parametrize("name", ANSWERS)
 def test_an_answer_says_in_its_own_words_what_its_base_record_means_there(name: str) -> None:
     text = getattr(geodesic.riemannian, name).__doc__
-    assert all(f"        {field.name}: " in text for field in dataclasses.fields(RowAnswer))
+    assert all(f"        {field.name}: " in text for field in dataclasses.fields(Answer))
 
 
 @dataclass(frozen=True)

@@ -324,10 +324,12 @@ def test_a_logarithm_says_which_of_its_limits_came_first_and_either_can_be_raise
     few = log_map(sphere, a, b, search=rough, follow=Follow(rtol=1e-3), max_iterations=1)
     short = log_map(sphere, a, b, search=rough, follow=Follow(rtol=1e-3, max_iterations=2))
     assert few.status == short.status == Status.MAX_ITERATIONS
+    assert few.iterations == 1
     assert few.error > 1e-2
     assert short.error.isinf()
     enough = log_map(sphere, a, b, search=rough, follow=Follow(rtol=1e-3))
     assert bool(enough.converged)
+    assert enough.iterations > 1
     torch.testing.assert_close(enough.length, sphere.distance(a, b), rtol=1e-2, atol=0)
 
 

@@ -15,13 +15,14 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import grouped, rows_at_once
 from geodesic.geometry.points import Rows, require_limit
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
-from geodesic.riemannian.answers import Answer
 from geodesic.riemannian.curvature.conjugate import conjugate_points
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
 from geodesic.riemannian.maps.log_map import log_map
+from geodesic.solvers.answer import Answer
 from geodesic.solvers.search import IN_SEARCH, Search
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solve import find
+from geodesic.solvers.status import Status
 
 __all__ = ["Minimality", "is_minimizing"]
 
@@ -43,6 +44,10 @@ class Minimality(Answer):
         competitor_length: Least length that other starts led to, (*batch,); inf where none of them converged.
         competitor_path: Nodes of that path, (*batch, T + 1, d).
         gap: Its length over that of the geodesic, minus one, (*batch,): negative where it is shorter.
+        converged: Whether the geodesic has, and its conjugate time is known, (*batch,), boolean.
+        status: Why the first of the two ended that is not, a `Status` as integer, (*batch,).
+        iterations: Searches for competitors, (*batch,): from the graph and from each of the bent lines.
+        error: Estimated relative error of the length, that of the solution, (*batch,).
     """
 
     minimizing: Bool[Tensor, "*batch"]
@@ -114,13 +119,16 @@ def is_minimizing(
     path = solution.path.reshape(len(given.rows[0]), -1, d)
     still = (path == path[:, :1]).flatten(1).all(1)
     definite, time = _first_indefinite_part(manifold, path)
+    status = torch.full_like(definite, Status.CONVERGED, dtype=torch.long)
     if stride.method == "ode":
         vector = log_map(manifold, start, end, follow=follow, solution=solution).vector.reshape(-1, d)
         found = torch.full_like(time, torch.inf)
         if not bool(still.all()):
-            found[~still] = conjugate_points(manifold, path[~still, 0], vector[~still], follow=follow).time
+            conjugate = conjugate_points(manifold, path[~still, 0], vector[~still], follow=follow)
+            found[~still], status[~still] = conjugate.time, conjugate.status
         time = found
     time = torch.where(still, torch.inf, time)
+    status = torch.where(solution.converged.reshape(-1), status, solution.status.reshape(-1))
     length, others = _competitors(manifold, given, path, _bent_lines(path, starts, seed), search)
     own = solution.length.reshape(-1)
     gap = torch.where(still, torch.inf, length / own - 1)
@@ -134,6 +142,10 @@ def is_minimizing(
         competitor_length=given.each(length),
         competitor_path=given.back(others),
         gap=given.each(gap),
+        converged=given.each(status == Status.CONVERGED),
+        status=given.each(status),
+        iterations=given.each(torch.full_like(status, 1 + starts)),
+        error=solution.error,
     )
 
 

@@ -15,13 +15,14 @@ from torch import Tensor
 from geodesic.errors import DataError, InputError
 from geodesic.files import read_npz, write_npz
 from geodesic.numerics.spline import hermite, like, spline_matrices
-from geodesic.solvers.status import remedies, with_names
+from geodesic.solvers.answer import Answer
+from geodesic.solvers.status import remedies
 
 __all__ = ["GeodesicSolution", "tensors"]
 
 
 @dataclass(frozen=True)
-class GeodesicSolution:
+class GeodesicSolution(Answer):
     """Geodesics between pairs of points, with a certificate for each. Leading axes are those of the endpoints.
 
     Two words have a threshold each. *Converged*: the discrete path is at a stationary point of the energy, its relative
@@ -68,15 +69,11 @@ class GeodesicSolution:
     lower_bound: Float[Tensor, "*batch"]
     relative_excess_energy: Float[Tensor, "*batch"]
     gradient_norm: Float[Tensor, "*batch"]
-    converged: Bool[Tensor, "*batch"]
     minimum: Bool[Tensor, "*batch"]
     resolved: Bool[Tensor, "*batch"]
-    error: Float[Tensor, "*batch"]
     decoder_residual: Float[Tensor, "*batch"]
     speed_variation: Float[Tensor, "*batch"]
     speed_allowance: Float[Tensor, "*batch"]
-    status: Int[Tensor, "*batch"]
-    iterations: Int[Tensor, "*batch"]
     segments: Int[Tensor, "*batch"]
     arc: Float[Tensor, "*batch nodes"]
     tol: float
@@ -159,11 +156,9 @@ class GeodesicSolution:
         """
         write_npz(Path(path), self.arrays())
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """All fields as NumPy arrays by name, and `status_name`, the names of the statuses."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        arrays = {name: x.cpu().numpy() if isinstance(x, Tensor) else np.array(x) for name, x in values.items()}
-        return with_names(arrays)
+    def arrays(self, prefix: str = "") -> dict[str, np.ndarray]:
+        """All fields as NumPy arrays by name, `tol` and `solver` too, and `status_name`, the names of the statuses."""
+        return super().arrays(prefix) | {prefix + name: np.array(getattr(self, name)) for name in ("tol", "solver")}
 
     @classmethod
     def load(cls, path: str | Path) -> GeodesicSolution:

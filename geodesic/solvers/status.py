@@ -78,14 +78,16 @@ _REMEDIES = {
     Status.CUT_SHORT: (
         "the geodesic cannot be followed any further: the metric becomes singular there (a pole of the coordinates, a "
         "saturated decoder), values leave the finite numbers, or second derivatives jump (ELU), where "
-        'method="discrete" goes on'
+        'follow=Follow(method="discrete") goes on'
     ),
     Status.SPEED_CHANGED: (
-        "the speed, constant along every geodesic, has changed: lower rtol, raise segments, use float64, or "
-        'method="discrete" (the geodesic equation does not see the kinks of a ReLU)'
+        "the speed, constant along every geodesic, has changed: lower rtol or raise segments (in follow=Follow(...), "
+        'but for `shoot`), use float64, or follow=Follow(method="discrete") (the geodesic equation does not see the '
+        "kinks of a ReLU)"
     ),
     Status.NO_GEODESIC: (
-        "the solver found no geodesic between the points to begin with: see its status, raise segments or max_steps"
+        "the solver found no geodesic between the points to begin with: see its status, raise segments or max_steps in "
+        "search=Search(...)"
     ),
     Status.NOT_RESOLVED: (
         "the nodes are too far apart to carry the vector within tol: use a path with more segments, leave out the "

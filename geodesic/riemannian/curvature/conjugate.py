@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from geodesic.checks import renamed
@@ -14,12 +14,12 @@ from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import comfortable, rows_at_once, rows_within
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
-from geodesic.riemannian.answers import Answer
 from geodesic.riemannian.endings import after_integration, at_constant_speed
 from geodesic.riemannian.maps.flow import follow_with_neighbors
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_by_equation
 from geodesic.riemannian.maps.stride import Stride
 from geodesic.riemannian.records import Record
+from geodesic.solvers.answer import Answer
 from geodesic.solvers.status import Status
 
 __all__ = ["ConjugatePoints", "conjugate_points"]
@@ -40,12 +40,12 @@ class ConjugatePoints(Answer):
             where there is a conjugate point.
         converged: Whether the time is known, (*batch,), boolean.
         status: Why the row ended, a `Status` as integer, (*batch,).
+        iterations: Steps of the integration attempted, (*batch,).
+        error: Largest relative difference of the geodesic's speed to the initial one, (*batch,).
     """
 
     time: Float[Tensor, "*batch"]
     margin: Float[Tensor, "*batch"]
-    converged: Bool[Tensor, "*batch"]
-    status: Int[Tensor, "*batch"]
 
 
 @renamed(**IN_FOLLOW)
@@ -117,6 +117,8 @@ def conjugate_points(
             margin=torch.ones_like(rows[:, 0]),
             status=torch.full_like(rows[:, 0], Status.CONVERGED, dtype=torch.long),
             needed=torch.zeros_like(rows[:, 0]),
+            steps=torch.zeros_like(rows[:, 0], dtype=torch.long),
+            error=torch.zeros_like(rows[:, 0]),
         )
         (left,) = (v_rows != 0).any(-1).nonzero(as_tuple=True)
         while len(left) and stride.segments <= most_segments:
@@ -131,6 +133,8 @@ def conjugate_points(
         margin=given.each(found.margin),
         converged=given.each(status == Status.CONVERGED),
         status=given.each(status),
+        iterations=given.each(found.steps),
+        error=given.each(found.error),
     )
 
 
@@ -142,6 +146,8 @@ class _Search(Record):
     margin: Float[Tensor, " N"]
     status: Int[Tensor, " N"]
     needed: Float[Tensor, " N"]
+    steps: Int[Tensor, " N"]
+    error: Float[Tensor, " N"]
 
 
 def _search(manifold: Manifold, z: Tensor, v: Tensor, frame: Tensor, stride: Stride) -> _Search:
@@ -155,7 +161,7 @@ def _search(manifold: Manifold, z: Tensor, v: Tensor, frame: Tensor, stride: Str
     factor = inverse_at(manifold, along.path).factor
     speed = norms_at(manifold, along.path, along.velocity)
     status = after_integration(end, along.run.stuck)
-    _, status = at_constant_speed(speed, torch.ones_like(along.run.stuck), status, stride.speed_rtol)
+    error, status = at_constant_speed(speed, torch.ones_like(along.run.stuck), status, stride.speed_rtol)
     spread = _least_singular_value(factor, along.Y) / times.clamp_min(torch.finfo(z.dtype).tiny)
     margin = torch.where(followed, spread, 1).amin(-1).clamp(max=1)
     needed = _segments_needed(manifold, along.path, along.velocity, factor)
@@ -165,7 +171,7 @@ def _search(manifold: Manifold, z: Tensor, v: Tensor, frame: Tensor, stride: Str
     near = followed & (below < _WINDOW / stride.segments)
     (rows,) = near.any(-1).nonzero(as_tuple=True)
     if not len(rows):
-        return _Search(time, margin, status, needed)
+        return _Search(time, margin, status, needed, along.run.steps, error)
     node = near[rows].to(torch.uint8).argmax(-1)  # the first
     state = _State(*(x[rows, node] for x in (along.path, along.velocity, along.Y, along.W)))
     root = times[node] + _refined(manifold, state, below[rows, node], stride)
@@ -177,7 +183,7 @@ def _search(manifold: Manifold, z: Tensor, v: Tensor, frame: Tensor, stride: Str
     time[hit], margin[hit] = root[inside].clamp(max=1), 0
     # What happened afterwards does not matter.
     status[hit] = torch.where(status[hit] == Status.SPEED_CHANGED, status[hit], Status.CONVERGED)
-    return _Search(time, margin, status, needed)
+    return _Search(time, margin, status, needed, along.run.steps, error)
 
 
 class _State(NamedTuple):

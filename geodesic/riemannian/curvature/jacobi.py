@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.checks import renamed
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
-from geodesic.riemannian.answers import Answer
 from geodesic.riemannian.endings import after_integration, at_constant_speed
 from geodesic.riemannian.maps.flow import follow_with_neighbors
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_by_equation
+from geodesic.solvers.answer import Answer
 from geodesic.solvers.status import Status
 
 __all__ = ["JacobiField", "jacobi_field"]
@@ -34,6 +34,7 @@ class JacobiField(Answer):
         error: Largest relative difference of the geodesic's speed to the initial one, (*batch,).
         converged: Whether time 1 was reached at constant speed, (*batch,), boolean.
         status: Why the row ended, a `Status` as integer, (*batch,).
+        iterations: Steps of the integration attempted, (*batch,).
     """
 
     path: Float[Tensor, "*path"]
@@ -41,9 +42,6 @@ class JacobiField(Answer):
     field: Float[Tensor, "*path"]
     derivative: Float[Tensor, "*path"]
     time: Float[Tensor, "*batch"]
-    error: Float[Tensor, "*batch"]
-    converged: Bool[Tensor, "*batch"]
-    status: Int[Tensor, "*batch"]
 
 
 @renamed(**IN_FOLLOW)
@@ -107,10 +105,11 @@ def jacobi_field(
         path, velocity, derivative = (x[:, None].repeat(1, segments + 1, 1) for x in (rows, v_rows, W_rows))
         field = Y_rows[:, None] + time * derivative
         share, stuck = rows.new_ones(len(rows)), torch.zeros_like(moving)
+        steps = torch.zeros_like(moving, dtype=torch.long)
         if moving.any():
             Y_0, W_0 = Y_rows[moving][..., None], W_rows[moving][..., None]
             run, *along = follow_with_neighbors(manifold, rows[moving], v_rows[moving], Y_0, W_0, stride)
-            share[moving], stuck[moving] = run.time, run.stuck
+            share[moving], stuck[moving], steps[moving] = run.time, run.stuck, run.steps
             path[moving], velocity[moving], field[moving], derivative[moving] = (
                 x.reshape(-1, segments + 1, rows.shape[-1]) for x in along
             )
@@ -125,4 +124,5 @@ def jacobi_field(
         error=given.each(change),
         converged=given.each(status == Status.CONVERGED),
         status=given.each(status),
+        iterations=given.each(steps),
     )

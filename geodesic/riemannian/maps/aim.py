@@ -32,22 +32,25 @@ _DERIVATIVE_RTOL = 1e-6  # no smaller: Newton's method needs no exact derivative
 class Shots(Record):
     """Velocities, what is left from where they lead to the points aimed at, and its size over the length.
 
-    `status` is that of the integration, whose miss is infinite where it did not come to its end.
+    `status` is that of the integration, whose miss is infinite where it did not come to its end; `derivatives` counts
+    those of exp_a that were taken so far.
     """
 
     velocity: Float[Tensor, "N d"]
     left: Float[Tensor, "N d"]
     miss: Float[Tensor, " N"]
     status: Int[Tensor, " N"]
+    derivatives: Int[Tensor, " N"]
 
 
 class Aimed(NamedTuple):
-    """Velocities that arrive, or those that were given; by how much they miss; paths, and a `Status` each."""
+    """Velocities that arrive, or those that were given; by how much they miss; paths, a `Status` and derivatives."""
 
     velocity: Float[Tensor, "N d"]
     miss: Float[Tensor, " N"]
     path: Float[Tensor, "N nodes d"]
     status: Int[Tensor, " N"]
+    derivatives: Int[Tensor, " N"]
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,8 @@ class Target(Record):
         run = follow(self.manifold, self.a, v, replace(self.stride, segments=1))
         left = self.b - run.states[:, -1, : v.shape[-1]]
         miss = (self.factor.mT @ left[..., None])[..., 0].norm(dim=-1) / norms_at(self.manifold, self.a, v)
-        return Shots(v, left, torch.where(run.time < 1, torch.inf, miss), after_integration(run.time, run.stuck))
+        status = after_integration(run.time, run.stuck)
+        return Shots(v, left, torch.where(run.time < 1, torch.inf, miss), status, torch.zeros_like(status))
 
     def derivative(self, v: Float[Tensor, "N d"]) -> Float[Tensor, "N d d"]:
         """Of exp_a in v, by Jacobi fields."""
@@ -108,15 +112,16 @@ def aimed(target: Target, guess: Float[Tensor, "N d"], path: Float[Tensor, "N no
     v, miss = guess, torch.where(still, 0, torch.full_like(guess[:, 0], torch.inf))
     (rows,) = (~still & usable & guess.isfinite().all(-1)).nonzero(as_tuple=True)
     status = torch.where(still, Status.CONVERGED, Status.NO_NEARER)
+    derivatives = torch.zeros_like(status)
     if len(rows):
         shots = _improved(target.of(rows), guess[rows], path[rows])
         v, miss = v.index_put((rows,), shots.velocity), miss.index_put((rows,), shots.miss)
-        status = status.index_put((rows,), shots.status)
+        status, derivatives = status.index_put((rows,), shots.status), derivatives.index_put((rows,), shots.derivatives)
     (hit,) = ((status == Status.CONVERGED) & ~still).nonzero(as_tuple=True)
     if len(hit):
         flown, outcome = _flown(target.of(hit), v[hit], path[hit])
         path, status = path.index_put((hit,), flown), status.index_put((hit,), outcome)
-    return Aimed(torch.where((status == Status.CONVERGED)[:, None], v, guess), miss, path, status)
+    return Aimed(torch.where((status == Status.CONVERGED)[:, None], v, guess), miss, path, status, derivatives)
 
 
 def _improved(target: Target, guess: Float[Tensor, "N d"], path: Float[Tensor, "N nodes d"]) -> Shots:
@@ -132,7 +137,7 @@ def _improved(target: Target, guess: Float[Tensor, "N d"], path: Float[Tensor, "
         some, now = target.of(rows), shots.of(rows)
         Y = some.derivative(now.velocity) if attempt else some.derivative_of_steps(path[rows])
         then, useful = _by_one_derivative(some, now, Y)
-        shots = shots.replaced(rows, then)
+        shots = shots.replaced(rows, replace(then, derivatives=now.derivatives + 1))
         rows = rows[(useful | (attempt == 0)) & (then.miss > target.near)]
     ended = torch.where(shots.miss <= target.near, Status.CONVERGED, Status.NO_NEARER)
     ended = ended.index_fill(0, rows, Status.MAX_ITERATIONS)
@@ -162,9 +167,19 @@ def _stepped(target: Target, shots: Shots, step: Float[Tensor, "N d"], tries: in
 
     def trial(rows: Tensor, part: Tensor) -> Trial:
         then = target.of(rows).shoot(shots.velocity[rows] + part[:, None] * step[rows])
-        return Trial(then.miss < shots.miss[rows], lambda: (then.velocity, then.left, then.miss, then.status), part / 2)
+        return Trial(
+            then.miss < shots.miss[rows],
+            lambda: (then.velocity, then.left, then.miss, then.status, then.derivatives),
+            part / 2,
+        )
 
-    found = backtrack(trial, (shots.velocity, shots.left, shots.miss, shots.status), share, usable, max_trials=tries)
+    found = backtrack(
+        trial,
+        (shots.velocity, shots.left, shots.miss, shots.status, shots.derivatives),
+        share,
+        usable,
+        max_trials=tries,
+    )
     then = Shots(*found.reached)
     fast = (then.miss < shots.miss / 1.5) | (found.step < 1)
     return then, ~found.failed & fast

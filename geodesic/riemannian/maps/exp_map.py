@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from geodesic.checks import renamed
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
-from geodesic.riemannian.answers import Answer
 from geodesic.riemannian.endings import after_integration, at_constant_speed
 from geodesic.riemannian.maps.discrete import follow_discretely
 from geodesic.riemannian.maps.flow import follow as integrate
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
 from geodesic.riemannian.maps.stride import Stride, times_from
+from geodesic.solvers.answer import Answer
 from geodesic.solvers.status import Status
 
 __all__ = ["ExponentialMap", "exp_map", "per_time"]
@@ -46,10 +46,6 @@ class ExponentialMap(Answer):
     path: Float[Tensor, "*path"]
     velocity: Float[Tensor, "*path"]
     time: Float[Tensor, "*batch"]
-    error: Float[Tensor, "*batch"]
-    converged: Bool[Tensor, "*batch"]
-    status: Int[Tensor, "*batch"]
-    iterations: Int[Tensor, "*batch"]
 
 
 @renamed(**(IN_FOLLOW | {"max_steps": IN_FOLLOW["max_iterations"]}))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.checks import renamed, require_integer
@@ -13,10 +13,10 @@ from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
-from geodesic.riemannian.answers import Answer
 from geodesic.riemannian.maps.aim import Target, aimed
 from geodesic.riemannian.maps.discrete import first_momentum
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
+from geodesic.solvers.answer import Answer
 from geodesic.solvers.search import IN_SEARCH, Search
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solve import find
@@ -35,21 +35,18 @@ class LogarithmMap(Answer):
         vector: log_a(b), (*batch, d), in latent coordinates: exp_a of it is b.
         length: Its Riemannian norm, (*batch,): the length of the geodesic.
         path: Nodes of the geodesic, (*batch, T + 1, d), with the given ends.
-        error: By how much exp_a(vector) misses b, over the length, (*batch,), in the metric at b. For "discrete" it is
-            not measured: zero where the solver has converged, for its steps would be exact inverses of each other at
-            `tol` = 0; the vector is known to about the root of the solver's `tol`.
+        error: By how much exp_a(vector) misses b, over the length, (*batch,), in the metric at b. For "discrete" the
+            root of the relative excess energy of the solution, to about which its vector is known.
         converged: Whether the error is small enough, or for "discrete" whether the solver has converged, (*batch,),
             boolean. Where it is False, `vector` is the discrete logarithm of the solver's path.
         status: Why the row ended, a `Status` as integer, (*batch,).
+        iterations: Derivatives of exp_a that the shot was improved with, (*batch,); none for "discrete".
         solution: The solver's answer that the search began with.
     """
 
     vector: Float[Tensor, "*point"]
     length: Float[Tensor, "*batch"]
     path: Float[Tensor, "*path"]
-    error: Float[Tensor, "*batch"]
-    converged: Bool[Tensor, "*batch"]
-    status: Int[Tensor, "*batch"]
     solution: GeodesicSolution
 
 
@@ -123,21 +120,25 @@ def log_map(
         vector = inverse(first_momentum(manifold, path))
         vector = torch.where((a == b).all(-1, keepdim=True), 0, vector)
         solved = solution.converged.reshape(-1)
-        miss = torch.where(solved, 0, torch.full_like(solved, torch.nan, dtype=a.dtype))
+        error, iterations = (
+            solution.relative_excess_energy.reshape(-1).clamp_min(0).sqrt(),
+            torch.zeros_like(solved).long(),
+        )
         status = torch.where(solved, Status.CONVERGED, Status.NO_GEODESIC)
         if stride.method == "ode":
             usable = solution.energy.reshape(-1).isfinite()
             target = Target(manifold, a, b, at_end.factor, stride, max_iterations)
-            vector, miss, path, status = aimed(target, vector, path, usable)
+            vector, error, path, status, iterations = aimed(target, vector, path, usable)
             status = torch.where((status == Status.NO_NEARER) & ~solved, Status.NO_GEODESIC, status)
         length = norms_at(manifold, a, vector)
     return LogarithmMap(
         vector=given.back(vector),
         length=given.each(length),
         path=given.back(path),
-        error=given.each(miss),
+        error=given.each(error),
         converged=given.each(status == Status.CONVERGED),
         status=given.each(status),
+        iterations=given.each(iterations),
         solution=solution,
     )
 

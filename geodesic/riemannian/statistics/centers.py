@@ -14,19 +14,19 @@ from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
-from geodesic.riemannian.answers import RowAnswer
 from geodesic.riemannian.statistics.cloud import Cloud
 from geodesic.riemannian.statistics.descent import Found, find_center
 from geodesic.riemannian.statistics.pairs import Geodesics
 from geodesic.riemannian.statistics.starts import agreement, best_of, two_starts
 from geodesic.riemannian.statistics.weights import normalized
+from geodesic.solvers.answer import Answer
 from geodesic.solvers.status import Status
 
 __all__ = ["CenterKeywords", "FrechetMean", "center"]
 
 
 @dataclass(frozen=True)
-class FrechetMean(RowAnswer):
+class FrechetMean(Answer):
     """Means or medians of points. Leading axes are those of the points, without that of their number N.
 
     Attributes:

@@ -14,12 +14,12 @@ from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
-from geodesic.riemannian.answers import RowAnswer
 from geodesic.riemannian.records import Record
 from geodesic.riemannian.statistics.cloud import Cloud
 from geodesic.riemannian.statistics.descent import find_center
 from geodesic.riemannian.statistics.pairs import RENAMED, Geodesics
 from geodesic.riemannian.statistics.sets import sets_of_points, stacked
+from geodesic.solvers.answer import Answer
 from geodesic.solvers.search import Search
 from geodesic.solvers.status import Status
 
@@ -27,7 +27,7 @@ __all__ = ["Clustering", "k_means"]
 
 
 @dataclass(frozen=True)
-class Clustering(RowAnswer):
+class Clustering(Answer):
     """What `k_means` found. Leading axes are those before the axis of the points.
 
     Attributes:

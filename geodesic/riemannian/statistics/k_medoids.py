@@ -13,8 +13,8 @@ from torch import Tensor
 from geodesic.checks import renamed, require_integer
 from geodesic.errors import GeodesicWarning, InputError
 from geodesic.geometry.manifold import Manifold
-from geodesic.riemannian.answers import RowAnswer
 from geodesic.riemannian.statistics.sets import sets_of_points, stacked
+from geodesic.solvers.answer import Answer
 from geodesic.solvers.search import IN_SEARCH, Search
 from geodesic.solvers.solve import find
 from geodesic.solvers.status import Status
@@ -25,7 +25,7 @@ _PAIRS = 4096  # solved at once for a matrix of distances: bounds what their pat
 
 
 @dataclass(frozen=True)
-class MedoidClustering(RowAnswer):
+class MedoidClustering(Answer):
     """What `k_medoids` found. Leading axes are those before the axis of the points.
 
     Attributes:

@@ -15,19 +15,19 @@ from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import grouped, rows_at_once
 from geodesic.geometry.points import Rows, inverse_at, require_limit
-from geodesic.riemannian.answers import RowAnswer
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
 from geodesic.riemannian.maps.neighbors import exp_with_neighbors
 from geodesic.riemannian.maps.stride import Stride
 from geodesic.riemannian.records import Record
 from geodesic.riemannian.statistics.noise import Noise
+from geodesic.solvers.answer import Answer
 from geodesic.solvers.status import Status
 
 __all__ = ["RiemannianSamples", "riemannian_normal"]
 
 
 @dataclass(frozen=True)
-class RiemannianSamples(RowAnswer):
+class RiemannianSamples(Answer):
     """Points drawn from a distribution around a mean. Leading axes are those of the mean.
 
     Attributes:

@@ -14,7 +14,6 @@ from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
-from geodesic.riemannian.answers import RowAnswer
 from geodesic.riemannian.maps.follow import Follow
 from geodesic.riemannian.maps.log_map import LogarithmMap, log_map
 from geodesic.riemannian.maps.stride import require_method
@@ -22,6 +21,7 @@ from geodesic.riemannian.statistics.centers import FrechetMean
 from geodesic.riemannian.statistics.mean import frechet_mean
 from geodesic.riemannian.statistics.pairs import RENAMED, require_for_moving_ends
 from geodesic.riemannian.statistics.weights import normalized
+from geodesic.solvers.answer import Answer
 from geodesic.solvers.search import Search
 from geodesic.solvers.status import Status
 
@@ -31,7 +31,7 @@ _TIE = 1e-6  # coordinates that differ by less than this share are equally large
 
 
 @dataclass(frozen=True)
-class PrincipalGeodesics(RowAnswer):
+class PrincipalGeodesics(Answer):
     """Directions at a mean in which points extend most. Leading axes are those of the mean.
 
     Attributes:

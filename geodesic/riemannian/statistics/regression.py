@@ -14,7 +14,6 @@ from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
-from geodesic.riemannian.answers import RowAnswer
 from geodesic.riemannian.maps.exp_map import exp_map
 from geodesic.riemannian.maps.follow import Follow, stride_of
 from geodesic.riemannian.maps.stride import require_method
@@ -26,6 +25,7 @@ from geodesic.riemannian.statistics.pairs import (
     integration_tolerance,
     require_for_moving_ends,
 )
+from geodesic.solvers.answer import Answer
 from geodesic.solvers.search import Search
 from geodesic.solvers.status import Status
 
@@ -33,7 +33,7 @@ __all__ = ["GeodesicRegression", "geodesic_regression"]
 
 
 @dataclass(frozen=True)
-class GeodesicRegression(RowAnswer):
+class GeodesicRegression(Answer):
     """A geodesic fitted to points. Leading axes are those before the axis of the points.
 
     Attributes:

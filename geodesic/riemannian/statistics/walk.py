@@ -13,20 +13,20 @@ from geodesic.checks import renamed, require_integer, require_positive
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
-from geodesic.riemannian.answers import RowAnswer
 from geodesic.riemannian.endings import after_integration
 from geodesic.riemannian.maps.discrete import follow_discretely
 from geodesic.riemannian.maps.flow import follow as integrate
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
 from geodesic.riemannian.maps.stride import Stride
 from geodesic.riemannian.statistics.noise import Noise, raised
+from geodesic.solvers.answer import Answer
 from geodesic.solvers.status import Status
 
 __all__ = ["RandomWalk", "random_walk"]
 
 
 @dataclass(frozen=True)
-class RandomWalk(RowAnswer):
+class RandomWalk(Answer):
     """Random walks. Leading axes are those of the points, and one more of `count` walks where that was given.
 
     Attributes:

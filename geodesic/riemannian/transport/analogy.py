@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from geodesic.checks import renamed
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit
-from geodesic.riemannian.answers import Answer
 from geodesic.riemannian.maps.exp_map import exp_map
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
 from geodesic.riemannian.maps.log_map import exact_enough, log_map
 from geodesic.riemannian.transport.parallel import parallel_transport
+from geodesic.solvers.answer import Answer
 from geodesic.solvers.search import IN_SEARCH, Search
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solve import find
@@ -38,6 +38,9 @@ class Analogy(Answer):
         across: Those from a to c, along which the vector was carried.
         transport_status: Why the transport ended, a `Status` as integer, (*batch,).
         converged: Whether both geodesics, the transport and the exponential map did, (*batch,), boolean.
+        status: Of the first of these that did not, in the order logarithm, geodesic to c, transport, exponential map.
+        iterations: Of the exponential map, (*batch,).
+        error: Sum of the errors of logarithm, transport and exponential map, each over the length, (*batch,).
     """
 
     point: Float[Tensor, "*point"]
@@ -48,7 +51,6 @@ class Analogy(Answer):
     along: GeodesicSolution
     across: GeodesicSolution
     transport_status: Int[Tensor, "*batch"]
-    converged: Bool[Tensor, "*batch"]
 
 
 @renamed(**(IN_FOLLOW | IN_SEARCH))
@@ -118,6 +120,9 @@ def analogy(
     if follow.segments is None:
         follow = replace(follow, segments=across.path.shape[logarithm.converged.dim()] - 1)
     there = exp_map(manifold, c, carried.vector.masked_fill(lost, 0), follow=follow)
+    status = there.status
+    for part in (carried, across, logarithm):
+        status = torch.where(part.converged, status, part.status)
     return Analogy(
         point=there.point,
         vector=logarithm.vector,
@@ -127,5 +132,8 @@ def analogy(
         along=along,
         across=across,
         transport_status=carried.status,
-        converged=logarithm.converged & across.converged & carried.converged & there.converged,
+        converged=status == Status.CONVERGED,
+        status=status,
+        iterations=there.iterations,
+        error=logarithm.error + carried.error + there.error,
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.checks import renamed, require_choice, require_positive, require_same_type
@@ -16,10 +16,10 @@ from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import rows_at_once
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
-from geodesic.riemannian.answers import Answer
 from geodesic.riemannian.transport.connection import along_connection
 from geodesic.riemannian.transport.ladders import along_ladder
 from geodesic.riemannian.transport.projection import along_projection
+from geodesic.solvers.answer import Answer
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.status import Status
 
@@ -42,14 +42,12 @@ class ParallelTransport(Answer):
             not; for "projection" the difference to every second node, about the error; for ladders `norm_change`.
         converged: Whether nothing failed and `error` is at most `tol`, (*batch,), boolean.
         status: Why the row ended, a `Status` as integer, (*batch,).
+        iterations: Segments along which the vector was carried, (*batch,).
     """
 
     vector: Float[Tensor, "*point"]
     vectors: Float[Tensor, "*path"]
     norm_change: Float[Tensor, "*batch"]
-    error: Float[Tensor, "*batch"]
-    converged: Bool[Tensor, "*batch"]
-    status: Int[Tensor, "*batch"]
 
 
 @renamed(method="transport")
@@ -153,6 +151,7 @@ def parallel_transport(
         error=given.each(error),
         converged=given.each(status == Status.CONVERGED),
         status=given.each(status),
+        iterations=given.each(vectors[:, 1:].isfinite().all(-1).sum(-1)),
     )
 
 

@@ -1,4 +1,4 @@
-"""What all answers of the Riemannian tools have in common."""
+"""What the answers of `solve` and of all tools have in common."""
 
 from __future__ import annotations
 
@@ -11,12 +11,25 @@ from torch import Tensor
 
 from geodesic.solvers.status import remedies, with_names
 
-__all__ = ["Answer", "RowAnswer"]
+__all__ = ["Answer"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Answer:
-    """A frozen record of tensors, whose leading axes are those of the points that were given."""
+    """A frozen record of tensors, whose leading axes are those of the points given; row by row it says how it ended.
+
+    Attributes:
+        converged: Whether the row can be relied on, (*batch,), boolean; where it is False, `status` says why.
+        status: Why the row ended, a `Status` as integer, (*batch,).
+        iterations: Iterations of the tool's own loop, (*batch,).
+        error: Estimated error of the row without unit, (*batch,): where the tool has a `tol`, what this bounds. NaN
+            where it was not measured.
+    """
+
+    converged: Bool[Tensor, "*batch"]
+    status: Int[Tensor, "*batch"]
+    iterations: Int[Tensor, "*batch"]
+    error: Float[Tensor, "*batch"]
 
     def arrays(self, prefix: str = "") -> dict[str, NDArray[Any]]:
         """All tensors of the record as NumPy arrays on the CPU, to write to a file.
@@ -38,24 +51,6 @@ class Answer:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         arrays = {prefix + name: x.detach().cpu().numpy() for name, x in values.items() if isinstance(x, Tensor)}
         return with_names(arrays)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RowAnswer(Answer):
-    """An answer that says row by row how it ended.
-
-    Attributes:
-        converged: Whether the row can be relied on: its status is `Status.CONVERGED`, (*batch,), boolean.
-        status: Why the row ended, a `Status` as integer, (*batch,).
-        iterations: Iterations of the tool's own loop, (*batch,).
-        error: Estimated error of the row without unit, (*batch,): where the tool has a `tol`, what this bounds. NaN
-            where it was not measured.
-    """
-
-    converged: Bool[Tensor, "*batch"]
-    status: Int[Tensor, "*batch"]
-    iterations: Int[Tensor, "*batch"]
-    error: Float[Tensor, "*batch"]
 
     def summary(self) -> str:
         """How many rows converged, with what error, and what to do about the others.
