@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = [
+    "brief",
+    "broadcast_points",
     "is_integer",
     "is_number",
     "renamed",
@@ -171,6 +173,55 @@ def require_flag(name: str, value: object) -> None:
 # --- tensors ----------------------------------------------------------------------------------
 # torch is imported by the functions: settings and the command line use the checks above without it.
 
+_MOST_SHOWN = 6  # numbers of a tensor that a message shows
+
+
+def brief(value: Any) -> str:
+    """A value for a message, never long: a point in a few numbers, a larger tensor by its shape and dtype.
+
+    Example:
+        >>> import torch
+        >>> from geodesic.checks import brief
+        >>> brief(torch.arange(100.0)), brief(torch.tensor([1.0, 2.5])), brief(torch.zeros(3, 4))
+        ('[0, 1, 2, ..., 97, 98, 99] (100 numbers)', '[1, 2.5]', 'a tensor (3, 4) of torch.float32')
+    """
+    from torch import Tensor
+
+    if not isinstance(value, Tensor):
+        return type(value).__name__
+    if value.dim() > 1:
+        return f"a tensor {tuple(value.shape)} of {value.dtype}"
+    numbers = [f"{x:.6g}" for x in value.detach().reshape(-1).tolist()]
+    if len(numbers) <= _MOST_SHOWN:
+        return f"[{', '.join(numbers)}]"
+    half = _MOST_SHOWN // 2
+    return f"[{', '.join([*numbers[:half], '...', *numbers[-half:]])}] ({len(numbers)} numbers)"
+
+
+def broadcast_points(latent_shape: tuple[int, ...] | None, start: Any, end: Any) -> tuple[Any, Any]:
+    """Two tensors of points with their leading axes broadcast: one start for many ends, say.
+
+    What cannot be broadcast, or is no tensor, comes back as it is, for `require_points` to refuse.
+
+    Example:
+        >>> import torch
+        >>> from geodesic.checks import broadcast_points
+        >>> [z.shape for z in broadcast_points(None, torch.zeros(2), torch.ones(5, 2))]
+        [torch.Size([5, 2]), torch.Size([5, 2])]
+    """
+    import torch
+
+    axes = 1 if latent_shape is None else len(latent_shape)
+    if not all(isinstance(z, torch.Tensor) and z.dim() >= axes for z in (start, end)):
+        return start, end
+    if start.shape == end.shape or start.shape[-axes:] != end.shape[-axes:]:
+        return start, end
+    try:
+        batch = torch.broadcast_shapes(start.shape[:-axes], end.shape[:-axes])
+    except RuntimeError:
+        return start, end
+    return tuple(z.expand(*batch, *z.shape[-axes:]) for z in (start, end))
+
 
 def require_tensor(name: str, value: object) -> None:
     """Refuse what is no tensor.
@@ -300,4 +351,4 @@ def require_cloud(name: str, points: Any, size: int | None = None) -> None:
     lost = ~points.isfinite().all(1)
     if bool(lost.any()):
         row = int(lost.nonzero()[0, 0])
-        raise InputError(f"{name}: expected finite coordinates, got {points[row].tolist()} in row {row}; remove it")
+        raise InputError(f"{name}: expected finite coordinates, got {brief(points[row])} in row {row}; remove it")

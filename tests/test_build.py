@@ -63,6 +63,38 @@ def test_fisher_rao_is_that_of_the_likelihood(likelihood, outputs) -> None:
     assert geodesic.solve(found, torch.zeros(2), torch.ones(2)).converged
 
 
+@pytest.mark.parametrize(
+    ("likelihood", "word", "outputs"),
+    [
+        (Bernoulli(), "probabilities", geodesic.outputs.FisherRaoBernoulli("probabilities")),
+        (Discretized(4), "probabilities", geodesic.outputs.FisherRaoCategorical("probabilities")),
+        (Poisson(), "rates", geodesic.outputs.FisherRaoPoisson("rates")),
+        (Gaussian(), "scales", geodesic.outputs.FisherRaoGaussian("scales")),
+    ],
+)
+def test_settings_say_which_parameters_a_decoder_returns(likelihood, word, outputs) -> None:
+    assert manifold(likelihood, geometry={"kind": "fisher_rao", "parameters": word}).outputs == outputs
+    kind = geodesic.outputs.OUTPUT_GEOMETRIES.kind_of(outputs)
+    assert manifold(likelihood, geometry={"kind": kind, "parameters": word}).outputs == outputs
+
+
+def test_a_likelihood_takes_its_own_words_alone() -> None:
+    for likelihood, choice in ((Bernoulli(), "logits or probabilities"), (NegativeBinomial(2.5), "null")):
+        with pytest.raises(SettingsError, match=f"geometry.parameters: expected {choice} for .*, got rates"):
+            manifold(likelihood, geometry={"kind": "fisher_rao", "parameters": "rates"})
+    with pytest.raises(ValueError, match="probabilities"):
+        search(geometry={"kind": "fisher_rao_bernoulli", "parameters": "rates"})
+
+
+@pytest.mark.parametrize("geometry", ["euclidean", "fisher_rao", "fisher_rao_bernoulli"])
+def test_a_decoder_of_probabilities_is_not_taken_for_one_of_logits(geometry: str) -> None:
+    found = model(Bernoulli())
+    imported = Model((nn.Sequential(found.decoders[0], nn.Sigmoid()),), Bernoulli().mean, None, 2, Bernoulli())
+    context = Context(imported, CPU, torch.float64, lambda: None)
+    with pytest.raises(geodesic.errors.DecoderError, match="its outputs look like probabilities"):
+        geodesic.solve(make_manifold(search(geometry=geometry), context), torch.zeros(2), torch.ones(2))
+
+
 @pytest.mark.parametrize("likelihood", [Bernoulli(), ContinuousBernoulli(), Gaussian(), Categorical(3), Poisson()])
 def test_euclidean_is_the_distance_of_means(likelihood) -> None:
     found, z = manifold(likelihood, geometry="euclidean"), torch.randn(4, 2)

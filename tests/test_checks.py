@@ -73,6 +73,28 @@ def test_endpoints_that_do_not_go_together_are_named(latent_shape: Any, start: A
         require["require_points"](latent_shape, start=start, end=end)
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "shape"),
+    [((2,), (5, 2), (5, 2)), ((5, 2), (2,), (5, 2)), ((3, 1, 2), (4, 2), (3, 4, 2)), ((1, 2), (2,), (1, 2))],
+)
+def test_leading_axes_of_endpoints_are_broadcast(start: Any, end: Any, shape: Any) -> None:
+    a, b = checks.broadcast_points(None, torch.randn(start), torch.randn(end))
+    assert a.shape == b.shape == shape
+
+
+def test_points_themselves_are_not_broadcast() -> None:
+    for start, end in (((1,), (5, 2)), ((3, 2), (2, 2)), ((), (2,))):
+        a, b = checks.broadcast_points(None, torch.zeros(start), torch.zeros(end))
+        assert (a.shape, b.shape) == (start, end)
+    a, b = checks.broadcast_points((2, 2), torch.zeros(2, 2), torch.zeros(5, 2, 2))
+    assert a.shape == b.shape == (5, 2, 2)
+
+
+def test_no_value_is_long_in_a_message() -> None:
+    for value in (torch.randn(1000), torch.randn(50, 50), list(range(1000)), {"a": torch.randn(1000)}):
+        assert len(checks.brief(value)) < 100
+
+
 def test_what_can_be_used_passes() -> None:
     checks.require_integer("n", 3, least=3, most=3)
     checks.require_positive("n", 1)

@@ -1,5 +1,6 @@
 """Laws of the output geometries: each is proven against what it claims to be."""
 
+import inspect
 import math
 
 import pytest
@@ -74,6 +75,72 @@ def test_the_pulled_back_metric_is_the_hessian_of_the_kl_divergence(name: str) -
     for z in torch.randn(4, 2):
         hessian = torch.autograd.functional.hessian(lambda other, z=z: kl(z, other), z)
         torch.testing.assert_close(manifold.metric_tensor(z), hessian, rtol=1e-6, atol=1e-8)
+
+
+def scaled(p):
+    return torch.stack([p[:, 0], p[:, 1].exp()], dim=1)
+
+
+# Geometries that take other parameters too: the shape of the default's, and what makes the others of them.
+OTHER = {
+    geodesic.outputs.FisherRaoBernoulli: (EVENT, torch.sigmoid),
+    geodesic.outputs.FisherRaoCategorical: ((4, *EVENT), lambda p: p.softmax(1)),
+    geodesic.outputs.FisherRaoPoisson: (EVENT, torch.exp),
+    geodesic.outputs.FisherRaoGaussian: ((2, *EVENT), scaled),
+    geodesic.outputs.ExpectedGaussian: ((2, *EVENT), scaled),
+}
+
+
+@pytest.mark.parametrize("family", OTHER)
+def test_both_words_for_the_parameters_make_one_geometry(family, tolerance) -> None:
+    shape, change = OTHER[family]
+    net = decoder(math.prod(shape), shape)
+    _, other = family.words()
+    one = geodesic.PullbackManifold(net, family())
+    two = geodesic.PullbackManifold(lambda z: change(net(z)), family(other))
+    z, v = torch.randn(2, 5, 2)
+    assert family() != family(other)
+    assert repr(family(other)) == f"{family.__name__}({other!r})"
+    torch.testing.assert_close(two.squared_chords(z), one.squared_chords(z), **tolerance(z.dtype))
+    torch.testing.assert_close(two.metric_tensor(z), one.metric_tensor(z), **tolerance(z.dtype))
+    zero = torch.zeros_like(v)  # second derivatives
+    bent = (m.lowered_acceleration(z, v, zero) for m in (two, one))
+    torch.testing.assert_close(*bent, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("family", OTHER)
+def test_a_word_that_the_geometry_does_not_have_is_refused(family) -> None:
+    with pytest.raises(InputError, match=f"parameters: expected one of '{family.words()[0]}', .*, got 'odds'"):
+        inspect.unwrap(family.__init__)(object.__new__(family), "odds")  # a user has no type checker
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("family", [f for f in OTHER if f is not geodesic.outputs.FisherRaoGaussian])
+def test_saturated_parameters_have_finite_values_and_derivatives_of_second_order(family, dtype) -> None:
+    shape, change = OTHER[family]
+    extreme = torch.tensor([-1e4, -700.0, -80.0, -40.0, -17.0, 0.0, 17.0, 40.0, 80.0], dtype=dtype)
+    parameters = extreme.expand(*shape[:-2], 9) if len(shape) > 2 else extreme
+    if family is geodesic.outputs.ExpectedGaussian:
+        parameters = parameters.clamp(-40, 40)
+    geometry = family(family.words()[1])
+
+    def embed(default: torch.Tensor) -> torch.Tensor:
+        return geometry.embed(change(default[None])).sin().sum()
+
+    p = parameters.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(embed(p), p, create_graph=True)
+    (bend,) = torch.autograd.grad(slope.sum(), p)
+    assert embed(p).isfinite()
+    assert slope.isfinite().all()
+    assert bend.isfinite().all()
+
+
+def test_probabilities_of_zero_and_one_are_the_ends_of_the_half_circle() -> None:
+    p = torch.tensor([[0.0, 1e-300, 1e-12, 0.5, 1 - 1e-12, 1.0]])
+    exact = torch.tensor([[0.0, 2e-150, 2e-6, math.pi / 2, math.pi - 2e-6, math.pi]])
+    x = geodesic.outputs.FisherRaoBernoulli("probabilities").embed(p)
+    torch.testing.assert_close(x, exact, rtol=1e-10, atol=1e-10)
+    assert geodesic.outputs.FisherRaoBernoulli("probabilities").embed(p * torch.nan).isnan().all()
 
 
 @pytest.mark.parametrize("kind", OUTPUT_GEOMETRIES)

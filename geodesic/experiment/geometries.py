@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
@@ -23,7 +23,15 @@ from geodesic.experiment.settings.section import FUNCTION
 from geodesic.geometry.ensembles import EnsembleManifold, IndependentEnsembleManifold
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.metrics import DensityManifold, LocalVarianceManifold
-from geodesic.geometry.outputs import DistanceGeometry, Euclidean, ExpectedGaussian, Features, OutputGeometry
+from geodesic.geometry.outputs import (
+    OUTPUT_GEOMETRIES,
+    DistanceGeometry,
+    Euclidean,
+    ExpectedGaussian,
+    Features,
+    OutputGeometry,
+)
+from geodesic.geometry.parameters import TwoWords
 from geodesic.geometry.pullback import PullbackManifold
 from geodesic.models.likelihoods import Gaussian
 from geodesic.registry import Registry, setting
@@ -137,7 +145,17 @@ class ExpectedGeometry(Geometry):
 @GEOMETRIES.register("fisher_rao")
 @dataclass(frozen=True)
 class FisherRaoGeometry(Geometry):
-    """Fisher-Rao distance between the distributions of outputs, whichever suits the likelihood."""
+    """Fisher-Rao distance between the distributions of outputs, whichever suits the likelihood.
+
+    Args:
+        parameters: What a decoder of one's own returns, if it is not what the likelihood's name stands for:
+            "probabilities" instead of logits, say; see the geometries of `geodesic.outputs`.
+    """
+
+    parameters: Literal["logits", "probabilities", "log_rates", "rates", "log_scales", "scales"] | None = field(
+        default=None,
+        metadata=setting("what the decoder returns: probabilities, rates or scales; null: logits or logarithms"),
+    )
 
     def build(self, context: Context) -> Manifold:
         """The likelihood names its own."""
@@ -151,7 +169,17 @@ class FisherRaoGeometry(Geometry):
             outputs = likelihood.fisher_rao()
         except InputError as error:
             raise SettingsError(f"geodesic.geometry: {error}") from None
-        return context.pull_back(outputs)
+        return context.pull_back(outputs if self.parameters is None else self._said(outputs))
+
+    def _said(self, outputs: OutputGeometry | DistanceGeometry) -> OutputGeometry | DistanceGeometry:
+        """The geometry that takes the parameters that the settings name."""
+        choice: tuple[str, ...] = outputs.words() if isinstance(outputs, TwoWords) else ()
+        if self.parameters not in choice:
+            raise SettingsError(
+                f"geodesic.geometry.parameters: expected {' or '.join(choice) or 'null'} for {outputs}, got "
+                f"{self.parameters}"
+            )
+        return OUTPUT_GEOMETRIES.make(OUTPUT_GEOMETRIES.kind_of(outputs), parameters=self.parameters)
 
 
 @GEOMETRIES.register("features")

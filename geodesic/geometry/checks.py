@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geodesic.checks import brief
 from geodesic.errors import DecoderError, InputError
 from geodesic.geometry.manifold import Manifold
 
@@ -24,18 +25,20 @@ def require_manifold(manifold: object) -> None:
         )
 
 
-def check_manifold(manifold: Manifold, points: Tensor) -> None:
+def check_manifold(manifold: Manifold, points: Tensor, given: Tensor | None = None) -> None:
     """Refuse a manifold that cannot be used at these points: a decoder of another size, coupled rows.
 
     Args:
         manifold: The manifold.
         points: Points that it should take, (N, d), with N at least 1.
+        given: Some of them in the shape in which the user gave them.
 
     Raises:
         DecoderError: The decoder fails on the points, returns values that are not finite, has a random
             output, or lets the rows of a batch influence each other.
     """
     manifold.require_usable()
+    manifold.examine(points, given)
     d, N = points.shape[-1], len(points) + 1
     batch = torch.cat([points, points[:1] + 1])  # a second, different row, even where points has one only
     if type(manifold).observe is Manifold.observe:  # there is nothing but the metric tensor
@@ -62,7 +65,7 @@ def check_manifold(manifold: Manifold, points: Tensor) -> None:
     finite = together[:-1].isfinite().flatten(1).all(1)
     if not finite.all():
         raise DecoderError(
-            f"decoder: its output is not finite at {points[~finite][0].tolist()}; check the weights, and whether "
+            f"decoder: its output is not finite at {brief(points[~finite][0])}; check the weights, and whether "
             "the endpoints lie where the decoder was trained"
         )
     scale = together.abs().amax().clamp_min(torch.finfo(alone.dtype).tiny)
@@ -114,18 +117,18 @@ def _check_metric(manifold: Manifold, points: Float[Tensor, "N d"]) -> None:
 def _require_positive(G: Float[Tensor, "N d d"], points: Tensor) -> None:
     finite = G.isfinite().flatten(1).all(1)
     if not finite.all():
-        raise InputError(f"manifold: its metric_tensor is not finite at {points[:-1][~finite][0].tolist()}")
+        raise InputError(f"manifold: its metric_tensor is not finite at {brief(points[:-1][~finite][0])}")
     scale = G.abs().amax((1, 2)).clamp_min(torch.finfo(G.dtype).tiny)
     askew = (G - G.mT).abs().amax((1, 2)) > 1e3 * torch.finfo(G.dtype).eps * scale
     if askew.any():
         raise InputError(
-            f"manifold: its metric_tensor is not symmetric at {points[:-1][askew][0].tolist()}: "
-            f"{G[askew][0].tolist()}; give (G + G^T) / 2, if that is what is meant"
+            f"manifold: its metric_tensor is not symmetric at {brief(points[:-1][askew][0])}: "
+            f"G - G^T is up to {float((G - G.mT)[askew][0].abs().max()):.3g}; give (G + G^T) / 2 if that is meant"
         )
     least = torch.linalg.eigvalsh((G + G.mT) / 2)[:, 0]
     flat = ~(least > 0)
     if flat.any():
         raise InputError(
-            f"manifold: its metric_tensor is not positive definite at {points[:-1][flat][0].tolist()}, where its least "
+            f"manifold: its metric_tensor is not positive definite at {brief(points[:-1][flat][0])}, where its least "
             f"eigenvalue is {float(least[flat][0]):.3g}; add a small multiple of the identity, or check its sign"
         )

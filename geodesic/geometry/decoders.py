@@ -8,17 +8,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from geodesic.errors import DecoderError, InputError
-from geodesic.geometry.outputs import OutputGeometry
+from geodesic.errors import DecoderError, GeodesicError, InputError
+from geodesic.geometry.outputs import DistanceGeometry, OutputGeometry
+from geodesic.geometry.parameters import last_operation
+from geodesic.geometry.refusals import failure, fitting_shape, refuse_output
 
 __all__ = [
     "Decoder",
     "checked_shape",
     "decoded",
     "embedded",
+    "examine",
     "name_of",
     "require_decoder",
     "require_evaluation_mode",
+    "require_expected",
+    "require_precision",
 ]
 
 Decoder = Callable[[Tensor], Tensor]
@@ -26,6 +31,11 @@ Decoder = Callable[[Tensor], Tensor]
 
 def require_decoder(decoder: object, argument: str = "decoder") -> None:
     """Refuse what is no function, or is a module in training mode with layers that behave differently there."""
+    if callable(getattr(decoder, "decode", None)) and callable(getattr(decoder, "encode", None)):
+        raise DecoderError(
+            f"{argument}: got a whole {type(decoder).__name__}, with an encoder; give its decode alone, "
+            f"PullbackManifold({argument}.decode)"
+        )
     if not callable(decoder):
         raise DecoderError(f"{argument}: expected a function from (N, d) to (N, ...), got {type(decoder).__name__}")
     require_evaluation_mode(decoder, argument)
@@ -53,18 +63,25 @@ def require_evaluation_mode(decoder: object, argument: str = "decoder") -> None:
             )
 
 
-def decoded(decoder: Decoder, z: Tensor, latent_shape: tuple[int, ...] | None) -> Tensor:
+def decoded(decoder: Decoder, z: Tensor, latent_shape: tuple[int, ...] | None, argument: str = "decoder") -> Tensor:
     """The decoder's output, (N, ...), for rows z, (N, d)."""
-    rows = z.clone()  # a decoder may begin with an operation in place
-    parameters = decoder(rows if latent_shape is None else rows.reshape(-1, *latent_shape))
-    if not isinstance(parameters, Tensor):
-        raise DecoderError(f"decoder: expected a tensor of shape (N, ...), got {type(parameters).__name__}")
-    if parameters.shape[:1] != z.shape[:1]:
-        raise DecoderError(
-            f"decoder: {len(z)} points gave an output of shape {tuple(parameters.shape)}; it must map (N, d) to "
-            "(N, ...), one row for each"
-        )
-    return parameters
+
+    def call(z: Tensor) -> Any:
+        rows = z.clone()  # a decoder may begin with an operation in place
+        return decoder(rows if latent_shape is None else rows.reshape(-1, *latent_shape))
+
+    try:
+        parameters = call(z)
+    except GeodesicError:
+        raise
+    except Exception as error:  # whatever the user's function raises
+        said = failure(argument, decoder, call, z, error)
+        if said is None:
+            raise
+        raise said from error
+    refuse_output(argument, parameters, len(z))
+    values: Tensor = parameters
+    return values
 
 
 def embedded(decoder: Decoder, outputs: OutputGeometry, z: Tensor, latent_shape: tuple[int, ...] | None) -> Tensor:
@@ -76,6 +93,82 @@ def embedded(decoder: Decoder, outputs: OutputGeometry, z: Tensor, latent_shape:
             f"outputs: {outputs} gave the shape {tuple(x.shape)} for {len(rows)} outputs; it must keep the rows apart"
         )
     return x.reshape(*z.shape[:-1], *(x.shape[1:] or (1,)))
+
+
+def examine(
+    decoder: Decoder,
+    outputs: OutputGeometry | DistanceGeometry,
+    z: Tensor,
+    latent_shape: tuple[int, ...] | None,
+    argument: str = "decoder",
+    given: Tensor | None = None,
+) -> None:
+    """Refuse a decoder that does not suit points z, (N, d), or returns other parameters than the geometry takes.
+
+    Args:
+        decoder: The decoder.
+        outputs: The geometry of its outputs.
+        z: Points that it should take.
+        latent_shape: The shape in which it wants each.
+        argument: The user's name for it.
+        given: Some of the points in the shape in which the user gave them.
+
+    Raises:
+        DecoderError: With what was found, and the word that settles it.
+    """
+    require_precision(decoder, z, argument)
+    with torch.inference_mode(False), torch.enable_grad():
+        try:
+            values = decoded(decoder, z.detach().clone().requires_grad_(), latent_shape, argument)
+        except DecoderError:
+            shape = fitting_shape(decoder, given) if latent_shape is None and given is not None else None
+            if shape is None:
+                raise
+            raise DecoderError(
+                f"{argument}: it takes points of shape {shape}, and the manifold has no latent_shape; give it "
+                f"latent_shape={shape}"
+            ) from None
+    require_expected(outputs, values, decoder, argument)
+
+
+def require_expected(
+    outputs: OutputGeometry | DistanceGeometry, values: Tensor, decoder: object, argument: str = "decoder"
+) -> None:
+    """Refuse outputs that are not the parameters that a geometry takes: probabilities for logits, say.
+
+    Args:
+        outputs: The geometry.
+        values: What the decoder returned at some points, (N, ...), best with its history, which tells how it was made.
+        decoder: The decoder.
+        argument: The user's name for it.
+
+    Raises:
+        DecoderError: With what speaks for it, and the word that settles it.
+    """
+    if not bool(values.isfinite().all()):
+        return
+    doubt = outputs.doubt(values.detach(), last_operation(values, decoder))
+    if doubt is not None:
+        raise DecoderError(f"{argument}: {doubt}")
+
+
+def require_precision(decoder: object, z: Tensor, argument: str = "decoder") -> None:
+    """Refuse a decoder whose weights have another floating point dtype than the points.
+
+    Raises:
+        DecoderError: With the word that makes them agree.
+    """
+    owner = decoder if isinstance(decoder, nn.Module) else getattr(decoder, "__self__", None)
+    if not isinstance(owner, nn.Module):
+        return
+    words = {torch.float32: "float", torch.float64: "double"}
+    for weights in owner.parameters():
+        if weights.is_floating_point() and weights.dtype != z.dtype:
+            other = f", or .{words[weights.dtype]}() on the points" if weights.dtype in words else ""
+            raise DecoderError(
+                f"{argument}: its weights have dtype {weights.dtype}, and the points {z.dtype}; call "
+                f".{words[z.dtype]}() on the module{other}"
+            )
 
 
 def checked_shape(shape: Any) -> tuple[int, ...] | None:

@@ -17,6 +17,7 @@ from geodesic.geometry.decoders import (
     Decoder,
     checked_shape,
     embedded,
+    examine,
     name_of,
     require_decoder,
     require_evaluation_mode,
@@ -80,6 +81,10 @@ class EnsembleManifold(EmbeddedManifold):
     def require_usable(self) -> None:
         for k, decoder in enumerate(self.decoders):
             require_evaluation_mode(decoder, f"decoders[{k}]")
+
+    def examine(self, z: Float[Tensor, "N d"], given: Tensor | None = None) -> None:
+        for k, decoder in enumerate(self.decoders):
+            examine(decoder, self.outputs, z, self.latent_shape, f"decoders[{k}]", given)
 
     def embed(self, z: Tensor) -> Tensor:
         """x_k(z) / sqrt K side by side, (*batch, K, ...), at points z, (*batch, d)."""
@@ -145,6 +150,9 @@ class IndependentEnsembleManifold(ChordManifold):
 
     def require_usable(self) -> None:
         self._same.require_usable()
+
+    def examine(self, z: Float[Tensor, "N d"], given: Tensor | None = None) -> None:
+        self._same.examine(z, given)
 
     def observe(self, z: Tensor) -> Tensor:
         return self._same.embed(z)

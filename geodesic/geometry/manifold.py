@@ -180,6 +180,14 @@ class Manifold(ABC):
     def require_usable(self) -> None:  # noqa: B027  # most manifolds have nothing that could change
         """Raise `DecoderError` where a decoder is in training mode: it may have changed since this was made."""
 
+    def examine(self, z: Float[Tensor, "N d"], given: Tensor | None = None) -> None:  # noqa: B027  # few have a decoder
+        """Raise `DecoderError` where a decoder does not suit points z, (N, d), or the geometry of its outputs.
+
+        Args:
+            z: Points.
+            given: Some of them in the shape in which the user gave them, which tells what a decoder may want.
+        """
+
     def lowered(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
         """G(z) v, (*batch, d), without history and without forming G: half the slope of v^T G v."""
         with torch.enable_grad():
@@ -187,6 +195,7 @@ class Manifold(ABC):
             (twice,) = torch.autograd.grad(self.squared_norm(z, v).sum(), v)
         return twice / 2
 
+    @final
     def gradient_and_product(
         self, path: Float[Tensor, "*batch nodes d"]
     ) -> tuple[Float[Tensor, "*batch nodes-1"], Tensor, Callable[[Tensor], Tensor]]:

@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -13,6 +14,18 @@ from torch import Tensor
 
 from geodesic.checks import require_positive
 from geodesic.errors import DecoderError
+from geodesic.geometry.parameters import (
+    TwoWords,
+    arcsine,
+    look_like_classes,
+    look_like_probabilities,
+    look_like_rates,
+    mean_and_scale,
+    one_of,
+    root,
+    sigmoid_twice,
+    squared_arcsinh_of_root,
+)
 from geodesic.registry import Registry, setting
 
 __all__ = [
@@ -47,6 +60,15 @@ class OutputGeometry(ABC):
             Points of Euclidean space, (N, ...), of any event shape.
         """
 
+    def doubt(self, values: Tensor, last: str) -> str | None:
+        """Why the parameters of a decoder are not those that this geometry takes, and what to do; None if they may be.
+
+        Args:
+            values: What the decoder returns at some points, (N, ...).
+            last: The operation that made them: "Sigmoid", say; "" where it is not known.
+        """
+        return None
+
 
 class DistanceGeometry(ABC):
     """A geometry of decoder outputs that has no embedding at hand, but a distance in closed form."""
@@ -58,6 +80,10 @@ class DistanceGeometry(ABC):
     @abstractmethod
     def squared_distance(self, a: Tensor, b: Tensor) -> Float[Tensor, " N"]:
         """Squared distances between parameters, both (N, ...), differentiable twice, where they are equal too."""
+
+    def doubt(self, values: Tensor, last: str) -> str | None:
+        """As that of `OutputGeometry`."""
+        return None
 
 
 #: Output geometries by the kind that names them in settings.
@@ -91,10 +117,13 @@ class Euclidean(OutputGeometry):
     def embed(self, parameters: Tensor) -> Tensor:
         return self.mean(parameters)
 
+    def doubt(self, values: Tensor, last: str) -> str | None:
+        return sigmoid_twice(self.mean, values, last)
+
 
 @OUTPUT_GEOMETRIES.register("expected")
-@dataclass(frozen=True)
-class ExpectedGaussian(OutputGeometry):
+@dataclass(frozen=True, repr=False)
+class ExpectedGaussian(TwoWords, OutputGeometry):
     """The expected metric of a random output mu + sigma epsilon: phi = (mu, sigma).
 
     E[J_x^T J_x] = J_mu^T J_mu + J_sigma^T J_sigma,   x(z) = mu(z) + sigma(z) epsilon,   epsilon ~ N(0, 1)
@@ -104,8 +133,12 @@ class ExpectedGaussian(OutputGeometry):
     Reference:
         G. Arvanitidis, L. K. Hansen, S. Hauberg, Latent Space Oddity: on the Curvature of Deep Generative Models, 2018.
 
+    Args:
+        parameters: What the decoder returns beside the means: "log_scales", the default, or "scales".
+
     Raises:
         DecoderError: When called: the parameters are not (N, 2, *event), means and log scales.
+        InputError: `parameters` is no such word.
 
     Example:
         >>> import torch, geodesic
@@ -114,20 +147,37 @@ class ExpectedGaussian(OutputGeometry):
                  [1.]]])
     """
 
+    parameters: Literal["log_scales", "scales"] | None = one_of("log_scales", "scales")
+
     def embed(self, parameters: Tensor) -> Tensor:
-        mean, log_scale = _mean_and_log_scale(parameters, "ExpectedGaussian")
-        return torch.stack([mean, log_scale.exp()], dim=1)
+        mean, scale = mean_and_scale(parameters, "ExpectedGaussian")
+        return torch.stack([mean, scale if self.parameters == "scales" else scale.exp()], dim=1)
+
+    def doubt(self, values: Tensor, last: str) -> str | None:
+        scale = mean_and_scale(values, "ExpectedGaussian")[1]
+        return self.questioned(scale, None, bool((scale > 0).all()), "positive scales")
 
 
 @OUTPUT_GEOMETRIES.register("fisher_rao_bernoulli")
-@dataclass(frozen=True)
-class FisherRaoBernoulli(OutputGeometry):
+@dataclass(frozen=True, repr=False)
+class FisherRaoBernoulli(TwoWords, OutputGeometry):
     """Fisher-Rao distance between Bernoulli distributions: phi(l) = 2 arcsin sqrt p, from logits l.
 
     2 arcsin sqrt p = pi / 2 + 2 arctan tanh(l / 4),   p = sigmoid(l)
 
+    Warning:
+        Logits keep their digits where p is close to 1, and probabilities do not: give the decoder's logits where it
+        has them.
+
     Reference:
         G. Arvanitidis, M. González-Duque, A. Pouplin, D. Kalatzis, S. Hauberg, Pulling back information geometry, 2022.
+
+    Args:
+        parameters: What the decoder returns: "logits", the default, or "probabilities". Where it is left out, outputs
+            that look like probabilities are refused when geodesics are asked for.
+
+    Raises:
+        InputError: `parameters` is no such word.
 
     Example:
         >>> import torch, geodesic
@@ -135,13 +185,21 @@ class FisherRaoBernoulli(OutputGeometry):
         tensor([[0.0000, 1.5708, 3.1416]])
     """
 
+    parameters: Literal["logits", "probabilities"] | None = one_of("logits", "probabilities")
+
     def embed(self, parameters: Tensor) -> Tensor:
+        if self.parameters == "probabilities":
+            return arcsine(parameters)
         return math.pi / 2 + 2 * torch.atan(torch.tanh(parameters / 4))
+
+    def doubt(self, values: Tensor, last: str) -> str | None:
+        fits = bool(((values >= 0) & (values <= 1)).all())
+        return self.questioned(values, look_like_probabilities(values, last), fits, "numbers in [0, 1]")
 
 
 @OUTPUT_GEOMETRIES.register("fisher_rao_categorical")
-@dataclass(frozen=True)
-class FisherRaoCategorical(OutputGeometry):
+@dataclass(frozen=True, repr=False)
+class FisherRaoCategorical(TwoWords, OutputGeometry):
     """Fisher-Rao distance between categorical distributions: phi = 2 sqrt p, on a sphere of radius 2.
 
     p = softmax(l) over the second axis of logits l, (N, K, *event). The chords of a path are those of the sphere.
@@ -149,8 +207,13 @@ class FisherRaoCategorical(OutputGeometry):
     Reference:
         G. Arvanitidis, M. González-Duque, A. Pouplin, D. Kalatzis, S. Hauberg, Pulling back information geometry, 2022.
 
+    Args:
+        parameters: What the decoder returns: "logits", the default, or "probabilities", which sum to 1 over the second
+            axis. Where it is left out, outputs that look like probabilities are refused when geodesics are asked for.
+
     Raises:
         DecoderError: When called: the parameters have no axis of classes.
+        InputError: `parameters` is no such word.
 
     Example:
         >>> import torch, geodesic
@@ -158,22 +221,37 @@ class FisherRaoCategorical(OutputGeometry):
         tensor([[1., 1., 1., 1.]])
     """
 
+    parameters: Literal["logits", "probabilities"] | None = one_of("logits", "probabilities")
+
     def embed(self, parameters: Tensor) -> Tensor:
         if parameters.dim() < 2 or parameters.shape[1] < 2:
             raise DecoderError(
                 "FisherRaoCategorical: expected logits (N, K, *event) of at least 2 classes from the decoder, got "
                 f"{tuple(parameters.shape)}"
             )
+        if self.parameters == "probabilities":
+            return 2 * root(parameters)
         return 2 * (parameters.log_softmax(dim=1) / 2).exp()
+
+    def doubt(self, values: Tensor, last: str) -> str | None:
+        fits = bool((values >= 0).all()) and bool(((values.sum(1) - 1).abs() <= 1e-3).all())
+        return self.questioned(values, look_like_classes(values, last), fits, "numbers from 0 on that sum to 1")
 
 
 @OUTPUT_GEOMETRIES.register("fisher_rao_poisson")
-@dataclass(frozen=True)
-class FisherRaoPoisson(OutputGeometry):
+@dataclass(frozen=True, repr=False)
+class FisherRaoPoisson(TwoWords, OutputGeometry):
     """Fisher-Rao distance between Poisson distributions: phi = 2 sqrt(rate) = 2 exp(l / 2), from log rates l.
 
     Reference:
         F. J. Anscombe, The Transformation of Poisson, Binomial and Negative-Binomial Data, 1948.
+
+    Args:
+        parameters: What the decoder returns: "log_rates", the default, or "rates". Where it is left out, outputs that
+            come from a softplus or an exponential are refused when geodesics are asked for.
+
+    Raises:
+        InputError: `parameters` is no such word.
 
     Example:
         >>> import torch, geodesic
@@ -181,8 +259,14 @@ class FisherRaoPoisson(OutputGeometry):
         6.000
     """
 
+    parameters: Literal["log_rates", "rates"] | None = one_of("log_rates", "rates")
+
     def embed(self, parameters: Tensor) -> Tensor:
-        return 2 * (parameters / 2).exp()
+        return 2 * root(parameters) if self.parameters == "rates" else 2 * (parameters / 2).exp()
+
+    def doubt(self, values: Tensor, last: str) -> str | None:
+        fits = bool((values >= 0).all())
+        return self.questioned(values, look_like_rates(values, last), fits, "numbers from 0 on")
 
 
 @OUTPUT_GEOMETRIES.register("fisher_rao_negative_binomial")
@@ -222,8 +306,8 @@ class FisherRaoNegativeBinomial(OutputGeometry):
 
 
 @OUTPUT_GEOMETRIES.register("fisher_rao_gaussian")
-@dataclass(frozen=True)
-class FisherRaoGaussian(DistanceGeometry):
+@dataclass(frozen=True, repr=False)
+class FisherRaoGaussian(TwoWords, DistanceGeometry):
     """Fisher-Rao distance between Gaussians with mean and scale: a hyperbolic plane of curvature -1/2 for each entry.
 
     d^2 = 8 arcsinh^2 sqrt((dmu^2 / 2 + dsigma^2) / (4 sigma_1 sigma_2)),   metric diag(1, 2) / sigma^2 in (mu, sigma)
@@ -233,8 +317,12 @@ class FisherRaoGaussian(DistanceGeometry):
     Reference:
         C. Atkinson, A. F. S. Mitchell, Rao's Distance Measure, 1981.
 
+    Args:
+        parameters: What the decoder returns beside the means: "log_scales", the default, or "scales".
+
     Raises:
         DecoderError: When called: the parameters are not (N, 2, *event), means and log scales.
+        InputError: `parameters` is no such word.
 
     Example:
         >>> import torch, geodesic
@@ -243,30 +331,27 @@ class FisherRaoGaussian(DistanceGeometry):
         tensor([2.0000])
     """
 
+    parameters: Literal["log_scales", "scales"] | None = one_of("log_scales", "scales")
+
     def in_orthonormal_frame(self, parameters: Tensor, tangent: Tensor) -> Tensor:
-        _, log_scale = _mean_and_log_scale(parameters, "FisherRaoGaussian")
-        return torch.stack([tangent[:, 0] * (-log_scale).exp(), math.sqrt(2) * tangent[:, 1]], dim=1)
+        _, s = self._mean_and_log_scale(parameters)
+        of_log_scale = tangent[:, 1] * (-s).exp() if self.parameters == "scales" else tangent[:, 1]
+        return torch.stack([tangent[:, 0] * (-s).exp(), math.sqrt(2) * of_log_scale], dim=1)
 
     def squared_distance(self, a: Tensor, b: Tensor) -> Float[Tensor, " N"]:
-        (mean_a, s_a), (mean_b, s_b) = (_mean_and_log_scale(p, "FisherRaoGaussian") for p in (a, b))
+        (mean_a, s_a), (mean_b, s_b) = map(self._mean_and_log_scale, (a, b))
         # With log scales: the squares are taken last, so that narrow scales do not overflow before they must.
         between_means = ((mean_a - mean_b) * (-(s_a + s_b) / 2).exp()).square() / 8
         between_scales = torch.sinh((s_a - s_b) / 2).square()
-        return 8 * _squared_arcsinh_of_root(between_means + between_scales).flatten(1).sum(1)
+        return 8 * squared_arcsinh_of_root(between_means + between_scales).flatten(1).sum(1)
 
+    def doubt(self, values: Tensor, last: str) -> str | None:
+        scale = mean_and_scale(values, "FisherRaoGaussian")[1]
+        return self.questioned(scale, None, bool((scale > 0).all()), "positive scales")
 
-# arcsinh^2(sqrt q) = 1/2 sum over k of (-1)^(k + 1) (4 q)^k / (k^2 binomial(2 k, k)): smooth at 0, as the root is not.
-_NEAR = 0.02
-_SERIES = [0.5 * (-1) ** (k + 1) * 4**k / (k**2 * math.comb(2 * k, k)) for k in range(1, 10)]
-
-
-def _squared_arcsinh_of_root(q: Tensor) -> Tensor:
-    small = q < _NEAR
-    near, far = torch.where(small, q, 0), torch.where(small, 1, q)
-    series = torch.zeros_like(near)
-    for coefficient in reversed(_SERIES):
-        series = (series + coefficient) * near
-    return torch.where(small, series, torch.asinh(far.sqrt()).square())
+    def _mean_and_log_scale(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
+        mean, scale = mean_and_scale(parameters, "FisherRaoGaussian")
+        return mean, scale.log() if self.parameters == "scales" else scale
 
 
 @OUTPUT_GEOMETRIES.register("features")
@@ -308,14 +393,8 @@ class Features(OutputGeometry):
             raise DecoderError(f"network: expected features (N, ...), one row for each output, got {got}")
         return features
 
+    def doubt(self, values: Tensor, last: str) -> str | None:
+        return sigmoid_twice(self.mean, values, last)
+
     def __repr__(self) -> str:
         return f"Features({getattr(self.network, '__name__', type(self.network).__name__)})"
-
-
-def _mean_and_log_scale(parameters: Tensor, geometry: str) -> tuple[Tensor, Tensor]:
-    if parameters.dim() < 3 or parameters.shape[1] != 2:
-        raise DecoderError(
-            f"{geometry}: expected (N, 2, *event), means and log scales, from the decoder, got "
-            f"{tuple(parameters.shape)}; this geometry needs a Gaussian likelihood with a scale"
-        )
-    return parameters[:, 0], parameters[:, 1]

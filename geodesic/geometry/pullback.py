@@ -18,6 +18,7 @@ from geodesic.geometry.decoders import (
     checked_shape,
     decoded,
     embedded,
+    examine,
     name_of,
     require_decoder,
     require_evaluation_mode,
@@ -79,6 +80,9 @@ class PullbackManifold(Manifold):
 
     def require_usable(self) -> None:
         require_evaluation_mode(self.decoder)
+
+    def examine(self, z: Float[Tensor, "N d"], given: Tensor | None = None) -> None:
+        examine(self.decoder, self.outputs, z, self.latent_shape, given=given)
 
     def embed(self, z: Tensor) -> Tensor:
         return self._geometry.embed(z) if self.has_embedding else super().embed(z)

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.checks import renamed
+from geodesic.checks import broadcast_points, renamed
 from geodesic.errors import GeodesicWarning
+from geodesic.geometry.checks import require_manifold
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import rows_at_once
 from geodesic.geometry.path import path_length
@@ -44,7 +45,7 @@ def distance(manifold: Manifold, start: Tensor, end: Tensor, *, search: Search =
     Args:
         manifold: Where to measure. Parameters of its decoder that require a gradient get one.
         start: Points, (*batch, d), floating point; (*batch, *latent_shape) for a manifold with a `latent_shape`.
-        end: Points of the same shape.
+        end: Points of as many numbers; leading axes are broadcast.
         search: How geodesics are looked for.
 
     Returns:
@@ -63,6 +64,8 @@ def distance(manifold: Manifold, start: Tensor, end: Tensor, *, search: Search =
         >>> print(f"{float(d.detach()):.4f}", [round(x, 4) + 0.0 for x in a.grad.tolist()])
         1.0000 [0.0, -1.0]
     """
+    require_manifold(manifold)
+    start, end = broadcast_points(manifold.latent_shape, start, end)
     given = Rows(manifold, start=start, end=end)
     require_limit(manifold, "distance")
     solution = find(manifold, start.detach(), end.detach(), search)
@@ -101,7 +104,7 @@ def length_ratio(
     Args:
         manifold: Where to measure.
         start: Points, (*batch, d), floating point; (*batch, *latent_shape) for a manifold with a `latent_shape`.
-        end: Points of the same shape.
+        end: Points of as many numbers; leading axes are broadcast.
         search: How geodesics are looked for.
 
     Returns:
@@ -117,6 +120,8 @@ def length_ratio(
         >>> print(f"{float(geodesic.riemannian.length_ratio(geodesic.surfaces.Sphere(), a, b)):.4f}")
         0.9013
     """
+    require_manifold(manifold)
+    start, end = broadcast_points(manifold.latent_shape, start, end)
     Rows(manifold, start=start, end=end)
     require_limit(manifold, "length of a geodesic to compare with")
     solution = find(manifold, start, end, search)

@@ -76,7 +76,7 @@ class Driver:
         a, b = (z.detach().clone().reshape(-1, math.prod(event)) for z in (start, end))
         given = given_path(search, start, end, len(event))
         segments = search.segments if given is None else given.shape[1] - 1
-        check_manifold(manifold, torch.cat([a[:_PROBES], b[:_PROBES]]))
+        check_manifold(manifold, torch.cat([a[:_PROBES], b[:_PROBES]]), start)
         solver, reason = search.solver, repr(search.solver)
         if isinstance(solver, str):
             solver, reason = choose_solver(manifold, a[:1])

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geodesic.checks import renamed, require_points
+from geodesic.checks import broadcast_points, renamed, require_points
 from geodesic.geometry.checks import require_manifold
 from geodesic.geometry.manifold import Manifold
 from geodesic.solvers.driver import Driver
@@ -47,7 +47,7 @@ def solve(
         manifold: Where to measure.
         start: First endpoints, (*batch, d), floating point; device and dtype are those of the answer. For a manifold
             with a `latent_shape`, (*batch, *latent_shape).
-        end: Last endpoints, of the same shape, dtype and device.
+        end: Last endpoints, of the same dtype and device. Leading axes are broadcast: one start for many ends, say.
         solver: How to improve the paths. "auto" takes `Newton()`, or `NewtonKrylov()` where Jacobians would be too
             large, see `choose_solver`.
         init: Where to start: "straight", the straight line at constant speed; "graph", a shortest path in a
@@ -106,6 +106,7 @@ def find(
 ) -> GeodesicSolution:
     """`solve` with its settings in one record: what tools call."""
     require_manifold(manifold)
+    start, end = broadcast_points(manifold.latent_shape, start, end)
     require_points(manifold.latent_shape, start=start, end=end)
     search.require_suited(manifold)
     with torch.inference_mode(False):  # tensors made there have no derivatives, and these are needed

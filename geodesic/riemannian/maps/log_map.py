@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.checks import renamed, require_integer
+from geodesic.checks import broadcast_points, renamed, require_integer
 from geodesic.errors import InputError
+from geodesic.geometry.checks import require_manifold
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
@@ -80,7 +81,7 @@ def log_map(
     Args:
         manifold: Where to measure.
         start: Points a, (*batch, d), floating point; (*batch, *latent_shape) for a manifold with a `latent_shape`.
-        end: Points b of the same shape.
+        end: Points b of as many numbers; leading axes are broadcast.
         follow: How geodesics are followed to their ends: by "ode" in at most 1000 steps of the integration unless told
             otherwise; the end is met within 10 `rtol` of the length. Segments are those of the solution.
         solution: The geodesics, where they have been found already.
@@ -105,6 +106,8 @@ def log_map(
         >>> print(f"{float(there.length):.4f}", bool((back.point - b).norm() < 1e-3))
         1.2746 True
     """
+    require_manifold(manifold)
+    start, end = broadcast_points(manifold.latent_shape, start, end)
     given = Rows(manifold, start=start, end=end)
     require_limit(manifold, "logarithm map")
     stride = stride_of(follow, start.dtype, "ode")

@@ -1,0 +1,160 @@
+"""What is said of a decoder that cannot be called as one, or returns what is no tensor: always with the way out."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from geodesic.checks import brief
+from geodesic.errors import DecoderError
+
+__all__ = ["failure", "fitting_shape", "refuse_output"]
+
+_NUMPY = "derivatives do not pass through NumPy; write it with functions of torch"
+_MOST_TRIED = 256  # points that are tried one by one, to name one at which a decoder fails
+
+
+def refuse_output(argument: str, value: Any, count: int) -> None:
+    """Refuse what a decoder returned for so many points, unless it is a tensor that geometries can work with.
+
+    Raises:
+        DecoderError: With what it is, and the function to give instead.
+    """
+    if not isinstance(value, Tensor):
+        raise DecoderError(f"{argument}: expected a tensor of shape (N, ...) from it, got {_instead(argument, value)}")
+    if value.shape[:1] != (count,):
+        raise DecoderError(
+            f"{argument}: {count} points gave an output of shape {tuple(value.shape)}; it must map (N, d) to "
+            "(N, ...), one row for each"
+        )
+    if value.numel() == 0:
+        raise DecoderError(
+            f"{argument}: its output is empty, of shape {tuple(value.shape)}; it must return at least one number a row"
+        )
+    if value.is_complex():
+        raise DecoderError(
+            f"{argument}: its output is complex ({value.dtype}), and geometries are of real numbers; give real and "
+            f"imaginary parts, lambda z: torch.view_as_real({argument}(z))"
+        )
+    if not value.is_floating_point():
+        raise DecoderError(
+            f"{argument}: its output has {value.dtype}, and integers have no derivatives; give the numbers from before "
+            "they are rounded, compared or turned into classes"
+        )
+
+
+def _instead(argument: str, value: Any) -> str:
+    """What a value is, and the function that takes a tensor out of it."""
+    kind = type(value).__name__
+    if isinstance(value, torch.distributions.Distribution):
+        field = "logits" if isinstance(getattr(value, "logits", None), Tensor) else "mean"
+        return f"the distribution {kind}; give lambda z: {argument}(z).{field}"
+    if type(value).__module__ == "numpy":
+        return f"a NumPy {kind}; {_NUMPY}"
+    # An output class of transformers is a mapping and a dataclass: its fields are what its users know.
+    names = [field.name for field in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else []
+    parts: list[tuple[str, Any]] = [(f".{name}", getattr(value, name)) for name in names]
+    if not parts and isinstance(value, tuple) and hasattr(value, "_fields"):
+        parts = [(f".{name}", getattr(value, name)) for name in value._fields]
+    if not parts and isinstance(value, Mapping):
+        parts = [(f"[{key!r}]", part) for key, part in value.items()]
+    if not parts and isinstance(value, tuple | list):
+        parts = [(f"[{k}]", part) for k, part in enumerate(value)]
+    if not parts:
+        return f"{kind}; give a function that returns one"
+    tensors = [name for name, part in parts if isinstance(part, Tensor)]
+    held = ", ".join(f"{name.strip('.[]')}: {brief(part)}" for name, part in parts[:6])
+    return f"a {kind} ({held}); give the part that is meant, lambda z: {argument}(z){(tensors or [parts[0][0]])[0]}"
+
+
+def failure(
+    argument: str, decoder: Callable[[Tensor], Any], call: Callable[[Tensor], Any], z: Tensor, error: Exception
+) -> DecoderError | None:
+    """What to say of a decoder that failed on rows; None if it fails only with derivatives, or only on many rows.
+
+    Args:
+        argument: The user's name for it.
+        decoder: The decoder.
+        call: Calls it on rows.
+        z: The rows, (N, d).
+        error: What it raised.
+    """
+    plain = z.detach()
+    if "numpy()" in str(error):
+        return DecoderError(f"{argument}: {_NUMPY}")
+    if _works(call, plain):
+        return None
+    failed = [row for row in plain[:_MOST_TRIED].split(1) if not _works(call, row)]
+    if not failed:
+        return None
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if len(failed) < len(plain):
+        return DecoderError(
+            f"{argument}: it failed at {brief(failed[0][0])} ({reason}), and not at other points; it must work "
+            "everywhere between and around the endpoints"
+        )
+    what = f"{argument}: it failed on {len(plain)} points of size {z.shape[-1]}, {z.dtype} on {z.device} ({reason})"
+    return DecoderError(f"{what}; {_remedy(argument, decoder, z.shape[-1], error)}")
+
+
+def _works(call: Callable[[Tensor], Any], z: Tensor) -> bool:
+    try:
+        with torch.no_grad():
+            call(z)
+    except Exception:  # whatever a user's function raises
+        return False
+    return True
+
+
+def _remedy(argument: str, decoder: Any, d: int, error: Exception) -> str:
+    if isinstance(error, TypeError) and not _takes_one(decoder):
+        return f"it takes other arguments than points alone: give lambda z: {argument}(z, ...) with all that it needs"
+    said = str(error).lower()
+    frames = traceback.extract_tb(error.__traceback__)
+    if "numpy" in said or (frames and "numpy" in (frames[-1].line or "")):
+        return _NUMPY
+    if "dtype" in said or "scalar type" in said or "input type" in said:
+        return f"its numbers and the points must have one dtype: {argument}.to(start) makes them agree"
+    if "device" in said:
+        return f"it and the points must be on one device: {argument}.to(start) moves it"
+    if "input of size" in said or "not enough values to unpack" in said:
+        return (
+            "it wants points of a shape of their own: give the manifold latent_shape=(C, H, W), the shape of one point"
+        )
+    return (
+        f"check that it maps (N, d) to (N, ...), that its latent size is {d}, and that its dtype and device are those "
+        f"of the endpoints ({argument}.to(start))"
+    )
+
+
+def _takes_one(decoder: Any) -> bool:
+    """Whether a function can be called with one argument, as far as its signature tells."""
+    try:
+        inspect.signature(decoder.forward if isinstance(decoder, nn.Module) else decoder).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # a builtin without a signature
+        return True
+    return True
+
+
+def fitting_shape(decoder: Callable[[Tensor], Any], given: Tensor) -> tuple[int, ...] | None:
+    """The `latent_shape` with which a decoder takes points of the shape given, (*batch, C, H, W), say; None if none.
+
+    Example:
+        >>> import torch
+        >>> from geodesic.geometry.refusals import fitting_shape
+        >>> fitting_shape(torch.nn.Conv2d(4, 3, 1), torch.zeros(5, 4, 8, 8))
+        (4, 8, 8)
+    """
+    for axes in range(2, given.dim() + 1):
+        shape = tuple(given.shape[-axes:])
+        if _works(lambda z: refuse_output("decoder", decoder(z), 1), given.detach().reshape(-1, *shape)[:1]):
+            return shape
+    return None
