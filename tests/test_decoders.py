@@ -142,7 +142,7 @@ def test_points_of_another_precision_are_told_the_word(weights, points, message:
 
 def test_a_decoder_that_raises_at_some_points_only_is_told_where() -> None:
     def within(z: Tensor) -> Tensor:
-        if bool((z[:, 0] > 0.4).any() & (z[:, 0] < 0.6).any()):
+        if bool(((z[:, 0] > 0.4) & (z[:, 0] < 0.6)).any()):
             raise ValueError("lost here")
         return NET(z)
 
