@@ -169,7 +169,10 @@ def test_leading_axes_are_broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> N
     assert torch.equal(geodesic.solve(manifold, start, end).path, geodesic.solve(manifold, *whole).path)
     ratio = geodesic.riemannian.length_ratio
     assert torch.equal(ratio(manifold, start, end), ratio(manifold, *whole))
-    vectors = (geodesic.log_map(manifold, *ends, follow=geodesic.Follow("discrete")).vector for ends in ((start, end), whole))
+    vectors = (
+        geodesic.log_map(manifold, *ends, follow=geodesic.Follow(method="discrete")).vector
+        for ends in ((start, end), whole)
+    )
     assert torch.equal(*vectors)
     minimality = geodesic.is_minimizing(manifold, geodesic.solve(manifold, start, end), starts=0)
     assert minimality.minimizing.shape == whole[0].shape[:-1]
