@@ -195,7 +195,6 @@ class Manifold(ABC):
             (twice,) = torch.autograd.grad(self.squared_norm(z, v).sum(), v)
         return twice / 2
 
-    @final
     def gradient_and_product(
         self, path: Float[Tensor, "*batch nodes d"]
     ) -> tuple[Float[Tensor, "*batch nodes-1"], Tensor, Callable[[Tensor], Tensor]]:
