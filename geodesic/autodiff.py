@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.checks import require_integer
+from geodesic.checks import renamed, require_integer
 from geodesic.errors import InputError
 
 __all__ = ["curl", "derivative", "divergence", "gradient", "jacobian", "jvp", "laplacian", "vjp"]
@@ -51,6 +51,7 @@ def vjp(f: RowWise, z: Tensor, v: Tensor) -> Tensor:
     return pull(v)[0]
 
 
+@renamed(method="mode")
 def jvp(f: RowWise, z: Tensor, u: Tensor, mode: str = "forward") -> Tensor:
     """Jacobian-vector product J_f(z) u.
 
@@ -103,6 +104,7 @@ def value_and_jvp(f: RowWise, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     return _jvp(f, z, u)
 
 
+@renamed(method="mode")
 def jacobian(f: RowWise, z: Tensor, mode: str = "jvp") -> Tensor:
     """Jacobian J_f(z) from products with unit vectors.
 

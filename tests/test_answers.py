@@ -98,6 +98,17 @@ def test_an_answer_says_in_its_own_words_what_its_base_record_means_there(name: 
     assert all(f"        {field.name}: " in text for field in dataclasses.fields(Answer))
 
 
+def test_modes_of_derivatives_are_named_where_they_were_methods() -> None:
+    z, path = torch.ones(1, 2), torch.zeros(3, 2)
+    for call in (
+        lambda: geodesic.autodiff.jvp(torch.sin, z, z, method="forward"),
+        lambda: geodesic.autodiff.jacobian(torch.sin, z, method="jvp"),
+        lambda: geodesic.encoder_direction(geodesic.surfaces.Torus(), path, torch.sin, method="forward"),
+    ):
+        with pytest.raises(geodesic.errors.InputError, match="method: unknown argument; it is `mode` now"):
+            call()
+
+
 @dataclass(frozen=True)
 class Inner(Record):
     """A record within a record."""

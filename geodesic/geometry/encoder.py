@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.autodiff import jvp
+from geodesic.checks import renamed
 from geodesic.errors import InputError
 from geodesic.geometry.energy import require_path
 from geodesic.geometry.manifold import Manifold
@@ -16,6 +17,7 @@ from geodesic.geometry.manifold import Manifold
 __all__ = ["encoder_direction"]
 
 
+@renamed(method="mode")
 def encoder_direction(
     manifold: Manifold,
     path: Tensor,
