@@ -101,10 +101,22 @@ def test_a_saddle_is_called_converged_and_no_minimum() -> None:
 
 
 def test_a_singular_hessian_is_no_strict_minimum() -> None:
+    # All half circles from pole to pole are equally long; the radius is ignored besides.
+    sphere = geodesic.PullbackManifold(lambda z: nn.functional.normalize(z, dim=1))
+    start, end = torch.tensor([0.0, 0.0, 1.0]), torch.tensor([0.0, 0.0, -1.0])
+    t = torch.linspace(0, torch.pi, 33)
+    way = torch.stack([t.sin(), 0 * t, t.cos()], dim=1)
+    way[0], way[-1] = start, end
+    solution = geodesic.solve(sphere, start, end, init=way)
+    assert solution.converged
+    assert not solution.minimum
+
+
+def test_what_the_outputs_ignore_is_no_part_of_a_minimum_and_said() -> None:
     A = torch.tensor([[1.0, 2.0, 3.0], [2.0, 4.0, 6.0]])
     solution = geodesic.solve(geodesic.PullbackManifold(lambda z: z @ A), *pairs(3))
-    assert solution.converged.all()
-    assert not solution.minimum.any()
+    assert (solution.converged & solution.minimum).all()
+    assert (solution.rank_deficiency == 1).all()
 
 
 def test_products_alone_tell_a_saddle_from_a_minimum() -> None:

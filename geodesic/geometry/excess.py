@@ -11,6 +11,8 @@ from torch import Tensor
 from geodesic.geometry.energy import constant, require_path
 from geodesic.geometry.jumps import jumps
 from geodesic.geometry.manifold import Expansion, Manifold
+from geodesic.numerics.block_tridiagonal import BlockTridiagonal
+from geodesic.numerics.kernel import on_kernel
 
 __all__ = ["NewtonStep", "newton_step", "relative_excess_energy"]
 
@@ -59,7 +61,7 @@ class NewtonStep:
     Attributes:
         direction: H^{-1} g, (P, T - 1, d), to subtract from the interior nodes; NaN where H is not finite.
         excess: The relative excess energy that the model predicts, (P,).
-        minimum: Whether the exact Hessian is positive definite, (P,).
+        minimum: Whether the exact Hessian is positive definite along what the metric sees, (P,).
     """
 
     direction: Float[Tensor, "P interior d"]
@@ -71,25 +73,40 @@ def newton_step(expansion: Expansion) -> NewtonStep:
     """Minimize the quadratic model of the energy, or a convex one where it has no minimum.
 
     Where the exact Hessian fails to be positive definite, its sources of negative curvature are halved, then left
-    out, which makes it semidefinite, then it is damped.
+    out, which makes it semidefinite, then it is damped. Directions that the metric ignores at a node, such as a latent
+    coordinate without effect, are no part of this: nodes do not move along them.
     """
     g, hessian = expansion.gradient, expansion.hessian
     eps = torch.finfo(g.dtype).eps
     factors = hessian.damped(10 * eps).cholesky()
-    direction, definite = factors.solve(g), factors.positive
-    # Strictly positive: also with a little taken away, which a singular matrix does not survive.
-    minimum = hessian.damped(-100 * eps).cholesky().positive
+    direction, definite, minimum = factors.solve(g), factors.positive, _strictly_positive(hessian)
     finite = hessian.diagonal.isfinite().flatten(1).all(1) & hessian.upper.isfinite().flatten(1).all(1)
     finite &= g.isfinite().flatten(1).all(1)
-    (rows,) = (finite & ~definite).nonzero(as_tuple=True)
+    (rows,) = (finite & ~minimum).nonzero(as_tuple=True)
+    if len(rows):
+        ignored = on_kernel(expansion.convexified(rows, 0.0).diagonal, hessian.diagonal[rows], eps**0.5)
+        seen = hessian[rows].plus(ignored)
+        factors = seen.damped(10 * eps).cholesky()
+        direction[rows], definite[rows] = factors.solve(g[rows]), factors.positive
+        minimum[rows] = _strictly_positive(seen)
+        left, rows = ~factors.positive, rows[~factors.positive]
+        ignored = ignored[left]
     for share, damping in ((0.5, 10 * eps), (0.0, 100 * eps), (0.0, eps**0.5)):
         if not len(rows):
             break
-        factors = expansion.convexified(rows, share).damped(damping).cholesky()
+        model = expansion.convexified(rows, share)
+        if share == 0:  # a positive semidefinite part may ignore more than the Hessian does
+            ignored = on_kernel(model.diagonal, model.diagonal, eps**0.5)
+        factors = model.plus(ignored).damped(damping).cholesky()
         direction[rows[factors.positive]] = factors.solve(g[rows])[factors.positive]
-        rows = rows[~factors.positive]
+        rows, ignored = rows[~factors.positive], ignored[~factors.positive]
     total = expansion.squared_chords.sum(-1)
     # Below the range of the dtype squares underflow, and zero over zero would pass for converged.
-    seen = total > torch.finfo(g.dtype).tiny / eps
-    excess = torch.where(seen, (g * direction).sum((-2, -1)) / total, torch.nan)
+    seen_at_all = total > torch.finfo(g.dtype).tiny / eps
+    excess = torch.where(seen_at_all, (g * direction).sum((-2, -1)) / total, torch.nan)
     return NewtonStep(direction, excess, minimum)
+
+
+def _strictly_positive(hessian: BlockTridiagonal) -> Bool[Tensor, " P"]:
+    """Which are positive definite also with a little taken away, which a singular matrix does not survive."""
+    return hessian.damped(-100 * torch.finfo(hessian.diagonal.dtype).eps).cholesky().positive

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from geodesic.geometry.energy import constant, require_path
+from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.path import spline_through
 from geodesic.numerics.conjugate_gradients import conjugate_gradients
+from geodesic.numerics.kernel import rank
 
 __all__ = ["decoder_residual", "inverse_norm", "tangential_acceleration"]
 
@@ -43,11 +45,16 @@ def decoder_residual(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"
         tensor(True)
     """
     require_path(path, interior=True)
-    return tangential_acceleration(manifold, path.detach()).amax(-1)
+    return tangential_acceleration(manifold, path.detach())[0].amax(-1)
 
 
-def tangential_acceleration(manifold: Manifold, path: Tensor, every: int = 1) -> Float[Tensor, "*batch middles"]:
+def tangential_acceleration(
+    manifold: Manifold, path: Tensor, every: int = 1
+) -> tuple[Float[Tensor, "*batch middles"], Int[Tensor, "*batch"]]:
     """|P a| / |x'| halfway between the nodes of every segment, or of some, as in `decoder_residual`.
+
+    And how many latent directions the metric ignores there, at most: d minus its least rank, see
+    `geodesic.numerics.kernel`; not looked for above 64 latent coordinates, 0.
 
     Up to 64 latent coordinates with the metric tensor; above, by at most 20 steps of conjugate gradients on G, whose
     value only grows towards the true one.
@@ -57,13 +64,14 @@ def tangential_acceleration(manifold: Manifold, path: Tensor, every: int = 1) ->
         speed = manifold.squared_norm(middle, velocity).sqrt()
         u = manifold.lowered_acceleration(middle, velocity, acceleration)
         if path.shape[-1] <= _EXPLICIT and manifold.forms_metric:
-            L = _cholesky(manifold.metric_tensor(middle))
+            G = manifold.metric_tensor(middle)
+            L, deficiency = _cholesky(G), _deficiency(G).amax(-1)
             square = (u * torch.cholesky_solve(u[..., None], L)[..., 0]).sum(-1)
         else:
-            square = inverse_norm(manifold, middle, u)
+            square, deficiency = inverse_norm(manifold, middle, u), torch.zeros_like(u[..., 0, 0], dtype=torch.int64)
         # A curve that stands still, and one whose parts are lost in rounding, has no acceleration to speak of.
         residual = square.clamp_min(0).sqrt() / speed
-    return torch.where(constant(path)[..., None], 0, residual)
+    return torch.where(constant(path)[..., None], 0, residual), deficiency
 
 
 def inverse_norm(
@@ -76,6 +84,14 @@ def inverse_norm(
         return manifold.lowered(rows, v)
 
     return conjugate_gradients(product, u.reshape(rows.shape), max_products=steps).form.reshape(z.shape[:-1])
+
+
+def _deficiency(G: Float[Tensor, "*batch d d"]) -> Int[Tensor, "*batch"]:
+    """How many directions each metric ignores, 0 where it is not finite."""
+    singular = ~MetricInverse(G).regular & G.isfinite().flatten(-2).all(-1)
+    deficiency = torch.zeros_like(singular, dtype=torch.int64)
+    deficiency[singular] = G.shape[-1] - rank(G[singular])
+    return deficiency
 
 
 def _cholesky(G: Float[Tensor, "*batch d d"]) -> Float[Tensor, "*batch d d"]:

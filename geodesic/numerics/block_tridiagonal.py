@@ -30,6 +30,10 @@ class BlockTridiagonal:
         """The matrices of some rows of the batch."""
         return BlockTridiagonal(self.diagonal[rows], self.upper[rows])
 
+    def plus(self, diagonal: Float[Tensor, "*batch n d d"]) -> BlockTridiagonal:
+        """With blocks added to those of the diagonal."""
+        return BlockTridiagonal(self.diagonal + diagonal, self.upper)
+
     def damped(self, share: float) -> BlockTridiagonal:
         """With a share of itself added to the diagonal: for each of the d coordinates, of its mean over the blocks.
 

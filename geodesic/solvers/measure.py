@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.geometry.energy import constant, energy_and_gradient, path_energy
@@ -51,11 +51,13 @@ def measured(
     path, status, steps, excess, minimum = ended
     T, still = path.shape[1] - 1, constant(path)
     sizes, jump, share = _sizes(manifold, path)
+    # A path on which the decoder is constant has no length either.
+    still = still | ((status == Status.CONVERGED) & (sizes["energy"] == 0))
     # What no derivative sees is neither in the length nor in the certificate.
-    jump &= ~still & ~_spoiled(status)
+    jump &= ~still & (status != Status.NOT_CONNECTED)
     sizes["relative_excess_energy"] = excess = torch.where(jump, torch.nan, excess)
-    # Between equal ends all of these are zero, where a decoder's rounding leaves traces.
-    sizes = {name: torch.where(still, 0, size) for name, size in sizes.items()}
+    # There all of these are zero, where a decoder's rounding leaves traces.
+    sizes = {name: torch.where(still & (name != "rank_deficiency"), 0, size) for name, size in sizes.items()}
     if not manifold.has_length:  # nor between equal ends
         sizes["error"] = torch.full_like(excess, torch.inf)
     lost = (status == Status.CONVERGED) & ~(excess <= tol) & ~still
@@ -89,7 +91,7 @@ def _sizes(manifold: Manifold, path: Float[Tensor, "P nodes d"]) -> tuple[dict[s
         length = speed @ weights
         coarse_speed, coarse_weights = spline_speed(manifold, refine_path(path, max(T // 2, 2)))
         # As dear as a step: half of the segments will do, unless there are few.
-        residual = tangential_acceleration(manifold, path, every=2 if T >= 16 else 1)
+        residual, deficiency = tangential_acceleration(manifold, path, every=2 if T >= 16 else 1)
         chords = manifold.squared_chords(path)
         # |x_{i+1} - 2 x_i + x_{i-1}|^2 from the chords between next neighbors.
         wide = torch.stack([path[:, :-2], path[:, 2:]], dim=2)
@@ -114,15 +116,11 @@ def _sizes(manifold: Manifold, path: Float[Tensor, "P nodes d"]) -> tuple[dict[s
         "decoder_residual": residual.amax(-1),
         "speed_variation": (speed.amax(-1) - speed.amin(-1)) / length,
         "speed_allowance": (bend.clamp_min(0) / (chords[:, 1:] * chords[:, :-1]).sqrt()).amax(-1),
+        "rank_deficiency": deficiency,
         # Equal up to rounding on a straight line of a flat manifold.
         "lower_bound": torch.where(lower_bound < (1 + 1e-6) * length, lower_bound.minimum(length), lower_bound),
     }
     return sizes, missed.jump, torch.nn.functional.pad(arcs.cumsum(-1), (1, 0))
-
-
-def _spoiled(status: Int[Tensor, " P"]) -> Bool[Tensor, " P"]:
-    """Which pairs have no path to speak of."""
-    return (status == Status.NOT_FINITE) | (status == Status.NOT_CONNECTED) | (status == Status.DIVERGED)
 
 
 def straight_lines(

@@ -63,8 +63,11 @@ class Run:
         still = (path[:, 0] == path[:, -1]).all(-1)
         self.path[still] = path[still, :1]
         # One pair where the decoder is not finite must not spoil the others.
-        finite = torch.cat([_finite(manifold, group) for group in path.split(size)])
+        finite, level = (
+            torch.cat(x) for x in zip(*(_begun(manifold, group) for group in path.split(size)), strict=True)
+        )
         status = torch.where(finite | (status != Status.RUNNING), status, Status.NOT_FINITE)
+        still = still | (level & (status == Status.RUNNING))
         self.status = torch.where(still, Status.CONVERGED, status)
         self.steps = torch.zeros_like(self.status)
         self.excess = torch.where(still, 0, torch.full_like(path[:, 0, 0], torch.nan))
@@ -140,6 +143,17 @@ class Run:
         self._report(step, self._energy, self.status == Status.RUNNING, self.status == Status.CONVERGED)
 
 
-def _finite(manifold: Manifold, path: Tensor) -> Bool[Tensor, " P"]:
+def _begun(manifold: Manifold, path: Tensor) -> tuple[Bool[Tensor, " P"], Bool[Tensor, " P"]]:
+    """On which paths the energy and its gradient are finite; and on which the decoder is constant, bit for bit.
+
+    An energy of zero alone may be one whose squares have left the range of the dtype.
+    """
     energy, gradient = energy_and_gradient(manifold, path)
-    return energy.isfinite() & gradient.isfinite().flatten(1).all(1)
+    level = energy == 0
+    if bool(level.any()):
+        with torch.no_grad():
+            nodes = path[level]
+            # Of a metric alone this is the metric, which may well be constant: its speed must vanish too.
+            x, speed = manifold.observe(nodes), manifold.squared_norm(nodes[:, 1:], nodes.diff(dim=1))
+        level[level.clone()] = (x == x[:, :1]).flatten(1).all(1) & (speed == 0).all(1)
+    return energy.isfinite() & gradient.isfinite().flatten(1).all(1), level

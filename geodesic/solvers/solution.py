@@ -40,8 +40,9 @@ class GeodesicSolution(Answer):
             (*batch,).
         gradient_norm: |dE/dz|, (*batch,).
         converged: Whether the relative excess energy is at most `tol`, (*batch,), boolean.
-        minimum: Whether the Hessian of the energy is positive definite: a strict local minimum, (*batch,), boolean.
-            From more than 32 latent coordinates on: whether no direction of negative curvature was met.
+        minimum: Whether the Hessian of the energy is positive definite: a strict local minimum, (*batch,), boolean;
+            but for directions that the outputs ignore, which change no length. From more than 32 latent coordinates
+            on: whether no direction of negative curvature was met.
         resolved: Whether the pair has converged and `error` is at most 1e-3, (*batch,), boolean.
         error: Estimated relative error of the length as that of a geodesic, (*batch,): what the spline loses,
             from the lengths through all and through every second node, and what the nodes lose, from the
@@ -52,6 +53,9 @@ class GeodesicSolution(Answer):
         speed_variation: Largest minus smallest speed along the spline, over the mean, (*batch,).
         speed_allowance: What of it the discretization explains, (*batch,): of order 1/T^2, the square of the largest
             angle between neighboring chords.
+        rank_deficiency: Latent directions that the outputs ignore somewhere on the path, (*batch,), integer: d minus
+            the least rank of the metric halfway between nodes, where `decoder_residual` is taken; not looked for above
+            64 latent coordinates, 0. Lengths are right; along these directions the path may lie anywhere.
         status: Why the pair ended, a `Status` as integer, (*batch,).
         iterations: Steps taken by the solver, (*batch,).
         segments: Segments that the pair was solved with, (*batch,); its nodes are resampled where others took more.
@@ -74,6 +78,7 @@ class GeodesicSolution(Answer):
     decoder_residual: Float[Tensor, "*batch"]
     speed_variation: Float[Tensor, "*batch"]
     speed_allowance: Float[Tensor, "*batch"]
+    rank_deficiency: Int[Tensor, "*batch"]
     segments: Int[Tensor, "*batch"]
     arc: Float[Tensor, "*batch nodes"]
     tol: float
@@ -240,6 +245,14 @@ class GeodesicSolution(Answer):
                 f"{bound} converged with lengths that hold for these segments alone: there are fewer than 4, or chords "
                 "that do not vanish with the step"
             )
+        deficiency = self.rank_deficiency.reshape(-1)
+        if flat := int((deficiency > 0).sum()):
+            lines.append(
+                f"{flat} where the outputs ignore up to {int(deficiency.max())} of the latent directions: lengths "
+                "hold, positions along those are arbitrary"
+            )
+        if still := int((self.converged & (self.length == 0)).sum()):
+            lines.append(f"{still} of length 0: the outputs do not change between the ends")
         if longer := int((self.length > self.straight_length * (1 + 1e-3)).sum()):
             lines.append(f"{longer} longer than the straight line: the paths are too coarse, raise segments")
         if saddles := int((self.converged & ~self.minimum).sum()):
