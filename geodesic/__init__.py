@@ -61,6 +61,7 @@ _MODULES = {
     "geodesic.riemannian.statistics.principal": ("principal_geodesic_analysis",),
     "geodesic.riemannian.statistics.regression": ("geodesic_regression",),
     "geodesic.riemannian.statistics.normal": ("riemannian_normal",),
+    "geodesic.riemannian.statistics.stop": ("Stop",),
     "geodesic.riemannian.statistics.walk": ("random_walk",),
 }
 # What a user reaches for less often: `geodesic.outputs.FisherRaoPoisson`, without an import of its own.

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import geodesic
-from geodesic import Search, Status, frechet_mean, k_means, k_medoids
+from geodesic import Follow, Search, Status, Stop, frechet_mean, k_means, k_medoids
 from geodesic.errors import InputError
 
 SPHERE = geodesic.surfaces.StereographicSphere()
@@ -55,7 +55,7 @@ def test_on_a_swiss_roll_clusters_follow_the_arc_length_and_not_the_latent_coord
         best[name] = splits[costs.index(min(costs))]
     assert not same_partition(best["arc"], best["latent"])
     answers = [
-        k_means(geodesic.surfaces.SwissRoll(), x, 3, seed=seed, tol=1e-3, search=Search(segments=4))
+        k_means(geodesic.surfaces.SwissRoll(), x, 3, seed=seed, stop=Stop(tol=1e-3), search=Search(segments=4))
         for seed in range(2)
     ]
     answer = min(answers, key=lambda a: float(a.inertia))
@@ -64,7 +64,7 @@ def test_on_a_swiss_roll_clusters_follow_the_arc_length_and_not_the_latent_coord
 
 def test_what_is_minimized_never_rises() -> None:
     x = 0.7 * torch.randn(9, 2)
-    answer = k_means(SPHERE, x, 3, tol=1e-3, search=Search(segments=4))
+    answer = k_means(SPHERE, x, 3, stop=Stop(tol=1e-3), search=Search(segments=4))
     assert answer.converged
     assert len(answer.history) == answer.iterations + 1
     assert (answer.history.diff() <= 1e-9 * answer.history[0]).all()
@@ -73,7 +73,7 @@ def test_what_is_minimized_never_rises() -> None:
 
 def test_every_point_is_with_its_nearest_center() -> None:
     x = 0.7 * torch.randn(9, 2)
-    answer = k_means(SPHERE, x, 2, tol=1e-3, search=Search(segments=8))
+    answer = k_means(SPHERE, x, 2, stop=Stop(tol=1e-3), search=Search(segments=8))
     D = SPHERE.distance(answer.centers[:, None].expand(-1, 9, -1), x.expand(2, -1, -1))
     assert_close(D.amin(0), answer.distances, rtol=2e-3, atol=1e-6)
 
@@ -99,7 +99,10 @@ def test_equal_points_leave_no_cluster_empty() -> None:
 
 def test_the_same_seed_gives_the_same_clusters_and_leaves_the_callers_generator() -> None:
     x, state = 0.5 * torch.randn(4, 2), torch.get_rng_state()
-    one, two = (k_means(SPHERE, x, 2, seed=3, tol=1e-2, max_iterations=1, search=Search(segments=4)) for _ in range(2))
+    one, two = (
+        k_means(SPHERE, x, 2, seed=3, stop=Stop(tol=1e-2, max_iterations=1), search=Search(segments=4))
+        for _ in range(2)
+    )
     assert torch.equal(one.labels, two.labels)
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -127,10 +130,10 @@ def test_starting_centers_of_another_shape_are_refused(shape: tuple[int, ...]) -
 @pytest.mark.slow
 def test_why_clusters_are_not_to_be_relied_on_is_said() -> None:
     x = 0.7 * torch.randn(9, 2)
-    early = k_means(SPHERE, x, 3, max_iterations=1, search=Search(segments=4))
+    early = k_means(SPHERE, x, 3, stop=Stop(max_iterations=1), search=Search(segments=4))
     assert early.status == Status.MAX_ITERATIONS
     assert early.summary().startswith("0 of 1 rows converged\n1 max_iterations: the limit")
-    done = k_means(SPHERE, x, 3, tol=1e-3, search=Search(segments=4))
+    done = k_means(SPHERE, x, 3, stop=Stop(tol=1e-3), search=Search(segments=4))
     assert done.status == Status.CONVERGED
     assert done.error <= 1e-3
     lost = Search(segments=8, solver=geodesic.GradientDescent(), max_steps=1, tol=1e-14)
@@ -143,7 +146,9 @@ def test_why_clusters_are_not_to_be_relied_on_is_said() -> None:
 @pytest.mark.slow
 def test_exact_geodesics_give_exact_inertia() -> None:
     x = torch.tensor([[0.0, 0.0], [0.4, 0.0]])
-    answer = k_means(geodesic.surfaces.FlatTorus(), x, 1, method="ode", tol=1e-4, search=Search(segments=4))
+    answer = k_means(
+        geodesic.surfaces.FlatTorus(), x, 1, follow=Follow(method="ode"), stop=Stop(tol=1e-4), search=Search(segments=4)
+    )
     assert_close(answer.inertia, torch.tensor(0.08), rtol=1e-5, atol=0)
 
 

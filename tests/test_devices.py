@@ -45,19 +45,33 @@ TOOLS: dict[str, Callable[[Manifold, Tensor, Tensor], object]] = {
     ),
     "frechet_mean": lambda M, z, v: geodesic.frechet_mean(M, z, search=geodesic.Search(segments=4)),
     "frechet_mean, ode": lambda M, z, v: geodesic.frechet_mean(
-        M, z, torch.ones_like(z[:, 0]), method="ode", search=geodesic.Search(segments=4)
+        M,
+        z,
+        torch.ones_like(z[:, 0]),
+        follow=geodesic.Follow(method="ode"),
+        search=geodesic.Search(segments=4),
     ),
     "frechet_median": lambda M, z, v: geodesic.frechet_median(M, z, search=geodesic.Search(segments=4)),
     "k_means": lambda M, z, v: geodesic.k_means(M, z, 2, search=geodesic.Search(segments=4)),
     "k_medoids": lambda M, z, v: geodesic.k_medoids(M, z, 2, search=geodesic.Search(segments=4)),
     "principal_geodesic_analysis": lambda M, z, v: geodesic.principal_geodesic_analysis(
-        M, z, search=geodesic.Search(segments=4)
+        M,
+        z,
+        search=geodesic.Search(segments=4),
     ),
     "geodesic_regression": lambda M, z, v: geodesic.geodesic_regression(
-        M, v[:, 0], z, search=geodesic.Search(segments=4)
+        M,
+        v[:, 0],
+        z,
+        search=geodesic.Search(segments=4),
     ),
     "geodesic_regression, ode": lambda M, z, v: geodesic.geodesic_regression(
-        M, v[:, 0], z, method="ode", tol=1e-4, search=geodesic.Search(segments=4)
+        M,
+        v[:, 0],
+        z,
+        follow=geodesic.Follow(method="ode"),
+        stop=geodesic.Stop(tol=1e-4),
+        search=geodesic.Search(segments=4),
     ),
     "riemannian_normal": lambda M, z, v: geodesic.riemannian_normal(
         M, z, 0.1, count=3, burn_in=3, follow=geodesic.Follow(segments=4)

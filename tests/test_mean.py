@@ -14,11 +14,12 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import geodesic
-from geodesic import Search, Status, frechet_mean, frechet_median
+from geodesic import Follow, Search, Status, Stop, frechet_mean, frechet_median
 from geodesic.errors import GeodesicWarning, InputError
 from geodesic.riemannian import frechet_variance
 from geodesic.riemannian.statistics import pairs
 from geodesic.riemannian.statistics.pairs import require_for_moving_ends
+from geodesic.riemannian.statistics.stop import require_stop
 from geodesic.solvers.solve import find
 
 SPHERE = geodesic.surfaces.StereographicSphere()
@@ -61,10 +62,11 @@ def test_the_discrete_mean_on_a_flat_torus_is_of_second_order_and_that_of_ode_is
     x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.5, 2.0]])
     torus = geodesic.surfaces.FlatTorus()
     errors = [
-        float((frechet_mean(torus, x, tol=1e-9, search=Search(segments=T)).point - x.mean(0)).norm()) for T in (8, 16)
+        float((frechet_mean(torus, x, stop=Stop(tol=1e-9), search=Search(segments=T)).point - x.mean(0)).norm())
+        for T in (8, 16)
     ]
     assert 1.9 < math.log2(errors[0] / errors[1]) < 2.1
-    exact = frechet_mean(torus, x, method="ode", search=Search(segments=8))
+    exact = frechet_mean(torus, x, follow=Follow(method="ode"), search=Search(segments=8))
     assert_close(exact.point, x.mean(0), rtol=0, atol=1e-6)
     assert_close(exact.variance, (x - x.mean(0)).square().sum(1).mean(), rtol=1e-7, atol=0)
 
@@ -86,18 +88,22 @@ def test_the_weighted_mean_of_two_points_divides_the_geodesic_in_proportion(mani
     x = torch.tensor([[-0.3, 0.5], [0.6, 0.9]])
     length = manifold.distance(*x)
     weights = torch.tensor([3.0, 1.0])
-    mean = frechet_mean(manifold, x, weights, tol=1e-5, search=Search(segments=16))
+    mean = frechet_mean(manifold, x, weights, stop=Stop(tol=1e-5), search=Search(segments=16))
     assert_close(mean.distances, torch.stack([length / 4, 3 * length / 4]), rtol=2e-3, atol=0)
     assert_close(mean.distances.sum(), length, rtol=1e-5, atol=0)
     assert_close(mean.variance, length**2 * 3 / 16, rtol=1e-4, atol=0)
-    assert torch.equal(frechet_variance(manifold, x, weights, tol=1e-5, search=Search(segments=16)), mean.variance)
+    assert torch.equal(
+        frechet_variance(manifold, x, weights, stop=Stop(tol=1e-5), search=Search(segments=16)), mean.variance
+    )
 
 
 @pytest.mark.slow
 def test_exact_geodesics_divide_it_exactly() -> None:
     x = torch.tensor([[-0.3, 0.5], [0.6, 0.9]])
     length = SPHERE.distance(*x)
-    mean = frechet_mean(SPHERE, x, torch.tensor([3.0, 1.0]), method="ode", tol=1e-5, search=Search(segments=4))
+    mean = frechet_mean(
+        SPHERE, x, torch.tensor([3.0, 1.0]), follow=Follow(method="ode"), stop=Stop(tol=1e-5), search=Search(segments=4)
+    )
     assert mean.converged
     assert_close(mean.distances, torch.stack([length / 4, 3 * length / 4]), rtol=2e-6, atol=0)
 
@@ -123,7 +129,10 @@ def test_the_gradient_by_exact_logarithms_vanishes_at_the_mean() -> None:
         logarithm = d[:, None] * across / across.norm(dim=-1, keepdim=True)
         return float(logarithm.mean(0).norm() / d.square().mean().sqrt())
 
-    assert gradient(frechet_mean(SPHERE, x, method="ode", tol=1e-5, search=Search(segments=16))) < 2e-5
+    assert (
+        gradient(frechet_mean(SPHERE, x, follow=Follow(method="ode"), stop=Stop(tol=1e-5), search=Search(segments=16)))
+        < 2e-5
+    )
     coarse, fine = (gradient(frechet_mean(SPHERE, x, search=Search(segments=T))) for T in (8, 16))
     assert coarse < 1e-3
     assert 1.8 < math.log2(coarse / fine) < 2.2
@@ -133,8 +142,8 @@ def test_the_gradient_by_exact_logarithms_vanishes_at_the_mean() -> None:
 def test_the_mean_moves_with_rotations_of_the_sphere() -> None:
     x = 0.4 * torch.randn(3, 2)
     turn = torch.linalg.matrix_exp(torch.tensor([[0, 0.4, -0.3], [-0.4, 0, 0.5], [0.3, -0.5, 0]]))
-    mean = frechet_mean(SPHERE, x, tol=1e-8, search=Search(segments=8))
-    turned = frechet_mean(SPHERE, chart(SPHERE.embed(x) @ turn.mT), tol=1e-8, search=Search(segments=8))
+    mean = frechet_mean(SPHERE, x, stop=Stop(tol=1e-8), search=Search(segments=8))
+    turned = frechet_mean(SPHERE, chart(SPHERE.embed(x) @ turn.mT), stop=Stop(tol=1e-8), search=Search(segments=8))
     assert_close(turned.point, chart(turn @ SPHERE.embed(mean.point)), rtol=0, atol=1e-6)
     assert_close(turned.variance, mean.variance, rtol=1e-6, atol=0)
 
@@ -144,8 +153,10 @@ def test_the_mean_moves_with_rotations_of_the_sphere() -> None:
 def test_an_affine_change_of_latent_coordinates_changes_nothing_else(center: Any) -> None:
     net = torch.nn.Sequential(torch.nn.Linear(2, 8), torch.nn.Tanh(), torch.nn.Linear(8, 4)).eval()
     A, b, x = torch.randn(2, 2) + 2 * torch.eye(2), torch.randn(2), torch.randn(4, 2) / 2
-    one = center(geodesic.PullbackManifold(net), x @ A.mT + b, tol=1e-7, search=Search(segments=4))
-    other = center(geodesic.PullbackManifold(lambda z: net(z @ A.mT + b)), x, tol=1e-7, search=Search(segments=4))
+    one = center(geodesic.PullbackManifold(net), x @ A.mT + b, stop=Stop(tol=1e-7), search=Search(segments=4))
+    other = center(
+        geodesic.PullbackManifold(lambda z: net(z @ A.mT + b)), x, stop=Stop(tol=1e-7), search=Search(segments=4)
+    )
     assert one.converged
     assert other.converged
     assert_close(other.point @ A.mT + b, one.point, rtol=0, atol=1e-5)
@@ -156,11 +167,11 @@ def test_an_affine_change_of_latent_coordinates_changes_nothing_else(center: Any
 @pytest.mark.parametrize("center", [frechet_mean, frechet_median])
 def test_a_batch_gives_what_its_rows_give_alone_in_any_order_of_the_points(center: Any) -> None:
     x, w = 0.4 * torch.randn(2, 2, 4, 2), torch.rand(2, 2, 4)
-    many = center(SPHERE, x, w, tol=1e-8, search=Search(segments=4))
+    many = center(SPHERE, x, w, stop=Stop(tol=1e-8), search=Search(segments=4))
     assert many.point.shape == (2, 2, 2)
     assert many.paths.shape == (2, 2, 4, 5, 2)
     order = torch.tensor([2, 0, 3, 1])
-    one = center(SPHERE, x[1, 0, order], w[1, 0, order], tol=1e-8, search=Search(segments=4))
+    one = center(SPHERE, x[1, 0, order], w[1, 0, order], stop=Stop(tol=1e-8), search=Search(segments=4))
     assert_close(one.point, many.point[1, 0], rtol=0, atol=1e-7)
     assert_close(one.distances, many.distances[1, 0, order], rtol=1e-6, atol=1e-8)
     assert torch.equal(one.paths[:, 0], one.point.expand(4, 2))
@@ -171,8 +182,8 @@ def test_a_batch_gives_what_its_rows_give_alone_in_any_order_of_the_points(cente
 @pytest.mark.parametrize("center", [frechet_mean, frechet_median])
 def test_a_weight_of_zero_is_an_absent_point_and_whole_weights_are_repeated_points(center: Any) -> None:
     x = 0.4 * torch.randn(4, 2)
-    weighted = center(SPHERE, x, torch.tensor([1.0, 2.0, 0.0, 3.0]), tol=1e-8, search=Search(segments=8))
-    repeated = center(SPHERE, x[[0, 1, 1, 3, 3, 3]], tol=1e-8, search=Search(segments=8))
+    weighted = center(SPHERE, x, torch.tensor([1.0, 2.0, 0.0, 3.0]), stop=Stop(tol=1e-8), search=Search(segments=8))
+    repeated = center(SPHERE, x[[0, 1, 1, 3, 3, 3]], stop=Stop(tol=1e-8), search=Search(segments=8))
     assert_close(weighted.point, repeated.point, rtol=0, atol=1e-7)
     assert_close(weighted.variance, repeated.variance, rtol=1e-7, atol=1e-12)
     assert_close(weighted.distances[2], SPHERE.distance(weighted.point, x[2]), rtol=1e-4, atol=0)
@@ -246,8 +257,8 @@ def test_an_outlier_moves_the_mean_and_hardly_the_median() -> None:
     far = torch.cat([x, torch.tensor([[5.0, 1.0]])])
     moved = [
         HYPERBOLIC.distance(
-            c(HYPERBOLIC, x, tol=1e-3, search=Search(segments=8)).point,
-            c(HYPERBOLIC, far, tol=1e-3, search=Search(segments=8)).point,
+            c(HYPERBOLIC, x, stop=Stop(tol=1e-3), search=Search(segments=8)).point,
+            c(HYPERBOLIC, far, stop=Stop(tol=1e-3), search=Search(segments=8)).point,
         )
         for c in (frechet_mean, frechet_median)
     ]
@@ -295,7 +306,7 @@ def test_too_few_steps_are_reported() -> None:
     mean = frechet_mean(
         HYPERBOLIC,
         torch.tensor([[-1.0, 0.5], [1.0, 1.0], [0.0, 3.0]]),
-        max_iterations=1,
+        stop=Stop(max_iterations=1),
         search=Search(segments=8),
     )
     assert not mean.converged
@@ -312,16 +323,33 @@ def test_too_few_steps_are_reported() -> None:
         ({"weights": torch.tensor([[0.0, 0, 0, 0], [1, 1, 1, 1]])}, "a positive sum.* in row 0"),
         ({"weights": torch.tensor([1.0, math.nan, 1, 1])}, "finite numbers"),
         ({"initial_point": torch.zeros(2)}, r"initial_point: expected a point for each row, shape \(2, 2\)"),
-        ({"method": "exact"}, "method: expected 'ode' or 'discrete', got 'exact'"),
+        ({"follow": Follow(segments=8)}, r"follow: geodesics have the segments of search here, 32, got segments=8"),
+        ({"follow": Follow(max_iterations=8)}, 'max_iterations: got 8, which "discrete" does not look at'),
         ({"search": Search(init=torch.zeros(2, 4, 5, 2))}, "search: expected init to be 'straight', 'graph' or 'best'"),
         ({"search": Search(length_rtol=1e-3)}, "search: expected no length_rtol, .* raise its segments"),
-        ({"tol": 0.0}, "tol: expected a number between 0 and 1"),
-        ({"max_iterations": 0}, "max_iterations: expected an integer of at least 1, got 0"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_the_reason(settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         frechet_mean(SPHERE, torch.zeros(2, 4, 2), **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"tol": 0.0}, "tol: expected a number between 0 and 1"),
+        ({"max_iterations": 0}, "max_iterations: expected an integer of at least 1, got 0"),
+    ],
+)
+def test_a_stop_that_cannot_be_used_is_refused_when_it_is_made(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Stop(**settings)
+
+
+def test_what_is_no_stop_is_refused_with_an_example() -> None:
+    # Without the type checker that watches the tests: a user has none.
+    with pytest.raises(InputError, match=r"stop: expected a Stop, such as Stop\(tol=1e-4\), got float"):
+        inspect.unwrap(require_stop)(1e-3)
 
 
 def test_what_is_no_search_is_refused_with_an_example() -> None:

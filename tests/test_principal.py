@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import geodesic
-from geodesic import Search, principal_geodesic_analysis
+from geodesic import Follow, Search, principal_geodesic_analysis
 from geodesic.errors import InputError
 
 
@@ -21,7 +21,9 @@ def test_under_an_affine_decoder_it_is_weighted_principal_component_analysis_of_
     share = weights / weights.sum()
     mean = share @ points
     plane = geodesic.PullbackManifold(lambda z: z @ A.mT + 1)
-    answer = principal_geodesic_analysis(plane, points, weights, mean=mean, method=method, search=Search(segments=4))
+    answer = principal_geodesic_analysis(
+        plane, points, weights, mean=mean, follow=Follow(method=method), search=Search(segments=4)
+    )
     outputs = (points - mean) @ A.mT
     values, vectors = torch.linalg.eigh(outputs.mT @ (share[:, None] * outputs))
     assert answer.converged
@@ -38,7 +40,9 @@ def test_points_along_a_geodesic_of_the_sphere_have_one_component_with_the_varia
     t = torch.linspace(-1, 1, 7)
     v = torch.tensor([0.2, 0.3])
     points = geodesic.exp_map(sphere, mean.expand(7, 2), t[:, None] * v, follow=geodesic.Follow(segments=1)).point
-    answer = principal_geodesic_analysis(sphere, points, mean=mean, method="ode", search=Search(segments=8))
+    answer = principal_geodesic_analysis(
+        sphere, points, mean=mean, follow=Follow(method="ode"), search=Search(segments=8)
+    )
     speed = sphere.squared_norm(mean, v).sqrt()
     assert_close(
         answer.variances, torch.stack([t.square().mean() * speed**2, torch.tensor(0.0)]), rtol=1e-6, atol=1e-12
@@ -119,7 +123,7 @@ def test_a_latent_shape_is_that_of_directions_too() -> None:
         ({"weights": torch.zeros(3)}, "weights: expected a positive sum"),
         ({"weights": torch.ones(2)}, r"weights: expected one for each point, shape .* \(3,\)"),
         ({"components": 3}, "components: expected an integer from 1 to 2"),
-        ({"method": "euler"}, "method: expected 'ode' or 'discrete'"),
+        ({"follow": Follow(segments=8)}, "follow: geodesics have the segments of search here, 32, got segments=8"),
         ({"points": torch.zeros(2)}, "mean: expected a point for each set of points"),
         ({"search": Search(length_rtol=1e-3)}, "search: expected no length_rtol"),
     ],

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 import geodesic
-from geodesic import Manifold, Search, geodesic_regression
+from geodesic import Follow, Manifold, Search, Stop, geodesic_regression
 from geodesic.errors import InputError
 from geodesic.riemannian.maps.neighbors import exp_with_neighbors, varied
 from geodesic.riemannian.maps.stride import Stride
@@ -56,7 +56,7 @@ def test_ends_of_geodesics_change_as_their_derivatives_say(name: str, method: st
 def test_under_an_affine_decoder_it_is_least_squares(method: str) -> None:
     A, x, points = torch.randn(5, 3), torch.randn(7) + 2, torch.randn(7, 3)
     plane = geodesic.PullbackManifold(lambda z: z @ A.mT + 1)
-    fit = geodesic_regression(plane, x, points, method=method, search=Search(segments=2))
+    fit = geodesic_regression(plane, x, points, follow=Follow(method=method), search=Search(segments=2))
     design = torch.stack([torch.ones(7), x], dim=-1)
     exact = torch.linalg.lstsq(design, points).solution
     assert fit.converged
@@ -75,7 +75,7 @@ def test_under_an_affine_decoder_it_is_least_squares(method: str) -> None:
 def test_exact_data_give_their_geodesic_back(name: str) -> None:
     manifold = SPACES[name]()
     p, v, points = on_a_geodesic(manifold, segments=4)
-    fit = geodesic_regression(manifold, X.double(), points, tol=1e-8, search=Search(segments=4))
+    fit = geodesic_regression(manifold, X.double(), points, stop=Stop(tol=1e-8), search=Search(segments=4))
     assert fit.converged
     assert_close(fit.point, p, rtol=0, atol=1e-7)
     assert_close(fit.velocity, v, rtol=0, atol=1e-7)
@@ -88,7 +88,9 @@ def test_exact_data_give_their_geodesic_back(name: str) -> None:
 def test_exact_data_give_their_geodesic_back_by_jacobi_fields() -> None:
     manifold = network()
     p, v, points = on_a_geodesic(manifold, "ode")
-    fit = geodesic_regression(manifold, X.double(), points, method="ode", tol=1e-5, search=Search(segments=4))
+    fit = geodesic_regression(
+        manifold, X.double(), points, follow=Follow(method="ode"), stop=Stop(tol=1e-5), search=Search(segments=4)
+    )
     assert fit.converged
     assert_close(fit.point, p, rtol=0, atol=1e-6)
     assert_close(fit.velocity, v, rtol=0, atol=1e-6)
@@ -99,7 +101,7 @@ def test_exact_data_give_their_geodesic_back_by_jacobi_fields() -> None:
 def test_noisy_data_are_fitted_where_no_change_of_the_geodesic_lessens_the_squared_distances(name: str) -> None:
     manifold = SPACES[name]()
     points = on_a_geodesic(manifold, segments=4)[2] + 0.05 * torch.randn(6, 2)
-    fit = geodesic_regression(manifold, X.double(), points, tol=1e-8, search=Search(segments=4))
+    fit = geodesic_regression(manifold, X.double(), points, stop=Stop(tol=1e-8), search=Search(segments=4))
     assert fit.converged
     assert 0 < fit.r_squared < 1
 
@@ -123,9 +125,9 @@ def test_the_fit_follows_changes_of_the_latent_coordinates_and_of_the_origin_and
     points = on_a_geodesic(sphere, segments=4)[2] + 0.05 * torch.randn(6, 2)
     A = torch.tensor([[2.0, 0.7], [-0.4, 0.1]])
     other = geodesic.PullbackManifold(lambda z: sphere.embed(z @ A.mT))
-    here = geodesic_regression(sphere, X.double(), points, tol=1e-8, search=Search(segments=4))
+    here = geodesic_regression(sphere, X.double(), points, stop=Stop(tol=1e-8), search=Search(segments=4))
     there = geodesic_regression(
-        other, 5 + 10 * X.double(), points @ torch.linalg.inv(A).mT, tol=1e-8, search=Search(segments=4)
+        other, 5 + 10 * X.double(), points @ torch.linalg.inv(A).mT, stop=Stop(tol=1e-8), search=Search(segments=4)
     )
     assert_close(there.center, torch.tensor(5.0))
     assert_close(A @ there.point_at_center, here.point, rtol=0, atol=1e-6)
@@ -167,7 +169,7 @@ def test_a_set_whose_latent_mean_is_singular_starts_elsewhere() -> None:
     x, r = torch.linspace(0, 1, 4), torch.tensor([-2.0, -1.0, 1.0, 2.0])
     angle = torch.tensor([1.0, 1.1, 0.9, 1.0])
     points = torch.stack([torch.stack([r, angle], dim=-1), torch.stack([r + 4, angle], dim=-1)])
-    fit = geodesic_regression(plane, x, points, max_iterations=8, search=Search(segments=4))
+    fit = geodesic_regression(plane, x, points, stop=Stop(max_iterations=8), search=Search(segments=4))
     alone = geodesic_regression(plane, x, points[1], search=Search(segments=4))
     assert fit.converged[1]
     assert_close(fit.point_at_center[1], alone.point_at_center, rtol=0, atol=1e-9)
@@ -177,7 +179,7 @@ def test_a_set_whose_latent_mean_is_singular_starts_elsewhere() -> None:
 def test_without_a_mean_there_is_no_variance() -> None:
     sphere = geodesic.surfaces.StereographicSphere()
     points = on_a_geodesic(sphere)[2] + 0.2 * torch.randn(6, 2)
-    fit = geodesic_regression(sphere, X, points, max_iterations=1, search=Search(segments=4))
+    fit = geodesic_regression(sphere, X, points, stop=Stop(max_iterations=1), search=Search(segments=4))
     assert not fit.converged
     assert fit.error > 1e-6
     assert fit.variance.isnan()
@@ -193,9 +195,7 @@ def test_without_a_mean_there_is_no_variance() -> None:
         ({"points": torch.zeros(1, 2), "x": torch.zeros(1)}, "points: expected at least 2 points"),
         ({"points": torch.zeros(2)}, "points: expected at least 2 points"),
         ({"search": Search(length_rtol=1e-3)}, "search: expected no length_rtol"),
-        ({"tol": 0.0}, "tol: expected a number between 0 and 1"),
-        ({"method": "euler"}, "method: expected 'ode' or 'discrete'"),
-        ({"max_iterations": 0}, "max_iterations: expected an integer of at least 1"),
+        ({"follow": Follow(segments=8)}, "follow: geodesics have the segments of search here, 32, got segments=8"),
     ],
 )
 def test_bad_input_is_named(change: dict, message: str) -> None:

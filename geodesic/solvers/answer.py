@@ -58,7 +58,8 @@ class Answer:
         Example:
             >>> import torch, geodesic
             >>> points = torch.tensor([[-1.0, 0.5], [1.0, 1.0], [0.0, 3.0]])
-            >>> mean = geodesic.frechet_mean(geodesic.surfaces.HyperbolicPlane(), points, max_iterations=1)
+            >>> once = geodesic.Stop(max_iterations=1)
+            >>> mean = geodesic.frechet_mean(geodesic.surfaces.HyperbolicPlane(), points, stop=once)
             >>> print(mean.summary().partition(":")[0])
             0 of 1 rows converged
             1 max_iterations

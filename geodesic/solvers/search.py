@@ -12,6 +12,7 @@ from torch import Tensor
 from geodesic.checks import require_finite, require_fraction, require_integer, require_positive
 from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
+from geodesic.numerics.tolerance import usual_tol
 from geodesic.solvers.solver import Solver
 
 __all__ = ["IN_SEARCH", "MOST_SEGMENTS", "Search", "given_path"]
@@ -22,7 +23,6 @@ MOST_SEGMENTS = 1024
 _STARTS = ("straight", "graph", "best")
 _CLOUD = "a tensor of latent points, (N, d) or (N, *latent_shape)"
 _LEAST_MEMORY = 1000  # bytes: less than the smallest path takes, or meant in another unit
-_TOL = {torch.float64: 1e-6, torch.float32: 1e-4}  # of a float32 path's energy, 1e-6 is already rounding
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -142,7 +142,7 @@ class Search:
 
     def tolerance(self, dtype: torch.dtype) -> float:
         """`tol`, or what is usual for a dtype."""
-        return _TOL[dtype] if self.tol is None else self.tol
+        return usual_tol(dtype) if self.tol is None else self.tol
 
 
 IN_SEARCH = {field.name: f"search=Search({field.name}=...)" for field in fields(Search)}

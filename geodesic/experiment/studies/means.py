@@ -19,6 +19,7 @@ from geodesic.experiment.settings.whole import Settings
 from geodesic.experiment.studies.study import Findings, Study, open_study
 from geodesic.pictures.outputs import plot_outputs
 from geodesic.pictures.statistics import plot_means
+from geodesic.riemannian.maps.follow import Follow
 from geodesic.riemannian.statistics.centers import FrechetMean
 from geodesic.riemannian.statistics.mean import frechet_mean
 from geodesic.solvers.solve import find
@@ -93,7 +94,7 @@ def _mean(study: Study, group: str, rows: NDArray) -> FrechetMean:
     points = study.encodings[torch.as_tensor(rows, device=study.encodings.device)]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", GeodesicWarning)
-        found = frechet_mean(study.manifold, points, method=chosen.method, search=search)
+        found = frechet_mean(study.manifold, points, follow=Follow(method=chosen.method), search=search)
     for warning in caught:  # again, with the label
         if issubclass(warning.category, GeodesicWarning):
             warnings.warn(f"label {group}: {warning.message}", GeodesicWarning, stacklevel=3)

@@ -14,6 +14,7 @@ from geodesic.geometry.checks import require_manifold
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
+from geodesic.numerics.tolerance import excess_for_vectors, usual_tol
 from geodesic.riemannian.maps.aim import Target, aimed
 from geodesic.riemannian.maps.discrete import first_momentum
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
@@ -24,8 +25,6 @@ from geodesic.solvers.solve import find
 from geodesic.solvers.status import Status
 
 __all__ = ["LogarithmMap", "exact_enough", "log_map"]
-
-DISCRETE_TOL = {torch.float64: 1e-12, torch.float32: 1e-6}  # of the solver, where nothing improves its velocities
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def log_map(
             otherwise; the end is met within 10 `rtol` of the length. Segments are those of the solution.
         solution: The geodesics, where they have been found already.
         search: How geodesics are looked for, where they have not been found; its `tol` is for "discrete" 1e-12 in
-            float64 and 1e-6 in float32 where it is None, since velocities are as exact as the root of it.
+            float64 and 1e-8 in float32 where it is None, since velocities are as exact as the root of it.
         max_iterations: Most derivatives of exp_a that a shot is improved with, not the steps of the integration, whose
             limit is in `follow`; for "ode" alone. From a solver's path three are usual.
 
@@ -149,7 +148,7 @@ def log_map(
 def exact_enough(search: Search, method: str, dtype: torch.dtype) -> Search:
     """The search, with a tolerance that suits velocities where it leaves that open: they are as exact as its root."""
     open_ = method == "discrete" and search.tol is None
-    return replace(search, tol=DISCRETE_TOL[dtype]) if open_ else search
+    return replace(search, tol=excess_for_vectors(usual_tol(dtype), dtype)) if open_ else search
 
 
 def _nodes(solution: GeodesicSolution, given: Rows, start: Tensor, end: Tensor) -> Float[Tensor, "N nodes d"]:

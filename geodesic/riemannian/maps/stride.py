@@ -13,10 +13,10 @@ from torch import Tensor
 from geodesic.checks import require_fraction
 from geodesic.errors import InputError
 from geodesic.geometry.points import Rows
+from geodesic.numerics.tolerance import step_for, usual_tol
 
 __all__ = ["Stride", "integration_rtol", "require_method", "times_from"]
 
-_DEFAULT_RTOL = {torch.float64: 1e-8, torch.float32: 1e-5}
 _SPEED = 1000  # times rtol: the largest relative change of the speed along what counts as a geodesic
 
 
@@ -51,7 +51,7 @@ def require_method(method: Any) -> None:
 def integration_rtol(rtol: Any, dtype: torch.dtype) -> float:
     """The tolerance of an integration: 1e-8 in float64 and 1e-5 in float32, unless another is given."""
     if rtol is None:
-        return _DEFAULT_RTOL[dtype]
+        return step_for(usual_tol(dtype), dtype)
     require_fraction("rtol", rtol)
     least = 10 * torch.finfo(dtype).eps
     if rtol < least:

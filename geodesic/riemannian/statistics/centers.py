@@ -14,6 +14,7 @@ from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
+from geodesic.riemannian.maps.follow import Follow
 from geodesic.riemannian.statistics.cloud import Cloud
 from geodesic.riemannian.statistics.descent import Found, find_center
 from geodesic.riemannian.statistics.pairs import Geodesics
@@ -56,10 +57,9 @@ class FrechetMean(Answer):
 class CenterKeywords:
     """The keywords that `frechet_mean` and `frechet_median` share, as the user gave them."""
 
-    method: Any
     initial_point: Any
-    tol: Any
-    max_iterations: Any
+    stop: Any
+    follow: Any
     search: Any
 
 
@@ -71,14 +71,7 @@ def center(manifold: Any, points: Any, weights: Any, keywords: CenterKeywords, *
         raise InputError(
             f"points: expected (*batch, N, d), got {tuple(points.shape)}; use points[None] for a single one"
         )
-    geodesics = Geodesics.from_user(
-        manifold,
-        keywords.search,
-        method=keywords.method,
-        tol=keywords.tol,
-        max_iterations=keywords.max_iterations,
-        dtype=points.dtype,
-    )
+    geodesics = Geodesics.from_user(manifold, keywords.search, keywords.follow, keywords.stop, points.dtype)
     batch, N = given.batch[:-1], given.batch[-1]
     (flat,) = given.rows
     x = flat.reshape(-1, N, flat.shape[-1])
@@ -91,12 +84,12 @@ def center(manifold: Any, points: Any, weights: Any, keywords: CenterKeywords, *
         S, R = starts.shape[:2]
         every = torch.arange(R, device=x.device)
         cloud = Cloud(geodesics, x, w, power)
-        discrete = replace(cloud, geodesics=replace(geodesics, method="discrete"))
+        discrete = replace(cloud, geodesics=replace(geodesics, follow=Follow(method="discrete")))
         found = find_center(discrete.of(every.repeat(S)), starts.flatten(0, 1))
         best = best_of(found, S)
-        unique = agreement(manifold, found, best, S, what)
+        unique = agreement(manifold, found, best, S, what, geodesics.tol)
         found = found.of(best * R + every)
-        if keywords.method == "ode":
+        if geodesics.follow.method == "ode":
             found = _by_exact_geodesics(cloud, found)
         visit = cloud.completed(found.point, found.visit)
 

@@ -12,7 +12,7 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.path import straight_path
 from geodesic.geometry.points import inverse_at
 from geodesic.riemannian.maps.follow import Follow
-from geodesic.riemannian.maps.log_map import log_map
+from geodesic.riemannian.maps.log_map import exact_enough, log_map
 from geodesic.riemannian.maps.neighbors import exp_with_neighbors, varied
 from geodesic.riemannian.maps.stride import Stride
 from geodesic.riemannian.records import Record
@@ -21,7 +21,6 @@ from geodesic.solvers.solve import find
 
 __all__ = ["Data", "Fit"]
 
-_SOLVED = {torch.float64: 1e-12, torch.float32: 1e-6}  # relative excess energy of the geodesics to the points
 _SHORT = 1e-4  # times the spread: a discrete logarithm is exact to 1e-8 / T^2 of itself, and shooting meets rounding
 
 
@@ -126,7 +125,7 @@ class Data(Record):
         B, N, d = self.y.shape
         a, b = z.reshape(-1, d), self.y.reshape(-1, d)
         shape = (B * N, *(self.manifold.latent_shape or (d,)))
-        search = replace(self.search, tol=_SOLVED[z.dtype] if self.search.tol is None else self.search.tol)
+        search = exact_enough(self.search, "discrete", z.dtype)
         if before is not None:
             init = self._moved(a, b, before).reshape(B * N, -1, *shape[1:])
             search = replace(search, init=init, graph_points=None)

@@ -14,11 +14,13 @@ from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
+from geodesic.riemannian.maps.follow import Follow
 from geodesic.riemannian.records import Record
 from geodesic.riemannian.statistics.cloud import Cloud
 from geodesic.riemannian.statistics.descent import find_center
 from geodesic.riemannian.statistics.pairs import RENAMED, Geodesics
 from geodesic.riemannian.statistics.sets import sets_of_points, stacked
+from geodesic.riemannian.statistics.stop import Stop
 from geodesic.solvers.answer import Answer
 from geodesic.solvers.search import Search
 from geodesic.solvers.status import Status
@@ -52,6 +54,7 @@ class Clustering(Answer):
     history: Float[Tensor, "*batch steps"]
 
 
+# Eight parameters: what is clustered, the starting centers or the seed that they are drawn with, and the three records.
 @renamed(**(RENAMED | {"init": "initial_points"}))
 def k_means(
     manifold: Manifold,
@@ -60,9 +63,8 @@ def k_means(
     *,
     initial_points: Tensor | None = None,
     seed: int = 0,
-    method: str = "discrete",
-    tol: float | None = None,
-    max_iterations: int = 100,
+    stop: Stop = Stop(),
+    follow: Follow = Follow(),
     search: Search = Search(),
 ) -> Clustering:
     """K-means under geodesic distances: clusters round their Fréchet means.
@@ -89,10 +91,9 @@ def k_means(
         clusters: K, from 1 to N.
         initial_points: Starting centers, (*batch, K, d) or (K, d) for all sets; drawn by k-means++ if None.
         seed: Of the random seeding, the same for each set of points.
-        method: "discrete" takes the energies of the solver's paths for squared distances, "ode" exact geodesics.
-        tol: Largest norm of the gradient over the root of the variance of a mean that counts as converged, without
-            unit. By default 1e-6 in float64 and 1e-3 in float32. Exact geodesics are integrated to a hundredth of it.
-        max_iterations: Most reassignments, and most steps of each search for means.
+        stop: When means have converged, as in `frechet_mean`, and how many steps each search for them may take, and how
+            many reassignments there may be.
+        follow: How geodesics are followed, as in `frechet_mean`.
         search: How geodesics are looked for, as in `frechet_mean`.
 
     Returns:
@@ -113,9 +114,7 @@ def k_means(
     sets, given = sets_of_points(manifold, points, clusters)
     require_limit(manifold, "Fréchet mean")
     require_integer("seed", seed)
-    geodesics = Geodesics.from_user(
-        manifold, search, method=method, tol=tol, max_iterations=max_iterations, dtype=points.dtype
-    )
+    geodesics = Geodesics.from_user(manifold, search, follow, stop, points.dtype)
     with torch.inference_mode(False):
         if initial_points is None:
             begun = [_seeded(geodesics, x, clusters, seed) for x in sets]

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from geodesic.riemannian.records import Record
 from geodesic.riemannian.statistics.fit import Data, Fit
+from geodesic.riemannian.statistics.stop import Stop
 from geodesic.solvers.status import Status
 
 __all__ = ["Improved", "least_squares"]
@@ -47,9 +48,7 @@ class _Normal(Record):
     move: Float[Tensor, " B"]
 
 
-def least_squares(
-    data: Data, start: Fit, *, columns: int, total: Float[Tensor, " B"], tol: float, max_iterations: int
-) -> Improved:
+def least_squares(data: Data, start: Fit, *, columns: int, total: Float[Tensor, " B"], stop: Stop) -> Improved:
     """Lessen the sum of squared distances of geodesics from points.
 
     (H + damping diag H) step = g,   H = J^T J,   g = J^T log_prediction(y)
@@ -59,17 +58,17 @@ def least_squares(
         start: Where to begin.
         columns: How many columns of the Jacobian to use: d, which leaves the velocity as it is, or 2 d.
         total: Sums of squares about the mean, whose roots are the unit of errors.
-        tol: Largest error of a fit that counts as converged.
-        max_iterations: Most steps of a row.
+        stop: When a fit has converged, and how many steps a row may take.
     """
     none = torch.zeros_like(total, dtype=torch.long)
     status = torch.where(start.loss.isfinite(), Status.MAX_ITERATIONS, Status.CUT_SHORT)
     now = Improved(start, status, none, torch.full_like(total, torch.nan), torch.full_like(total, _DAMPING))
-    for attempt in range(max_iterations + 1):
+    tol, most = stop.tolerance(total.dtype), stop.max_iterations
+    for attempt in range(most + 1):
         normal = _normal_equations(now.fit, columns)
         now = _ended(now, normal, total, tol)
         (rows,) = (now.status == Status.MAX_ITERATIONS).nonzero(as_tuple=True)
-        if not len(rows) or attempt == max_iterations:
+        if not len(rows) or attempt == most:
             break
         now = now.replaced(rows, _stepped(data.of(rows), now.of(rows), normal.of(rows)))
     return now

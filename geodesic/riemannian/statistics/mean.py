@@ -9,23 +9,24 @@ from torch import Tensor
 
 from geodesic.checks import renamed
 from geodesic.geometry.manifold import Manifold
+from geodesic.riemannian.maps.follow import Follow
 from geodesic.riemannian.statistics.centers import CenterKeywords, FrechetMean, center
 from geodesic.riemannian.statistics.pairs import RENAMED
+from geodesic.riemannian.statistics.stop import Stop
 from geodesic.solvers.search import Search
 
 __all__ = ["frechet_mean", "frechet_variance"]
 
 
-@renamed(**RENAMED)
+@renamed(**(RENAMED | {"init": "initial_point"}))
 def frechet_mean(
     manifold: Manifold,
     points: Tensor,
     weights: Tensor | None = None,
     *,
-    method: str = "discrete",
     initial_point: Tensor | None = None,
-    tol: float | None = None,
-    max_iterations: int = 100,
+    stop: Stop = Stop(),
+    follow: Follow = Follow(),
     search: Search = Search(),
 ) -> FrechetMean:
     """Fréchet mean (Karcher mean): the point with the least weighted sum of squared distances to the given ones.
@@ -53,14 +54,13 @@ def frechet_mean(
         manifold: Where to measure.
         points: x, (*batch, N, d), floating point; (*batch, N, *latent_shape) for a manifold with a `latent_shape`.
         weights: w, (*batch, N) or (N,), non-negative with a positive sum, to which they are normalized; equal if None.
-        method: "discrete" or "ode".
         initial_point: Where to begin, (*batch, d), instead of the two starts.
-        tol: Largest norm of the gradient over the root of the variance of a mean that counts as converged, without
-            unit. By default 1e-6 in float64 and 1e-3 in float32. Exact geodesics are integrated to a hundredth of it.
-        max_iterations: Most steps that a row may attempt; "ode" may attempt as many again.
-        search: How the geodesics to the points are looked for; their paths begin anew only where none are known.
-            Where its `tol` is None, it is (tol / 10)^2: gradients are as exact as the root of it. No `length_rtol`, nor
-            paths of your own.
+        stop: When a row has converged, and how many steps it may attempt; "ode" may attempt as many again. Its `tol` is
+            for the Riemannian norm of the gradient over the root of the variance.
+        follow: How geodesics are followed: by "discrete" unless told otherwise; for "ode" the `rtol` is a hundredth of
+            the `tol` of `stop`. Segments are those of `search`.
+        search: How the geodesics to the points are looked for, before paths are known. If its `tol` is None, to the
+            square of a tenth of the `tol` of `stop`, 1e-8 at least in float32. No `length_rtol`, nor paths of your own.
 
     Returns:
         The means, with what was measured from there.
@@ -78,7 +78,7 @@ def frechet_mean(
         >>> print(f"{float(mean.point.norm()):.4f} {float(mean.variance.sqrt()):.4f}", bool(mean.converged))
         0.0000 0.9273 True
     """
-    keywords = CenterKeywords(method, initial_point, tol, max_iterations, search)
+    keywords = CenterKeywords(initial_point, stop, follow, search)
     return center(manifold, points, weights, keywords, power=2, what="Fréchet mean")
 
 

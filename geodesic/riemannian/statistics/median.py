@@ -6,23 +6,24 @@ from torch import Tensor
 
 from geodesic.checks import renamed
 from geodesic.geometry.manifold import Manifold
+from geodesic.riemannian.maps.follow import Follow
 from geodesic.riemannian.statistics.centers import CenterKeywords, FrechetMean, center
 from geodesic.riemannian.statistics.pairs import RENAMED
+from geodesic.riemannian.statistics.stop import Stop
 from geodesic.solvers.search import Search
 
 __all__ = ["frechet_median"]
 
 
-@renamed(**RENAMED)
+@renamed(**(RENAMED | {"init": "initial_point"}))
 def frechet_median(
     manifold: Manifold,
     points: Tensor,
     weights: Tensor | None = None,
     *,
-    method: str = "discrete",
     initial_point: Tensor | None = None,
-    tol: float | None = None,
-    max_iterations: int = 100,
+    stop: Stop = Stop(),
+    follow: Follow = Follow(),
     search: Search = Search(),
 ) -> FrechetMean:
     """Geometric median: the point with the least weighted sum of distances to the given ones. Outliers move it little.
@@ -48,14 +49,13 @@ def frechet_median(
         manifold: Where to measure.
         points: x, (*batch, N, d), floating point; (*batch, N, *latent_shape) for a manifold with a `latent_shape`.
         weights: w, (*batch, N) or (N,), non-negative with a positive sum, to which they are normalized; equal if None.
-        method: "discrete" takes the energies of the solver's paths, "ode" goes on with exact geodesics.
         initial_point: Where to begin, (*batch, d), instead of the two starts.
-        tol: Largest norm of the least subgradient of a median that counts as converged, without unit: at most 1 for any
-            point. By default 1e-6 in float64 and 1e-3 in float32. Exact geodesics are integrated to a hundredth of it.
-        max_iterations: Most steps that a row may attempt; "ode" may attempt as many again.
-        search: How the geodesics to the points are looked for; their paths begin anew only where none are known.
-            Where its `tol` is None, it is (tol / 10)^2: gradients are as exact as the root of it. No `length_rtol`, nor
-            paths of your own.
+        stop: When a row has converged, and how many steps it may attempt; "ode" may attempt as many again. Its `tol` is
+            for the norm of the least subgradient, at most 1 for any point.
+        follow: How geodesics are followed: by "discrete" unless told otherwise; for "ode" the `rtol` is a hundredth of
+            the `tol` of `stop`. Segments are those of `search`.
+        search: How the geodesics to the points are looked for, before paths are known. If its `tol` is None, to the
+            square of a tenth of the `tol` of `stop`, 1e-8 at least in float32. No `length_rtol`, nor paths of your own.
 
     Returns:
         The medians; the variance is the sum of the squared distances to them all the same.
@@ -73,5 +73,5 @@ def frechet_median(
         >>> print([round(x, 3) for x in median.point.tolist()])
         [0.3, 0.2]
     """
-    keywords = CenterKeywords(method, initial_point, tol, max_iterations, search)
+    keywords = CenterKeywords(initial_point, stop, follow, search)
     return center(manifold, points, weights, keywords, power=1, what="geometric median")

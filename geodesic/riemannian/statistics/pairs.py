@@ -9,25 +9,24 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from geodesic.checks import require_fraction, require_integer
 from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import inverse_at
+from geodesic.numerics.tolerance import excess_for_vectors, step_for
 from geodesic.riemannian.maps.discrete import first_momentum
-from geodesic.riemannian.maps.follow import Follow
+from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
 from geodesic.riemannian.maps.log_map import log_map
-from geodesic.riemannian.maps.stride import require_method
 from geodesic.riemannian.records import Record
+from geodesic.riemannian.statistics.stop import IN_STOP, require_stop
 from geodesic.solvers.search import IN_SEARCH, Search
 from geodesic.solvers.solve import find
 
-__all__ = ["RENAMED", "Geodesics", "Pairs", "fit_tolerance", "integration_tolerance", "require_for_moving_ends"]
+__all__ = ["RENAMED", "Geodesics", "Pairs", "followed", "require_for_moving_ends"]
 
 # What arguments of statistics are called now that were called otherwise, or that are in the search.
-RENAMED = IN_SEARCH | {"init": "initial_point", "paths": "search=Search(init=...)", "rtol": "tol"}
+RENAMED = IN_SEARCH | IN_FOLLOW | IN_STOP | {"segments": IN_SEARCH["segments"], "paths": IN_SEARCH["init"]}
 
 _AGAIN = 20  # the part of `max_steps` that is left from the paths of the last step on; two or three steps are usual
-_TOL = {torch.float64: 1e-6, torch.float32: 1e-3}
 
 
 @dataclass(frozen=True)
@@ -64,15 +63,20 @@ def require_for_moving_ends(search: Any) -> None:
         )
 
 
-def fit_tolerance(tol: Any, dtype: torch.dtype) -> float:
-    """The `tol` of a tool that moves points: 1e-6 in float64 and 1e-3 in float32, unless another is given."""
-    require_fraction("tol", tol, optional=True)
-    return _TOL[dtype] if tol is None else float(tol)
+def followed(follow: Any, search: Search, tol: float, dtype: torch.dtype) -> Follow:
+    """How geodesics are followed: by "discrete" unless told otherwise, by "ode" as exactly as `tol` needs.
 
-
-def integration_tolerance(tol: float, dtype: torch.dtype) -> float:
-    """The `rtol` of exact geodesics that a tool needs for its own `tol`: a hundredth, as far as the dtype has it."""
-    return max(tol / 100, 10 * torch.finfo(dtype).eps)
+    Raises:
+        InputError: It is no `Follow`, has settings that cannot be used, or other segments than the paths of the search.
+    """
+    stride_of(follow, dtype, "discrete")
+    if follow.segments not in (None, search.segments):
+        raise InputError(
+            f"follow: geodesics have the segments of search here, {search.segments}, got segments={follow.segments}; "
+            "set search=Search(segments=...)"
+        )
+    exact = follow.method == "ode" and follow.rtol is None
+    return replace(follow, method=follow.method or "discrete", rtol=step_for(tol, dtype) if exact else follow.rtol)
 
 
 @dataclass(frozen=True)
@@ -82,36 +86,32 @@ class Geodesics:
     Attributes:
         manifold: Where.
         search: How they are looked for.
-        method: "discrete" or "ode".
+        follow: How they are followed, by "discrete" or "ode".
         tol: Largest gradient norm of a center, relative to the root of the variance.
         max_iterations: Most iterations of a search for a center.
     """
 
     manifold: Manifold
     search: Search
-    method: str
+    follow: Follow
     tol: float
     max_iterations: int
 
     @classmethod
-    def from_user(
-        cls, manifold: Manifold, search: Any, *, method: Any, tol: Any, max_iterations: Any, dtype: torch.dtype
-    ) -> Geodesics:
-        """The record of what a user gave, after checks; the default of `tol` is that of the dtype.
+    def from_user(cls, manifold: Manifold, search: Any, follow: Any, stop: Any, dtype: torch.dtype) -> Geodesics:
+        """The record of what a user gave, after checks.
 
         Raises:
             InputError: One of the settings cannot be used.
         """
-        require_method(method)
         require_for_moving_ends(search)
-        require_integer("max_iterations", max_iterations, least=1)
-        return cls(manifold, search, method, fit_tolerance(tol, dtype), max_iterations)
+        require_stop(stop)
+        tol = stop.tolerance(dtype)
+        return cls(manifold, search, followed(follow, search, tol, dtype), tol, stop.max_iterations)
 
     def path_tol(self, dtype: torch.dtype) -> float:
-        """Relative excess energy that geodesics may have: momenta are known to its root, as they are of first order."""
-        if self.search.tol is not None:
-            return self.search.tol
-        return max((self.tol / 10) ** 2, torch.finfo(dtype).eps ** 1.5)
+        """Relative excess energy that geodesics may have: gradients are known ten times better than they are small."""
+        return excess_for_vectors(self.tol / 10, dtype) if self.search.tol is None else self.search.tol
 
     def between(
         self, start: Float[Tensor, "P d"], end: Float[Tensor, "P d"], path: Float[Tensor, "P nodes d"] | None = None
@@ -126,11 +126,10 @@ class Geodesics:
             search = replace(search, init=known, graph_points=None, max_steps=few)
         solution = find(self.manifold, a, b, search)
         found = solution.path.reshape(len(start), -1, start.shape[1])
-        if self.method == "discrete":
+        if self.follow.method == "discrete":
             p = first_momentum(self.manifold, found)
             return Pairs(2 * solution.energy, solution.length, p, found, solution.converged)
-        follow = Follow(method="ode", rtol=integration_tolerance(self.tol, start.dtype))
-        there = log_map(self.manifold, a, b, follow=follow, solution=solution)
+        there = log_map(self.manifold, a, b, follow=self.follow, solution=solution)
         factor = inverse_at(self.manifold, start).factor
         p = (factor @ (factor.mT @ there.vector.reshape(*start.shape, 1)))[..., 0]
         return Pairs(there.length**2, there.length, p, there.path.reshape(found.shape), there.converged)

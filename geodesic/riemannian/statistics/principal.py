@@ -14,15 +14,15 @@ from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
-from geodesic.riemannian.maps.follow import Follow
+from geodesic.numerics.tolerance import usual_tol
+from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow
 from geodesic.riemannian.maps.log_map import LogarithmMap, log_map
-from geodesic.riemannian.maps.stride import require_method
 from geodesic.riemannian.statistics.centers import FrechetMean
 from geodesic.riemannian.statistics.mean import frechet_mean
-from geodesic.riemannian.statistics.pairs import RENAMED, require_for_moving_ends
+from geodesic.riemannian.statistics.pairs import followed, require_for_moving_ends
 from geodesic.riemannian.statistics.weights import normalized
 from geodesic.solvers.answer import Answer
-from geodesic.solvers.search import Search
+from geodesic.solvers.search import IN_SEARCH, Search
 from geodesic.solvers.status import Status
 
 __all__ = ["PrincipalGeodesics", "principal_geodesic_analysis"]
@@ -58,7 +58,7 @@ class PrincipalGeodesics(Answer):
     explained: Float[Tensor, "*batch k"]
 
 
-@renamed(**(RENAMED | {"init": "search=Search(init=...)"}))
+@renamed(**(IN_SEARCH | IN_FOLLOW | {"segments": IN_SEARCH["segments"], "paths": IN_SEARCH["init"]}))
 def principal_geodesic_analysis(
     manifold: Manifold,
     points: Tensor,
@@ -66,7 +66,7 @@ def principal_geodesic_analysis(
     *,
     mean: Tensor | None = None,
     components: int | None = None,
-    method: str = "discrete",
+    follow: Follow = Follow(),
     search: Search = Search(),
 ) -> PrincipalGeodesics:
     """Principal geodesic analysis: the principal components of log_mean(points) in the inner product of G(mean).
@@ -94,7 +94,8 @@ def principal_geodesic_analysis(
         mean: Where to take the directions, (*batch, d). If None the Fréchet mean, looked for with the defaults of
             `frechet_mean`; give the point that it finds where you want others.
         components: Number k of directions, at most min(N, d), which is taken if None.
-        method: "discrete" takes the initial velocities of the solver's paths, "ode" exact logarithms.
+        follow: How geodesics are followed: "discrete", unless told otherwise, takes the initial velocities of the
+            solver's paths, "ode" exact logarithms. Segments are those of `search`.
         search: How geodesics to the points are looked for. Where its `tol` is None, it is that of `log_map`. No
             `length_rtol`, nor paths of your own.
 
@@ -115,11 +116,12 @@ def principal_geodesic_analysis(
         >>> print([f"{x:.3f}" for x in answer.variances.tolist()], [f"{x:.3f}" for x in answer.explained.tolist()])
         ['0.500', '0.000'] ['1.000', '0.000']
     """
-    require_method(method)
     require_for_moving_ends(search)
+    dtype = Rows(manifold, points=points).rows[0].dtype
+    way = followed(follow, search, usual_tol(dtype), dtype)
     found = None
     if mean is None:
-        found = frechet_mean(manifold, points, weights, method=method, search=search)
+        found = frechet_mean(manifold, points, weights, follow=follow, search=search)
         mean = found.point
     given, center = _sets_and_means(manifold, points, mean)
     (z,), (flat,), N = center.rows, given.rows, given.batch[-1]
@@ -130,7 +132,7 @@ def principal_geodesic_analysis(
     inverse = inverse_at(manifold, z)
     require_regular(z, inverse, "mean")
     start = mean.detach().unsqueeze(mean.dim() - len(given.event)).expand_as(points)
-    there = log_map(manifold, start, points.detach(), follow=Follow(method=method), search=search)
+    there = log_map(manifold, start, points.detach(), follow=way, search=search)
     # In an orthonormal frame: with G = L L^T the inner product of v and w is that of L^T v and L^T w.
     y = there.vector.reshape(B, N, d) @ inverse.factor
     frame, variances = _principal_axes(y, share)

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geodesic.checks import renamed, require_integer
+from geodesic.checks import renamed
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
 from geodesic.riemannian.maps.exp_map import exp_map
 from geodesic.riemannian.maps.follow import Follow, stride_of
-from geodesic.riemannian.maps.stride import require_method
 from geodesic.riemannian.statistics.fit import Data, Fit
 from geodesic.riemannian.statistics.least_squares import least_squares
-from geodesic.riemannian.statistics.pairs import (
-    RENAMED,
-    fit_tolerance,
-    integration_tolerance,
-    require_for_moving_ends,
-)
+from geodesic.riemannian.statistics.pairs import RENAMED, followed, require_for_moving_ends
+from geodesic.riemannian.statistics.stop import Stop, require_stop
 from geodesic.solvers.answer import Answer
 from geodesic.solvers.search import Search
 from geodesic.solvers.status import Status
@@ -65,15 +60,14 @@ class GeodesicRegression(Answer):
     r_squared: Float[Tensor, "*batch"]
 
 
-@renamed(**(RENAMED | {"init": "search=Search(init=...)"}))
+@renamed(**RENAMED)
 def geodesic_regression(
     manifold: Manifold,
     x: Tensor,
     points: Tensor,
     *,
-    method: str = "discrete",
-    tol: float | None = None,
-    max_iterations: int = 50,
+    stop: Stop = Stop(),
+    follow: Follow = Follow(),
     search: Search = Search(),
 ) -> GeodesicRegression:
     """Least squares for points of a manifold: the geodesic that comes nearest to them at the times x.
@@ -99,14 +93,13 @@ def geodesic_regression(
         x: What the points are to be explained by, (N,) or (*batch, N): numbers that are not all the same.
         points: The points y, (*batch, N, d), N at least 2, floating point; (*batch, N, *latent_shape) for a manifold
             with a `latent_shape`.
-        method: "discrete" follows geodesics by the discrete energy, "ode" by the geodesic equation.
-        tol: Largest move of the predictions by one more step, as a share of the spread of the points, of a fit that
-            counts as converged, without unit: both root mean squares. By default 1e-6 in float64 and 1e-3 in float32.
-            Exact geodesics are integrated to a hundredth of it.
-        max_iterations: Most steps of the fit, and of the search for the mean before it.
-        search: How geodesics from the predictions to the points are looked for; its `segments` are also those of
-            geodesics that are followed. Where its `tol` is None, it is 1e-12 in float64 and 1e-6 in float32. No
-            `length_rtol`, nor paths of your own.
+        stop: When a fit has converged, and how many steps it may take, and the search for the mean before it as many.
+            Its `tol` is for the move of the predictions by one more step, over the spread of the points, both root
+            mean squares.
+        follow: How geodesics are followed: by "discrete" unless told otherwise; for "ode" the `rtol` is a hundredth of
+            the `tol` of `stop`. Segments are those of `search`.
+        search: How geodesics from the predictions to the points are looked for. Where its `tol` is None, it is 1e-12 in
+            float64 and 1e-8 in float32. No `length_rtol`, nor paths of your own.
 
     Returns:
         The geodesic, what it predicts, and how well.
@@ -127,12 +120,9 @@ def geodesic_regression(
     given = Rows(manifold, points=points)
     require_limit(manifold, "geodesics")
     require_for_moving_ends(search)
-    require_integer("max_iterations", max_iterations, least=1)
-    tol = fit_tolerance(tol, points.dtype)
-    rtol = integration_tolerance(tol, points.dtype)
-    require_method(method)
-    follow = Follow(method=method, segments=search.segments, rtol=rtol if method == "ode" else None)
-    stride = stride_of(follow, points.dtype, method)
+    require_stop(stop)
+    follow = replace(followed(follow, search, stop.tolerance(points.dtype), points.dtype), segments=search.segments)
+    stride = stride_of(follow, points.dtype, "discrete")
     if not given.batch or given.batch[-1] < 2:
         raise InputError(
             f"points: expected at least 2 points, (*batch, N, d), got {tuple(points.shape)}: a geodesic through one is "
@@ -145,7 +135,7 @@ def geodesic_regression(
     with torch.inference_mode(False):
         y = given.rows[0].reshape(*times.shape, -1)
         data = Data(manifold, (times - center[:, None]) / spread[:, None], y, stride, search)
-        found = _fitted(data, tol, max_iterations)
+        found = _fitted(data, stop)
         p, v = found.fit.point, found.fit.velocity / spread[:, None]
         start, pace = (z.reshape(-1, *given.event) for z in (p, v))
         at_zero = exp_map(manifold, start, pace, -center, follow=follow)
@@ -185,14 +175,14 @@ class _Found:
     total: Float[Tensor, " B"]
 
 
-def _fitted(data: Data, tol: float, max_iterations: int) -> _Found:
+def _fitted(data: Data, stop: Stop) -> _Found:
     """First the mean, which is a fit without a velocity, and from there the geodesic."""
     y = data.y
     start = data.fit(_middle(data.manifold, y), torch.zeros_like(y[:, 0]))
-    mean = least_squares(data, start, columns=y.shape[-1], total=start.loss, tol=tol, max_iterations=max_iterations)
+    mean = least_squares(data, start, columns=y.shape[-1], total=start.loss, stop=stop)
     total = mean.fit.loss
     begin = _towards(data, mean.fit)
-    best = least_squares(data, begin, columns=2 * y.shape[-1], total=total, tol=tol, max_iterations=max_iterations)
+    best = least_squares(data, begin, columns=2 * y.shape[-1], total=total, stop=stop)
     found = mean.status == Status.CONVERGED
     last = found | (best.status == Status.CONVERGED)
     return _Found(

@@ -19,7 +19,8 @@ from geodesic.solvers.status import Status
 __all__ = ["agreement", "best_of", "two_starts"]
 
 _CANDIDATES = 64  # points among which the second start is looked for: as many of each other's chords are taken
-_APART = 1e-3  # of the spread: two answers farther apart than this are two
+_APART = 1e-3  # of the spread: two answers farther apart than this are two,
+_LOOSE = 10  # and than so many tolerances
 
 
 def two_starts(manifold: Manifold, x: Float[Tensor, "R N d"], w: Float[Tensor, "R N"]) -> Float[Tensor, "2 R d"]:
@@ -51,7 +52,7 @@ def best_of(found: Found, S: int) -> Int[Tensor, " R"]:
     return (value <= least * (1 + 1e-9)).to(torch.uint8).argmax(0)
 
 
-def agreement(manifold: Manifold, found: Found, best: Tensor, S: int, what: str) -> Bool[Tensor, " R"]:
+def agreement(manifold: Manifold, found: Found, best: Tensor, S: int, what: str, tol: float) -> Bool[Tensor, " R"]:
     """Whether all starts that converged did so at one point; with a warning where they did not."""
     point, length, status = (v.unflatten(0, (S, -1)) for v in (found.point, found.visit.length, found.status))
     R = len(best)
@@ -63,7 +64,7 @@ def agreement(manifold: Manifold, found: Found, best: Tensor, S: int, what: str)
         apart = path_length(manifold, line).nan_to_num(nan=torch.inf)
     apart = torch.where((winner == point).all(-1) | (status != Status.CONVERGED), 0, apart).amax(0)
     apart = torch.where(status[best, every] == Status.CONVERGED, apart, 0)
-    several = apart > _APART * spread
+    several = apart > max(_APART, _LOOSE * tol) * spread
     if several.any():
         row = int(several.nonzero()[0])
         names = ("the latent mean", "the most central point")
