@@ -183,7 +183,7 @@ def brief(value: Any) -> str:
         >>> import torch
         >>> from geodesic.checks import brief
         >>> brief(torch.arange(100.0)), brief(torch.tensor([1.0, 2.5])), brief(torch.zeros(3, 4))
-        ('[0, 1, 2, ..., 97, 98, 99] (100 numbers)', '[1, 2.5]', 'a tensor (3, 4) of torch.float32')
+        ('(0, 1, 2, ..., 97, 98, 99; 100 numbers)', '(1, 2.5)', 'a tensor (3, 4) of torch.float32')
     """
     from torch import Tensor
 
@@ -193,9 +193,9 @@ def brief(value: Any) -> str:
         return f"a tensor {tuple(value.shape)} of {value.dtype}"
     numbers = [f"{x:.6g}" for x in value.detach().reshape(-1).tolist()]
     if len(numbers) <= _MOST_SHOWN:
-        return f"[{', '.join(numbers)}]"
+        return f"({', '.join(numbers)})"
     half = _MOST_SHOWN // 2
-    return f"[{', '.join([*numbers[:half], '...', *numbers[-half:]])}] ({len(numbers)} numbers)"
+    return f"({', '.join([*numbers[:half], '...', *numbers[-half:]])}; {len(numbers)} numbers)"
 
 
 def broadcast_points(latent_shape: tuple[int, ...] | None, start: Any, end: Any) -> tuple[Any, Any]:
@@ -273,9 +273,10 @@ def require_alike(**tensors: Any) -> None:
             raise InputError(f"{name}: expected shape (*batch, d), got a single number")
     for name, value in tensors.items():
         if value.shape != expected.shape:
+            same = value.shape[-1] == expected.shape[-1]
+            hint = f"; {first}.expand_as({name}) repeats one for many" if same and expected.dim() == 1 else ""
             raise InputError(
-                f"{name}: expected the shape of {first}, {tuple(expected.shape)}, got {tuple(value.shape)}; "
-                f"{first}.expand_as({name}) repeats one for many"
+                f"{name}: expected the shape of {first}, {tuple(expected.shape)}, got {tuple(value.shape)}{hint}"
             )
         require_same_type(name, value, first, expected)
 

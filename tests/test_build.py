@@ -161,6 +161,8 @@ def test_a_geometry_that_makes_no_sense_is_refused_with_the_reason(made, message
         ({}, {"geometry": "expected"}, "needs model.likelihood: gaussian, got Bernoulli"),
         ({}, {"members": "independent"}, "this model has one decoder"),
         ({"likelihood": "gaussian", "decoders": 2}, {"geometry": "fisher_rao"}, "has no embedding"),
+        ({}, {"geometry": {"kind": "fisher_rao", "parameters": "probabilities"}}, "returns logits or logarithms"),
+        ({}, {"geometry": {"kind": "fisher_rao_poisson", "parameters": "rates"}}, "and no rates; leave it out"),
         (
             {"decoders": 2},
             {"solvers": ({"name": "shao", "kind": "gradient_descent", "direction": "encoder"},)},

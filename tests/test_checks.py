@@ -36,7 +36,7 @@ require = {name: inspect.unwrap(getattr(checks, name)) for name in checks.__all_
         ("require_cloud", {"points": torch.zeros(3)}, r"n: expected latent points of shape \(N, d\)"),
         ("require_cloud", {"points": torch.zeros(3, 2), "size": 3}, r"n: .* \(N, 3\), N at least 1, got \(3, 2\)"),
         ("require_cloud", {"points": torch.zeros(0, 2)}, "n: .* N at least 1"),
-        ("require_cloud", {"points": torch.tensor([[1.0], [math.inf]])}, r"n: .* got \[inf\] in row 1; remove it"),
+        ("require_cloud", {"points": torch.tensor([[1.0], [math.inf]])}, r"n: .* got \(inf\) in row 1; remove it"),
     ],
 )
 def test_what_cannot_be_used_is_named(check: str, arguments: dict[str, Any], message: str) -> None:

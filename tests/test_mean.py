@@ -319,7 +319,7 @@ def test_too_few_steps_are_reported() -> None:
     ("settings", "message"),
     [
         ({"weights": torch.ones(3)}, r"weights: expected one for each point, shape \(2, 4\) or \(4,\), got \(3,\)"),
-        ({"weights": torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, 1]])}, r"none below zero, got \[1.0, -1.0.*in row 1"),
+        ({"weights": torch.tensor([[1.0, 1, 1, 1], [1, -1, 1, 1]])}, r"none below zero, got \(1, -1, 1, 1\) in row 1"),
         ({"weights": torch.tensor([[0.0, 0, 0, 0], [1, 1, 1, 1]])}, "a positive sum.* in row 0"),
         ({"weights": torch.tensor([1.0, math.nan, 1, 1])}, "finite numbers"),
         ({"initial_point": torch.zeros(2)}, r"initial_point: expected a point for each row, shape \(2, 2\)"),

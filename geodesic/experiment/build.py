@@ -9,12 +9,13 @@ import torch
 
 from geodesic.adapters.imported import import_network
 from geodesic.errors import InputError, SettingsError
-from geodesic.experiment.geometries import Context, EuclideanGeometry, Geometry
+from geodesic.experiment.geometries import Context, EuclideanGeometry, FisherRaoGeometry, Geometry
 from geodesic.experiment.model import Model, model_of
 from geodesic.experiment.settings.geodesics import GeodesicSettings, SolverSettings
 from geodesic.experiment.settings.model import ImportedModelSettings, VAESettings
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.outputs import Euclidean
+from geodesic.geometry.parameters import TwoWords
 from geodesic.models.vae import VAE
 from geodesic.solvers.solver import Solver
 
@@ -109,6 +110,12 @@ def check_search(search: GeodesicSettings, settings: VAESettings, event_shape: t
         model = model_of(make_vae(settings, event_shape).eval())
     for entry in search.solvers:
         make_solver(entry, model, search)
+    said = search.geometry.parameters if isinstance(search.geometry, FisherRaoGeometry | TwoWords) else None
+    if said in ("probabilities", "rates", "scales"):
+        raise SettingsError(
+            f"geodesic.geometry.parameters: a VAE that is trained here returns logits or logarithms, and no {said}; "
+            "leave it out"
+        )
     encodings = torch.arange(2.0 * settings.latent_size).reshape(2, -1)  # any two points
     independent = search.members == "independent"
     make_manifold(search, Context(model, torch.device("cpu"), torch.float32, lambda: encodings, independent))

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from geodesic.checks import brief
 from geodesic.errors import SingularMetricError
 
 __all__ = ["MetricInverse", "require_regular"]
@@ -54,9 +55,8 @@ def require_regular(z: Float[Tensor, "*batch d"], inverse: MetricInverse | Tenso
     """
     singular = ~(inverse if isinstance(inverse, Tensor) else inverse.regular)
     if singular.any():
-        point = ", ".join(f"{x:.6g}" for x in z[singular][0].tolist())
         raise SingularMetricError(
-            f"{argument}: the metric is singular at ({point}), so vectors there cannot be told apart by their lengths; "
-            "the decoder's Jacobian has deficient rank (a dead or saturated unit, a latent coordinate without "
+            f"{argument}: the metric is singular at {brief(z[singular][0])}, so vectors there cannot be told apart by "
+            "their lengths; the decoder's Jacobian has deficient rank (a dead or saturated unit, a latent coordinate without "
             "effect, a pole of the coordinates): move the point, use float64, or a decoder without that coordinate"
         )

@@ -77,6 +77,9 @@ class InPieces(Manifold):
     def require_usable(self) -> None:
         self.manifold.require_usable()
 
+    def examine(self, z: Float[Tensor, "N d"], given: Tensor | None = None) -> None:
+        self.manifold.examine(z, given)
+
     def embed(self, z: Tensor) -> Tensor:
         return self._by_points("embed", self.manifold.embed, z)
 

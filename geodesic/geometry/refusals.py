@@ -17,6 +17,7 @@ from geodesic.errors import DecoderError
 __all__ = ["failure", "fitting_shape", "refuse_output"]
 
 _NUMPY = "derivatives do not pass through NumPy; write it with functions of torch"
+_LONGEST = 200  # characters of a message of somebody else
 _MOST_TRIED = 256  # points that are tried one by one, to name one at which a decoder fails
 
 
@@ -27,7 +28,9 @@ def refuse_output(argument: str, value: Any, count: int) -> None:
         DecoderError: With what it is, and the function to give instead.
     """
     if not isinstance(value, Tensor):
-        raise DecoderError(f"{argument}: expected a tensor of shape (N, ...) from it, got {_instead(argument, value)}")
+        raise DecoderError(
+            f"{argument}: expected a tensor of shape (N, ...) from it, got {_instead(argument, value, count)}"
+        )
     if value.shape[:1] != (count,):
         raise DecoderError(
             f"{argument}: {count} points gave an output of shape {tuple(value.shape)}; it must map (N, d) to "
@@ -49,7 +52,7 @@ def refuse_output(argument: str, value: Any, count: int) -> None:
         )
 
 
-def _instead(argument: str, value: Any) -> str:
+def _instead(argument: str, value: Any, count: int) -> str:
     """What a value is, and the function that takes a tensor out of it."""
     kind = type(value).__name__
     if isinstance(value, torch.distributions.Distribution):
@@ -68,7 +71,7 @@ def _instead(argument: str, value: Any) -> str:
         parts = [(f"[{k}]", part) for k, part in enumerate(value)]
     if not parts:
         return f"{kind}; give a function that returns one"
-    tensors = [name for name, part in parts if isinstance(part, Tensor)]
+    tensors = [name for name, part in parts if isinstance(part, Tensor) and part.shape[:1] == (count,)]
     held = ", ".join(f"{name.strip('.[]')}: {brief(part)}" for name, part in parts[:6])
     return f"a {kind} ({held}); give the part that is meant, lambda z: {argument}(z){(tensors or [parts[0][0]])[0]}"
 
@@ -90,17 +93,19 @@ def failure(
         return DecoderError(f"{argument}: {_NUMPY}")
     if _works(call, plain):
         return None
-    failed = [row for row in plain[:_MOST_TRIED].split(1) if not _works(call, row)]
-    if not failed:
+    tried = [*plain[:_MOST_TRIED].split(1), torch.zeros_like(plain[:1])]  # it may work at the origin, if nowhere else
+    failed = [row for row in tried if not _works(call, row)]
+    if not failed or failed[0] is tried[-1]:
         return None
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    if len(failed) < len(plain):
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:_LONGEST]
+    if len(failed) < len(tried):
         return DecoderError(
             f"{argument}: it failed at {brief(failed[0][0])} ({reason}), and not at other points; it must work "
             "everywhere between and around the endpoints"
         )
-    what = f"{argument}: it failed on {len(plain)} points of size {z.shape[-1]}, {z.dtype} on {z.device} ({reason})"
-    return DecoderError(f"{what}; {_remedy(argument, decoder, z.shape[-1], error)}")
+    count = "a point" if len(plain) == 1 else f"{len(plain)} points"
+    what = f"{argument}: it failed on {count} of size {z.shape[-1]}, {z.dtype} on {z.device} ({reason})"
+    return DecoderError(f"{what}; {_remedy(argument, decoder, plain, error)}")
 
 
 def _works(call: Callable[[Tensor], Any], z: Tensor) -> bool:
@@ -112,7 +117,7 @@ def _works(call: Callable[[Tensor], Any], z: Tensor) -> bool:
     return True
 
 
-def _remedy(argument: str, decoder: Any, d: int, error: Exception) -> str:
+def _remedy(argument: str, decoder: Any, z: Tensor, error: Exception) -> str:
     if isinstance(error, TypeError) and not _takes_one(decoder):
         return f"it takes other arguments than points alone: give lambda z: {argument}(z, ...) with all that it needs"
     said = str(error).lower()
@@ -120,7 +125,11 @@ def _remedy(argument: str, decoder: Any, d: int, error: Exception) -> str:
     if "numpy" in said or (frames and "numpy" in (frames[-1].line or "")):
         return _NUMPY
     if "dtype" in said or "scalar type" in said or "input type" in said:
-        return f"its numbers and the points must have one dtype: {argument}.to(start) makes them agree"
+        words = ("double", "float") if z.dtype == torch.float64 else ("float", "double")
+        return (
+            f"its weights and the points must have one dtype: call .{words[0]}() on its modules, or .{words[1]}() on "
+            "the points"
+        )
     if "device" in said:
         return f"it and the points must be on one device: {argument}.to(start) moves it"
     if "input of size" in said or "not enough values to unpack" in said:
@@ -128,8 +137,8 @@ def _remedy(argument: str, decoder: Any, d: int, error: Exception) -> str:
             "it wants points of a shape of their own: give the manifold latent_shape=(C, H, W), the shape of one point"
         )
     return (
-        f"check that it maps (N, d) to (N, ...), that its latent size is {d}, and that its dtype and device are those "
-        f"of the endpoints ({argument}.to(start))"
+        f"check that it maps (N, d) to (N, ...), that its latent size is {z.shape[-1]}, and that its dtype and device "
+        f"are those of the endpoints ({argument}.to(start))"
     )
 
 

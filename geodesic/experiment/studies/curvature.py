@@ -12,6 +12,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from geodesic.checks import brief
 from geodesic.errors import GeodesicWarning, SettingsError, SingularMetricError
 from geodesic.experiment.run import to_numpy
 from geodesic.experiment.settings.whole import Settings
@@ -146,10 +147,9 @@ def _geodesics(study: Study) -> dict[str, NDArray]:
 def _say_where_singular(z: Tensor, lost: Tensor, where: str) -> None:
     if not lost.any():
         return
-    point = ", ".join(f"{x:.4g}" for x in z[lost][0].tolist()[:8]) + (", ..." if z.shape[1] > 8 else "")
     warnings.warn(
-        f"curvature: at {int(lost.sum())} of {len(z)} {where} the metric is singular to rounding, first at ({point}): "
-        "they are left out; the decoder is saturated or has collapsed latent coordinates there",
+        f"curvature: at {int(lost.sum())} of {len(z)} {where} the metric is singular to rounding, first at "
+        f"{brief(z[lost][0])}: they are left out; the decoder is saturated or has collapsed latent coordinates there",
         GeodesicWarning,
         stacklevel=4,
     )

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from geodesic.checks import brief
 from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit
@@ -77,7 +78,7 @@ def _require_planes(planes: Bool[Tensor, "*batch"], u: Tensor, v: Tensor) -> Non
         return
     where = (~planes).nonzero()[0].tolist()
     place = f"at {where}, " if where else ""
-    one, other = (x.reshape(*planes.shape, -1)[tuple(where)].tolist() for x in (u, v))
+    one, other = (brief(x.reshape(*planes.shape, -1)[tuple(where)]) for x in (u, v))
     raise InputError(
         f"u, v: {place}u = {one} and v = {other} are parallel to rounding and span no plane; give two different "
         "directions"

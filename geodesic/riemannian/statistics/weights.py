@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geodesic.checks import brief
 from geodesic.errors import InputError
 
 __all__ = ["normalized"]
@@ -43,6 +44,6 @@ def normalized(weights: Any, batch: torch.Size, x: Float[Tensor, "R N d"]) -> Fl
             row = int(bad.nonzero()[0])
             at = tuple(int(k) for k in torch.unravel_index(torch.tensor(row), batch)) if batch else ()
             where = f" in row {at[0] if len(at) == 1 else at}" if batch else ""
-            raise InputError(f"weights: expected {expected}, got {[float(f'{v:.6g}') for v in w[row].tolist()]}{where}")
+            raise InputError(f"weights: expected {expected}, got {brief(w[row])}{where}")
     w = w / w.amax(-1, keepdim=True)  # sums of the largest numbers would not be finite
     return w / w.sum(-1, keepdim=True)
