@@ -57,6 +57,7 @@ def require_regular(z: Float[Tensor, "*batch d"], inverse: MetricInverse | Tenso
     if singular.any():
         raise SingularMetricError(
             f"{argument}: the metric is singular at {brief(z[singular][0])}, so vectors there cannot be told apart by "
-            "their lengths; the decoder's Jacobian has deficient rank (a dead or saturated unit, a latent coordinate without "
-            "effect, a pole of the coordinates): move the point, use float64, or a decoder without that coordinate"
+            "their lengths; the decoder's Jacobian has deficient rank (a dead or saturated unit, a latent "
+            "coordinate without effect, a pole of the coordinates): move the point, use float64, or a decoder without "
+            "that coordinate"
         )
