@@ -162,8 +162,8 @@ class GeodesicSolution(Answer):
         write_npz(Path(path), self.arrays())
 
     def arrays(self, prefix: str = "") -> dict[str, np.ndarray]:
-        """All fields as NumPy arrays by name, `tol` and `solver` too, and `status_name`, the names of the statuses."""
-        return super().arrays(prefix) | {prefix + name: np.array(getattr(self, name)) for name in ("tol", "solver")}
+        """All fields as NumPy arrays by name, `tol`, `solver` and `memory` too, and the names of the statuses."""
+        return super().arrays(prefix) | {prefix + name: np.array(getattr(self, name)) for name in _PLAIN}
 
     @classmethod
     def load(cls, path: str | Path) -> GeodesicSolution:
@@ -266,3 +266,4 @@ def tensors(solution: GeodesicSolution) -> dict[str, Tensor]:
 
 
 _TENSORS = [field.name for field in fields(GeodesicSolution) if "Tensor" in field.type]
+_PLAIN = ("tol", "solver", "memory")
