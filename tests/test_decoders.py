@@ -126,9 +126,9 @@ def test_points_without_a_latent_shape_are_given_theirs(shape: tuple[int, ...]) 
 @pytest.mark.parametrize(
     ("weights", "points", "message"),
     [
-        (torch.float32, torch.float64, r"call .double\(\) on the module, or .float\(\) on the points"),
-        (torch.float64, torch.float32, r"call .float\(\) on the module, or .double\(\) on the points"),
-        (torch.float16, torch.float64, r"call .double\(\) on the module"),
+        (torch.float32, torch.float64, r"call .double\(\) on (the module|its modules), or .float\(\) on the points"),
+        (torch.float64, torch.float32, r"call .float\(\) on (the module|its modules), or .double\(\) on the points"),
+        (torch.float16, torch.float64, r"call .double\(\) on (the|its) module"),
     ],
 )
 def test_points_of_another_precision_are_told_the_word(weights, points, message: str) -> None:
@@ -138,6 +138,12 @@ def test_points_of_another_precision_are_told_the_word(weights, points, message:
     net = linear(weights)
     with pytest.raises(DecoderError, match=r"one dtype: call .(double|float)\(\) on its modules, or "):
         geodesic.solve(geodesic.PullbackManifold(lambda z: net(z)), START.to(points), END.to(points))
+
+
+def test_a_method_may_leave_weights_of_another_precision_alone() -> None:
+    vae = Autoencoder()
+    vae.encoder = linear(torch.float32)
+    assert geodesic.solve(geodesic.PullbackManifold(vae.decode), START, END).converged
 
 
 def test_a_decoder_that_raises_at_some_points_only_is_told_where() -> None:

@@ -72,7 +72,7 @@ def decoded(decoder: Decoder, z: Tensor, latent_shape: tuple[int, ...] | None, a
 
     try:
         parameters = call(z)
-    except GeodesicError:
+    except (GeodesicError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever the user's function raises
         said = failure(argument, decoder, call, z, error)
@@ -156,16 +156,17 @@ def require_expected(
 
 
 def require_precision(decoder: object, z: Tensor, argument: str = "decoder") -> None:
-    """Refuse a decoder whose weights have another floating point dtype than the points.
+    """Refuse a module whose weights have another floating point dtype than the points.
+
+    A method of one may use some of the weights only: whether it takes the points shows when it is called.
 
     Raises:
         DecoderError: With the word that makes them agree.
     """
-    owner = decoder if isinstance(decoder, nn.Module) else getattr(decoder, "__self__", None)
-    if not isinstance(owner, nn.Module):
+    if not isinstance(decoder, nn.Module):
         return
     words = {torch.float32: "float", torch.float64: "double"}
-    for weights in owner.parameters():
+    for weights in decoder.parameters():
         if weights.is_floating_point() and weights.dtype != z.dtype:
             other = f", or .{words[weights.dtype]}() on the points" if weights.dtype in words else ""
             raise DecoderError(
