@@ -1,6 +1,7 @@
 """What derivatives of a decoder do not see is named, and nothing that lies across it is certified."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -106,3 +107,52 @@ def test_what_is_missed_is_the_size_of_the_jumps() -> None:
     found = unseen(manifold, path, segment_lengths(manifold, path), manifold.squared_chords(path))
     torch.testing.assert_close(found.length, torch.tensor([3.0]))
     assert found.jump
+
+
+# --- tools -----------------------------------------------------------------------------------
+
+_AFTER_A_STEP = geodesic.PullbackManifold(_beside(lambda z: torch.cat([z.sin(), 2 * (z[:, :1] > 0.1).to(z)], dim=1)))
+_FROM = torch.tensor([[-1.0, 0.0], [-1.0, 0.0]], dtype=torch.float64)
+_TO = torch.tensor([[1.0, 0.5], [-0.2, 0.5]], dtype=torch.float64)  # across the step, and on one side of it
+_EQUATION, _ENERGY = geodesic.Follow(method="ode", rtol=1e-5), geodesic.Follow(method="discrete")
+
+
+def _path() -> Tensor:
+    return geodesic.straight_path(_FROM, _TO)
+
+
+_TOOLS: dict[str, Callable[[], Any]] = {
+    "exp, ode": lambda: geodesic.exp_map(_AFTER_A_STEP, _FROM, _TO - _FROM, follow=_EQUATION),
+    "exp, discrete": lambda: geodesic.exp_map(_AFTER_A_STEP, _FROM, _TO - _FROM, follow=_ENERGY),
+    "exp, one segment": lambda: geodesic.exp_map(
+        _AFTER_A_STEP, _FROM, _TO - _FROM, follow=geodesic.Follow(method="ode", segments=1)
+    ),
+    "log, ode": lambda: geodesic.log_map(_AFTER_A_STEP, _FROM, _TO, follow=_EQUATION),
+    "log, discrete": lambda: geodesic.log_map(_AFTER_A_STEP, _FROM, _TO, follow=_ENERGY),
+    "shots": lambda: geodesic.shoot(_AFTER_A_STEP, _FROM, _TO - _FROM, segments=64),
+    "Jacobi fields": lambda: geodesic.jacobi_field(_AFTER_A_STEP, _FROM, _TO - _FROM, _FROM, _FROM),
+    "conjugate points": lambda: geodesic.conjugate_points(_AFTER_A_STEP, _FROM, _TO - _FROM),
+    "transport": lambda: geodesic.parallel_transport(_AFTER_A_STEP, _path(), _FROM),
+    "transport by projection": lambda: geodesic.parallel_transport(
+        _AFTER_A_STEP, _path(), _FROM, transport="projection", tol=0.1
+    ),
+    "analogies": lambda: geodesic.analogy(_AFTER_A_STEP, _FROM, _TO, _FROM + 0.1),
+    "minimality": lambda: geodesic.is_minimizing(_AFTER_A_STEP, geodesic.solve(_AFTER_A_STEP, _FROM, _TO)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tool", _TOOLS)
+def test_no_tool_calls_what_lies_across_a_jump_converged(tool: str) -> None:
+    answer = _TOOLS[tool]()
+    assert [Status(int(k)) for k in answer.status] == [Status.JUMP, Status.CONVERGED]
+    assert answer.converged.tolist() == [False, True]
+
+
+def test_a_walk_across_a_jump_is_not_converged() -> None:
+    start = torch.tensor([0.0, 0.0])
+    walks = geodesic.random_walk(_AFTER_A_STEP, start, count=6, steps=10, time=0.2, seed=0)
+    crossed = (walks.path[..., 0] > 0.1).any(-1)
+    assert crossed.any()
+    assert not crossed.all()
+    assert (walks.converged == ~crossed).all()

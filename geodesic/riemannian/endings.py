@@ -1,4 +1,4 @@
-"""How an integration ended, row by row."""
+"""How a geodesic that was followed ended, row by row."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from geodesic.geometry.jumps import unseen
+from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.memory import grouped, rows_at_once
+from geodesic.geometry.path import segment_lengths
 from geodesic.solvers.status import Status
 
-__all__ = ["after_integration", "at_constant_speed"]
+__all__ = ["after_integration", "at_constant_speed", "unless_jumping"]
 
 
 def after_integration(time: Float[Tensor, " N"], stuck: Bool[Tensor, " N"]) -> Int[Tensor, " N"]:
@@ -27,3 +31,34 @@ def at_constant_speed(
     change = ((speed - speed[:, :1]).abs().amax(-1) / speed[:, 0]).nan_to_num(nan=torch.inf)
     change = torch.where(moving, change, 0)
     return change, torch.where((status == Status.CONVERGED) & (change > rtol), Status.SPEED_CHANGED, status)
+
+
+def unless_jumping(
+    manifold: Manifold,
+    path: Float[Tensor, "N nodes d"],
+    status: Int[Tensor, " N"],
+    speed: Float[Tensor, "N nodes"] | None = None,
+) -> Int[Tensor, " N"]:
+    """The status, or `Status.JUMP` where the decoder jumps along the path: no equation and no derivative sees that.
+
+    Args:
+        manifold: Where the paths lie.
+        path: Nodes at equal times in [0, 1], (N, T + 1, d).
+        status: What is known otherwise, (N,).
+        speed: Riemannian speeds at the nodes, where they are known: as good as lengths along a geodesic, and cheaper.
+    """
+    if path.shape[1] == 2:  # no spline leads through two nodes
+        path = torch.stack([path[:, 0], path.mean(1), path[:, 1]], dim=1)
+        speed = None if speed is None else speed[:, :1].expand(-1, 3)
+
+    def jump(some: Tensor, *speed: Tensor) -> Tensor:
+        if speed:
+            lengths = (speed[0][:, 1:] + speed[0][:, :-1]) / 2 / (some.shape[1] - 1)
+        else:
+            lengths = segment_lengths(manifold, some)
+        return unseen(manifold, some, lengths, manifold.squared_chords(some)).jump
+
+    with torch.no_grad():
+        size = max(1, rows_at_once(manifold, path[:, 0], order=1) // (3 * path.shape[1]))
+        found = grouped(jump, size, path.detach(), *(() if speed is None else (speed,)))
+    return torch.where(found, Status.JUMP, status)

@@ -14,7 +14,7 @@ from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import comfortable, rows_at_once, rows_within
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
-from geodesic.riemannian.endings import after_integration, at_constant_speed
+from geodesic.riemannian.endings import after_integration, at_constant_speed, unless_jumping
 from geodesic.riemannian.maps.flow import follow_with_neighbors
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_by_equation
 from geodesic.riemannian.maps.stride import Stride
@@ -162,6 +162,7 @@ def _search(manifold: Manifold, z: Tensor, v: Tensor, frame: Tensor, stride: Str
     speed = norms_at(manifold, along.path, along.velocity)
     status = after_integration(end, along.run.stuck)
     error, status = at_constant_speed(speed, torch.ones_like(along.run.stuck), status, stride.speed_rtol)
+    status = unless_jumping(manifold, along.path, status, speed)
     spread = _least_singular_value(factor, along.Y) / times.clamp_min(torch.finfo(z.dtype).tiny)
     margin = torch.where(followed, spread, 1).amin(-1).clamp(max=1)
     needed = _segments_needed(manifold, along.path, along.velocity, factor)
@@ -182,7 +183,8 @@ def _search(manifold: Manifold, z: Tensor, v: Tensor, frame: Tensor, stride: Str
     hit = rows[inside]
     time[hit], margin[hit] = root[inside].clamp(max=1), 0
     # What happened afterwards does not matter.
-    status[hit] = torch.where(status[hit] == Status.SPEED_CHANGED, status[hit], Status.CONVERGED)
+    kept = (status[hit] == Status.SPEED_CHANGED) | (status[hit] == Status.JUMP)
+    status[hit] = torch.where(kept, status[hit], Status.CONVERGED)
     return _Search(time, margin, status, needed, along.run.steps, error)
 
 

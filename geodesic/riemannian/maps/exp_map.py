@@ -13,7 +13,7 @@ from geodesic.checks import renamed
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
-from geodesic.riemannian.endings import after_integration, at_constant_speed
+from geodesic.riemannian.endings import after_integration, at_constant_speed, unless_jumping
 from geodesic.riemannian.maps.discrete import follow_discretely
 from geodesic.riemannian.maps.flow import follow as integrate
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
@@ -110,7 +110,8 @@ def exp_map(
         moving = (pace != 0).any(-1)
         flow = (_by_equation if stride.method == "ode" else _by_energy)(manifold, rows, pace, stride)
         speed = norms_at(manifold, flow.path, flow.velocity)
-    change, status = at_constant_speed(speed, moving, flow.status, flow.speed_rtol)
+        change, status = at_constant_speed(speed, moving, flow.status, flow.speed_rtol)
+        status = unless_jumping(manifold, flow.path, status, speed)
     return ExponentialMap(
         point=given.back(flow.path[:, -1]),
         path=given.back(flow.path),

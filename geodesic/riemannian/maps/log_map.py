@@ -15,6 +15,7 @@ from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.numerics.tolerance import excess_for_vectors, usual_tol
+from geodesic.riemannian.endings import unless_jumping
 from geodesic.riemannian.maps.aim import Target, aimed
 from geodesic.riemannian.maps.discrete import first_momentum
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
@@ -133,6 +134,7 @@ def log_map(
             vector, error, path, status, iterations = aimed(target, vector, path, usable)
             status = torch.where((status == Status.NO_NEARER) & ~solved, Status.NO_GEODESIC, status)
         length = norms_at(manifold, a, vector)
+        status = unless_jumping(manifold, path, status, length[:, None].expand(-1, path.shape[1]))
     return LogarithmMap(
         vector=given.back(vector),
         length=given.each(length),

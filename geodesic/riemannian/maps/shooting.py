@@ -15,6 +15,7 @@ from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit
+from geodesic.riemannian.endings import unless_jumping
 from geodesic.riemannian.maps.exp_map import ExponentialMap, per_time
 from geodesic.riemannian.maps.stride import times_from
 from geodesic.riemannian.transport.projection import TangentSpaces, latent_rows
@@ -102,10 +103,11 @@ def shoot(
     status = torch.where(change > _SPEED, Status.SPEED_CHANGED, status)
     status = torch.where(last.stalled, Status.NO_NEARER, status)
     status = torch.where(~last.alive, Status.CUT_SHORT, status)
-    velocity = torch.stack([state.velocity for state in states], dim=1)
+    path, velocity = (torch.stack(x, dim=1) for x in zip(*((now.point, now.velocity) for now in states), strict=True))
+    status = unless_jumping(manifold, path, status, shot.speed.expand(-1, segments + 1))
     return ExponentialMap(
         point=given.back(last.point),
-        path=given.back(torch.stack([state.point for state in states], dim=1)),
+        path=given.back(path),
         velocity=given.back(per_time(velocity, v_rows, time)),
         time=given.each(steps.to(time) / segments * time),
         error=given.each(change),
