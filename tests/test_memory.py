@@ -327,3 +327,82 @@ def test_pieces_are_halved_until_they_fit_and_stay_so() -> None:
     pieces = InPieces(out_of_memory_above(2), 1e9, path[0, :1])
     with pytest.raises(geodesic.errors.InputError, match=r"memory: groups of 4 points do not fit"):
         pieces.expansion(path)
+
+
+# --- image decoders, small and with as little memory --------------------------------------------
+
+
+def residual_block(channels: int) -> nn.Module:
+    class Residual(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + super().forward(x)
+
+    return Residual(nn.GroupNorm(4, channels), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1))
+
+
+IMAGE_DECODERS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
+    "convolutional": (
+        lambda: nn.Sequential(
+            nn.Linear(8, 8 * 16),
+            nn.Unflatten(1, (8, 4, 4)),
+            nn.ELU(),
+            nn.ConvTranspose2d(8, 4, 4, 2, 1),
+            nn.ELU(),
+            nn.ConvTranspose2d(4, 3, 4, 2, 1),
+        ),
+        (8,),
+    ),
+    "generator": (
+        lambda: nn.Sequential(
+            nn.ConvTranspose2d(40, 8, 4, bias=False),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.ConvTranspose2d(8, 3, 4, 2, 1),
+            nn.Tanh(),
+        ),
+        (40, 1, 1),
+    ),
+    "autoencoder of a diffusion": (
+        lambda: nn.Sequential(
+            nn.Conv2d(4, 8, 3, padding=1), residual_block(8), nn.Upsample(scale_factor=2), nn.Conv2d(8, 3, 3, padding=1)
+        ),
+        (4, 3, 3),
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", IMAGE_DECODERS)
+def test_image_decoders_are_solved_where_a_whole_path_does_not_fit(kind: str) -> None:
+    make, shape = IMAGE_DECODERS[kind]
+    torch.manual_seed(1)
+    manifold = geodesic.PullbackManifold(make().eval(), latent_shape=shape)
+    start, end = torch.randn(2, 1, *shape)
+    free = geodesic.solve(manifold, start, end, segments=6, tol=1e-2)
+    needed = InPieces(manifold, 1e9, start.reshape(1, -1)).bytes_of("product")
+    bounded = geodesic.solve(manifold, start, end, segments=6, tol=1e-2, memory=1.1 * needed)
+    assert re.search(r"[56] of 7 nodes at once", bounded.solver)
+    assert bool(bounded.converged.all())
+    torch.testing.assert_close(bounded.length, free.length, rtol=1e-2, atol=0)
+
+
+# --- other tools --------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "tool",
+    [
+        lambda m, a, b: geodesic.log_map(m, a, b, follow=geodesic.Follow(method="discrete")).vector,
+        lambda m, a, b: geodesic.is_minimizing(m, geodesic.solve(m, a, b, segments=8), starts=1).gap,
+        lambda m, a, b: torch.autograd.grad(geodesic.distance(m, a.requires_grad_(), b).sum(), a)[0],
+    ],
+    ids=["log_map", "is_minimizing", "gradient of the distance"],
+)
+def test_tools_work_in_pieces_and_their_answers_stay(
+    tool: Callable[..., torch.Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifold, (start, end) = geodesic.PullbackManifold(network()), 0.5 * torch.randn(2, 2, 3)
+    expected = tool(manifold, start, end)
+    monkeypatch.setattr("geodesic.geometry.memory.free_bytes", lambda device: 2e5)
+    torch.testing.assert_close(tool(manifold, start, end), expected, rtol=1e-6, atol=1e-8)

@@ -10,10 +10,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.geometry.manifold import Deviation, Expansion, Manifold
-from geodesic.geometry.memory import bytes_a_row, grouped, halving, rows_within
+from geodesic.geometry.memory import bytes_a_row, comfortable, grouped, halving, rows_within
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 
-__all__ = ["InPieces"]
+__all__ = ["InPieces", "pieced"]
 
 Answer = TypeVar("Answer")
 
@@ -238,6 +238,12 @@ class InPieces(Manifold):
             return getattr(self.manifold, work)(path)
 
         return bytes_a_row(self.manifold, (work, "a node", z.shape[-1], z.dtype, z.device), done)
+
+
+def pieced(manifold: Manifold, like: Float[Tensor, "*batch d"]) -> Manifold:
+    """The manifold in pieces that fit into the memory that is free, for points like these."""
+    rows = like.reshape(-1, like.shape[-1])
+    return InPieces(manifold, comfortable(rows.device), rows[:1]) if len(rows) else manifold
 
 
 def _pieces(nodes: int, size: int, *, before: int, after: int) -> Iterator[_Piece]:

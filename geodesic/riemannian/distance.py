@@ -15,6 +15,7 @@ from geodesic.geometry.checks import require_manifold
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import rows_at_once
 from geodesic.geometry.path import path_length
+from geodesic.geometry.pieces import pieced
 from geodesic.geometry.points import Rows, require_limit
 from geodesic.solvers.search import IN_SEARCH, Search
 from geodesic.solvers.solve import find
@@ -141,7 +142,7 @@ def _length(
     path = torch.cat([start[:, None], inner, end[:, None]], dim=1)
     length = path_length(manifold, path)
     (slope,) = torch.autograd.grad(length.sum(), inner, retain_graph=True)
-    factors = manifold.expansion(path.detach()).hessian.cholesky()
+    factors = pieced(manifold, path).expansion(path.detach()).hessian.cholesky()
     # At a path that is no strict minimum the nodes have no derivative; what is left is the path as it stands.
     adjoint = torch.where(factors.positive[:, None, None], factors.solve(slope), 0)
     (force,) = torch.autograd.grad(manifold.squared_chords(path).sum() / 2, inner, create_graph=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 from geodesic.checks import renamed, require_integer
 from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.memory import grouped, rows_at_once
+from geodesic.geometry.pieces import pieced
 from geodesic.geometry.points import Rows, require_limit
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 from geodesic.riemannian.curvature.conjugate import conjugate_points
@@ -157,9 +157,7 @@ def _first_indefinite_part(
     The part up to node k + 1 has the first k blocks. Eliminating them one by one shows which is the first that has no
     positive definite pivot.
     """
-    size = max(1, rows_at_once(manifold, path[:, 0]) // path.shape[1])
-    definite, time = grouped(lambda some: _pivots(manifold.expansion(some).hessian), size, path)
-    return definite, time
+    return _pivots(pieced(manifold, path).expansion(path).hessian)
 
 
 def _pivots(hessian: BlockTridiagonal) -> tuple[Bool[Tensor, " P"], Float[Tensor, " P"]]:

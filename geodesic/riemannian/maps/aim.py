@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.memory import grouped, rows_at_once
 from geodesic.geometry.points import norms_at
 from geodesic.numerics.line_search import Trial, backtrack
 from geodesic.riemannian.endings import after_integration, at_constant_speed
@@ -95,8 +94,7 @@ class Target(Record):
 
     def derivative_of_steps(self, path: Float[Tensor, "N nodes d"]) -> Float[Tensor, "N d d"]:
         """The same from the solver's paths: near enough for most, and without an integration."""
-        size = max(1, rows_at_once(self.manifold, self.a) // (path.shape[1] + 2))
-        return grouped(lambda some: ends_by_beginnings(self.manifold, some)[1], size, path)
+        return ends_by_beginnings(self.manifold, path)[1]
 
 
 def aimed(target: Target, guess: Float[Tensor, "N d"], path: Float[Tensor, "N nodes d"], usable: Tensor) -> Aimed:

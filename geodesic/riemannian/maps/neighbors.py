@@ -11,6 +11,7 @@ from torch import Tensor
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import rows_at_once
+from geodesic.geometry.pieces import pieced
 from geodesic.geometry.points import inverse_at
 from geodesic.riemannian.maps.discrete import follow_discretely
 from geodesic.riemannian.maps.flow import follow_with_neighbors
@@ -100,11 +101,11 @@ def ends_by_beginnings(manifold: Manifold, path: Float[Tensor, "N nodes d"]) -> 
 
     For a change of the first node the momentum is kept.
     """
-    T, G = path.shape[1] - 1, manifold.metric_tensor(path[:, 0]).detach()
+    T, G = path.shape[1] - 1, pieced(manifold, path).metric_tensor(path[:, 0]).detach()
     # With its second node before the first and its last but one behind the last, all blocks are those of interior
     # nodes; at either end both neighbors are the same, which doubles the block.
     longer = torch.cat([path[:, 1:2], path, path[:, -2:-1]], dim=1)
-    H = manifold.expansion(longer).hessian
+    H = pieced(manifold, longer).expansion(longer).hessian
     units, none = torch.eye(G.shape[-1], dtype=G.dtype, device=G.device).expand_as(G), torch.zeros_like(G)
     before = torch.cat([units, none], dim=-1)  # Y_0, for changes of the point and of the velocity
     p = torch.cat([none, G], dim=-1)  # of the momentum

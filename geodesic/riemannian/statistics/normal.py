@@ -13,7 +13,7 @@ from geodesic.checks import is_number, renamed, require_integer
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.memory import grouped, rows_at_once
+from geodesic.geometry.pieces import pieced
 from geodesic.geometry.points import Rows, inverse_at, require_limit
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
 from geodesic.riemannian.maps.neighbors import exp_with_neighbors
@@ -181,12 +181,11 @@ class _Chains:
         usable = usable & (sign > 0) & volume.isfinite()
         (rows,) = usable.nonzero(as_tuple=True)
         if len(rows):
-            size_of_group = max(1, rows_at_once(self.manifold, self.z) // self.stride.segments)
-            usable = usable.index_put((rows,), grouped(self._is_minimum, size_of_group, there.path[rows]))
+            usable = usable.index_put((rows,), self._is_minimum(there.path[rows]))
         return _Proposal(end, v, torch.where(usable, volume, -torch.inf))
 
     def _is_minimum(self, path: Float[Tensor, "n nodes d"]) -> Bool[Tensor, " n"]:
-        return self.manifold.expansion(path).hessian.cholesky().positive
+        return pieced(self.manifold, path).expansion(path).hessian.cholesky().positive
 
 
 def _log_det(factor: Float[Tensor, "N d d"]) -> Float[Tensor, " N"]:

@@ -12,6 +12,7 @@ from geodesic.errors import GeodesicWarning
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.path import path_length, straight_path
+from geodesic.geometry.pieces import pieced
 from geodesic.geometry.points import inverse_at
 from geodesic.riemannian.statistics.descent import Found
 from geodesic.solvers.status import Status
@@ -32,7 +33,7 @@ def two_starts(manifold: Manifold, x: Float[Tensor, "R N d"], w: Float[Tensor, "
     of_some = w.gather(1, heavy)
     pairs = torch.stack([some[:, :, None].expand(-1, K, K, -1), some[:, None].expand(-1, K, K, -1)], dim=-2)
     with torch.no_grad():
-        chords = torch.cat([manifold.squared_chords(row)[..., 0] for row in pairs.flatten(0, 1).split(K)])
+        chords = pieced(manifold, x).squared_chords(pairs)
         sums = (chords.reshape(-1, K, K) * of_some[:, None]).sum(-1).nan_to_num(nan=torch.inf)
         central = torch.where(of_some > 0, sums, torch.inf).argmin(-1)
         point = some[torch.arange(len(x), device=x.device), central]
@@ -61,7 +62,7 @@ def agreement(manifold: Manifold, found: Found, best: Tensor, S: int, what: str,
     spread = length[best, every].amax(-1)
     line = straight_path(winner, point, 8)
     with torch.no_grad():
-        apart = path_length(manifold, line).nan_to_num(nan=torch.inf)
+        apart = path_length(pieced(manifold, line), line).nan_to_num(nan=torch.inf)
     apart = torch.where((winner == point).all(-1) | (status != Status.CONVERGED), 0, apart).amax(0)
     apart = torch.where(status[best, every] == Status.CONVERGED, apart, 0)
     several = apart > max(_APART, _LOOSE * tol) * spread

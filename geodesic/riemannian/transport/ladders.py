@@ -8,6 +8,7 @@ from torch import Tensor
 
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.pieces import pieced
 from geodesic.geometry.points import inverse_at
 
 __all__ = ["along_ladder"]
@@ -43,7 +44,7 @@ def along_ladder(
     """
     T = path.shape[1] - 1
     speed = (inverse_at(manifold, path[:, 0]).factor.mT @ v[..., None])[..., 0].norm(dim=-1)
-    side = manifold.squared_chords(path).clamp_min(0).sqrt().mean(-1) / (T if schild else 1)
+    side = pieced(manifold, path).squared_chords(path).clamp_min(0).sqrt().mean(-1) / (T if schild else 1)
     still = (side == 0) | (speed == 0)
     scale = torch.where(still, 0, side / torch.where(still, 1, speed))[:, None]
     groups = zip(path.split(size), (scale * v).split(size), strict=True)
