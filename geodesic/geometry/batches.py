@@ -24,7 +24,7 @@ class AnyBatch:
     """
 
     def __init__(self, decoder: Callable[[Tensor], Any]) -> None:
-        self.decoder = decoder
+        self.decoder = self.__wrapped__ = decoder  # the latter for `inspect`
         self._size: int | None = None  # of the groups; None as long as the decoder has taken all
         self._refused: set[int] = set()  # smaller ones, which are filled up
 

@@ -48,7 +48,7 @@ def check_manifold(manifold: Manifold, points: Tensor, given: Tensor | None = No
             alone, together = manifold.observe(points[:1]), manifold.observe(batch)
             if alone.dtype == points.dtype:
                 manifold.squared_norm(points[:1], points[:1])
-    except DecoderError:
+    except (DecoderError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever the user's decoder raises, said with what it was given
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]

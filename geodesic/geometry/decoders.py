@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from geodesic.errors import DecoderError, GeodesicError, InputError
+from geodesic.geometry.batches import AnyBatch
 from geodesic.geometry.outputs import DistanceGeometry, OutputGeometry
 from geodesic.geometry.parameters import last_operation
 from geodesic.geometry.refusals import failure, fitting_shape, refuse_output
@@ -73,9 +75,9 @@ def decoded(decoder: Decoder, z: Tensor, latent_shape: tuple[int, ...] | None, a
     try:
         parameters = call(z)
     except (GeodesicError, torch.OutOfMemoryError):
-        raise
+        raise  # where memory runs out, those who group rows ask for fewer
     except Exception as error:  # whatever the user's function raises
-        said = failure(argument, decoder, call, z, error)
+        said = failure(argument, inspect.unwrap(decoder), call, z, error)
         if said is None:
             raise
         raise said from error
@@ -117,9 +119,10 @@ def examine(
         DecoderError: With what was found, and the word that settles it.
     """
     require_precision(decoder, z, argument)
+    any_batch = AnyBatch(decoder)
     with torch.inference_mode(False), torch.enable_grad():
         try:
-            values = decoded(decoder, z.detach().clone().requires_grad_(), latent_shape, argument)
+            values = decoded(any_batch, z.detach().clone().requires_grad_(), latent_shape, argument)
         except DecoderError:
             shape = fitting_shape(decoder, given) if latent_shape is None and given is not None else None
             if shape is None:
@@ -130,7 +133,7 @@ def examine(
             ) from None
         except Exception:  # it has no derivatives, or takes few rows only: for those to say who need more
             with torch.no_grad():
-                values = torch.cat([decoded(decoder, row, latent_shape, argument) for row in z.detach().split(1)])
+                values = torch.cat([decoded(any_batch, row, latent_shape, argument) for row in z.detach().split(1)])
     require_expected(outputs, values, decoder, argument)
 
 
