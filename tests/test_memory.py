@@ -83,6 +83,14 @@ def test_a_system_that_says_nothing_has_some_memory(tmp_path: Path) -> None:
     assert free_bytes(CPU, tmp_path) > 1e8
 
 
+def test_on_a_gpu_the_driver_says_what_is_free_and_what_torch_holds_in_reserve_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {"mem_get_info": (5000, 9000), "memory_reserved": 700, "memory_allocated": 400}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
+    assert free_bytes(torch.device("cuda")) == 5300
+
+
 # --- pieces of paths ----------------------------------------------------------------------------
 
 MANIFOLDS: dict[str, Callable[[], geodesic.Manifold]] = {
