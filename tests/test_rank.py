@@ -147,3 +147,11 @@ def test_what_needs_an_inverse_names_the_point() -> None:
         geodesic.log_map(manifold, _START, _END)
     with pytest.raises(geodesic.errors.SingularMetricError, match=r"singular at \(-1, 0.2, 0.3\)"):
         geodesic.sectional_curvature(manifold, _START, _START, _END)
+
+
+@pytest.mark.slow
+def test_what_the_outputs_ignore_has_no_conjugate_point() -> None:
+    manifold = geodesic.PullbackManifold(parabolas)
+    answer = geodesic.is_minimizing(manifold, geodesic.solve(manifold, _START, _END))
+    assert (answer.local_minimum & answer.minimizing).all()
+    assert answer.conjugate_time.isinf().all()

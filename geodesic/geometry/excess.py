@@ -14,7 +14,7 @@ from geodesic.geometry.manifold import Expansion, Manifold
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 from geodesic.numerics.kernel import on_kernel
 
-__all__ = ["NewtonStep", "newton_step", "relative_excess_energy"]
+__all__ = ["NewtonStep", "hessian_seen", "newton_step", "relative_excess_energy"]
 
 
 def relative_excess_energy(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
@@ -105,6 +105,18 @@ def newton_step(expansion: Expansion) -> NewtonStep:
     seen_at_all = total > torch.finfo(g.dtype).tiny / eps
     excess = torch.where(seen_at_all, (g * direction).sum((-2, -1)) / total, torch.nan)
     return NewtonStep(direction, excess, minimum)
+
+
+def hessian_seen(expansion: Expansion) -> BlockTridiagonal:
+    """The Hessian, made positive along directions that the metric ignores at a node and that change no energy."""
+    hessian = expansion.hessian
+    finite = hessian.diagonal.isfinite().flatten(1).all(1) & hessian.upper.isfinite().flatten(1).all(1)
+    (rows,) = finite.nonzero(as_tuple=True)
+    ignored = torch.zeros_like(hessian.diagonal)
+    if len(rows):
+        least = torch.finfo(ignored.dtype).eps ** 0.5
+        ignored[rows] = on_kernel(expansion.convexified(rows, 0.0).diagonal, hessian.diagonal[rows], least)
+    return hessian.plus(ignored)
 
 
 def _strictly_positive(hessian: BlockTridiagonal) -> Bool[Tensor, " P"]:

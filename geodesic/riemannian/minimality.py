@@ -11,6 +11,7 @@ from torch import Tensor
 
 from geodesic.checks import renamed, require_integer
 from geodesic.errors import InputError
+from geodesic.geometry.excess import hessian_seen
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.pieces import pieced
 from geodesic.geometry.points import Rows, require_limit
@@ -155,9 +156,9 @@ def _first_indefinite_part(
     """Whether the Hessian of the energy is positive definite, and the time up to which the parts of a path have one.
 
     The part up to node k + 1 has the first k blocks. Eliminating them one by one shows which is the first that has no
-    positive definite pivot.
+    positive definite pivot. Directions that the outputs ignore are no part of this.
     """
-    return _pivots(pieced(manifold, path).expansion(path).hessian)
+    return _pivots(hessian_seen(pieced(manifold, path).expansion(path)))
 
 
 def _pivots(hessian: BlockTridiagonal) -> tuple[Bool[Tensor, " P"], Float[Tensor, " P"]]:
