@@ -309,10 +309,7 @@ def expand(f: RowWise, z: Tensor, cotangent: RowWise) -> tuple[Tensor, Tensor, F
     units = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
 
     out_dims = cast(tuple[int, ...], (None, -1, -1))  # y is the same for all directions
-    try:
-        return torch.func.vmap(lambda e: _expanded(f, z, cotangent, e), out_dims=out_dims)(units)
-    except NotImplementedError:  # a backward pass without forward-mode rules: SiLU's, group normalization's
-        return _expand_in_reverse(f, z, cotangent)
+    return torch.func.vmap(lambda e: _expanded(f, z, cotangent, e), out_dims=out_dims)(units)
 
 
 def _expanded(f: RowWise, z: Tensor, cotangent: RowWise, e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -325,21 +322,6 @@ def _pulled(f: RowWise, z: Tensor, cotangent: RowWise) -> tuple[Tensor, Tensor]:
     """f(z), and its cotangents taken back to z."""
     y, pull = _vjp(f, z)
     return y, pull(cotangent(y.detach()))[0]
-
-
-def _expand_in_reverse(f: RowWise, z: Tensor, cotangent: RowWise) -> tuple[Tensor, Tensor, Tensor]:
-    """`expand` by differentiating the backward pass backward, for each direction by itself: 3 + 3 d passes."""
-    with torch.enable_grad():
-        points = z.detach().clone().requires_grad_()
-        y = _on_a_copy(f)(points)
-        (pulled,) = torch.autograd.grad(y, points, cotangent(y.detach()), create_graph=True)
-        columns = [
-            torch.autograd.grad(pulled[:, j].sum(), points, retain_graph=True)[0]
-            if pulled.requires_grad
-            else torch.zeros_like(points)
-            for j in range(z.shape[-1])
-        ]
-    return y.detach(), jacobian(f, z).detach(), torch.stack(columns, dim=-1)
 
 
 def _vjp(f: RowWise, z: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor]]]:

@@ -54,7 +54,7 @@ def test_the_gradient_of_a_batch_is_one_backward_call() -> None:
 
     manifold = geodesic.PullbackManifold(Counted.apply)
     geodesic.energy_gradient(manifold, random_paths(5, T=8, d=2))
-    assert calls == [(5 * 9, 2)]
+    assert calls.count((5 * 9, 2)) == 1
 
 
 def test_the_gradient_is_the_derivative_of_the_energy() -> None:

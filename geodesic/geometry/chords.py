@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import final
+from typing import cast, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.autodiff import expand, gradient, jacobian, jvp, vjp
-from geodesic.errors import InputError
+from geodesic.door.derivatives import Derivatives
+from geodesic.door.door import Door
+from geodesic.errors import DecoderError
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Deviation, Expansion, Manifold
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal, convex
@@ -28,9 +29,25 @@ class ChordManifold(Manifold):
         return _quadratic_form(self.metric_tensor(z), v)
 
     @final
+    def _twice(self, z: Float[Tensor, "*batch d"]) -> Derivatives:
+        """How derivatives of the metric and of chords are taken, which are made of derivatives themselves."""
+        way = self.way(z)
+        if not way.curvature:
+            raise DecoderError(
+                "decoder: one of its operators can be differentiated once only, and this geometry needs more; take an "
+                "output geometry with an embedding, such as Euclidean(), or write the operator with torch's own "
+                "functions"
+            )
+        return way
+
+    @final
     def chords_and_pullback(
         self, path: Float[Tensor, "*batch nodes d"]
     ) -> tuple[Float[Tensor, "*batch nodes-1"], Callable[[], Tensor]]:
+        if not self._twice(path).reverse:
+            opened = self.expansion(path.reshape(-1, *path.shape[-2:]))
+            gradient = opened.gradient.reshape(*path.shape[:-2], -1, path.shape[-1])
+            return opened.squared_chords.reshape((*path.shape[:-2], -1)), lambda: gradient
         with torch.inference_mode(False), torch.enable_grad():
             nodes = (path.clone() if path.is_inference() else path.detach()).requires_grad_()
             chords = self.squared_chords(nodes)
@@ -45,7 +62,7 @@ class ChordManifold(Manifold):
             return self.squared_chords(ends.reshape(-1, 2, d)) / 2
 
         with torch.no_grad():
-            half, slope, hessian = expand(half_chord, ends, torch.ones_like)
+            half, slope, hessian = self._twice(path).expand(half_chord, ends, torch.ones_like)
         slope, hessian = slope.reshape(P, T, 2 * d), hessian.reshape(P, T, 2 * d, 2 * d)
         hessian = (hessian + hessian.mT) / 2
 
@@ -63,9 +80,9 @@ class ChordManifold(Manifold):
         # Euler and Lagrange's form: d/dt (G v) - 1/2 d/dz (v^T G v).
         d, rows = z.shape[-1], z.reshape(-1, z.shape[-1])
         v_rows = v.reshape(-1, d)
-        G = self.metric_tensor(rows)
-        change = jvp(self.metric_tensor, rows, v_rows)
-        slope = vjp(lambda z: _quadratic_form(self.metric_tensor(z), v_rows), rows, rows.new_ones(len(rows)))
+        G, way = self.metric_tensor(rows), self._twice(z)
+        change = way.push(self.metric_tensor, rows, v_rows)
+        slope = way.pull(lambda z: _quadratic_form(self.metric_tensor(z), v_rows), rows, rows.new_ones(len(rows)))
         lowered = (G @ w.reshape(-1, d, 1) + change @ v_rows[..., None])[..., 0] - slope / 2
         return lowered.detach().reshape(z.shape)
 
@@ -75,8 +92,9 @@ class ChordManifold(Manifold):
         self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]
     ) -> Float[Tensor, "*batch d d"]:
         rows, v_rows = z.reshape(-1, z.shape[-1]), v.reshape(-1, z.shape[-1])
-        change = jvp(self.metric_tensor, rows, v_rows)
-        M = jacobian(self._lowered(v_rows), rows)
+        way = self._twice(z)
+        change = way.push(self.metric_tensor, rows, v_rows)
+        M = way.jacobian(self._lowered(v_rows), rows)
         return ((change + M - M.mT) / 2).detach().reshape(*z.shape, z.shape[-1])
 
     @final
@@ -84,30 +102,33 @@ class ChordManifold(Manifold):
     def deviation(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Deviation:
         # <R(w,v)v,w> = D_w D_v <w,v> - D_w D_w <v,v> / 2 - D_v D_v <w,w> / 2 + |Gamma(w,v)|^2 - <Gamma(w,w),Gamma(v,v)>
         # where D differentiates the metric, v and w held fixed.
-        d = z.shape[-1]
+        d, way = z.shape[-1], self._twice(z)
         rows, v = z.reshape(-1, d), v.reshape(-1, d)
         G = self.metric_tensor(rows).detach()
         inverse, B = MetricInverse(G), self.lowered_connection(rows, v)
         a = inverse((B @ v[..., None])[..., 0])  # Gamma(v, v)
 
         def along(z: Tensor) -> Tensor:
-            return jvp(self.metric_tensor, z, v)
+            return way.push(self.metric_tensor, z, v)
 
-        second = jvp(along, rows, v)
-        mixed = jacobian(lambda z: (along(z) @ v[..., None])[..., 0], rows)
-        hessian = jacobian(lambda z: gradient(lambda z: _quadratic_form(self.metric_tensor(z), v), z), rows)
-        across = jacobian(self._lowered(a), rows) - jvp(self.metric_tensor, rows, a) / 2
+        def slope(z: Tensor) -> Tensor:
+            return way.pull(lambda z: _quadratic_form(self.metric_tensor(z), v), z, z.new_ones(len(z)))
+
+        second = way.push(along, rows, v)
+        mixed = way.jacobian(lambda z: (along(z) @ v[..., None])[..., 0], rows)
+        hessian = way.jacobian(slope, rows)
+        across = way.jacobian(self._lowered(a), rows) - way.push(self.metric_tensor, rows, a) / 2
         R = mixed - hessian / 2 - second / 2 + B.mT @ inverse(B) - across
         return Deviation(*(x.reshape(*z.shape, d) for x in (G, B, ((R + R.mT) / 2).detach())))
 
     @final
     @torch.enable_grad()  # without it SiLU, for one, has no second derivative in forward mode
     def riemann(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d d d"]:
-        d = z.shape[-1]
+        d, way = z.shape[-1], self._twice(z)
         rows = z.reshape(-1, d)
         inverse = MetricInverse(self.metric_tensor(rows).detach())
-        first = jacobian(self.metric_tensor, rows).detach()  # [n, i, j, k] = d_k G_ij
-        second = jacobian(lambda z: jacobian(self.metric_tensor, z), rows).detach()
+        first = way.jacobian(self.metric_tensor, rows).detach()  # [n, i, j, k] = d_k G_ij
+        second = way.jacobian(lambda z: way.jacobian(self.metric_tensor, z), rows).detach()
         # [n, k, i, j] = <Gamma(e_i, e_j), e_k>
         gamma = (first.permute(0, 1, 3, 2) + first - first.permute(0, 3, 1, 2)) / 2
         raised = inverse(gamma.flatten(2)).reshape(gamma.shape)
@@ -151,15 +172,17 @@ class MetricManifold(ChordManifold):
         distance, or fall short of it, by order 1/T^2.
     """
 
+    @property
+    def door(self) -> Door | None:
+        if type(self).__module__.startswith("geodesic."):
+            return None  # our own metrics hide nothing; `MetricFunction` has a door of its own
+        if not hasattr(self, "_door"):
+            object.__setattr__(self, "_door", Door(self.metric_tensor, (self,), metric=True))
+        return cast(Door, self._door)  # type: ignore[attr-defined]
+
     @final
     def squared_chords(self, path: Float[Tensor, "*batch nodes d"]) -> Float[Tensor, "*batch nodes-1"]:
         G = self.metric_tensor(_midpoints(path))
-        # A constant metric has no derivative; one that merely hides it would give a gradient without dG/dz.
-        if path.requires_grad and not G.requires_grad and not torch.equal(G, G[..., :1, :, :].expand_as(G)):
-            raise InputError(
-                "manifold: its metric_tensor changes with z, but not as far as autograd can see; look for "
-                "no_grad or detach"
-            )
         return _quadratic_form(G, path.diff(dim=-2))
 
 

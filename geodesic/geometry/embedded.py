@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import final
+from typing import cast, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.autodiff import expand, jvp, value_and_jvp, vjp
-from geodesic.errors import DecoderError
+from geodesic.door.door import Door
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Deviation, Expansion, Manifold
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal, convex
@@ -31,9 +30,22 @@ class EmbeddedManifold(Manifold):
     def embed(self, z: Tensor) -> Tensor:
         """x(z), (*batch, ...): points of Euclidean space of any event shape, for points z, (*batch, d)."""
 
+    @property
+    def door(self) -> Door | None:
+        if type(self).__module__.startswith("geodesic."):
+            return None  # our own surfaces hide nothing
+        if not hasattr(self, "_door"):
+            object.__setattr__(self, "_door", Door(self.embed, (self,)))
+        return cast(Door, self._door)  # type: ignore[attr-defined]
+
+    @property
+    def _x(self) -> Callable[[Tensor], Tensor]:
+        """The embedding, with the operators that were found to be right."""
+        return self.door or self.embed
+
     @final
     def observe(self, z: Float[Tensor, "*batch d"]) -> Tensor:
-        return self.embed(z)
+        return self._x(z)
 
     @final
     def metric_tensor(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
@@ -43,39 +55,66 @@ class EmbeddedManifold(Manifold):
     @final
     def squared_norm(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
         d = z.shape[-1]
-        rows = jvp(self.embed, z.reshape(-1, d), v.reshape(-1, d))
+        rows = self.way(z).push(self._x, z.reshape(-1, d), v.reshape(-1, d))
         return rows.flatten(1).square().sum(-1).reshape(z.shape[:-1])
 
     @final
+    def lowered(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+        way, rows = self.way(z), z.reshape(-1, z.shape[-1])
+        image = way.push(self._x, rows, v.reshape(rows.shape))
+        return way.pull(self._x, rows, image).reshape(z.shape)
+
+    @final
     def squared_chords(self, path: Float[Tensor, "*batch nodes d"]) -> Float[Tensor, "*batch nodes-1"]:
-        x = self.embed(path).flatten(path.dim() - 1)
+        x = self._x(path).flatten(path.dim() - 1)
         return x.diff(dim=-2).square().sum(-1)
 
     @final
     def chords_and_pullback(
         self, path: Float[Tensor, "*batch nodes d"]
     ) -> tuple[Float[Tensor, "*batch nodes-1"], Callable[[], Tensor]]:
-        time = path.dim() - 2
-        with torch.inference_mode(False), torch.enable_grad():
-            nodes = (path.clone() if path.is_inference() else path.detach()).requires_grad_()
-            x = self.embed(nodes)
-        if not x.requires_grad:
-            raise DecoderError(
-                "decoder: its output does not depend on z as far as autograd can see; look for no_grad, detach, "
-                "rounding, or a constant"
-            )
+        way, time = self.way(path), path.dim() - 2
+        with torch.inference_mode(False), torch.set_grad_enabled(way.reverse):
+            nodes = (path.clone() if path.is_inference() else path.detach()).requires_grad_(way.reverse)
+            x = self._x(nodes)
         step = x.detach().diff(dim=time)
 
         def pull() -> Tensor:
-            # The cotangent of x_i is minus its second difference. The ends are fixed: nothing is asked of them.
-            cotangent = torch.zeros_like(x)
-            interior = step.shape[time] - 1
-            torch.sub(
-                step.narrow(time, 0, interior), step.narrow(time, 1, interior), out=cotangent.narrow(time, 1, interior)
-            )
-            return torch.autograd.grad(x, nodes, cotangent)[0][..., 1:-1, :]
+            # The ends are fixed: nothing is asked of them.
+            cotangent = _second_difference(step, time)
+            if not way.reverse:
+                rows = path.reshape(-1, path.shape[-1])
+                slope = way.pull(self._x, rows, cotangent.flatten(0, time)).reshape(path.shape)
+            elif x.requires_grad:
+                (slope,) = torch.autograd.grad(x, nodes, cotangent)
+            else:  # a constant, or the door would not have let it in
+                slope = torch.zeros_like(path)
+            return slope[..., 1:-1, :]
 
         return step.flatten(time + 1).square().sum(-1), pull
+
+    @final
+    def gradient_and_product(
+        self, path: Float[Tensor, "*batch nodes d"]
+    ) -> tuple[Float[Tensor, "*batch nodes-1"], Tensor, Callable[[Tensor], Tensor]]:
+        way, time, d = self.way(path), path.dim() - 2, path.shape[-1]
+        if way.reverse and way.curvature:
+            return super().gradient_and_product(path)
+        # No graph to differentiate once more: J^T of the change of the second differences, and what bends J^T.
+        rows = path.detach().reshape(-1, d)
+        with torch.no_grad():
+            step = self._x(path.detach()).diff(dim=time)
+        r = _second_difference(step, time).flatten(0, time)
+        gradient = way.pull(self._x, rows, r).reshape(path.shape)
+
+        def product(direction: Tensor) -> Tensor:
+            u = torch.nn.functional.pad(direction, (0, 0, 1, 1)).reshape(rows.shape)
+            change = way.push(self._x, rows, u).unflatten(0, path.shape[:-1])
+            change = _second_difference(change.diff(dim=time), time).flatten(0, time)
+            image = way.pull(self._x, rows, change) + way.turn(self._x, rows, r, u)
+            return image.reshape(path.shape)[..., 1:-1, :]
+
+        return step.flatten(time + 1).square().sum(-1), gradient[..., 1:-1, :], product
 
     @final
     def expansion(self, path: Float[Tensor, "paths nodes d"]) -> Expansion:
@@ -83,12 +122,12 @@ class EmbeddedManifold(Manifold):
         # r_i = 2 x_i - x_{i-1} - x_{i+1} held fixed, and -J_i^T J_{i+1} beside it.
         P, n, d = path.shape
 
-        def second_difference(x: Tensor) -> Tensor:
-            step = x.reshape(P, n, -1).diff(dim=1)
-            return torch.nn.functional.pad(step[:, :-1] - step[:, 1:], (0, 0, 1, 1)).reshape(x.shape)
+        def cotangent(x: Tensor) -> Tensor:
+            return _second_difference(x.unflatten(0, (P, n)).diff(dim=1), 1).reshape(x.shape)
 
+        way = self.way(path)
         with torch.no_grad():
-            x, J, bending = expand(self.embed, path.reshape(-1, d), second_difference)
+            x, J, bending = way.expand(self._x, path.reshape(-1, d), cotangent)
         step = x.reshape(P, n, -1).diff(dim=1)
         J = J.reshape(P, n, -1, d)[:, 1:-1]
         bending = bending.reshape(P, n, d, d)[:, 1:-1]
@@ -107,14 +146,9 @@ class EmbeddedManifold(Manifold):
         self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"], w: Float[Tensor, "*batch d"]
     ) -> Float[Tensor, "*batch d"]:
         # J^T times the acceleration in the embedding space, x'' = J w + D^2 x (v, v).
-        d = z.shape[-1]
-        both = torch.cat([z, v], dim=-1).reshape(-1, 2 * d)
-        change = torch.cat([v, w], dim=-1).reshape(-1, 2 * d)
-        try:
-            acceleration = self._second_derivative(both, change, "forward")
-        except NotImplementedError:  # forward mode knows no second derivative of SiLU, for one
-            acceleration = self._second_derivative(both, change, "double_vjp")
-        return vjp(self.embed, z.reshape(-1, d), acceleration.detach()).detach().reshape(z.shape)
+        way, rows = self.way(z), z.reshape(-1, z.shape[-1])
+        acceleration = way.second_along(self._x, rows, v.reshape(rows.shape), w.reshape(rows.shape))
+        return way.pull(self._x, rows, acceleration.detach()).detach().reshape(z.shape)
 
     @final
     def lowered_connection(
@@ -134,7 +168,7 @@ class EmbeddedManifold(Manifold):
         normal = change - J @ MetricInverse(G)(B)  # II(v, .)
         n = (normal @ v[..., None])[..., 0]
         # n is normal: of D^2 x (w, w) it sees II(w, w) alone.
-        across = expand(self.embed, rows, lambda x: n.reshape(x.shape))[2].detach()
+        across = self.way(z).expand(self._x, rows, lambda x: n.reshape(x.shape))[2].detach()
         R = (across + across.mT) / 2 - normal.mT @ normal
         return Deviation(*(x.reshape(*z.shape, d) for x in (G, B, R)))
 
@@ -151,20 +185,19 @@ class EmbeddedManifold(Manifold):
         R = torch.einsum("niljk->nijkl", products) - torch.einsum("nikjl->nijkl", products)
         return R.reshape(*z.shape, d, d, d)
 
-    def _second_derivative(self, both: Float[Tensor, "N k"], change: Float[Tensor, "N k"], method: str) -> Tensor:
-        """The derivative of J v in (z, v) along a change of both."""
-        d = both.shape[-1] // 2
-        return jvp(lambda both: jvp(self.embed, both[:, :d], both[:, d:], method), both, change, method)
-
     def _bending(self, z: Float[Tensor, "N d"], v: Float[Tensor, "N d"]) -> tuple[Tensor, Tensor]:
         """J and its derivative along v, D^2 x (v, e_j) by columns, both (N, D, d)."""
-        try:
-            J, change = value_and_jvp(self.jacobian, z, v)
-        except NotImplementedError:  # as in lowered_acceleration
-            J, change = self.jacobian(z), jvp(self.jacobian, z, v, "double_vjp")
-        return J.detach(), change.detach()
+        return tuple(x.detach().flatten(1, -2) for x in self.way(z).bend(self._x, z, v))  # type: ignore[return-value]
 
     @final
     def lower_bound(self, start: Float[Tensor, "*batch d"], end: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
         """|x(start) - x(end)|: straight through the surrounding space."""
         return self.squared_chords(torch.stack([start, end], dim=-2))[..., 0].sqrt()
+
+
+def _second_difference(step: Tensor, time: int) -> Tensor:
+    """2 x_i - x_{i-1} - x_{i+1} at the interior nodes and zero at the ends, from the steps along an axis."""
+    interior = step.shape[time] - 1
+    bent = torch.zeros_like(step.narrow(time, 0, 1)).repeat_interleave(interior + 2, time)
+    torch.sub(step.narrow(time, 0, interior), step.narrow(time, 1, interior), out=bent.narrow(time, 1, interior))
+    return bent

@@ -11,12 +11,14 @@ from torch import Tensor
 from geodesic.autodiff import jvp
 from geodesic.checks import renamed
 from geodesic.errors import InputError
+from geodesic.geometry.checks import guarded
 from geodesic.geometry.energy import require_path
 from geodesic.geometry.manifold import Manifold
 
 __all__ = ["encoder_direction"]
 
 
+@guarded
 @renamed(method="mode")
 def encoder_direction(
     manifold: Manifold,

@@ -6,11 +6,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from geodesic.errors import InputError
+from geodesic.geometry.checks import guarded
 from geodesic.geometry.manifold import Manifold
 
 __all__ = ["constant", "energy_and_gradient", "energy_gradient", "path_energy", "require_path"]
 
 
+@guarded
 def path_energy(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
     """Energy E = (T/2) sum_i |x_{i+1} - x_i|^2 of discrete paths.
 
@@ -40,6 +42,7 @@ def path_energy(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
     return T / 2 * manifold.squared_chords(path).sum(-1)
 
 
+@guarded
 def energy_gradient(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch interior d"]:
     """Gradient of the energy in the interior nodes: a sum of vector-Jacobian products.
 

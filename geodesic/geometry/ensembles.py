@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geodesic.door.door import Door
 from geodesic.errors import DecoderError, InputError
 from geodesic.geometry.batches import AnyBatch
 from geodesic.geometry.chords import ChordManifold
@@ -77,6 +78,11 @@ class EnsembleManifold(EmbeddedManifold):
         self.decoders, self._of_any_batch = decoders, tuple(map(AnyBatch, decoders))
         self.outputs = Euclidean() if outputs is None else outputs
         self.latent_shape = checked_shape(latent_shape)
+        self._door = Door(self.embed, (*decoders, self.outputs))
+
+    @property
+    def door(self) -> Door:
+        return self._door
 
     def require_usable(self) -> None:
         for k, decoder in enumerate(self.decoders):
@@ -148,6 +154,10 @@ class IndependentEnsembleManifold(ChordManifold):
             self._same.latent_shape,
         )
 
+    @property
+    def door(self) -> Door:
+        return self._same.door
+
     def require_usable(self) -> None:
         self._same.require_usable()
 
@@ -155,7 +165,7 @@ class IndependentEnsembleManifold(ChordManifold):
         self._same.examine(z, given)
 
     def observe(self, z: Tensor) -> Tensor:
-        return self._same.embed(z)
+        return self.door(z)
 
     def metric_tensor(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
         return self._same.metric_tensor(z)
@@ -165,7 +175,7 @@ class IndependentEnsembleManifold(ChordManifold):
 
     def squared_chords(self, path: Float[Tensor, "*batch nodes d"]) -> Float[Tensor, "*batch nodes-1"]:
         member = path.dim() - 1
-        x = (self._same.embed(path) * math.sqrt(len(self.decoders))).flatten(member + 1)
+        x = (self.door(path) * math.sqrt(len(self.decoders))).flatten(member + 1)
         mean = x.mean(member)
         variance = (x - mean.unsqueeze(member)).square().mean(member).sum(-1)
         return mean.diff(dim=-2).square().sum(-1) + variance[..., 1:] + variance[..., :-1]

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from geodesic.geometry.checks import guarded
 from geodesic.geometry.energy import constant, require_path
 from geodesic.geometry.jumps import jumps
 from geodesic.geometry.manifold import Expansion, Manifold
@@ -17,6 +18,7 @@ from geodesic.numerics.kernel import on_kernel
 __all__ = ["NewtonStep", "hessian_seen", "newton_step", "relative_excess_energy"]
 
 
+@guarded
 def relative_excess_energy(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
     """How much of its energy a path could still lose: the Newton decrement over the energy, g^T H^{-1} g / (2 E).
 

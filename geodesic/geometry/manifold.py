@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.autodiff import jacobian
+from geodesic.door.derivatives import FORWARD, Derivatives
+from geodesic.door.door import Door
 from geodesic.errors import InputError
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 
@@ -75,6 +76,21 @@ class Manifold(ABC):
     #: Whether the geometry is that of an embedding x(z) into Euclidean space, see `embed`.
     has_embedding: bool = False
 
+    @property
+    def door(self) -> Door | None:
+        """The way to the function of the user's that the geometry is made from; None where there is none."""
+        return None
+
+    @final
+    def way(self, z: Float[Tensor, "*batch d"]) -> Derivatives:
+        """How derivatives are taken at points like these: found out where it is not known yet.
+
+        Raises:
+            DecoderError: The user's function cannot be used.
+        """
+        door = self.door
+        return FORWARD if door is None else door.derivatives(z)
+
     @abstractmethod
     def metric_tensor(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
         """G(z), (*batch, d, d), symmetric, at points z, (*batch, d)."""
@@ -82,6 +98,10 @@ class Manifold(ABC):
     @abstractmethod
     def squared_norm(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
         """v^T G(z) v, (*batch,), for vectors v, (*batch, d), at points z, (*batch, d)."""
+
+    def lowered(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+        """G(z) v, (*batch, d), for vectors v, (*batch, d), at points z, (*batch, d)."""
+        return (self.metric_tensor(z) @ v[..., None])[..., 0]
 
     @abstractmethod
     def squared_chords(self, path: Float[Tensor, "*batch nodes d"]) -> Float[Tensor, "*batch nodes-1"]:
@@ -170,7 +190,7 @@ class Manifold(ABC):
     @final
     def jacobian(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch D d"]:
         """J of the embedding, (*batch, D, d), with its event shape flattened to D, at z, (*batch, d)."""
-        J = jacobian(self.embed, z.reshape(-1, z.shape[-1])).flatten(1, -2)
+        J = self.way(z).jacobian(self.embed, z.reshape(-1, z.shape[-1])).flatten(1, -2)
         return J.reshape(*z.shape[:-1], *J.shape[1:])
 
     def observe(self, z: Float[Tensor, "*batch d"]) -> Tensor:
@@ -187,13 +207,6 @@ class Manifold(ABC):
             z: Points.
             given: Some of them in the shape in which the user gave them, which tells what a decoder may want.
         """
-
-    def lowered(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
-        """G(z) v, (*batch, d), without history and without forming G: half the slope of v^T G v."""
-        with torch.enable_grad():
-            v = v.detach().clone().requires_grad_()
-            (twice,) = torch.autograd.grad(self.squared_norm(z, v).sum(), v)
-        return twice / 2
 
     def gradient_and_product(
         self, path: Float[Tensor, "*batch nodes d"]

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from geodesic.door.door import visit
 from geodesic.errors import InputError
 from geodesic.geometry.available import free_bytes
 from geodesic.geometry.manifold import Manifold
@@ -59,7 +60,9 @@ def rows_at_once(manifold: Manifold, z: Float[Tensor, "N d"], *, order: int = 2)
         return 1
     first, d = z[:1].detach(), z.shape[-1]
     key = ("metric_tensor", d, z.dtype, z.device)
-    needed = bytes_a_row(manifold, key, lambda rows: manifold.metric_tensor(first.repeat(rows, 1)))
+    with visit():
+        manifold.way(first)  # which takes more than a row does
+        needed = bytes_a_row(manifold, key, lambda rows: manifold.metric_tensor(first.repeat(rows, 1)))
     if order == 2:  # watched too, that would take seconds where a metric is itself made of derivatives
         needed *= 3 if manifold.has_embedding else 6 * d
     return max(1, rows_within(needed, comfortable(z.device)))

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.checks import require_cloud, require_positive
+from geodesic.door.door import Door
 from geodesic.geometry.chords import MetricManifold
 from geodesic.geometry.memory import comfortable, grouped, rows_within
 
@@ -39,6 +40,11 @@ class MetricFunction(MetricManifold):
 
     def __init__(self, metric_tensor: Callable[[Tensor], Tensor]) -> None:
         self._metric_tensor = metric_tensor
+        self._door = Door(metric_tensor, (metric_tensor,), metric=True)
+
+    @property
+    def door(self) -> Door:
+        return self._door
 
     def metric_tensor(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
         return self._metric_tensor(z)

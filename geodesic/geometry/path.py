@@ -8,6 +8,7 @@ from torch import Tensor
 
 from geodesic.checks import require_alike, require_integer
 from geodesic.errors import InputError
+from geodesic.geometry.checks import guarded
 from geodesic.geometry.manifold import Manifold
 from geodesic.numerics.spline import like, spline_at_midpoints, spline_matrices, spline_quadrature
 
@@ -78,6 +79,7 @@ def refine_path(path: Tensor, segments: int) -> Float[Tensor, "*batch nodes d"]:
     return torch.cat([path[..., :1, :], refined[..., 1:-1, :], path[..., -1:, :]], dim=-2)
 
 
+@guarded
 def constant_speed(manifold: Manifold, path: Tensor, segments: int | None = None) -> Float[Tensor, "*batch nodes d"]:
     """Nodes moved along the path's own polygon until its chords are about equally long.
 
@@ -125,6 +127,7 @@ def constant_speed(manifold: Manifold, path: Tensor, segments: int | None = None
     return torch.cat([path[..., :1, :], moved[..., 1:-1, :], path[..., -1:, :]], dim=-2)
 
 
+@guarded
 def path_length(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
     """Riemannian length of the cubic spline c through the nodes, by Gauss-Legendre quadrature.
 

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geodesic.door.door import Door
 from geodesic.geometry.manifold import Deviation, Expansion, Manifold
 from geodesic.geometry.memory import bytes_a_row, comfortable, grouped, halving, rows_within
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
@@ -73,6 +74,10 @@ class InPieces(Manifold):
         if work not in self._sizes:
             self._sizes[work] = max(_LEAST.get(work, 1), rows_within(self.bytes_a_node(work), self.memory))
         return self._sizes[work]
+
+    @property
+    def door(self) -> Door | None:
+        return self.manifold.door
 
     def require_usable(self) -> None:
         self.manifold.require_usable()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from geodesic.checks import require_points
 from geodesic.errors import InputError
-from geodesic.geometry.checks import require_manifold
+from geodesic.geometry.checks import admit, require_manifold
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import grouped, rows_at_once
@@ -38,12 +38,13 @@ class Rows:
 
     def __init__(self, manifold: Any, **tensors: Any) -> None:
         require_manifold(manifold)
-        manifold.require_usable()
         require_points(manifold.latent_shape, **tensors)
         first = next(iter(tensors.values()))
         axes = 1 if manifold.latent_shape is None else len(manifold.latent_shape)
         self.batch, self.event = first.shape[:-axes], first.shape[-axes:]
         self.rows = [z.detach().reshape(-1, math.prod(self.event)) for z in tensors.values()]
+        if len(self.rows[0]):
+            admit(manifold, self.rows[0], first)
 
     def back(self, x: Tensor, *axes: int) -> Tensor:
         """From (N, *axes, d) to (*batch, *axes, *event)."""

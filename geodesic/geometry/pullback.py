@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.autodiff import jacobian, jvp
+from geodesic.door.door import Door
 from geodesic.errors import DecoderError
 from geodesic.geometry.batches import AnyBatch
 from geodesic.geometry.chords import ChordManifold
@@ -78,6 +78,10 @@ class PullbackManifold(Manifold):
         self._geometry = _geometry(AnyBatch(decoder), self.outputs, self.latent_shape)
         self.has_embedding = self._geometry.has_embedding
 
+    @property
+    def door(self) -> Door | None:
+        return self._geometry.door
+
     def require_usable(self) -> None:
         require_evaluation_mode(self.decoder)
 
@@ -104,6 +108,14 @@ class PullbackManifold(Manifold):
     ) -> tuple[Float[Tensor, "*batch nodes-1"], Callable[[], Tensor]]:
         return self._geometry.chords_and_pullback(path)
 
+    def gradient_and_product(
+        self, path: Float[Tensor, "*batch nodes d"]
+    ) -> tuple[Float[Tensor, "*batch nodes-1"], Tensor, Callable[[Tensor], Tensor]]:
+        return self._geometry.gradient_and_product(path)
+
+    def lowered(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+        return self._geometry.lowered(z, v)
+
     def expansion(self, path: Float[Tensor, "paths nodes d"]) -> Expansion:
         return self._geometry.expansion(path)
 
@@ -127,7 +139,8 @@ class PullbackManifold(Manifold):
         return self._geometry.lower_bound(start, end)
 
     def __repr__(self) -> str:
-        return f"PullbackManifold({name_of(self.decoder)}, {self.outputs})"
+        note = self._geometry.door.found.note if self._geometry.door else ""
+        return f"PullbackManifold({name_of(self.decoder)}, {self.outputs}{note and '; ' + note})"
 
 
 def _geometry(decoder: Decoder, outputs: object, latent_shape: tuple[int, ...] | None) -> Manifold:
@@ -145,42 +158,49 @@ def _geometry(decoder: Decoder, outputs: object, latent_shape: tuple[int, ...] |
 class _ByEmbedding(EmbeddedManifold):
     def __init__(self, decoder: Decoder, outputs: OutputGeometry, latent_shape: tuple[int, ...] | None) -> None:
         self.decoder, self.outputs, self.latent_shape = decoder, outputs, latent_shape
+        self._decoder = Door(lambda z: embedded(decoder, outputs, z, latent_shape), (decoder, outputs))
+
+    @property
+    def door(self) -> Door:
+        return self._decoder
 
     def embed(self, z: Tensor) -> Tensor:
-        return embedded(self.decoder, self.outputs, z, self.latent_shape)
+        return self._decoder(z)
 
 
 @final
 class _ByDistance(ChordManifold):
     def __init__(self, decoder: Decoder, outputs: DistanceGeometry, latent_shape: tuple[int, ...] | None) -> None:
         self.decoder, self.outputs, self.latent_shape = decoder, outputs, latent_shape
+        self._decoder = Door(lambda z: decoded(decoder, z, latent_shape), (decoder,))
+
+    @property
+    def door(self) -> Door:
+        return self._decoder
 
     def observe(self, z: Tensor) -> Tensor:
-        return self._parameters(z.reshape(-1, z.shape[-1])).unflatten(0, z.shape[:-1])
+        return self._decoder(z.reshape(-1, z.shape[-1])).unflatten(0, z.shape[:-1])
 
     def metric_tensor(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
         d = z.shape[-1]
         rows = z.reshape(-1, d)
-        p, J = self._parameters(rows), jacobian(self._parameters, rows)
+        p, J = self._decoder(rows), self.way(z).jacobian(self._decoder, rows)
         columns = [self.outputs.in_orthonormal_frame(p, J[..., k]).flatten(1) for k in range(d)]
         Y = torch.stack(columns, dim=-1)
         return (Y.mT @ Y).reshape(*z.shape, d)
 
     def squared_norm(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
         rows = z.reshape(-1, z.shape[-1])
-        image = jvp(self._parameters, rows, v.reshape(rows.shape))
-        y = self.outputs.in_orthonormal_frame(self._parameters(rows), image)
+        image = self.way(z).push(self._decoder, rows, v.reshape(rows.shape))
+        y = self.outputs.in_orthonormal_frame(self._decoder(rows), image)
         return y.flatten(1).square().sum(1).reshape(z.shape[:-1])
 
     def squared_chords(self, path: Float[Tensor, "*batch nodes d"]) -> Float[Tensor, "*batch nodes-1"]:
         *batch, n, d = path.shape
-        p = self._parameters(path.reshape(-1, d)).unflatten(0, (-1, n))
+        p = self._decoder(path.reshape(-1, d)).unflatten(0, (-1, n))
         squared = self.outputs.squared_distance(p[:, :-1].flatten(0, 1), p[:, 1:].flatten(0, 1))
         return squared.reshape(*batch, n - 1)
 
     def lower_bound(self, start: Float[Tensor, "*batch d"], end: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
         """The distance of the two outputs."""
         return self.squared_chords(torch.stack([start, end], dim=-2))[..., 0].sqrt()
-
-    def _parameters(self, z: Float[Tensor, "N d"]) -> Tensor:
-        return decoded(self.decoder, z, self.latent_shape)

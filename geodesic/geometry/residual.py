@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from geodesic.geometry.checks import guarded
 from geodesic.geometry.energy import constant, require_path
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
@@ -18,6 +19,7 @@ __all__ = ["decoder_residual", "inverse_norm", "tangential_acceleration"]
 _EXPLICIT = 64  # latent coordinates up to which metric tensors are formed
 
 
+@guarded
 def decoder_residual(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
     """Largest tangential acceleration of the spline through the nodes over its speed, halfway between the nodes.
 
@@ -77,11 +79,11 @@ def tangential_acceleration(
 def inverse_norm(
     manifold: Manifold, z: Float[Tensor, "*batch d"], u: Float[Tensor, "*batch d"], steps: int = 20
 ) -> Float[Tensor, "*batch"]:
-    """u^T G(z)^{-1} u from below, by conjugate gradients."""
+    """u^T G(z)^{-1} u from below, by conjugate gradients with products G v."""
     rows = z.reshape(-1, z.shape[-1])
 
     def product(v: Tensor) -> Tensor:
-        return manifold.lowered(rows, v)
+        return manifold.lowered(rows, v).detach()
 
     return conjugate_gradients(product, u.reshape(rows.shape), max_products=steps).form.reshape(z.shape[:-1])
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from geodesic.checks import broadcast_points, renamed
 from geodesic.errors import GeodesicWarning
-from geodesic.geometry.checks import require_manifold
+from geodesic.geometry.checks import guarded, require_manifold
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import rows_at_once
 from geodesic.geometry.path import path_length
@@ -23,6 +23,7 @@ from geodesic.solvers.solve import find
 __all__ = ["distance", "length_ratio"]
 
 
+@guarded
 @renamed(**(IN_SEARCH | {"a": "start", "b": "end"}))
 def distance(manifold: Manifold, start: Tensor, end: Tensor, *, search: Search = Search()) -> Float[Tensor, "*batch"]:
     """Geodesic distance d(start, end), with a gradient: for losses that speak of distances.
@@ -89,6 +90,7 @@ def distance(manifold: Manifold, start: Tensor, end: Tensor, *, search: Search =
     return given.each(lengths)
 
 
+@guarded
 @renamed(**(IN_SEARCH | {"a": "start", "b": "end"}))
 def length_ratio(
     manifold: Manifold, start: Tensor, end: Tensor, *, search: Search = Search()

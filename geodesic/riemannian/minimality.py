@@ -11,6 +11,7 @@ from torch import Tensor
 
 from geodesic.checks import renamed, require_integer
 from geodesic.errors import InputError
+from geodesic.geometry.checks import guarded
 from geodesic.geometry.excess import hessian_seen
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.pieces import pieced
@@ -59,6 +60,7 @@ class Minimality(Answer):
     gap: Float[Tensor, "*batch"]
 
 
+@guarded
 @renamed(**(IN_SEARCH | IN_FOLLOW))
 def is_minimizing(
     manifold: Manifold,

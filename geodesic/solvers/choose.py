@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geodesic.geometry.checks import guarded
 from geodesic.geometry.manifold import Manifold
 from geodesic.solvers.krylov import LARGEST_EXPLICIT
 from geodesic.solvers.newton import Newton
@@ -19,6 +20,7 @@ __all__ = ["choose_solver"]
 _LARGEST_JACOBIAN = 4_000_000  # numbers a node: a path of 32 segments would take a gigabyte in float64
 
 
+@guarded
 def choose_solver(manifold: Manifold, point: Float[Tensor, "1 d"]) -> tuple[Solver[Any], str]:
     """The solver of `solve(..., solver="auto")` at points like this one, and the reason in words.
 

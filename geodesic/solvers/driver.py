@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geodesic.geometry.checks import check_manifold
+from geodesic.geometry.checks import admit
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import grouped
 from geodesic.geometry.path import constant_speed, straight_path
@@ -29,7 +29,6 @@ from geodesic.solvers.status import Status
 
 __all__ = ["Driver"]
 
-_PROBES = 8  # points on which the decoder is examined before the work begins
 _HANDOVER = 1e-6  # relative excess energy, by its own estimate, at which a warm-up is over
 
 
@@ -76,7 +75,7 @@ class Driver:
         a, b = (z.detach().clone().reshape(-1, math.prod(event)) for z in (start, end))
         given = given_path(search, start, end, len(event))
         segments = search.segments if given is None else given.shape[1] - 1
-        check_manifold(manifold, torch.cat([a[:_PROBES], b[:_PROBES]]), start)
+        admit(manifold, torch.cat([a, b]), start)
         solver, reason = search.solver, repr(search.solver)
         if isinstance(solver, str):
             solver, reason = choose_solver(manifold, a[:1])

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from geodesic.checks import renamed, require_alike, require_cloud, require_finite, require_integer
 from geodesic.errors import InputError
+from geodesic.geometry.checks import guarded
 from geodesic.geometry.energy import path_energy
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import bytes_a_row, comfortable, grouped, rows_within
@@ -56,6 +57,7 @@ class GraphPaths:
     straight: Bool[Tensor, "*batch"]
 
 
+@guarded
 @renamed(points="graph_points")
 def graph_path(
     manifold: Manifold,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from geodesic.checks import broadcast_points, renamed, require_points
-from geodesic.geometry.checks import require_manifold
+from geodesic.geometry.checks import guarded, require_manifold
 from geodesic.geometry.manifold import Manifold
 from geodesic.solvers.driver import Driver
 from geodesic.solvers.progress import Progress
@@ -20,6 +20,7 @@ from geodesic.solvers.solver import Solver
 __all__ = ["find", "solve"]
 
 
+@guarded
 @renamed(points="graph_points")
 def solve(
     manifold: Manifold,
@@ -97,6 +98,7 @@ def solve(
     return find(manifold, start, end, search, callback)
 
 
+@guarded
 def find(
     manifold: Manifold,
     start: Any,

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geodesic.checks import renamed
+from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import comfortable, rows_at_once, rows_within
@@ -48,6 +49,7 @@ class ConjugatePoints(Answer):
     margin: Float[Tensor, "*batch"]
 
 
+@guarded
 @renamed(**IN_FOLLOW)
 def conjugate_points(
     manifold: Manifold,

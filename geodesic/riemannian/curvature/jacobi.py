@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.checks import renamed
+from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
@@ -44,6 +45,7 @@ class JacobiField(Answer):
     time: Float[Tensor, "*batch"]
 
 
+@guarded
 @renamed(**IN_FOLLOW)
 def jacobi_field(
     manifold: Manifold,

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows
@@ -17,6 +18,7 @@ from geodesic.riemannian.curvature.pointwise import pointwise
 __all__ = ["anisotropy", "condition_number", "log_volume", "magnification_factor"]
 
 
+@guarded
 def magnification_factor(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch"]:
     """How many times larger a small volume is than in latent coordinates.
 
@@ -51,6 +53,7 @@ def magnification_factor(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch
     return log_volume(manifold, z).exp()
 
 
+@guarded
 def log_volume(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch"]:
     """Logarithm of the volume element, by which densities are counted against the Riemannian volume.
 
@@ -90,6 +93,7 @@ def log_volume(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch"]:
     return _of_metric(manifold, z, logarithm)
 
 
+@guarded
 def condition_number(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch"]:
     """How differently directions count: the largest over the smallest eigenvalue of the metric.
 
@@ -131,6 +135,7 @@ def condition_number(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch"]:
     return _of_metric(manifold, z, ratio)
 
 
+@guarded
 def anisotropy(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch"]:
     """Fractional anisotropy of the metric: 0 where all directions count alike, 1 where one alone does.
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from geodesic.checks import brief
 from geodesic.errors import InputError
+from geodesic.geometry.checks import guarded
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit
 from geodesic.riemannian.curvature.pointwise import pointwise, regular_inverse
@@ -17,6 +18,7 @@ __all__ = ["sectional_curvature"]
 _PARALLEL = 100  # times eps: the largest squared sine between vectors that count as parallel
 
 
+@guarded
 def sectional_curvature(manifold: Manifold, z: Tensor, u: Tensor, v: Tensor) -> Float[Tensor, "*batch"]:
     """Curvature of the surface that geodesics in the directions of u and v sweep out; Gauss's where d = 2.
 

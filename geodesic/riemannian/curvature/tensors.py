@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit
@@ -17,6 +18,7 @@ from geodesic.riemannian.curvature.pointwise import pointwise, regular_inverse
 __all__ = ["christoffel_symbols", "ricci_tensor", "riemann_tensor", "scalar_curvature"]
 
 
+@guarded
 def christoffel_symbols(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch d d d"]:
     """Christoffel symbols of the second kind: the connection in latent coordinates.
 
@@ -63,6 +65,7 @@ def christoffel_symbols(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch 
     return given.each(pointwise(manifold, symbols, d, *given.rows))
 
 
+@guarded
 def riemann_tensor(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch d d d d"]:
     """The Riemann tensor, with all indices lowered.
 
@@ -108,6 +111,7 @@ def riemann_tensor(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch d d d
     return given.each(pointwise(manifold, tensors, d, *given.rows))
 
 
+@guarded
 def ricci_tensor(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch d d"]:
     """The Ricci tensor: d - 1 times the mean sectional curvature of the planes through a unit vector.
 
@@ -143,6 +147,7 @@ def ricci_tensor(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch d d"]:
     return _ricci(manifold, z, lambda ricci, inverse: ricci)
 
 
+@guarded
 def scalar_curvature(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch"]:
     """The scalar curvature: d (d - 1) times the mean sectional curvature, twice Gauss's where d = 2.
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geodesic.checks import renamed
+from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
@@ -48,6 +49,7 @@ class ExponentialMap(Answer):
     time: Float[Tensor, "*batch"]
 
 
+@guarded
 @renamed(**(IN_FOLLOW | {"max_steps": IN_FOLLOW["max_iterations"]}))
 def exp_map(
     manifold: Manifold,

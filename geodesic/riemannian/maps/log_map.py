@@ -10,7 +10,7 @@ from torch import Tensor
 
 from geodesic.checks import broadcast_points, renamed, require_integer
 from geodesic.errors import InputError
-from geodesic.geometry.checks import require_manifold
+from geodesic.geometry.checks import guarded, require_manifold
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
@@ -51,6 +51,7 @@ class LogarithmMap(Answer):
     solution: GeodesicSolution
 
 
+@guarded
 @renamed(**(IN_FOLLOW | IN_SEARCH | {"a": "start", "b": "end"}))
 def log_map(
     manifold: Manifold,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from geodesic.checks import require_integer
 from geodesic.errors import InputError
+from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit
@@ -27,6 +28,7 @@ _SPEED = 0.05  # largest relative change of the speed along what counts as a geo
 _MOST_ITERATIONS = 20
 
 
+@guarded
 def shoot(
     manifold: Manifold,
     z: Tensor,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from geodesic.checks import renamed, require_integer, require_same_type
 from geodesic.errors import InputError
+from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
@@ -55,6 +56,7 @@ class Clustering(Answer):
 
 
 # Eight parameters: what is clustered, the starting centers or the seed that they are drawn with, and the three records.
+@guarded
 @renamed(**(RENAMED | {"init": "initial_points"}))
 def k_means(
     manifold: Manifold,

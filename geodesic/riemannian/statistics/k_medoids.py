@@ -12,6 +12,7 @@ from torch import Tensor
 
 from geodesic.checks import renamed, require_integer
 from geodesic.errors import GeodesicWarning, InputError
+from geodesic.geometry.checks import guarded
 from geodesic.geometry.manifold import Manifold
 from geodesic.riemannian.statistics.sets import sets_of_points, stacked
 from geodesic.solvers.answer import Answer
@@ -51,6 +52,7 @@ class MedoidClustering(Answer):
     matrix: Float[Tensor, "*batch N N"]
 
 
+@guarded
 @renamed(**IN_SEARCH)
 def k_medoids(
     manifold: Manifold,

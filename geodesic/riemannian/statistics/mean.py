@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.checks import renamed
+from geodesic.geometry.checks import guarded
 from geodesic.geometry.manifold import Manifold
 from geodesic.riemannian.maps.follow import Follow
 from geodesic.riemannian.statistics.centers import CenterKeywords, FrechetMean, center
@@ -18,6 +19,7 @@ from geodesic.solvers.search import Search
 __all__ = ["frechet_mean", "frechet_variance"]
 
 
+@guarded
 @renamed(**(RENAMED | {"init": "initial_point"}))
 def frechet_mean(
     manifold: Manifold,
@@ -82,6 +84,7 @@ def frechet_mean(
     return center(manifold, points, weights, keywords, power=2, what="Fréchet mean")
 
 
+@guarded
 def frechet_variance(
     manifold: Manifold, points: Tensor, weights: Tensor | None = None, **settings: Any
 ) -> Float[Tensor, "*batch"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from geodesic.checks import renamed
+from geodesic.geometry.checks import guarded
 from geodesic.geometry.manifold import Manifold
 from geodesic.riemannian.maps.follow import Follow
 from geodesic.riemannian.statistics.centers import CenterKeywords, FrechetMean, center
@@ -15,6 +16,7 @@ from geodesic.solvers.search import Search
 __all__ = ["frechet_median"]
 
 
+@guarded
 @renamed(**(RENAMED | {"init": "initial_point"}))
 def frechet_median(
     manifold: Manifold,

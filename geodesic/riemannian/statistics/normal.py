@@ -11,6 +11,7 @@ from torch import Tensor
 
 from geodesic.checks import is_number, renamed, require_integer
 from geodesic.errors import InputError
+from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.pieces import pieced
@@ -46,6 +47,7 @@ class RiemannianSamples(Answer):
     acceptance: Float[Tensor, "*means"]
 
 
+@guarded
 @renamed(**IN_FOLLOW)
 def riemannian_normal(
     manifold: Manifold,

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from geodesic.checks import renamed, require_integer, require_same_type
 from geodesic.errors import InputError
+from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
@@ -58,6 +59,7 @@ class PrincipalGeodesics(Answer):
     explained: Float[Tensor, "*batch k"]
 
 
+@guarded
 @renamed(**(IN_SEARCH | IN_FOLLOW | {"segments": IN_SEARCH["segments"], "paths": IN_SEARCH["init"]}))
 def principal_geodesic_analysis(
     manifold: Manifold,

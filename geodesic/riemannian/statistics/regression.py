@@ -11,6 +11,7 @@ from torch import Tensor
 
 from geodesic.checks import renamed
 from geodesic.errors import InputError
+from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
@@ -60,6 +61,7 @@ class GeodesicRegression(Answer):
     r_squared: Float[Tensor, "*batch"]
 
 
+@guarded
 @renamed(**RENAMED)
 def geodesic_regression(
     manifold: Manifold,

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geodesic.checks import renamed, require_integer, require_positive
+from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
@@ -45,6 +46,7 @@ class RandomWalk(Answer):
     time: Float[Tensor, "*batch"]
 
 
+@guarded
 @renamed(**IN_FOLLOW)
 def random_walk(
     manifold: Manifold,

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geodesic.checks import renamed
+from geodesic.geometry.checks import guarded
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit
 from geodesic.riemannian.maps.exp_map import exp_map
@@ -53,6 +54,7 @@ class Analogy(Answer):
     transport_status: Int[Tensor, "*batch"]
 
 
+@guarded
 @renamed(**(IN_FOLLOW | IN_SEARCH))
 def analogy(
     manifold: Manifold,

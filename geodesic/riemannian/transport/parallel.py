@@ -12,6 +12,7 @@ from torch import Tensor
 
 from geodesic.checks import renamed, require_choice, require_positive, require_same_type
 from geodesic.errors import InputError
+from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import rows_at_once
@@ -51,6 +52,7 @@ class ParallelTransport(Answer):
     norm_change: Float[Tensor, "*batch"]
 
 
+@guarded
 @renamed(method="transport")
 def parallel_transport(
     manifold: Manifold,

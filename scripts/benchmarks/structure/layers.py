@@ -18,6 +18,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "installation",
         "checks registry",
         "files autodiff",
+        "door",
         "numerics pictures",
         "geometry",
         "solvers",

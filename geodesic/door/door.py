@@ -1,0 +1,243 @@
+"""What a row-wise function can do and may not do: found out on probes, once, before anything relies on it.
+
+Decoders hide parts from autograd, couple the rows of a batch, draw random numbers, or consist of operators without
+some derivative. Nothing of this shows in their values. A `Door` looks at a function before it is used: it compares
+forward mode, reverse mode and differences, keeps the fastest way that is right, and refuses what none is.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geodesic.door.derivatives import FIRST_ORDER, FORWARD, FORWARD_ONLY, REVERSE, Derivatives
+from geodesic.door.operators import KERNELS
+from geodesic.door.probes import Probes, is_smooth, require_apart, require_full_precision, wrong_with
+from geodesic.door.watch import fingerprint, is_scripted
+from geodesic.errors import DecoderError, InputError
+
+__all__ = ["AS_USUAL", "Door", "Findings", "first_time", "visit"]
+
+RowWise = Callable[[Tensor], Tensor]
+
+_WAYS: tuple[tuple[Derivatives, str], ...] = (
+    *((FORWARD, kernels) for kernels in KERNELS),
+    *((REVERSE, kernels) for kernels in KERNELS),
+    (FORWARD_ONLY, "as they are"),
+    (FORWARD_ONLY, "written out"),
+    (FIRST_ORDER, "as they are"),
+)
+"""From the fastest to the last resort."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found out about a function.
+
+    Attributes:
+        derivatives: How derivatives are taken.
+        kernels: With which operators it is called, a word of `KERNELS`.
+        function: The function, called with these; None for `AS_USUAL`.
+        probes: Where it was looked at; None for `AS_USUAL`.
+    """
+
+    derivatives: Derivatives = FORWARD
+    kernels: str = "as they are"
+    function: RowWise | None = None
+    probes: Probes | None = None
+
+    @cached_property
+    def smooth(self) -> bool:
+        """Whether second derivatives are there and continuous, as far as the probes show."""
+        if self.function is None or self.probes is None:
+            return True
+        with torch.no_grad():
+            return self.derivatives.curvature and is_smooth(self.derivatives, self.function, self.probes)
+
+    @property
+    def note(self) -> str:
+        """What is unusual about it, in words; "" where nothing is."""
+        notes = [] if self.derivatives is FORWARD else [f"derivatives by {self.derivatives}"]
+        if self.kernels != "as they are":
+            notes.append(f"operators {self.kernels}")
+        return ", ".join(notes)
+
+
+AS_USUAL = Findings()
+
+# What doors have found since a public function was called, by themselves; None outside of one.
+_VISIT: ContextVar[dict[object, Findings] | None] = ContextVar("visit", default=None)
+
+
+@contextmanager
+def visit() -> Iterator[None]:
+    """Within it, what was found out once about a function is taken for granted: one public call."""
+    if _VISIT.get() is not None:
+        yield
+        return
+    token = _VISIT.set({})
+    try:
+        yield
+    finally:
+        _VISIT.reset(token)
+
+
+def first_time(thing: object) -> bool:
+    """Whether this is asked for the first time about a thing within a public call."""
+    visited = _VISIT.get()
+    if visited is None:
+        return True
+    if id(thing) in visited:
+        return False
+    visited[id(thing)] = AS_USUAL
+    return True
+
+
+class Door:
+    """The way to a row-wise function, which is looked at before it is used.
+
+    Args:
+        function: From (N, d) to (N, ...).
+        parts: What it is made of: modules and functions of the user's, whose changes are noticed.
+        metric: Whether it is a metric tensor, and no decoder: errors say so.
+    """
+
+    def __init__(self, function: RowWise, parts: tuple[object, ...], metric: bool = False) -> None:
+        self.function, self._parts, self._metric = function, parts, metric
+        self._known: dict[object, tuple[object, Findings]] = {}
+        self._last = AS_USUAL
+
+    def __call__(self, z: Float[Tensor, "*batch d"]) -> Tensor:
+        """The function, with the operators that were found to be right."""
+        with KERNELS[self._last.kernels]():
+            return self.function(z)
+
+    @property
+    def found(self) -> Findings:
+        """What was found last."""
+        return self._last
+
+    def derivatives(self, z: Float[Tensor, "*batch d"]) -> Derivatives:
+        """How derivatives are taken at points like these."""
+        return self.findings(z).derivatives
+
+    def findings(self, z: Float[Tensor, "*batch d"]) -> Findings:
+        """What is known about the function at points like these; it is looked at where nothing is known.
+
+        Raises:
+            DecoderError: The function cannot be used, with what was found and what to do.
+        """
+        if torch._C._functorch.is_functorch_wrapped_tensor(z):  # something differentiates: it has been looked at
+            return self._last
+        visited, key = _VISIT.get(), (z.shape[-1], z.dtype, z.device)
+        if visited is not None and (id(self), key) in visited:
+            return visited[id(self), key]
+        mark = fingerprint(self._parts)
+        before = self._known.get(key)
+        if mark is None or before is None or before[0] != mark:
+            before = (mark, self._examined(z.detach().reshape(-1, z.shape[-1])))
+            self._known[key] = before
+        self._last = before[1]
+        if visited is not None:
+            visited[id(self), key] = self._last
+        return self._last
+
+    def _examined(self, points: Float[Tensor, "N d"]) -> Findings:
+        try:
+            return examine(self.function, points, is_scripted(self._parts))
+        except DecoderError as error:
+            if self._metric:
+                raise InputError(f"manifold: its metric_tensor:{str(error).removeprefix('decoder:')}") from error
+            raise
+
+
+def examine(function: RowWise, points: Float[Tensor, "N d"], scripted: bool = False) -> Findings:
+    """Look at a function at a few of the points and near them.
+
+    Args:
+        function: From (N, d) to (N, ...).
+        points: Where it is going to be used.
+        scripted: Whether `torch.jit` compiled it, which makes forward mode unreliable.
+
+    Raises:
+        DecoderError: Its rows are coupled, it is random, computes in a precision below that of the points, or none of
+            the ways to differentiate it agrees with differences of its values.
+    """
+    with torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(_devices(points)):
+        require_apart(function, points)
+        require_full_precision(function, points)
+        function = _scaled(function, points)
+        probes = Probes.near(function, points)
+        _settle(function, points[:2])
+        tried: list[str] = []
+        for derivatives, kernels in _WAYS:
+            if scripted and derivatives in (FORWARD, FORWARD_ONLY):
+                continue
+            called = _with(kernels, function)
+            wrong = wrong_with(derivatives, called, probes)
+            if not wrong:
+                return Findings(derivatives, kernels, called, probes)
+            tried.append(wrong)
+    raise DecoderError(_cause(function, probes, tried))
+
+
+def _settle(function: RowWise, points: Float[Tensor, "N d"]) -> None:
+    """Use a function as it will be used: what is scripted is specialized by its first calls, and stays so."""
+    for _ in range(2):
+        with torch.enable_grad():
+            function(points.detach().clone().requires_grad_())
+
+
+def _scaled(function: RowWise, points: Float[Tensor, "N d"]) -> RowWise:
+    """The function in a unit in which squares of its values neither underflow nor overflow."""
+    size = float(function(points[:1]).abs().amax())
+    size = size if 0 < size < math.inf else 1.0
+
+    @functools.wraps(function)
+    def call(z: Tensor) -> Tensor:
+        return function(z) / size
+
+    return call
+
+
+def _with(kernels: str, function: RowWise) -> RowWise:
+    @functools.wraps(function)
+    def call(z: Tensor) -> Tensor:
+        with KERNELS[kernels]():
+            return function(z)
+
+    return call
+
+
+def _devices(points: Tensor) -> list[Any]:
+    return [points.device] if points.is_cuda else []
+
+
+def _cause(function: RowWise, probes: Probes, tried: list[str]) -> str:
+    """Why no way to differentiate a function is right, and what to do."""
+    probe, forward = probes.rounds[0], tried[0]
+    with torch.enable_grad():
+        seen = function(probe.z.clone().requires_grad_()).requires_grad
+    if not seen:
+        found = "its output does not depend on z as far as autograd can see"
+    elif forward.startswith("its"):
+        found = f"{forward}: a part of it changes with z and is hidden from autograd"
+    else:
+        return (
+            f"decoder: torch cannot differentiate it ({forward}); write it with torch's own operators, use "
+            "torch.utils.checkpoint with use_reentrant=False, and torch.compile only around what is not differentiated"
+        )
+    return (
+        f"decoder: {found}; look for torch.no_grad, .detach(), .data, .item(), NumPy, rounding, or a straight-through "
+        "gradient, and take them out"
+    )

@@ -1,0 +1,114 @@
+"""Operators whose derivatives torch lacks, or takes wrongly, written out with operators that have them.
+
+`torch.nn.functional.layer_norm` and `instance_norm` have a wrong second derivative in forward mode over forward mode
+(they take mean and deviation for constants), `cdist` and `glu` have none, attention on a CPU neither forward mode nor
+a second reverse pass but in its mathematical form. Values differ by rounding alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["KERNELS", "as_they_are", "plain_kernels", "written_out"]
+
+
+def as_they_are() -> Any:
+    """Operators as torch has them."""
+    return nullcontext()
+
+
+@contextmanager
+def written_out() -> Iterator[None]:
+    """Operators written out, attention in its mathematical form.
+
+    Example:
+        >>> import torch
+        >>> from geodesic.door.operators import written_out
+        >>> with written_out():
+        ...     print(torch.nn.functional.layer_norm(torch.tensor([[1.0, 3.0]]), (2,)))
+        tensor([[-1.0000,  1.0000]])
+    """
+    with sdpa_kernel(SDPBackend.MATH), _WrittenOut():
+        yield
+
+
+@contextmanager
+def plain_kernels() -> Iterator[None]:
+    """Operators written out, without the kernels of oneDNN and cuDNN: their recurrent layers lack derivatives."""
+    with torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False), written_out():
+        yield
+
+
+KERNELS: dict[str, Callable[[], Any]] = {
+    "as they are": as_they_are,
+    "written out": written_out,
+    "without oneDNN and cuDNN": plain_kernels,
+}
+"""What operators are taken, by what is printed of it, in the order in which they are tried."""
+
+
+class _WrittenOut(TorchFunctionMode):
+    """Calls our own form of an operator where there is one."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return _OWN.get(func, func)(*args, **(kwargs or {}))
+
+
+def _standardized(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:
+    centered = x - x.mean(axes, keepdim=True)
+    return centered * (centered.square().mean(axes, keepdim=True) + eps).rsqrt()
+
+
+def _layer_norm(
+    input: Tensor,
+    normalized_shape: Any,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    cudnn_enable: bool = True,
+) -> Tensor:
+    y = _standardized(input, tuple(range(-len(normalized_shape), 0)), eps)
+    y = y if weight is None else y * weight
+    return y if bias is None else y + bias
+
+
+def _instance_norm(
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    if not use_input_stats:
+        return nn.functional.batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
+    y = _standardized(input, tuple(range(2, input.dim())), eps)
+    channels = (-1, *[1] * (input.dim() - 2))
+    y = y if weight is None else y * weight.reshape(channels)
+    return y if bias is None else y + bias.reshape(channels)
+
+
+def _glu(input: Tensor, dim: int = -1) -> Tensor:
+    value, gate = input.chunk(2, dim)
+    return value * gate.sigmoid()
+
+
+def _cdist(x1: Tensor, x2: Tensor, p: float = 2.0, compute_mode: str = "") -> Tensor:
+    return torch.linalg.vector_norm(x1[..., :, None, :] - x2[..., None, :, :], p, dim=-1)
+
+
+_OWN: dict[Any, Callable[..., Tensor]] = {
+    nn.functional.layer_norm: _layer_norm,
+    nn.functional.instance_norm: _instance_norm,
+    nn.functional.glu: _glu,
+    torch.cdist: _cdist,
+}

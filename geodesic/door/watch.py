@@ -1,0 +1,132 @@
+"""Whether a function is still the one that was looked at: its modules, their parameters, and what it closes over."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Hashable, Iterator
+from dataclasses import fields, is_dataclass
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["fingerprint", "is_scripted", "modules_in"]
+
+_DEEP = 6  # of functions in functions: what lies deeper is taken for unknown
+_PLAIN = (int, float, complex, str, bytes, bool, type(None), torch.dtype, torch.device, torch.Size)
+
+
+class _Unknown(Exception):
+    """Something that can change without a trace."""
+
+
+def fingerprint(parts: tuple[object, ...]) -> Hashable | None:
+    """What stays equal as long as the parts compute the same; None where nobody can tell.
+
+    Modules change with their training flags, parameters and buffers; functions with what they close over and the
+    globals that they name. An object of another kind can change without a trace.
+
+    Example:
+        >>> import torch
+        >>> from geodesic.door.watch import fingerprint
+        >>> layer = torch.nn.Linear(2, 2)
+        >>> decoder = lambda z: layer(z).tanh()
+        >>> before = fingerprint((decoder,))
+        >>> fingerprint((decoder,)) == before
+        True
+        >>> _ = torch.nn.init.ones_(layer.weight)
+        >>> fingerprint((decoder,)) == before
+        False
+    """
+    try:
+        return tuple(_mark(part, 0, set()) for part in parts)
+    except _Unknown:
+        return None
+
+
+def modules_in(part: object) -> Iterator[nn.Module]:
+    """The modules that a function consists of: itself, its owner, and those in its closure, partial or globals."""
+    seen: set[int] = set()
+    waiting: list[tuple[object, int]] = [(part, 0)]
+    while waiting:
+        x, depth = waiting.pop()
+        if id(x) in seen or depth > _DEEP:
+            continue
+        seen.add(id(x))
+        if isinstance(x, nn.Module):
+            yield x
+        elif isinstance(x, list | tuple):
+            waiting += [(y, depth + 1) for y in x]
+        elif isinstance(x, MethodType | FunctionType | functools.partial):
+            waiting += [(y, depth + 1) for y in _inside(x)]
+
+
+def is_scripted(parts: tuple[object, ...]) -> bool:
+    """Whether a part of it is compiled by `torch.jit`: forward mode gives zeros there, from some call on."""
+    scripted = (torch.jit.ScriptModule, torch.jit.ScriptFunction)
+    return any(isinstance(part, scripted) for part in parts) or any(
+        isinstance(module, scripted) for part in parts for owner in modules_in(part) for module in owner.modules()
+    )
+
+
+def _inside(x: Any) -> list[object]:
+    """What a function is made of besides its code."""
+    if isinstance(x, MethodType):
+        return [x.__self__, x.__func__]
+    if isinstance(x, functools.partial):
+        return [x.func, *x.args, *x.keywords.values()]
+    named = _names(x.__code__)
+    used = [x.__globals__[name] for name in sorted(named) if name in x.__globals__]
+    closed = [cell.cell_contents for cell in x.__closure__ or () if _filled(cell)]
+    return [*closed, *used, *(x.__defaults__ or ()), *(x.__kwdefaults__ or {}).values()]
+
+
+def _names(code: CodeType) -> set[str]:
+    """Globals and attributes named in code and in the functions that it defines."""
+    inner = (c for c in code.co_consts if isinstance(c, CodeType))
+    return set(code.co_names).union(*(_names(c) for c in inner))
+
+
+def _filled(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
+
+
+def _mark(x: object, depth: int, seen: set[int]) -> Hashable:
+    if depth > _DEEP:
+        raise _Unknown
+    if isinstance(x, _PLAIN):
+        return x
+    if id(x) in seen:
+        return id(x)
+    if isinstance(x, nn.Module):
+        return _of_module(x)
+    if isinstance(x, Tensor):
+        return _of_tensor(x)
+    if isinstance(x, ModuleType | type | BuiltinFunctionType):
+        return id(x)
+    seen.add(id(x))
+    if isinstance(x, tuple | frozenset):
+        return tuple(_mark(y, depth + 1, seen) for y in x)
+    if isinstance(x, MethodType | FunctionType | functools.partial):
+        return (id(getattr(x, "__func__", x)), *(_mark(y, depth + 1, seen) for y in _inside(x)))
+    if is_dataclass(x) and not isinstance(x, type) and x.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        return (type(x), *(_mark(getattr(x, field.name), depth + 1, seen) for field in fields(x)))
+    if type(x).__module__.partition(".")[0] in ("torch", "builtins") and callable(x):
+        return id(x)
+    raise _Unknown
+
+
+def _of_module(module: nn.Module) -> Hashable:
+    modes = tuple((id(m), m.training) for m in module.modules())
+    tensors = (*module.parameters(), *module.buffers())
+    return (modes, tuple(_of_tensor(x) for x in tensors))
+
+
+def _of_tensor(x: Tensor) -> Hashable:
+    version = None if x.is_inference() else x._version
+    return (id(x), x.data_ptr() if x.device.type != "meta" else 0, version, x.dtype)
