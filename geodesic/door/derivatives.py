@@ -162,23 +162,23 @@ class _ForwardOnly(Derivatives):
         return FORWARD.push(f, z, v)
 
     def pull(self, f: RowWise, z: Tensor, r: Tensor) -> Float[Tensor, "N d"]:
-        return (r.flatten(1)[:, None, :] @ self.jacobian(f, z).flatten(1, -2))[:, 0]
+        return _contracted(r, self.jacobian(f, z))
 
     def jacobian(self, f: RowWise, z: Tensor) -> Tensor:
         return FORWARD.jacobian(f, z)
 
     def expand(self, f: RowWise, z: Tensor, cotangent: RowWise) -> tuple[Tensor, Tensor, Float[Tensor, "N d d"]]:
         y = f(z.clone()).detach()
-        r = cotangent(y)[..., None]
+        r = cotangent(y)
         bent = [self.bend(f, z, e.expand_as(z)) for e in _units(z)]
-        columns = [(r * change).flatten(1, -2).sum(1) for _, change in bent]
+        columns = [_contracted(r, change) for _, change in bent]
         return y, bent[0][0], torch.stack(columns, dim=-1)
 
     def second(self, f: RowWise, z: Tensor, v: Tensor, w: Tensor) -> Tensor:
         return FORWARD.second(f, z, v, w)
 
     def turn(self, f: RowWise, z: Tensor, r: Tensor, w: Tensor) -> Float[Tensor, "N d"]:
-        return (r[..., None] * self.bend(f, z, w)[1]).flatten(1, -2).sum(1)
+        return _contracted(r, self.bend(f, z, w)[1])
 
     def bend(self, f: RowWise, z: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         return FORWARD.bend(f, z, v)
@@ -266,6 +266,11 @@ class _Recorded:
 
     def __exit__(self, *error: object) -> None:
         self._mode.__exit__(*error)
+
+
+def _contracted(r: Tensor, J: Tensor) -> Float[Tensor, "N d"]:
+    """J^T r, from a Jacobian, (N, ..., d)."""
+    return (r.reshape(len(r), 1, -1) @ J.reshape(len(r), -1, J.shape[-1]))[:, 0]
 
 
 def _called(f: RowWise, points: Tensor) -> Tensor:

@@ -42,8 +42,14 @@ def written_out() -> Iterator[None]:
 @contextmanager
 def plain_kernels() -> Iterator[None]:
     """Operators written out, without the kernels of oneDNN and cuDNN: their recurrent layers lack derivatives."""
-    with torch.backends.mkldnn.flags(enabled=False), torch.backends.cudnn.flags(enabled=False), written_out():
-        yield
+    before = torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled
+    try:  # not by their `flags`, which warn of precisions that nobody has set
+        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]  # torch's stubs miss the setter
+        torch.backends.cudnn.enabled = False
+        with written_out():
+            yield
+    finally:
+        torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled = before
 
 
 KERNELS: dict[str, Callable[[], Any]] = {

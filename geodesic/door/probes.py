@@ -154,7 +154,9 @@ def is_smooth(way: Derivatives, function: RowWise, probes: Probes) -> bool:
     first, last = probes.rounds[0], probes.rounds[-1]
     start, end, u = first.z[:1], last.z[-1:], first.u[:1]
     t = torch.linspace(0, 1, _LINE + 1, dtype=start.dtype, device=start.device)[:, None]
-    parts = [way.push(function, z, u.expand_as(z)).flatten(1) for z in (start + t * (end - start)).split(_AT_ONCE)]
+    parts = [
+        way.push(function, z, u.expand_as(z)).reshape(len(z), -1) for z in (start + t * (end - start)).split(_AT_ONCE)
+    ]
     tangent = torch.cat(parts)
     fine, coarse = (_bends(tangent[::k]) for k in (1, 2))
     noise = 1e2 * torch.finfo(start.dtype).eps * float(tangent.abs().amax())
@@ -262,7 +264,7 @@ def _times(J: Tensor, u: Float[Tensor, "N d"]) -> Tensor:
 
 
 def _inner(x: Tensor, y: Tensor) -> Float[Tensor, " N"]:
-    return (x * y).flatten(1).sum(1)
+    return (x * y).reshape(len(x), -1).sum(1)
 
 
 def _size(x: Tensor) -> Tensor:

@@ -1,0 +1,382 @@
+"""The door: which way of differentiating is right for a function, what is refused, and when it is looked at again."""
+
+import functools
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from geodesic.door.derivatives import FIRST_ORDER, FORWARD, FORWARD_ONLY, REVERSE, Derivatives
+from geodesic.door.door import Door, visit
+from geodesic.door.operators import KERNELS, written_out
+from geodesic.door.watch import fingerprint, modules_in
+from geodesic.errors import DecoderError, InputError
+
+Function = Callable[[Tensor], Tensor]
+
+
+def network(activation: type[nn.Module] = nn.Tanh, width: int = 16) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(2, width), activation(), nn.Linear(width, width), activation(), nn.Linear(width, 12))
+
+
+def findings(function: Function, dtype: torch.dtype = torch.float64, parts: tuple[object, ...] | None = None):
+    return Door(function, (function,) if parts is None else parts).findings(torch.randn(6, 2, dtype=dtype))
+
+
+# --- ways -------------------------------------------------------------------------------------
+
+WAYS = [FORWARD, REVERSE, FORWARD_ONLY, FIRST_ORDER]
+
+
+@pytest.mark.parametrize("way", WAYS, ids=repr)
+@pytest.mark.parametrize("event", [(), (5,), (2, 3)])
+def test_every_way_has_the_derivatives_of_a_polynomial(way: Derivatives, event: tuple[int, ...]) -> None:
+    A = torch.randn(event.numel() if isinstance(event, torch.Size) else torch.Size(event).numel(), 3, 3)
+    A = A + A.mT  # x_k = 1/2 z^T A_k z, so that J v = A v . z and D^2 x (v, w) = v^T A w
+
+    def f(z: Tensor) -> Tensor:
+        return torch.einsum("kij,ni,nj->nk", A, z, z).reshape(len(z), *event) / 2
+
+    z, v, w = torch.randn(3, 4, 3)
+    r = torch.randn(4, *event)
+    flat = r.reshape(4, -1)
+    close = functools.partial(assert_close, rtol=1e-8, atol=1e-8)
+    close(way.push(f, z, v), torch.einsum("kij,ni,nj->nk", A, v, z).reshape(r.shape))
+    close(way.pull(f, z, r), torch.einsum("nk,kij,nj->ni", flat, A, z))
+    close(way.jacobian(f, z), torch.einsum("kij,nj->nki", A, z).reshape(*r.shape, 3))
+    hessian = torch.einsum("nk,kij->nij", flat, A)
+    x, J, H = way.expand(f, z, lambda y: r)
+    close(x, f(z))
+    close(J, way.jacobian(f, z))
+    close(H, hessian)
+    close(way.turn(f, z, r, w), (hessian @ w[..., None])[..., 0])
+    if way.curvature:
+        close(way.second(f, z, v, w), torch.einsum("kij,ni,nj->nk", A, v, w).reshape(r.shape))
+        close(way.second_along(f, z, v, w), way.push(f, z, w) + way.second(f, z, v, v))
+        J, change = way.bend(f, z, v)
+        close(J, way.jacobian(f, z))
+        close(change, torch.einsum("kij,ni->nkj", A, v).reshape(*r.shape, 3))
+    else:
+        with pytest.raises(DecoderError, match="differentiated once only"):
+            way.second(f, z, v, w)
+
+
+@pytest.mark.parametrize("way", [FORWARD, REVERSE], ids=repr)
+def test_products_have_a_history_where_grad_mode_is_on_and_none_where_it_is_off(way: Derivatives) -> None:
+    net, z, v = network(), torch.randn(3, 2), torch.randn(3, 2)
+    (slope,) = torch.autograd.grad(way.push(net, z, v).square().sum(), net[0].weight)
+    step = torch.zeros_like(slope)
+    step[0, 0] = 1e-6
+
+    def norm(change: Tensor) -> Tensor:
+        with torch.no_grad():
+            net[0].weight += change
+            found = way.push(net, z, v).square().sum()
+            net[0].weight -= change
+        return found
+
+    assert_close(slope[0, 0], (norm(step) - norm(-step)) / 2e-6, rtol=1e-6, atol=1e-8)
+    with torch.no_grad():
+        assert not way.push(net, z, v).requires_grad
+        assert not way.expand(net, z, torch.sin)[2].requires_grad
+
+
+def test_forward_over_forward_is_wrong_for_layer_norm_and_written_out_it_is_right() -> None:
+    """Of torch, and not of ours: when this fails, it has been mended there."""
+    f, z, v = nn.Sequential(nn.Linear(2, 8), nn.Tanh(), nn.LayerNorm(8)), torch.randn(3, 2), torch.randn(3, 2)
+    right = REVERSE.second(f, z, v, v)
+    assert (FORWARD.second(f, z, v, v) - right).abs().max() > 1e-3
+    with written_out():
+        assert_close(FORWARD.second(f, z, v, v), right)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.LayerNorm(8),
+        nn.LayerNorm((2, 4), elementwise_affine=False),
+        nn.InstanceNorm1d(2, affine=True),
+        nn.InstanceNorm1d(2, track_running_stats=True).eval(),
+        nn.GLU(),
+        nn.GLU(1),
+    ],
+    ids=repr,
+)
+def test_operators_written_out_have_the_values_of_torch(layer: nn.Module) -> None:
+    shape = (3, 8) if isinstance(layer, nn.LayerNorm) and len(layer.normalized_shape) == 1 else (3, 2, 4)
+    x = torch.randn(shape)
+    with written_out():
+        found = layer.double()(x)
+    assert_close(found, layer(x))
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0])
+def test_distances_written_out_have_the_values_of_torch(p: float) -> None:
+    a, b = torch.randn(2, 5, 3), torch.randn(2, 30, 3)
+    with written_out():
+        found = torch.cdist(a, b, p)
+    assert_close(found, torch.cdist(a, b, p))
+
+
+def test_kernels_leave_the_switches_of_torch_as_they_were() -> None:
+    before = torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled, torch.backends.cuda.flash_sdp_enabled()
+    for kernels in KERNELS.values():
+        with pytest.raises(KeyError), kernels():
+            raise KeyError
+    after = torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled, torch.backends.cuda.flash_sdp_enabled()
+    assert before == after
+
+
+# --- what is found ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.LeakyReLU, nn.Hardtanh, nn.ELU, nn.SiLU, nn.Tanh])
+def test_kinks_and_rounding_are_not_taken_for_wrong_derivatives(
+    activation: type[nn.Module], dtype: torch.dtype
+) -> None:
+    for seed in range(4):
+        torch.manual_seed(seed)
+        assert findings(network(activation, width=100).to(dtype), dtype).derivatives is FORWARD
+
+
+@pytest.mark.parametrize(
+    ("activation", "smooth"),
+    [(nn.ReLU, False), (nn.LeakyReLU, False), (nn.ELU, False), (nn.Hardtanh, False)]
+    + [(a, True) for a in (nn.Tanh, nn.Softplus, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Mish)],
+)
+def test_second_derivatives_that_jump_are_seen(activation: type[nn.Module], smooth: bool) -> None:
+    for seed in range(4):
+        torch.manual_seed(seed)
+        assert findings(network(activation, width=64)).smooth == smooth
+
+
+def test_affine_constant_and_tiny_functions_are_let_in() -> None:
+    net = network()
+    for function in (
+        lambda z: z,
+        lambda z: 3 * z + 1,
+        lambda z: torch.ones(len(z), 2),
+        lambda z: 1e-200 * net(z),
+        lambda z: 1e200 * net(z),
+        lambda z: z.prod(1),
+    ):
+        assert findings(function).derivatives is FORWARD
+
+
+def test_a_branch_that_reverse_mode_does_not_see_leaves_forward_mode() -> None:
+    net, side = network(), network()
+
+    def decoder(z: Tensor) -> Tensor:
+        with torch.no_grad():
+            s = side(z)
+        return net(z) + s
+
+    found = findings(decoder)
+    assert found.derivatives is FORWARD_ONLY
+    assert "forward mode alone" in found.note
+
+
+@pytest.mark.parametrize(
+    "hide",
+    [
+        Tensor.detach,
+        lambda x: x.data,
+        lambda x: torch.tensor(x.tolist()),
+        lambda x: x - x.detach() + (3 * x.detach()).sin(),
+    ],
+    ids=["detach", "data", "list", "straight through"],
+)
+@pytest.mark.parametrize("share", [1.0, 0.01])
+def test_what_both_modes_do_not_see_is_refused(hide: Function, share: float) -> None:
+    net, side = network(), network()
+    with pytest.raises(DecoderError, match=r"hidden from autograd|cannot differentiate it"):
+        findings(lambda z: net(z) + share * hide(side(z)))
+
+
+def test_a_first_derivative_by_hand_that_torch_takes_twice_wrongly_is_taken_once() -> None:
+    class Sine(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x.sin()
+
+        @staticmethod
+        @torch.autograd.function.once_differentiable
+        def backward(ctx, v):
+            return v * ctx.saved_tensors[0].cos()
+
+    net = network()
+    assert findings(lambda z: Sine.apply(net(z))).derivatives is FIRST_ORDER
+
+
+def test_a_wrong_derivative_by_hand_is_refused() -> None:
+    class Wrong(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.sin()
+
+        @staticmethod
+        def backward(ctx, v):
+            return v
+
+    net = network()
+    with pytest.raises(DecoderError):
+        findings(lambda z: Wrong.apply(net(z)))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_a_scripted_module_is_differentiated_in_reverse() -> None:
+    scripted = torch.jit.script(network())
+    found = findings(scripted)
+    assert found.derivatives is REVERSE
+    assert findings(lambda z: scripted(z)).derivatives is REVERSE
+
+
+# --- rows -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "coupled",
+    [
+        lambda z: z / z.std(0),
+        lambda z: z - z.mean(0),
+        lambda z: z.cumsum(0),
+        lambda z: z + torch.arange(len(z))[:, None],
+        lambda z: z * len(z),
+        lambda z: z.softmax(0),
+        nn.BatchNorm1d(2, track_running_stats=False).double().eval(),
+        nn.BatchNorm1d(2).double(),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:std")
+def test_rows_that_influence_each_other_are_refused(coupled: Function) -> None:
+    with pytest.raises(DecoderError, match="rows are coupled"):
+        findings(coupled)
+
+
+def test_a_little_dropout_is_refused_whatever_the_seed() -> None:
+    net = nn.Sequential(network(), nn.Dropout(0.1))
+    for seed in range(40):
+        torch.manual_seed(seed)
+        with pytest.raises(DecoderError, match="random"):
+            findings(lambda z: net(z))
+
+
+def test_the_callers_random_numbers_go_on_as_if_nothing_had_happened() -> None:
+    expected = torch.manual_seed(3) and torch.rand(2)
+    torch.manual_seed(3)
+    with pytest.raises(DecoderError, match="random"):
+        Door(lambda z: z + torch.randn(len(z), 2), ()).findings(torch.ones(3, 2))
+    Door(lambda z: z, ()).findings(torch.ones(3, 2))
+    assert_close(torch.rand(2), expected)
+
+
+@pytest.mark.parametrize(
+    "narrow",
+    [
+        lambda z: z.float().tanh().double(),
+        lambda z: z.half().tanh().double(),
+        lambda z: z.bfloat16().double(),
+    ],
+)
+def test_digits_that_are_lost_inside_are_noticed(narrow: Function) -> None:
+    with pytest.raises(DecoderError, match=r"computes in (float32|float16|bfloat16)"):
+        findings(narrow)
+
+
+def test_a_metric_is_refused_as_a_metric() -> None:
+    door = Door(lambda z: torch.eye(2) * z.detach().norm(dim=1)[:, None, None], (), metric=True)
+    with pytest.raises(InputError, match="manifold: its metric_tensor: its output does not depend on z"):
+        door.findings(torch.randn(3, 2))
+
+
+# --- when it is looked at again ---------------------------------------------------------------
+
+
+def watched() -> tuple[nn.Module, Function, list[int]]:
+    net, seen = network().eval(), []
+
+    def decoder(z: Tensor) -> Tensor:
+        seen.append(len(z))
+        return net(z)
+
+    return net, decoder, seen
+
+
+def test_a_module_is_looked_at_once_until_it_changes() -> None:
+    net, decoder, seen = watched()
+    door = Door(decoder, (net,))
+    z = torch.randn(3, 2)
+
+    def looked() -> bool:
+        seen.clear()
+        door.findings(z)
+        return bool(seen)
+
+    assert looked()
+    assert not looked()
+    with torch.no_grad():
+        net[0].weight.mul_(2)
+    assert looked()
+    assert not looked()
+    net.train()
+    assert looked()
+    net[0].weight.data = net[0].weight.data.clone()
+    assert looked()
+    assert not looked()
+    door.findings(z.float().new_ones(3, 2).double())
+    assert not looked()
+
+
+def test_what_can_change_without_a_trace_is_looked_at_in_every_call_and_once_in_each() -> None:
+    _, decoder, seen = watched()
+    door, z = Door(decoder, (decoder,)), torch.randn(3, 2)  # it closes over a list
+    assert fingerprint((decoder,)) is None
+    for _ in range(2):
+        with visit():
+            seen.clear()
+            door.findings(z)
+            assert seen
+            seen.clear()
+            door.findings(z)
+            with visit():
+                door.findings(z)
+            assert not seen
+
+
+GLOBAL = network()
+
+
+def test_modules_are_found_wherever_a_function_keeps_them() -> None:
+    net = network()
+
+    class Model:
+        def __init__(self) -> None:
+            self.net = net
+
+    def default(z: Tensor, net: nn.Module = net) -> Tensor:
+        return net(z)
+
+    def outer(z: Tensor) -> Tensor:
+        return (lambda z: net(z))(z)
+
+    for part in (net, net.forward, lambda z: net(z), functools.partial(lambda n, z: n(z), net), default, outer):
+        assert net in set(modules_in(part))
+    assert GLOBAL in set(modules_in(lambda z: GLOBAL(z)))
+    assert fingerprint((lambda z: net(z),)) is not None
+    assert fingerprint((Model(),)) is None
+
+
+def test_numbers_that_a_function_closes_over_are_part_of_it() -> None:
+    def scaled(factor: float) -> Function:
+        return lambda z: factor * z
+
+    def mark(factor: float) -> object:
+        function = scaled(1.0)
+        function.__closure__[0].cell_contents = factor  # as an assignment in the scope would
+        return fingerprint((function,))[0][1:]  # type: ignore[index]
+
+    assert mark(1.0) == mark(1.0) != mark(2.0)
