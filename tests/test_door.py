@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
+import geodesic
 from geodesic.door.derivatives import FIRST_ORDER, FORWARD, FORWARD_ONLY, REVERSE, Derivatives
 from geodesic.door.door import Door, visit
 from geodesic.door.operators import KERNELS, written_out
@@ -380,3 +381,23 @@ def test_numbers_that_a_function_closes_over_are_part_of_it() -> None:
         return fingerprint((function,))[0][1:]  # type: ignore[index]
 
     assert mark(1.0) == mark(1.0) != mark(2.0)
+
+
+def test_a_manifold_of_modules_is_known_again_with_every_geometry_of_outputs() -> None:
+    net = network().eval()
+    outputs = geodesic.outputs
+    for geometry in (
+        outputs.Euclidean(),
+        outputs.Euclidean(mean=torch.sigmoid),
+        outputs.FisherRaoBernoulli(),
+        outputs.FisherRaoGaussian(),
+    ):
+        manifold = geodesic.PullbackManifold(net, geometry)
+        assert fingerprint(manifold.door._parts) is not None
+    vae = geodesic.VAE((1, 8, 8), latent_size=2).double().eval()
+    manifold = geodesic.PullbackManifold(vae.decode, outputs.Euclidean(mean=vae.likelihood.mean))
+    before = fingerprint(manifold.door._parts)
+    assert before is not None
+    with torch.no_grad():
+        next(vae.parameters()).mul_(2)
+    assert fingerprint(manifold.door._parts) != before

@@ -60,6 +60,8 @@ def modules_in(part: object) -> Iterator[nn.Module]:
             waiting += [(y, depth + 1) for y in x]
         elif isinstance(x, MethodType | FunctionType | functools.partial):
             waiting += [(y, depth + 1) for y in _inside(x)]
+        elif type(x).__module__.startswith("geodesic."):
+            waiting += [(y, depth + 1) for y in _attributes(x).values()]
 
 
 def is_scripted(parts: tuple[object, ...]) -> bool:
@@ -116,9 +118,19 @@ def _mark(x: object, depth: int, seen: set[int]) -> Hashable:
         return (id(getattr(x, "__func__", x)), *(_mark(y, depth + 1, seen) for y in _inside(x)))
     if is_dataclass(x) and not isinstance(x, type) and x.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         return (type(x), *(_mark(getattr(x, field.name), depth + 1, seen) for field in fields(x)))
-    if type(x).__module__.partition(".")[0] in ("torch", "builtins") and callable(x):
+    package = type(x).__module__.partition(".")[0]
+    if package == "geodesic":  # ours keep what they are made of in their attributes
+        return (type(x), *((name, _mark(y, depth + 1, seen)) for name, y in sorted(_attributes(x).items())))
+    if package in ("torch", "builtins") and callable(x):
         return id(x)
     raise _Unknown
+
+
+def _attributes(x: object) -> dict[str, object]:
+    if hasattr(x, "__wrapped__"):
+        return {"__wrapped__": x.__wrapped__}  # what it keeps beside is of its own making
+    slots = [name for kind in type(x).__mro__ for name in getattr(kind, "__slots__", ())]
+    return {**getattr(x, "__dict__", {}), **{name: getattr(x, name) for name in slots if hasattr(x, name)}}
 
 
 def _of_module(module: nn.Module) -> Hashable:
