@@ -16,6 +16,8 @@ __all__ = ["fingerprint", "is_scripted", "modules_in"]
 _DEEP = 6  # of functions in functions: what lies deeper is taken for unknown
 _PLAIN = (int, float, complex, str, bytes, bool, type(None), torch.dtype, torch.device, torch.Size)
 
+_STABLE = ("geodesic", "torch")  # packages whose functions stay what they are
+
 
 class _Unknown(Exception):
     """Something that can change without a trace."""
@@ -111,6 +113,8 @@ def _mark(x: object, depth: int, seen: set[int]) -> Hashable:
         return _of_tensor(x)
     if isinstance(x, ModuleType | type | BuiltinFunctionType):
         return id(x)
+    if isinstance(x, FunctionType) and _package(x) in _STABLE and "<locals>" not in x.__qualname__:
+        return id(x)
     seen.add(id(x))
     if isinstance(x, tuple | frozenset):
         return tuple(_mark(y, depth + 1, seen) for y in x)
@@ -118,12 +122,16 @@ def _mark(x: object, depth: int, seen: set[int]) -> Hashable:
         return (id(getattr(x, "__func__", x)), *(_mark(y, depth + 1, seen) for y in _inside(x)))
     if is_dataclass(x) and not isinstance(x, type) and x.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         return (type(x), *(_mark(getattr(x, field.name), depth + 1, seen) for field in fields(x)))
-    package = type(x).__module__.partition(".")[0]
+    package = _package(type(x))
     if package == "geodesic":  # ours keep what they are made of in their attributes
         return (type(x), *((name, _mark(y, depth + 1, seen)) for name, y in sorted(_attributes(x).items())))
     if package in ("torch", "builtins") and callable(x):
         return id(x)
     raise _Unknown
+
+
+def _package(x: Any) -> str:
+    return str(getattr(x, "__module__", "")).partition(".")[0]
 
 
 def _attributes(x: object) -> dict[str, object]:
