@@ -113,7 +113,7 @@ def _mark(x: object, depth: int, seen: set[int]) -> Hashable:
         return _of_tensor(x)
     if isinstance(x, ModuleType | type | BuiltinFunctionType):
         return id(x)
-    if isinstance(x, FunctionType) and _package(x) in _STABLE and "<locals>" not in x.__qualname__:
+    if isinstance(x, FunctionType) and _package(x) in _STABLE and "<" not in x.__qualname__:
         return id(x)
     seen.add(id(x))
     if isinstance(x, tuple | frozenset):
