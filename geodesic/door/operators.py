@@ -85,20 +85,13 @@ def _layer_norm(
     return y if bias is None else y + bias
 
 
-def _instance_norm(
-    input: Tensor,
-    running_mean: Tensor | None = None,
-    running_var: Tensor | None = None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    use_input_stats: bool = True,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> Tensor:
-    if not use_input_stats:
-        return nn.functional.batch_norm(input, running_mean, running_var, weight, bias, False, momentum, eps)
-    y = _standardized(input, tuple(range(2, input.dim())), eps)
+def _instance_norm(input: Tensor, **options: Any) -> Tensor:  # torch passes the rest by name
+    if not options.get("use_input_stats", True):
+        names = ("running_mean", "running_var", "weight", "bias", "momentum", "eps")
+        return nn.functional.batch_norm(input, **{name: options[name] for name in names})
+    y = _standardized(input, tuple(range(2, input.dim())), options.get("eps", 1e-5))
     channels = (-1, *[1] * (input.dim() - 2))
+    weight, bias = options.get("weight"), options.get("bias")
     y = y if weight is None else y * weight.reshape(channels)
     return y if bias is None else y + bias.reshape(channels)
 
