@@ -401,3 +401,31 @@ def test_a_manifold_of_modules_is_known_again_with_every_geometry_of_outputs() -
     with torch.no_grad():
         next(vae.parameters()).mul_(2)
     assert fingerprint(manifold.door._parts) != before
+
+
+def test_constants_of_fewer_digits_are_no_loss_of_precision() -> None:
+    ramp = torch.linspace(0, 1, 12, dtype=torch.float32)
+    net = network()
+    assert findings(lambda z: net(z) * ramp + torch.tensor(0.5, dtype=torch.float32)).derivatives is FORWARD
+
+
+def test_a_layer_with_kinks_is_known_by_its_name_where_no_probe_meets_one() -> None:
+    far = nn.Linear(2, 4).double()
+    with torch.no_grad():
+        far.bias += 1e3
+    assert not findings(nn.Sequential(far, nn.ReLU())).smooth
+    assert findings(lambda z: far(z).relu()).smooth  # and so it is, as far as one sees
+
+
+def test_what_is_found_in_one_precision_does_not_change_what_is_found_in_the_other() -> None:
+    recurrent = nn.LSTM(2, 3).eval()
+
+    def decoder(z: Tensor) -> Tensor:
+        weights = {name: p.to(z.dtype) for name, p in recurrent.named_parameters()}
+        return torch.func.functional_call(recurrent, weights, (z[None],))[0][0]
+
+    door, z = Door(decoder, ()), torch.randn(3, 2)
+    first = [door.findings(z.to(dtype)) for dtype in (torch.float32, torch.float64)]
+    again = [door.findings(z.to(dtype)) for dtype in (torch.float32, torch.float64)]
+    assert [found.kernels for found in first] == [found.kernels for found in again]
+    assert first[0].kernels != first[1].kernels

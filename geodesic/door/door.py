@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -23,7 +23,7 @@ from torch import Tensor
 from geodesic.door.derivatives import FIRST_ORDER, FORWARD, FORWARD_ONLY, REVERSE, Derivatives
 from geodesic.door.operators import KERNELS
 from geodesic.door.probes import Probes, is_smooth, require_apart, require_full_precision, wrong_with
-from geodesic.door.watch import fingerprint, is_scripted
+from geodesic.door.watch import fingerprint, has_kinks, is_scripted
 from geodesic.errors import DecoderError, InputError
 
 __all__ = ["AS_USUAL", "Door", "Findings", "first_time", "visit"]
@@ -49,16 +49,20 @@ class Findings:
         kernels: With which operators it is called, a word of `KERNELS`.
         function: The function, called with these; None for `AS_USUAL`.
         probes: Where it was looked at; None for `AS_USUAL`.
+        kinked: Whether a layer of it is known to have kinks, or second derivatives that jump.
     """
 
     derivatives: Derivatives = FORWARD
     kernels: str = "as they are"
     function: RowWise | None = None
     probes: Probes | None = None
+    kinked: bool = False
 
     @cached_property
     def smooth(self) -> bool:
         """Whether second derivatives are there and continuous, as far as the probes show."""
+        if self.kinked:
+            return False
         if self.function is None or self.probes is None:
             return True
         with torch.no_grad():
@@ -75,8 +79,9 @@ class Findings:
 
 AS_USUAL = Findings()
 
-# What doors have found since a public function was called, by themselves; None outside of one.
-_VISIT: ContextVar[dict[object, Findings] | None] = ContextVar("visit", default=None)
+# What has been seen since a public function was called, by its number: kept alive, or another thing could take it.
+# None outside of a call.
+_VISIT: ContextVar[dict[object, object] | None] = ContextVar("visit", default=None)
 
 
 @contextmanager
@@ -99,7 +104,7 @@ def first_time(thing: object) -> bool:
         return True
     if id(thing) in visited:
         return False
-    visited[id(thing)] = AS_USUAL
+    visited[id(thing)] = thing
     return True
 
 
@@ -115,17 +120,21 @@ class Door:
     def __init__(self, function: RowWise, parts: tuple[object, ...], metric: bool = False) -> None:
         self.function, self._parts, self._metric = function, parts, metric
         self._known: dict[object, tuple[object, Findings]] = {}
-        self._last = AS_USUAL
 
     def __call__(self, z: Float[Tensor, "*batch d"]) -> Tensor:
         """The function, with the operators that were found to be right."""
-        with KERNELS[self._last.kernels]():
+        with KERNELS[self._found(z).kernels]():
             return self.function(z)
 
     @property
-    def found(self) -> Findings:
-        """What was found last."""
-        return self._last
+    def note(self) -> str:
+        """What is unusual about the function, as far as it has been looked at; "" where nothing is."""
+        return "; ".join(dict.fromkeys(found.note for _, found in self._known.values() if found.note))
+
+    def _found(self, z: Tensor) -> Findings:
+        """What was found before at points like these."""
+        known = self._known.get(_kind(z))
+        return AS_USUAL if known is None else known[1]
 
     def derivatives(self, z: Float[Tensor, "*batch d"]) -> Derivatives:
         """How derivatives are taken at points like these."""
@@ -138,27 +147,30 @@ class Door:
             DecoderError: The function cannot be used, with what was found and what to do.
         """
         if torch._C._functorch.is_functorch_wrapped_tensor(z):  # something differentiates: it has been looked at
-            return self._last
-        visited, key = _VISIT.get(), (z.shape[-1], z.dtype, z.device)
+            return self._found(z)
+        visited, key = _VISIT.get(), _kind(z)
         if visited is not None and (id(self), key) in visited:
-            return visited[id(self), key]
-        mark = fingerprint(self._parts)
-        before = self._known.get(key)
+            return self._found(z)
+        mark, before = fingerprint(self._parts), self._known.get(key)
         if mark is None or before is None or before[0] != mark:
-            before = (mark, self._examined(z.detach().reshape(-1, z.shape[-1])))
-            self._known[key] = before
-        self._last = before[1]
+            self._known[key] = (mark, self._examined(z.detach().reshape(-1, z.shape[-1])))
         if visited is not None:
-            visited[id(self), key] = self._last
-        return self._last
+            visited[id(self), key] = self
+        return self._found(z)
 
     def _examined(self, points: Float[Tensor, "N d"]) -> Findings:
         try:
-            return examine(self.function, points, is_scripted(self._parts))
+            found = examine(self.function, points, is_scripted(self._parts))
+            return replace(found, kinked=has_kinks(self._parts))
         except DecoderError as error:
             if self._metric:
                 raise InputError(f"manifold: its metric_tensor:{str(error).removeprefix('decoder:')}") from error
             raise
+
+
+def _kind(z: Tensor) -> tuple[int, torch.dtype, torch.device]:
+    """What of points decides how a function is differentiated there."""
+    return z.shape[-1], z.dtype, z.device
 
 
 def examine(function: RowWise, points: Float[Tensor, "N d"], scripted: bool = False) -> Findings:
@@ -177,7 +189,7 @@ def examine(function: RowWise, points: Float[Tensor, "N d"], scripted: bool = Fa
         require_apart(function, points)
         require_full_precision(function, points)
         function = _scaled(function, points)
-        probes = Probes.near(function, points)
+        probes = Probes(function, points)
         _settle(function, points[:2])
         tried: list[str] = []
         for derivatives, kernels in _WAYS:
@@ -225,7 +237,7 @@ def _devices(points: Tensor) -> list[Any]:
 
 def _cause(function: RowWise, probes: Probes, tried: list[str]) -> str:
     """Why no way to differentiate a function is right, and what to do."""
-    probe, forward = probes.rounds[0], tried[0]
+    probe, forward = probes[0], tried[0]
     with torch.enable_grad():
         seen = function(probe.z.clone().requires_grad_()).requires_grad
     if not seen:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from geodesic.door.derivatives import Derivatives
 from geodesic.errors import DecoderError
@@ -18,6 +20,7 @@ __all__ = ["Probes", "is_smooth", "require_apart", "require_full_precision", "wr
 RowWise = Callable[[Tensor], Tensor]
 
 _STEPS = (0.1, 1.0, 0.03, 0.3, 0.1, 3.0, 0.1, 0.3)  # in units of eps^(1/3), one a round: a round may meet a kink
+_NEAR = 0.1  # distance of probes from the points, in units of how far these spread
 _LINE = 128  # steps of the line on which the smoothness is seen
 _NEARLY_STRAIGHT = 1e-3  # second derivatives, as a part of the first, of which nothing depends
 _FEW = 64  # latent coordinates for which Jacobians are compared: above, nothing forms them
@@ -45,55 +48,73 @@ class Probe:
     step: float
 
 
-@dataclass(frozen=True)
 class Probes:
-    """Where a function is looked at, in rounds.
+    """Where a function is looked at: rounds of probes, each at other points and with another step.
+
+    They lie near some of the points, and not on them: at centers and corners derivatives may be special.
+
+    Args:
+        function: From (N, d) to (N, ...).
+        points: Where it is going to be used, (N, d).
 
     Attributes:
-        rounds: What is compared, each at other points and with another step.
         tolerance: Largest relative difference between ways that are both right.
     """
 
-    rounds: tuple[Probe, ...]
-    tolerance: float
-
-    @classmethod
-    def near(cls, function: RowWise, points: Float[Tensor, "N d"]) -> Probes:
-        """Probes near some of the points: at points such as centers and corners derivatives may be special."""
-        generator = torch.Generator("cpu").manual_seed(0)
-        rows = _pair(points)
+    def __init__(self, function: RowWise, points: Float[Tensor, "N d"]) -> None:
+        self._function, self._rows, self._spread = function, _pair(points), _spread(points)
         try:
-            function(rows)
+            function(self._rows)
         except torch.OutOfMemoryError:
-            rows = rows[:1]
-        spread = points.std(0) if len(points) > 1 else torch.zeros_like(points[0])
-        spread = torch.where(spread > 0, spread, 1e-1 * (1 + rows.abs().amax(0)))
+            self._rows = self._rows[:1]
+        self._known: dict[int, Probe] = {}
+        self.tolerance = 1e-4 if points.dtype == torch.float64 else 3e-2
 
-        def draw(*shape: int) -> Tensor:
-            return torch.randn(*shape, generator=generator, dtype=torch.float64, device="cpu").to(points)
+    def __len__(self) -> int:
+        return len(_STEPS)
 
-        wide = torch.finfo(points.dtype).eps ** (1 / 3)
-        rounds = []
-        for share in _STEPS:
-            z = rows + 0.1 * spread * draw(*rows.shape)
-            if not function(z).isfinite().all():
-                z = rows.clone()
-            u, v = (spread * draw(*rows.shape) for _ in range(2))
-            step = wide * share
-            along = (function(z + step * u) - function(z - step * u)) / (2 * step)
-            # Half at random, half along the change itself, where most of it is seen.
-            random = draw(*along.shape)
-            r = random / _size(random) + along / _size(along).clamp_min(torch.finfo(along.dtype).tiny)
-            rounds.append(Probe(z, u, v, r, along, step))
-        return cls(tuple(rounds), 1e-4 if points.dtype == torch.float64 else 3e-2)
+    def __getitem__(self, k: int) -> Probe:
+        if not 0 <= k < len(self):
+            raise IndexError(k)
+        if k not in self._known:
+            self._known[k] = self._made(k)
+        return self._known[k]
+
+    def _made(self, k: int) -> Probe:
+        generator, rows, f = torch.Generator("cpu").manual_seed(k), self._rows, self._function
+
+        def draw(shape: torch.Size) -> Tensor:
+            return torch.randn(shape, generator=generator, dtype=torch.float64, device="cpu").to(rows)
+
+        z = rows + _NEAR * self._spread * draw(rows.shape)
+        if not f(z).isfinite().all():
+            z = rows.clone()
+        u, v = (self._spread * draw(rows.shape) for _ in range(2))
+        step = _STEPS[k] * torch.finfo(rows.dtype).eps ** (1 / 3)
+        along = (f(z + step * u) - f(z - step * u)) / (2 * step)
+        # Half at random, half along the change itself, where most of it is seen.
+        random = draw(along.shape)
+        r = random / _size(random) + along / _size(along).clamp_min(torch.finfo(along.dtype).tiny)
+        return Probe(z, u, v, r, along, step)
+
+
+def _pair(points: Float[Tensor, "N d"]) -> Float[Tensor, "2 d"]:
+    """Two of the points, as different as may be."""
+    return points[[0, len(points) // 2]] if len(points) > 1 else points[[0, 0]]
+
+
+def _spread(points: Float[Tensor, "N d"]) -> Float[Tensor, " d"]:
+    """How far points lie from each other, or a tenth of how far they lie from the origin."""
+    spread = points.std(0) if len(points) > 1 else torch.zeros_like(points[0])
+    return torch.where(spread > 0, spread, 0.1 * (1 + points[:2].abs().amax(0)))
 
 
 def wrong_with(way: Derivatives, function: RowWise, probes: Probes) -> str:
     """What is wrong with a way to differentiate, in words: "" where a round agrees with differences of values."""
     wrong = ""
-    for probe in probes.rounds:
+    for k in range(len(probes)):
         try:
-            wrong = _wrong(way, function, probe, probes.tolerance)
+            wrong = _wrong(way, function, probes[k], probes.tolerance)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # whatever torch or the function raises: this way is closed
@@ -151,7 +172,7 @@ def is_smooth(way: Derivatives, function: RowWise, probes: Probes) -> bool:
     Second differences of J u with step h are of order h^2 where they are, of order h where they jump (ELU), and of
     order 1 where J jumps (ReLU): halving the step tells.
     """
-    first, last = probes.rounds[0], probes.rounds[-1]
+    first, last = probes[0], probes[len(probes) - 1]
     start, end, u = first.z[:1], last.z[-1:], first.u[:1]
     t = torch.linspace(0, 1, _LINE + 1, dtype=start.dtype, device=start.device)[:, None]
     parts = [
@@ -177,7 +198,7 @@ def require_apart(function: RowWise, points: Float[Tensor, "N d"]) -> None:
         DecoderError: With what was found and what to do.
     """
     rows = _pair(points)
-    other = rows[:1] + 1, rows[1:] - 1
+    other = rows[:1] + _NEAR * _spread(points), rows[1:] - _NEAR * _spread(points)
     batches = [torch.cat([rows, x]) for x in other]
     try:
         whole = [function(batches[0]) for _ in range(_DRAWS)]
@@ -225,10 +246,10 @@ def require_full_precision(function: RowWise, points: Float[Tensor, "N d"]) -> N
     Raises:
         DecoderError: With the precision that was met.
     """
-    with _Narrowest() as watched:
-        function(points[:1])
-    narrow = torch.finfo(watched.dtype).eps if watched.dtype is not None else 0.0
-    if narrow > torch.finfo(points.dtype).eps:
+    z = points[:1].clone()
+    with _Narrowest(z) as watched:
+        function(z)
+    if torch.finfo(watched.dtype).eps > torch.finfo(points.dtype).eps:
         name = str(watched.dtype).removeprefix("torch.")
         raise DecoderError(
             f"decoder: for points of {points.dtype} it computes in {name}, whose rounding falsifies derivatives; "
@@ -237,25 +258,21 @@ def require_full_precision(function: RowWise, points: Float[Tensor, "N d"]) -> N
 
 
 class _Narrowest(TorchDispatchMode):
-    """Follows the floating dtypes of results."""
+    """Follows the least precise dtype of what is made from a tensor: constants may have fewer digits."""
 
-    def __init__(self) -> None:
+    def __init__(self, origin: Tensor) -> None:
         super().__init__()
-        self.dtype: torch.dtype | None = None
+        self.dtype = origin.dtype
+        self._made = {id(origin): origin}  # kept alive, or another one could take its number
 
-    def __torch_dispatch__(self, func: object, types: object, args: tuple = (), kwargs: dict | None = None) -> object:
-        result = func(*args, **(kwargs or {}))  # type: ignore[operator]
-        for x in result if isinstance(result, tuple | list) else (result,):
-            if isinstance(x, Tensor) and x.is_floating_point():
-                known = self.dtype
-                if known is None or torch.finfo(x.dtype).eps > torch.finfo(known).eps:
-                    self.dtype = x.dtype
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if any(id(x) in self._made for x in tree_leaves((args, kwargs))):
+            for x in tree_leaves(result):
+                if isinstance(x, Tensor) and x.is_floating_point():
+                    self._made[id(x)] = x
+                    self.dtype = max(self.dtype, x.dtype, key=lambda dtype: torch.finfo(dtype).eps)
         return result
-
-
-def _pair(points: Float[Tensor, "N d"]) -> Float[Tensor, "2 d"]:
-    """Two of the points, as different as may be."""
-    return points[[0, len(points) // 2]] if len(points) > 1 else points[[0, 0]]
 
 
 def _times(J: Tensor, u: Float[Tensor, "N d"]) -> Tensor:

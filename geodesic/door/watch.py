@@ -11,12 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["fingerprint", "is_scripted", "modules_in"]
+__all__ = ["fingerprint", "has_kinks", "is_scripted", "modules_in"]
 
 _DEEP = 6  # of functions in functions: what lies deeper is taken for unknown
 _PLAIN = (int, float, complex, str, bytes, bool, type(None), torch.dtype, torch.device, torch.Size)
 
 _STABLE = ("geodesic", "torch")  # packages whose functions stay what they are
+
+_KINKED = (
+    *(nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.SELU, nn.CELU, nn.Threshold),
+    *(nn.Hardtanh, nn.Hardswish, nn.Hardsigmoid, nn.Hardshrink, nn.Softshrink),
+    *(nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d, nn.AdaptiveMaxPool1d, nn.AdaptiveMaxPool2d, nn.AdaptiveMaxPool3d),
+)
 
 
 class _Unknown(Exception):
@@ -72,6 +78,12 @@ def is_scripted(parts: tuple[object, ...]) -> bool:
     return any(isinstance(part, scripted) for part in parts) or any(
         isinstance(module, scripted) for part in parts for owner in modules_in(part) for module in owner.modules()
     )
+
+
+def has_kinks(parts: tuple[object, ...]) -> bool:
+    """Whether a layer of it is known to have kinks, or second derivatives that jump."""
+    owners = [owner for part in parts for owner in modules_in(part)]
+    return any(isinstance(module, _KINKED) for owner in owners for module in owner.modules())
 
 
 def _inside(x: Any) -> list[object]:

@@ -139,7 +139,7 @@ class PullbackManifold(Manifold):
         return self._geometry.lower_bound(start, end)
 
     def __repr__(self) -> str:
-        note = self._geometry.door.found.note if self._geometry.door else ""
+        note = self._geometry.door.note if self._geometry.door else ""
         return f"PullbackManifold({name_of(self.decoder)}, {self.outputs}{note and '; ' + note})"
 
 
