@@ -218,11 +218,56 @@ def test_the_discrete_maps_undo_each_other(activation: nn.Module) -> None:
     a = torch.randn(6, 2)
     b = a + torch.randn(6, 2) / 4
     there = log_map(manifold, a, b, follow=Follow(method="discrete"), search=geodesic.Search(tol=1e-15))
-    back = exp_map(manifold, a, there.vector, follow=Follow(method="discrete"))
+    back = exp_map(manifold, a, there.vector, follow=Follow(method="discrete", segments=32))
     solved = there.converged & (back.status != Status.NO_NEARER)
     assert solved.sum() >= 3  # a path that ends on a kink of ReLU is no stationary point
     torch.testing.assert_close(back.point[solved], b[solved], rtol=0, atol=1e-5)
     torch.testing.assert_close(back.path[solved], there.path[solved], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("activation", "method"), [(nn.Tanh(), "ode"), (nn.SiLU(), "ode"), (nn.ELU(), "discrete"), (nn.ReLU(), "discrete")]
+)
+def test_maps_take_the_method_that_suits_the_second_derivatives(activation: nn.Module, method: str) -> None:
+    manifold = geodesic.PullbackManifold(mlp(activation))
+    a, b = torch.tensor([[0.3, -0.4], [0.5, 0.1]])
+    there = log_map(manifold, a, b)
+    back = exp_map(manifold, a, there.vector)
+    assert there.method == back.method == method
+    assert f'followed by "{method}"' in back.summary()
+    told = log_map(manifold, a, b, follow=Follow(method="discrete"))
+    assert told.method == "discrete"
+    if not isinstance(activation, nn.ReLU):  # a path that ends on a kink of ReLU is no stationary point
+        assert there.converged
+        torch.testing.assert_close(back.point, b, rtol=0, atol=1e-4)
+        torch.testing.assert_close(there.vector, told.vector, rtol=0, atol=1e-3)
+
+
+def test_an_accuracy_asks_for_the_equation_and_statistics_for_chords() -> None:
+    bent, torus = geodesic.PullbackManifold(mlp(nn.ELU())), geodesic.surfaces.Torus()
+    z, v = torch.randn(2, 2) / 8
+    assert exp_map(bent, z, v, follow=Follow(rtol=1e-4)).method == "ode"
+    assert exp_map(torus, z, v).method == "ode"
+    assert geodesic.frechet_mean(torus, torch.stack([z, v])).method == "discrete"
+    assert geodesic.random_walk(torus, z, time=0.1, steps=2).method == "discrete"
+
+
+def test_steps_too_long_for_a_constant_speed_are_shortened_where_nobody_says_how_many() -> None:
+    torch.manual_seed(3)
+    sharp = nn.Sequential(nn.Linear(2, 32), nn.ELU(), nn.Linear(32, 10)).requires_grad_(False)
+    sharp[0].weight *= 8
+    manifold = geodesic.PullbackManifold(sharp)
+    z, v = torch.randn(2, 8, 2)
+    given = exp_map(manifold, z, v, follow=Follow(method="discrete", segments=32))
+    open_ = exp_map(manifold, z, v)
+    finer = exp_map(manifold, z, v, follow=Follow(method="discrete", segments=256))
+    assert open_.path.shape == given.path.shape
+    mended = ~given.converged & open_.converged
+    assert mended.any()
+    assert (open_.iterations[mended] > 32).all()
+    torch.testing.assert_close(open_.point[given.converged], given.point[given.converged], rtol=0, atol=0)
+    nearer = (open_.point - finer.point).norm(dim=-1) < (given.point - finer.point).norm(dim=-1)
+    assert nearer[mended].float().mean() > 0.5
 
 
 def test_the_momentum_is_the_derivative_of_the_energy_in_the_first_node() -> None:

@@ -324,7 +324,6 @@ def test_too_few_steps_are_reported() -> None:
         ({"weights": torch.tensor([1.0, math.nan, 1, 1])}, "finite numbers"),
         ({"initial_point": torch.zeros(2)}, r"initial_point: expected a point for each row, shape \(2, 2\)"),
         ({"follow": Follow(segments=8)}, r"follow: geodesics have the segments of search here, 32, got segments=8"),
-        ({"follow": Follow(max_iterations=8)}, 'max_iterations: got 8, which "discrete" does not look at'),
         ({"search": Search(init=torch.zeros(2, 4, 5, 2))}, "search: expected init to be 'straight', 'graph' or 'best'"),
         ({"search": Search(length_rtol=1e-3)}, "search: expected no length_rtol, .* raise its segments"),
     ],

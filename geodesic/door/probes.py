@@ -21,7 +21,11 @@ RowWise = Callable[[Tensor], Tensor]
 
 _STEPS = (0.1, 1.0, 0.03, 0.3, 0.1, 3.0, 0.1, 0.3)  # in units of eps^(1/3), one a round: a round may meet a kink
 _NEAR = 0.1  # distance of probes from the points, in units of how far these spread
-_LINE = 128  # steps of the line on which the smoothness is seen
+_LINES = 2  # near the probes, and as many that lead far away, on which the smoothness is seen
+_SHORT, _FAR = 4.0, 3.0  # half their lengths: in spreads of the points, in sizes of the points
+_LINE = 32  # steps of half a line
+_CLOSER = 2  # times to look closer, at four steps
+_SMOOTH = 0.29  # ratio of second differences to those of twice the step: 1/4, or at least 1/3 next to a kink
 _NEARLY_STRAIGHT = 1e-3  # second derivatives, as a part of the first, of which nothing depends
 _FEW = 64  # latent coordinates for which Jacobians are compared: above, nothing forms them
 _AT_ONCE = 3  # rows: a decoder may take much memory for each
@@ -167,26 +171,42 @@ def _wrong(way: Derivatives, f: RowWise, probe: Probe, tolerance: float) -> str:
 
 
 def is_smooth(way: Derivatives, function: RowWise, probes: Probes) -> bool:
-    """Whether second derivatives are continuous along a line through the probes, as far as one sees.
+    """Whether second derivatives are continuous along lines through the probes, as far as one sees.
 
     Second differences of J u with step h are of order h^2 where they are, of order h where they jump (ELU), and of
-    order 1 where J jumps (ReLU): halving the step tells.
+    order 1 where J jumps (ReLU): doubling the step tells. What is sharp without a jump is told apart by looking closer
+    where these differences are least those of a smooth function.
     """
-    first, last = probes[0], probes[len(probes) - 1]
-    start, end, u = first.z[:1], last.z[-1:], first.u[:1]
-    t = torch.linspace(0, 1, _LINE + 1, dtype=start.dtype, device=start.device)[:, None]
-    parts = [
-        way.push(function, z, u.expand_as(z)).reshape(len(z), -1) for z in (start + t * (end - start)).split(_AT_ONCE)
-    ]
-    tangent = torch.cat(parts)
-    fine, coarse = (_bends(tangent[::k]) for k in (1, 2))
-    noise = 1e2 * torch.finfo(start.dtype).eps * float(tangent.abs().amax())
-    return fine <= noise or fine <= coarse * 2**-1.5
+    some = [probes[k] for k in range(2 * _LINES)]
+    middle = torch.cat([probe.z for probe in some]).mean(0)
+    far = _FAR * (1 + middle.abs().amax())
+    for k, probe in enumerate(some):
+        reach = far / probe.u[:1].norm() if k % 2 else _SHORT
+        if not _is_smooth_on(way, function, middle, reach * probe.u[:1]):
+            return False
+    return True
 
 
-def _bends(x: Float[Tensor, "n D"]) -> float:
-    """The largest second difference of a curve."""
-    return float((x[2:] - 2 * x[1:-1] + x[:-2]).norm(dim=1).amax())
+def _is_smooth_on(way: Derivatives, function: RowWise, middle: Float[Tensor, " d"], u: Float[Tensor, "1 d"]) -> bool:
+    """The same on the line from middle - u to middle + u."""
+    center, half, steps = 0.0, 1.0, 2 * _LINE
+    for _ in range(_CLOSER + 1):
+        t = torch.linspace(center - half, center + half, steps + 1, dtype=u.dtype, device=u.device)[:, None]
+        parts = [way.push(function, z, u.expand_as(z)).reshape(len(z), -1) for z in (middle + t * u).split(_AT_ONCE)]
+        tangent = torch.cat(parts)
+        fine, coarse = _bends(tangent, 1)[1:-1], _bends(tangent, 2)
+        known = fine.isfinite() & coarse.isfinite()
+        if not bool(known.any()):
+            return True
+        at = int(torch.where(known, fine - coarse / 4, -torch.inf).argmax())
+        center, half, steps = float(t[at + 2]), 4 * half / steps, _LINE
+    noise = 1e2 * torch.finfo(u.dtype).eps * tangent[known.nonzero()[:, 0] + 2].abs().amax()
+    return bool((fine[known].amax() <= noise) | (fine[known].amax() <= _SMOOTH * coarse[known].amax()))
+
+
+def _bends(x: Float[Tensor, "n D"], step: int) -> Float[Tensor, " m"]:
+    """The sizes of second differences of a curve over so many of its steps."""
+    return (x[2 * step :] - 2 * x[step:-step] + x[: -2 * step]).norm(dim=1)
 
 
 def require_apart(function: RowWise, points: Float[Tensor, "N d"]) -> None:

@@ -19,8 +19,8 @@ from geodesic.geometry.points import Rows, require_limit
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 from geodesic.riemannian.curvature.conjugate import conjugate_points
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
+from geodesic.riemannian.maps.followed import Followed
 from geodesic.riemannian.maps.log_map import log_map
-from geodesic.solvers.answer import Answer
 from geodesic.solvers.search import IN_SEARCH, Search
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solve import find
@@ -33,7 +33,7 @@ _BEND = 0.4  # amplitude of the bent starts, over the latent distance of the end
 
 
 @dataclass(frozen=True)
-class Minimality(Answer):
+class Minimality(Followed):
     """What is known about geodesics being shortest paths. Leading axes are those of the solution.
 
     Attributes:
@@ -149,6 +149,7 @@ def is_minimizing(
         status=given.each(status),
         iterations=given.each(torch.full_like(status, 1 + starts)),
         error=solution.error,
+        method=stride.method,
     )
 
 

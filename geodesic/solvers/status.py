@@ -68,8 +68,8 @@ _REMEDIES = {
     ),
     Status.MAX_ITERATIONS: (
         "the limit of iterations came first: raise max_iterations (that of an integration is "
-        "follow=Follow(max_iterations=...)) or the tolerance; where second derivatives jump (ELU), take "
-        'follow=Follow(method="discrete")'
+        "follow=Follow(max_iterations=...)) or the tolerance; where second derivatives jump (ELU), leave "
+        'method="ode" out'
     ),
     Status.NO_NEARER: (
         "iterations no longer bring the answer nearer: the ends may be conjugate, discrete steps too long, or rounding "

@@ -36,7 +36,7 @@ class MeanSettings(Section):
     per_label: bool = Field(True, description="one mean for each label, if there are labels; otherwise one of all")
     labels: tuple[int, ...] | None = Field(None, min_length=1, description="only these; null: all")
     count: int = Field(20, ge=2, description="test rows behind a mean, drawn at random")
-    method: Literal["discrete", "ode"] = "discrete"
+    method: Literal["discrete", "ode"] | None = None
     segments: int = Field(16, ge=2)
     seed: NonNegativeInt = 0
 
@@ -59,7 +59,7 @@ class AnalogySettings(Section):
     from_: int | None = Field(None, alias="from", description="label of a; null for all three: rows of any label")
     to: int | None = Field(None, description="label of b")
     target: int | None = Field(None, description="label of c")
-    method: Literal["discrete", "ode"] = "discrete"
+    method: Literal["discrete", "ode"] | None = None
     transport: Literal["connection", "pole_ladder", "schild_ladder", "projection"] = "connection"
     segments: int = Field(128, ge=2)
 

@@ -17,18 +17,19 @@ from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.riemannian.endings import after_integration, at_constant_speed, unless_jumping
 from geodesic.riemannian.maps.discrete import follow_discretely
 from geodesic.riemannian.maps.flow import follow as integrate
-from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
+from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, method_at, stride_of
+from geodesic.riemannian.maps.followed import Followed
 from geodesic.riemannian.maps.stride import Stride, times_from
-from geodesic.solvers.answer import Answer
 from geodesic.solvers.status import Status
 
 __all__ = ["ExponentialMap", "exp_map", "per_time"]
 
 _DISCRETE_SPEED = 1e-2  # largest relative change of the speed after steps of second order, which `segments` decides
+_MOST_STEPS = 512  # to so many "discrete" goes where nobody says how many it takes
 
 
 @dataclass(frozen=True)
-class ExponentialMap(Answer):
+class ExponentialMap(Followed):
     """Geodesics that leave points with given velocities. Leading axes are those of the points.
 
     Attributes:
@@ -66,13 +67,14 @@ def exp_map(
     "ode" follows this equation by Dormand and Prince's method of order 8, with a step size for each row. Christoffel
     symbols are never formed: their product with a velocity is one second derivative along a curve, pulled back.
     "discrete" takes T steps, each of which makes the derivative of the discrete energy vanish: of second order in 1/T,
-    the exact inverse of what `solve` finds with as many segments, and without second derivatives.
+    the exact inverse of what `solve` finds with as many segments, and without second derivatives. Unless told otherwise
+    it is "ode" where second derivatives are continuous, and "discrete" where they are not.
 
     Warning:
         Decoders with kinks (ReLU) have no geodesic equation: between the kinks their second derivatives vanish, and
-        the kinks themselves are not seen; such rows are reported as `Status.SPEED_CHANGED`. Where second derivatives
-        jump (ELU), every jump costs "ode" a series of short steps. For both take "discrete", whose chords see all of
-        it; a step into a kink so sharp that it has no solution is reported as `Status.NO_NEARER`.
+        the kinks themselves are not seen; "ode" reports such rows as `Status.SPEED_CHANGED`. Where second derivatives
+        jump (ELU), every jump costs "ode" a series of short steps. The chords of "discrete" see all of it; a step into
+        a kink so sharp that it has no solution is reported as `Status.NO_NEARER`.
 
     Reference:
         "ode": G. Arvanitidis, L. K. Hansen, S. Hauberg, Latent Space Oddity, 2018. "discrete": M. Rumpf, B. Wirth,
@@ -84,7 +86,9 @@ def exp_map(
         z: Points, (*batch, d), floating point; (*batch, *latent_shape) for a manifold with a `latent_shape`.
         v: Velocities there in latent coordinates, of the same shape.
         t: Time to follow them for, a number or (*batch,); negative times lead backwards.
-        follow: How the geodesics are followed: by "ode" in at most 1000 steps, with 32 segments, unless told otherwise.
+        follow: How the geodesics are followed, see `Follow`; unless told otherwise "ode" takes at most 1000 steps, and
+            paths have 32 segments. Where nobody says how many, rows whose speed changes by more than a hundredth in the
+            32 steps of "discrete" are tried with up to 512, and these taken where they mend it.
 
     Returns:
         The points, the paths to them, and what happened to each row.
@@ -103,14 +107,19 @@ def exp_map(
     """
     given = Rows(manifold, z=z, v=v)
     require_limit(manifold, "exponential map")
-    stride = stride_of(follow, z.dtype, "ode")
     rows, v_rows = given.rows
+    stride = stride_of(follow, z.dtype, method_at(follow, manifold, rows))
     time = times_from(t, given, rows)
     with torch.inference_mode(False):
         require_regular(rows, inverse_at(manifold, rows))
         pace = v_rows * time[:, None]
         moving = (pace != 0).any(-1)
-        flow = (_by_equation if stride.method == "ode" else _by_energy)(manifold, rows, pace, stride)
+        if stride.method == "ode":
+            flow = _by_equation(manifold, rows, pace, stride)
+        else:
+            flow = _by_energy(manifold, rows, pace, stride.segments)
+            if follow.segments is None:
+                flow = _in_shorter_steps(manifold, flow, pace)
         speed = norms_at(manifold, flow.path, flow.velocity)
         change, status = at_constant_speed(speed, moving, flow.status, flow.speed_rtol)
         status = unless_jumping(manifold, flow.path, status, speed)
@@ -123,6 +132,7 @@ def exp_map(
         converged=given.each(status == Status.CONVERGED),
         status=given.each(status),
         iterations=given.each(flow.iterations),
+        method=stride.method,
     )
 
 
@@ -144,6 +154,17 @@ class _Flow(NamedTuple):
     iterations: Int[Tensor, " N"]
     speed_rtol: float
 
+    def replaced(self, rows: Tensor, other: _Flow, chosen: Tensor) -> _Flow:
+        """With rows, by their numbers, taken from the chosen ones of another."""
+        return _Flow(
+            path=self.path.index_put((rows,), other.path[chosen]),
+            velocity=self.velocity.index_put((rows,), other.velocity[chosen]),
+            time=self.time.index_put((rows,), other.time[chosen]),
+            status=self.status.index_put((rows,), other.status[chosen]),
+            iterations=self.iterations.index_put((rows,), other.iterations[chosen]),
+            speed_rtol=self.speed_rtol,
+        )
+
 
 def _by_equation(manifold: Manifold, z: Tensor, v: Tensor, stride: Stride) -> _Flow:
     moving = (v != 0).any(-1)
@@ -158,8 +179,36 @@ def _by_equation(manifold: Manifold, z: Tensor, v: Tensor, stride: Stride) -> _F
     return _Flow(path, velocity, time, status, steps, stride.speed_rtol)
 
 
-def _by_energy(manifold: Manifold, z: Tensor, v: Tensor, stride: Stride) -> _Flow:
-    path, velocity, time = follow_discretely(manifold, z, v, stride.segments)
-    steps = (time * stride.segments).round().long()
+def _by_energy(manifold: Manifold, z: Tensor, v: Tensor, segments: int) -> _Flow:
+    path, velocity, time = follow_discretely(manifold, z, v, segments)
+    steps = (time * segments).round().long()
     status = torch.where(time < 1, Status.NO_NEARER, Status.CONVERGED)
     return _Flow(path, velocity, time, status, steps, _DISCRETE_SPEED)
+
+
+def _in_shorter_steps(manifold: Manifold, flow: _Flow, v: Tensor) -> _Flow:
+    """The flow, with rows whose speed changes followed in so many more steps that it does not.
+
+    They take twice the steps as long as this halves the change. Their nodes are those at the times of the others. Rows
+    that need no more steps, or that gain nothing, stay the inverse of what `solve` finds with as many segments.
+    """
+    nodes = steps = flow.path.shape[1] - 1
+    change = _change(manifold, flow, v)
+    (rows,) = (change > _DISCRETE_SPEED).nonzero(as_tuple=True)
+    while len(rows) and (steps := 2 * steps) <= _MOST_STEPS:
+        finer = _by_energy(manifold, flow.path[rows, 0], v[rows], steps)
+        finer = finer._replace(path=finer.path[:, :: steps // nodes], velocity=finer.velocity[:, :: steps // nodes])
+        after = _change(manifold, finer, v[rows])
+        steady = after <= _DISCRETE_SPEED
+        better = ~steady & (after < change[rows] / 2)
+        flow = flow.replaced(rows[steady], finer, steady)
+        change = change.index_put((rows,), after)
+        rows = rows[better]
+    return flow
+
+
+def _change(manifold: Manifold, flow: _Flow, v: Tensor) -> Float[Tensor, " N"]:
+    """By how much the speed changes, relative to the first; without bound where a row did not reach its end."""
+    speed = norms_at(manifold, flow.path, flow.velocity)
+    change, _ = at_constant_speed(speed, (v != 0).any(-1), flow.status, flow.speed_rtol)
+    return torch.where(flow.time < 1, torch.inf, change)

@@ -6,12 +6,18 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from geodesic.checks import require_fraction, require_integer
 from geodesic.errors import InputError
+from geodesic.geometry.manifold import Manifold
 from geodesic.riemannian.maps.stride import Stride, integration_rtol, require_method
 
-__all__ = ["IN_FOLLOW", "Follow", "stride_by_equation", "stride_of"]
+__all__ = ["IN_FOLLOW", "SEGMENTS", "Follow", "method_at", "stride_by_equation", "stride_of"]
+
+SEGMENTS = 32
+"""Segments of a geodesic that is followed, where nobody asks for others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +27,9 @@ class Follow:
     What is None is left to the tool, whose documentation says what it takes.
 
     Args:
-        method: "ode" follows them by the geodesic equation, "discrete" by the discrete energy.
+        method: "ode" follows them by the geodesic equation, "discrete" by the discrete energy. Where it is None, and
+            neither `rtol` nor `max_iterations` asks for "ode", maps take "ode" on decoders with continuous second
+            derivatives and "discrete" on all others, and statistics take "discrete". The answer says which it was.
         segments: Number T of segments of each geodesic: for "discrete" the steps; for "ode" they do not influence
             the accuracy.
         rtol: Largest error of a step of the integration, relative to the length of the geodesic, measured by the
@@ -63,7 +71,7 @@ def stride_of(
     dtype: torch.dtype,
     method: str,
     *,
-    segments: int = 32,
+    segments: int = SEGMENTS,
     max_iterations: int = 1000,
     least_segments: int = 1,
 ) -> Stride:
@@ -72,7 +80,7 @@ def stride_of(
     Args:
         follow: What the user gave.
         dtype: Of the points.
-        method: What the tool takes where `follow` leaves it open, and so for the next two.
+        method: What the tool takes where `follow` leaves it open, see `method_at`, and so for the next two.
         segments: See `method`.
         max_iterations: See `method`.
         least_segments: How many the tool needs.
@@ -82,11 +90,21 @@ def stride_of(
     """
     if not isinstance(follow, Follow):
         raise InputError(f"follow: expected a Follow, such as Follow(segments=16), got {type(follow).__name__}")
-    method = follow.method or method
-    _require_suited(follow, method)
+    method = follow.method or _asked_for(follow) or method
     segments = follow.segments or segments
     require_integer("segments", segments, least=least_segments)
     return Stride(method, segments, integration_rtol(follow.rtol, dtype), follow.max_iterations or max_iterations)
+
+
+def method_at(follow: Any, manifold: Manifold, z: Float[Tensor, "N d"]) -> str:
+    """How maps follow geodesics through points like z, where nothing else is asked for.
+
+    "ode" where second derivatives are continuous, as the door found them, or the metric is one of our own; "discrete"
+    elsewhere. Nothing is looked at where `follow` decides.
+    """
+    if not isinstance(follow, Follow) or follow.method or manifold.door is None or not len(z):
+        return getattr(follow, "method", None) or "ode"
+    return _asked_for(follow) or ("ode" if manifold.door.findings(z).smooth else "discrete")
 
 
 def stride_by_equation(follow: Any, dtype: torch.dtype, *, segments: int) -> Stride:
@@ -99,6 +117,11 @@ def stride_by_equation(follow: Any, dtype: torch.dtype, *, segments: int) -> Str
     if stride.method != "ode":
         raise InputError(f"follow: expected method 'ode', the only one that has Jacobi fields, got {stride.method!r}")
     return stride
+
+
+def _asked_for(follow: Follow) -> str | None:
+    """The method that settings of an integration ask for."""
+    return "ode" if follow.rtol is not None or follow.max_iterations is not None else None
 
 
 def _require_suited(follow: Follow, method: str) -> None:

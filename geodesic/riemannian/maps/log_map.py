@@ -18,8 +18,8 @@ from geodesic.numerics.tolerance import excess_for_vectors, usual_tol
 from geodesic.riemannian.endings import unless_jumping
 from geodesic.riemannian.maps.aim import Target, aimed
 from geodesic.riemannian.maps.discrete import first_momentum
-from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
-from geodesic.solvers.answer import Answer
+from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, method_at, stride_of
+from geodesic.riemannian.maps.followed import Followed
 from geodesic.solvers.search import IN_SEARCH, Search
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solve import find
@@ -29,7 +29,7 @@ __all__ = ["LogarithmMap", "exact_enough", "log_map"]
 
 
 @dataclass(frozen=True)
-class LogarithmMap(Answer):
+class LogarithmMap(Followed):
     """Initial velocities of the geodesics from points a to points b. Leading axes are those of the points.
 
     Attributes:
@@ -69,11 +69,11 @@ def log_map(
     exp_a(v) = b, where the derivative of exp_a is first that of the solver's own steps and, where this does not do,
     given by the Jacobi fields that vanish at a. "discrete" returns
     G^{-1} T J^T (x_1 - x_0), which `exp_map(..., follow=Follow(method="discrete"))` with as many segments takes to b.
+    Unless told otherwise it is "ode" where second derivatives are continuous, and "discrete" where they are not.
 
     Warning:
         Where there are several geodesics, this is the one that the solver found; beyond a conjugate point it is not
-        the shortest, see `is_minimizing`. For decoders whose second derivatives jump (ELU) or miss kinks (ReLU)
-        take "discrete".
+        the shortest, see `is_minimizing`.
 
     Reference:
         "ode": W. H. Press et al., Numerical Recipes, 2007, section 18.1 (shooting). "discrete": M. Rumpf, B. Wirth,
@@ -83,8 +83,9 @@ def log_map(
         manifold: Where to measure.
         start: Points a, (*batch, d), floating point; (*batch, *latent_shape) for a manifold with a `latent_shape`.
         end: Points b of as many numbers; leading axes are broadcast.
-        follow: How geodesics are followed to their ends: by "ode" in at most 1000 steps of the integration unless told
-            otherwise; the end is met within 10 `rtol` of the length. Segments are those of the solution.
+        follow: How geodesics are followed to their ends, see `Follow`; unless told otherwise "ode" takes at most 1000
+            steps of the integration, and meets the end within 10 `rtol` of the length. Segments are those of the
+            solution.
         solution: The geodesics, where they have been found already.
         search: How geodesics are looked for, where they have not been found; its `tol` is for "discrete" 1e-12 in
             float64 and 1e-8 in float32 where it is None, since velocities are as exact as the root of it.
@@ -111,9 +112,9 @@ def log_map(
     start, end = broadcast_points(manifold.latent_shape, start, end)
     given = Rows(manifold, start=start, end=end)
     require_limit(manifold, "logarithm map")
-    stride = stride_of(follow, start.dtype, "ode")
-    require_integer("max_iterations", max_iterations, least=1)
     a, b = given.rows
+    stride = stride_of(follow, start.dtype, method_at(follow, manifold, torch.cat([a, b])))
+    require_integer("max_iterations", max_iterations, least=1)
     with torch.inference_mode(False):
         inverse, at_end = (inverse_at(manifold, z) for z in (a, b))
         require_regular(a, inverse, "start")
@@ -145,6 +146,7 @@ def log_map(
         status=given.each(status),
         iterations=given.each(iterations),
         solution=solution,
+        method=stride.method,
     )
 
 

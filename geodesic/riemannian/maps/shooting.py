@@ -116,6 +116,7 @@ def shoot(
         converged=given.each(status == Status.CONVERGED),
         status=given.each(status),
         iterations=given.each(steps),
+        method="shooting",
     )
 
 

@@ -15,19 +15,19 @@ from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
 from geodesic.riemannian.maps.follow import Follow
+from geodesic.riemannian.maps.followed import Followed
 from geodesic.riemannian.statistics.cloud import Cloud
 from geodesic.riemannian.statistics.descent import Found, find_center
 from geodesic.riemannian.statistics.pairs import Geodesics
 from geodesic.riemannian.statistics.starts import agreement, best_of, two_starts
 from geodesic.riemannian.statistics.weights import normalized
-from geodesic.solvers.answer import Answer
 from geodesic.solvers.status import Status
 
 __all__ = ["CenterKeywords", "FrechetMean", "center"]
 
 
 @dataclass(frozen=True)
-class FrechetMean(Answer):
+class FrechetMean(Followed):
     """Means or medians of points. Leading axes are those of the points, without that of their number N.
 
     Attributes:
@@ -89,7 +89,7 @@ def center(manifold: Any, points: Any, weights: Any, keywords: CenterKeywords, *
         best = best_of(found, S)
         unique = agreement(manifold, found, best, S, what, geodesics.tol)
         found = found.of(best * R + every)
-        if geodesics.follow.method == "ode":
+        if geodesics.method == "ode":
             found = _by_exact_geodesics(cloud, found)
         visit = cloud.completed(found.point, found.visit)
 
@@ -107,6 +107,7 @@ def center(manifold: Any, points: Any, weights: Any, keywords: CenterKeywords, *
         error=visit.size.reshape(batch),
         start=best.reshape(batch),
         unique=unique.reshape(batch),
+        method=geodesics.method,
     )
 
 

@@ -16,13 +16,13 @@ from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
 from geodesic.riemannian.maps.follow import Follow
+from geodesic.riemannian.maps.followed import Followed
 from geodesic.riemannian.records import Record
 from geodesic.riemannian.statistics.cloud import Cloud
 from geodesic.riemannian.statistics.descent import find_center
 from geodesic.riemannian.statistics.pairs import RENAMED, Geodesics
 from geodesic.riemannian.statistics.sets import sets_of_points, stacked
 from geodesic.riemannian.statistics.stop import Stop
-from geodesic.solvers.answer import Answer
 from geodesic.solvers.search import Search
 from geodesic.solvers.status import Status
 
@@ -30,7 +30,7 @@ __all__ = ["Clustering", "k_means"]
 
 
 @dataclass(frozen=True)
-class Clustering(Answer):
+class Clustering(Followed):
     """What `k_means` found. Leading axes are those before the axis of the points.
 
     Attributes:
@@ -128,7 +128,7 @@ def k_means(
     for row in rows:
         padding = (0, longest - len(row["history"]))
         row["history"] = torch.nn.functional.pad(row["history"], padding, value=torch.nan)
-    return Clustering(**stacked(rows, given))
+    return Clustering(**stacked(rows, given), method=geodesics.method)
 
 
 @dataclass(frozen=True)

@@ -17,18 +17,18 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.pieces import pieced
 from geodesic.geometry.points import Rows, inverse_at, require_limit
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
+from geodesic.riemannian.maps.followed import Followed
 from geodesic.riemannian.maps.neighbors import exp_with_neighbors
 from geodesic.riemannian.maps.stride import Stride
 from geodesic.riemannian.records import Record
 from geodesic.riemannian.statistics.noise import Noise
-from geodesic.solvers.answer import Answer
 from geodesic.solvers.status import Status
 
 __all__ = ["RiemannianSamples", "riemannian_normal"]
 
 
 @dataclass(frozen=True)
-class RiemannianSamples(Answer):
+class RiemannianSamples(Followed):
     """Points drawn from a distribution around a mean. Leading axes are those of the mean.
 
     Attributes:
@@ -144,6 +144,7 @@ def riemannian_normal(
         status=status,
         iterations=torch.full_like(status, burn_in),
         error=((1 - acceptance) ** burn_in)[..., None].expand(found.shape).clone(),
+        method=stride.method,
     )
 
 

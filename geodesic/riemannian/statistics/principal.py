@@ -17,12 +17,12 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
 from geodesic.numerics.tolerance import usual_tol
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow
+from geodesic.riemannian.maps.followed import Followed
 from geodesic.riemannian.maps.log_map import LogarithmMap, log_map
 from geodesic.riemannian.statistics.centers import FrechetMean
 from geodesic.riemannian.statistics.mean import frechet_mean
 from geodesic.riemannian.statistics.pairs import followed, require_for_moving_ends
 from geodesic.riemannian.statistics.weights import normalized
-from geodesic.solvers.answer import Answer
 from geodesic.solvers.search import IN_SEARCH, Search
 from geodesic.solvers.status import Status
 
@@ -32,7 +32,7 @@ _TIE = 1e-6  # coordinates that differ by less than this share are equally large
 
 
 @dataclass(frozen=True)
-class PrincipalGeodesics(Answer):
+class PrincipalGeodesics(Followed):
     """Directions at a mean in which points extend most. Leading axes are those of the mean.
 
     Attributes:
@@ -154,6 +154,7 @@ def principal_geodesic_analysis(
         status=ended.status.reshape(batch),
         iterations=ended.iterations.reshape(batch),
         error=ended.error.reshape(batch),
+        method=there.method,
     )
 
 

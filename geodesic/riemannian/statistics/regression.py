@@ -17,11 +17,11 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
 from geodesic.riemannian.maps.exp_map import exp_map
 from geodesic.riemannian.maps.follow import Follow, stride_of
+from geodesic.riemannian.maps.followed import Followed
 from geodesic.riemannian.statistics.fit import Data, Fit
 from geodesic.riemannian.statistics.least_squares import least_squares
 from geodesic.riemannian.statistics.pairs import RENAMED, followed, require_for_moving_ends
 from geodesic.riemannian.statistics.stop import Stop, require_stop
-from geodesic.solvers.answer import Answer
 from geodesic.solvers.search import Search
 from geodesic.solvers.status import Status
 
@@ -29,7 +29,7 @@ __all__ = ["GeodesicRegression", "geodesic_regression"]
 
 
 @dataclass(frozen=True)
-class GeodesicRegression(Answer):
+class GeodesicRegression(Followed):
     """A geodesic fitted to points. Leading axes are those before the axis of the points.
 
     Attributes:
@@ -163,6 +163,7 @@ def geodesic_regression(
         status=found.status.reshape(batch),
         iterations=found.iterations.reshape(batch),
         error=found.error.reshape(batch),
+        method=stride.method,
     )
 
 

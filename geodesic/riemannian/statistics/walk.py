@@ -18,16 +18,16 @@ from geodesic.riemannian.endings import after_integration, unless_jumping
 from geodesic.riemannian.maps.discrete import follow_discretely
 from geodesic.riemannian.maps.flow import follow as integrate
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
+from geodesic.riemannian.maps.followed import Followed
 from geodesic.riemannian.maps.stride import Stride
 from geodesic.riemannian.statistics.noise import Noise, raised
-from geodesic.solvers.answer import Answer
 from geodesic.solvers.status import Status
 
 __all__ = ["RandomWalk", "random_walk"]
 
 
 @dataclass(frozen=True)
-class RandomWalk(Answer):
+class RandomWalk(Followed):
     """Random walks. Leading axes are those of the points, and one more of `count` walks where that was given.
 
     Attributes:
@@ -134,6 +134,7 @@ def random_walk(
         status=status.reshape(batch),
         iterations=reached.reshape(batch),
         error=(1 - reached.to(path) / steps).reshape(batch),
+        method=stride.method,
     )
 
 

@@ -13,10 +13,10 @@ from geodesic.geometry.checks import guarded
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit
 from geodesic.riemannian.maps.exp_map import exp_map
-from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
+from geodesic.riemannian.maps.follow import IN_FOLLOW, SEGMENTS, Follow, method_at, stride_of
+from geodesic.riemannian.maps.followed import Followed
 from geodesic.riemannian.maps.log_map import exact_enough, log_map
 from geodesic.riemannian.transport.parallel import parallel_transport
-from geodesic.solvers.answer import Answer
 from geodesic.solvers.search import IN_SEARCH, Search
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solve import find
@@ -26,7 +26,7 @@ __all__ = ["Analogy", "analogy"]
 
 
 @dataclass(frozen=True)
-class Analogy(Answer):
+class Analogy(Followed):
     """The fourth points of analogies. Leading axes are those of the points given.
 
     Attributes:
@@ -75,8 +75,7 @@ def analogy(
 
     Warning:
         Geodesics are those that `solve` finds: where there are several, the answer depends on which. For decoders
-        whose second derivatives jump (ELU) or miss kinks (ReLU) take
-        `follow=Follow(method="discrete")`, for ReLU with transport="projection".
+        with kinks (ReLU) take transport="projection".
 
     Reference:
         H. Shao, A. Kumar, P. T. Fletcher, The Riemannian Geometry of Deep Generative Models, 2017.
@@ -86,8 +85,8 @@ def analogy(
         a: Points, (*batch, d), floating point; (*batch, *latent_shape) for a manifold with a `latent_shape`.
         b: What they become, of the same shape.
         c: Points to do the same with, of the same shape.
-        follow: How geodesics are followed by the logarithm and exponential maps: by "ode" in at most 1000 steps unless
-            told otherwise, and with as many segments as the geodesics that are looked for.
+        follow: How geodesics are followed by the logarithm and exponential maps, see there; with as many segments as
+            the geodesics that are looked for, unless told otherwise.
         transport: How to carry the vectors: "connection", "pole_ladder", "schild_ladder" or "projection", see
             `parallel_transport`.
         search: How geodesics are looked for.
@@ -108,10 +107,10 @@ def analogy(
         >>> print([round(x, 3) for x in answer.point.tolist()], bool(answer.converged))
         [0.6, 0.9] True
     """
-    Rows(manifold, a=a, b=b, c=c)
+    given = Rows(manifold, a=a, b=b, c=c)
     require_limit(manifold, "exponential map")
-    method = stride_of(follow, a.dtype, "ode").method
-    search = exact_enough(search, method, a.dtype)
+    method = stride_of(follow, a.dtype, method_at(follow, manifold, torch.cat(given.rows))).method
+    follow, search = replace(follow, method=method), exact_enough(search, method, a.dtype)
     along, across = find(manifold, a, b, search), find(manifold, a, c, search)
     logarithm = log_map(manifold, a, b, follow=follow, solution=along)
     known = torch.where(logarithm.vector.isfinite(), logarithm.vector, 0)
@@ -119,8 +118,9 @@ def analogy(
     # A row that could not be carried has no direction to go on in: it stays where it is, and has not converged.
     lost = carried.status == Status.CUT_SHORT
     lost = lost.reshape(lost.shape + (1,) * (a.dim() - lost.dim()))
-    if follow.segments is None:
-        follow = replace(follow, segments=across.path.shape[logarithm.converged.dim()] - 1)
+    segments = across.path.shape[logarithm.converged.dim()] - 1
+    if follow.segments is None and segments != SEGMENTS:
+        follow = replace(follow, segments=segments)
     there = exp_map(manifold, c, carried.vector.masked_fill(lost, 0), follow=follow)
     status = there.status
     for part in (carried, across, logarithm):
@@ -138,4 +138,5 @@ def analogy(
         status=status,
         iterations=there.iterations,
         error=logarithm.error + carried.error + there.error,
+        method=logarithm.method,
     )
