@@ -29,8 +29,9 @@ def test_the_arrays_of_an_answer_are_its_tensors_under_their_names() -> None:
         plane, a, b, follow=geodesic.Follow(method="discrete"), search=geodesic.Search(segments=2)
     )
     arrays = answer.arrays("log_")
-    fields = {field.name for field in dataclasses.fields(answer)} - {"solution"}
-    assert arrays.keys() == {f"log_{name}" for name in fields} | {"log_status_name"}
+    fields = {field.name for field in dataclasses.fields(answer)} - {"solution", "method"}
+    assert arrays.keys() == {f"log_{name}" for name in fields} | {"log_status_name", "log_method"}
+    assert arrays["log_method"] == "discrete"
     assert [geodesic.Status[name] for name in arrays["log_status_name"]] == answer.status.tolist()
     for name in fields:
         np.testing.assert_array_equal(arrays[f"log_{name}"], getattr(answer, name).numpy())

@@ -29,7 +29,7 @@ class Followed(Answer):
         return super().arrays(prefix) | {prefix + "method": np.array(self.method)}
 
     def summary(self) -> str:
-        """How many rows converged, with what error, how geodesics were followed, and what to do about the others.
+        """How many rows converged, with what error, what to do about the others, and how geodesics were followed.
 
         Example:
             >>> import torch, geodesic
@@ -38,5 +38,4 @@ class Followed(Answer):
             1 of 1 rows converged, with errors of at most 0.0e+00
             geodesics followed by "ode"
         """
-        first, *others = super().summary().splitlines()
-        return "\n".join([first, f'geodesics followed by "{self.method}"', *others])
+        return f'{super().summary()}\ngeodesics followed by "{self.method}"'
