@@ -245,9 +245,7 @@ def test_the_answers_are_those_of_the_library(runs, manifold) -> None:
     found = arrays(runs / "small", "transport")
     a, b, c = found["encodings"][torch.tensor(SMALL["analogy"]["triples"]).T]
     torch.testing.assert_close(torch.stack([found["a"], found["b"], found["c"]]), torch.stack([a, b, c]))
-    answer = geodesic.analogy(
-        manifold, a, b, c, follow=geodesic.Follow(method="discrete"), search=geodesic.Search(segments=8)
-    )
+    answer = geodesic.analogy(manifold, a, b, c, search=geodesic.Search(segments=8))
     for name in ("point", "vector", "transported", "path", "carried"):
         torch.testing.assert_close(found[name], getattr(answer, name))
     torch.testing.assert_close(found["along"], answer.along.path)
