@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 __all__ = [
     "brief",
     "broadcast_points",
+    "by_name",
     "is_integer",
     "is_number",
+    "mistaken",
     "renamed",
     "require_alike",
     "require_choice",
@@ -36,6 +38,7 @@ __all__ = [
 
 P = ParamSpec("P")
 R = TypeVar("R")
+C = TypeVar("C")
 
 # --- names ------------------------------------------------------------------------------------
 
@@ -44,29 +47,64 @@ def renamed(**old: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a function so that it refuses old names of its arguments, and says what they are now.
 
     Args:
-        old: By each old name, what to write now. A name that the function still takes is left alone.
+        old: By each old name, what to write now, see `mistaken`.
+    """
+    return mistaken(**{name: f"it is `{new}` now" for name, new in old.items()})
+
+
+def mistaken(**hints: str | Callable[[Any], str]) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorate a function so that it refuses arguments that it never takes, and says of each what to write.
+
+    Args:
+        hints: By each name, what to do, or a function that says so of the value. A name that the function takes is
+            left alone.
 
     Example:
-        >>> from geodesic.checks import renamed
-        >>> @renamed(paths="search=Search(init=...)")
-        ... def mean(points, *, search=None): ...
-        >>> mean([1.0], paths="graph")
+        >>> from geodesic.checks import mistaken
+        >>> @mistaken(start="a mean begins at `initial_point`")
+        ... def mean(points, *, initial_point=None): ...
+        >>> mean([1.0], start=0.5)
         Traceback (most recent call last):
             ...
-        geodesic.errors.InputError: paths: unknown argument; it is `search=Search(init=...)` now
+        geodesic.errors.InputError: start: unknown argument; a mean begins at `initial_point`
     """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        refused = old.keys() - inspect.signature(function).parameters.keys()
+        refused = hints.keys() - inspect.signature(function).parameters.keys()
 
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             for name in kwargs:
                 if name in refused:
-                    raise InputError(f"{name}: unknown argument; it is `{old[name]}` now")
+                    hint = hints[name]
+                    said = hint if isinstance(hint, str) else hint(kwargs[name])
+                    raise InputError(f"{name}: unknown argument; {said}")
             return function(*args, **kwargs)
 
         return call
+
+    return decorate
+
+
+def by_name(example: str, **hints: str) -> Callable[[type[C]], type[C]]:
+    """Decorate a record of settings so that it refuses settings without names, and those of other records.
+
+    Args:
+        example: How to write it.
+        hints: See `mistaken`.
+    """
+
+    def decorate(record: type[C]) -> type[C]:
+        fill: Any = mistaken(**hints)(record.__init__)
+
+        @functools.wraps(fill)
+        def init(self: C, *args: Any, **settings: Any) -> None:
+            if args:
+                raise InputError(f"{record.__name__}: settings have names, as in {example}, got {brief(args[0])}")
+            fill(self, **settings)
+
+        record.__init__ = init  # type: ignore[method-assign,assignment]
+        return record
 
     return decorate
 
@@ -227,12 +265,14 @@ def require_tensor(name: str, value: object) -> None:
     """Refuse what is no tensor.
 
     Raises:
-        InputError: With the argument's name, what was received and what makes a tensor of it.
+        InputError: With the argument's name, what was received and, where there is a way, what makes a tensor of it.
     """
     from torch import Tensor
 
     if not isinstance(value, Tensor):
-        raise InputError(f"{name}: expected a tensor, got {type(value).__name__}; use torch.as_tensor({name})")
+        numbers = isinstance(value, int | float | list | tuple) or hasattr(value, "__array__")
+        hint = f"; use torch.as_tensor({name})" if numbers else ""
+        raise InputError(f"{name}: expected a tensor, got {type(value).__name__}{hint}")
 
 
 def require_floating(name: str, value: Any) -> None:

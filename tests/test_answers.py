@@ -1,7 +1,11 @@
 """What all answers of the Riemannian tools have in common, and the records that they are computed with."""
 
 import dataclasses
+import inspect
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +13,7 @@ import torch
 from torch import Tensor
 
 import geodesic
+from geodesic import checks
 from geodesic.riemannian.records import Record
 from geodesic.solvers.answer import Answer
 
@@ -35,6 +40,11 @@ def test_the_arrays_of_an_answer_are_its_tensors_under_their_names() -> None:
     assert [geodesic.Status[name] for name in arrays["log_status_name"]] == answer.status.tolist()
     for name in fields:
         np.testing.assert_array_equal(arrays[f"log_{name}"], getattr(answer, name).numpy())
+
+
+def tool_of(name: str) -> Callable[..., Any]:
+    """A tool by its name, wherever it lives."""
+    return getattr(geodesic if hasattr(geodesic, name) else geodesic.riemannian, name)
 
 
 OLD = [
@@ -64,7 +74,11 @@ OLD = [
     ("conjugate_points", {"max_iterations": 8}, "follow=Follow(max_iterations=...)"),
     ("is_minimizing", {"method": "ode"}, "follow=Follow(method=...)"),
     ("is_minimizing", {"graph_points": None}, "search=Search(graph_points=...)"),
+    ("distance", {"points": None}, "search=Search(graph_points=...)"),
+    ("k_medoids", {"paths": "graph"}, "search=Search(init=...)"),
+    ("analogy", {"method": "pole_ladder"}, "transport"),
     ("solve", {"points": None}, "graph_points"),
+    ("solve", {"paths": None}, "init"),
     ("graph_path", {"points": None}, "graph_points"),
     ("train_vae", {"seed": 1}, "training=Training(seed=...)"),
 ]
@@ -75,10 +89,94 @@ def test_old_names_are_unknown_and_the_error_names_the_new_one(tool: str, old: d
     (name,) = old
     points = (torch.zeros(4, 2),) * 4
     with pytest.raises(geodesic.errors.InputError) as error:
-        getattr(geodesic if hasattr(geodesic, tool) else geodesic.riemannian, tool)(
-            geodesic.surfaces.StereographicSphere(), *points[: 1 if tool == "frechet_variance" else 2], **old
-        )
+        tool_of(tool)(geodesic.surfaces.StereographicSphere(), *points[: 1 if tool == "frechet_variance" else 2], **old)
     assert str(error.value) == f"{name}: unknown argument; it is `{new}` now"
+
+
+SLIPS = [
+    ("solve", {"search": geodesic.Search()}, "`solve` takes the settings of a Search as plain keywords"),
+    ("solve", {"max_iterations": 5}, "the limit of a solver is `max_steps`"),
+    ("parallel_transport", {"stop": geodesic.Stop()}, "`tol` is a plain keyword here"),
+    ("k_means", {"initial_point": None}, "it is `initial_points` here"),
+    ("frechet_mean", {"initial_points": None}, "it is `initial_point` here"),
+    ("frechet_median", {"initial_points": None}, "it is `initial_point` here"),
+]
+
+
+@pytest.mark.parametrize(("tool", "slip", "hint"), SLIPS)
+def test_arguments_of_other_tools_are_refused_with_what_to_write(tool: str, slip: dict, hint: str) -> None:
+    (name,) = slip
+    with pytest.raises(geodesic.errors.InputError, match=f"^{name}: unknown argument; {re.escape(hint)}"):
+        getattr(geodesic, tool)(geodesic.surfaces.Torus(), torch.zeros(2), None, **slip)
+
+
+def make(record: type, *args: object, **settings: object) -> None:
+    """A record of settings without the type checker that watches the tests, which refuses names before we do."""
+    init = inspect.unwrap(record.__init__, stop=lambda layer: layer.__code__.co_filename == checks.__file__)
+    init(object.__new__(record), *args, **settings)
+
+
+@pytest.mark.parametrize(
+    ("record", "slip", "hint"),
+    [
+        (geodesic.Search, {"max_iterations": 5}, "the limit of a solver is `max_steps`"),
+        (geodesic.Search, {"points": None}, "it is `graph_points`"),
+        (geodesic.Follow, {"max_steps": 5}, "steps of an integration have the limit `max_iterations`"),
+        (geodesic.Stop, {"max_steps": 5}, "it is `max_iterations` here"),
+    ],
+)
+def test_settings_of_other_records_are_refused_with_what_to_write(record: type, slip: dict, hint: str) -> None:
+    (name,) = slip
+    with pytest.raises(geodesic.errors.InputError, match=f"^{name}: unknown argument; {re.escape(hint)}"):
+        make(record, **slip)
+    with pytest.raises(TypeError, match="nonsense"):
+        make(record, nonsense=16)
+
+
+@pytest.mark.parametrize("record", [geodesic.Search, geodesic.Follow, geodesic.Stop])
+def test_settings_without_names_are_refused_with_an_example(record: type) -> None:
+    message = rf"^{record.__name__}: settings have names, as in {record.__name__}\(.+\), got int"
+    with pytest.raises(geodesic.errors.InputError, match=message):
+        make(record, 16)
+
+
+POINTS = torch.tensor([[0.5, 0.2], [1.0, 0.4], [0.8, -0.3]], dtype=torch.float64)
+PAIR, CLOUD = (POINTS[0], POINTS[1]), (POINTS,)
+SEARCHING = {
+    "log_map": PAIR,
+    "distance": PAIR,
+    "length_ratio": PAIR,
+    "analogy": (*PAIR, POINTS[2]),
+    "frechet_mean": CLOUD,
+    "frechet_median": CLOUD,
+    "k_means": (*CLOUD, 2),
+    "k_medoids": (*CLOUD, 2),
+    "principal_geodesic_analysis": CLOUD,
+    "geodesic_regression": (POINTS[:, 0], POINTS),
+    "is_minimizing": None,
+}
+
+
+def test_all_tools_that_take_a_search_are_listed() -> None:
+    known = {name: tool_of(name) for name in (*geodesic.__all__, *geodesic.riemannian.__all__)}
+    tools = {name: tool for name, tool in known.items() if inspect.isfunction(tool)}
+    taking = {name for name, tool in tools.items() if "search" in inspect.signature(tool).parameters}
+    assert taking == SEARCHING.keys()
+
+
+@pytest.mark.parametrize("tool", SEARCHING)
+@pytest.mark.parametrize(
+    ("search", "got"),
+    [({"segments": 8}, "dict"), (geodesic.Follow(), "Follow"), (geodesic.Search, "the class Search itself")],
+)
+def test_what_is_no_search_is_refused_by_every_tool(tool: str, search: object, got: str) -> None:
+    manifold, arguments = geodesic.surfaces.StereographicSphere(), SEARCHING[tool]
+    if arguments is None:
+        arguments = (geodesic.solve(manifold, *PAIR, segments=4),)
+    # Without the type checker that watches the tests: a user has none.
+    with pytest.raises(geodesic.errors.InputError) as error:
+        inspect.unwrap(tool_of(tool))(manifold, *arguments, search=search)
+    assert str(error.value) == f"search: expected a Search, such as Search(segments=16), got {got}"
 
 
 def test_a_solution_is_an_answer_as_those_of_the_tools() -> None:

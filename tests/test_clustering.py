@@ -123,8 +123,15 @@ def test_starting_centers_are_taken_in_their_order_and_by_every_set_alike() -> N
 
 @pytest.mark.parametrize("shape", [(2, 2), (3, 3), (3,), (2, 3, 2)])
 def test_starting_centers_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(InputError, match=r"initial_points: expected one point for each cluster, shape \(3, 2\)"):
+    with pytest.raises(InputError, match=r"initial_points: expected one point for each of 3 clusters, shape \(3, 2\)"):
         k_means(SPHERE, torch.zeros(5, 2), 3, initial_points=torch.zeros(shape))
+
+
+def test_both_shapes_of_starting_centers_are_named_where_there_are_several_sets() -> None:
+    with pytest.raises(InputError, match=r"shape \(4, 3, 2\) or \(3, 2\), got \(2, 2\)$"):
+        k_means(SPHERE, torch.zeros(4, 5, 2), 3, initial_points=torch.zeros(2, 2))
+    with pytest.raises(InputError, match=r"shape \(3, 2\), got \(2, 2\)$"):
+        k_means(SPHERE, torch.zeros(5, 2), 3, initial_points=torch.zeros(2, 2))
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """Laws of the energy, its gradient, the encoder direction, lengths and residuals."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -266,6 +268,12 @@ def test_bad_arguments_are_named(call, name: str) -> None:
     manifold = geodesic.surfaces.Paraboloid()
     with pytest.raises(geodesic.errors.InputError, match=f"^{name}"):
         call(manifold)
+
+
+def test_a_path_is_refined_without_a_manifold() -> None:
+    refine = inspect.unwrap(geodesic.refine_path)  # without the type checker that watches the tests: a user has none
+    with pytest.raises(geodesic.errors.InputError, match=r"^path: got a manifold, .* refine_path\(path, segments\)"):
+        refine(geodesic.surfaces.Paraboloid(), torch.zeros(4, 2))
 
 
 def test_refining_a_path_keeps_a_cubic_and_its_ends() -> None:

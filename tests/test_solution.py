@@ -143,6 +143,9 @@ def test_a_saved_solution_comes_back_field_by_field(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", path=np.zeros(3))
     with pytest.raises(geodesic.errors.DataError, match="expected the fields of a solution; it lacks"):
         geodesic.GeodesicSolution.load(tmp_path / "other.npz")
+    with pytest.raises(geodesic.errors.DataError) as error:
+        geodesic.GeodesicSolution.load(tmp_path / "missing.npz")
+    assert str(error.value) == f"{tmp_path / 'missing.npz'}: no such file; check the path"
 
 
 def test_the_fields_of_a_solution_may_lie_among_others_under_a_prefix() -> None:

@@ -254,6 +254,8 @@ PLANE = geodesic.PullbackManifold(lambda z: z)
         (A, B, {"tol": 1e6}, "tol: expected a number between 0 and 1, got 1000000.0"),
         (A, B, {"max_steps": 0}, "max_steps: .* got 0"),
         (A, B, {"solver": "newton"}, "solver: "),
+        (A, B, {"init": torch.zeros(1, 4, 2)}, r"init: expected paths of shape \(T \+ 1, 2\), got \(1, 4, 2\)$"),
+        ("A", B, {}, "start: expected a tensor, got str$"),
     ],
 )
 def test_bad_arguments_are_named_with_what_was_received(start, end, settings, message: str, untyped_solve) -> None:
@@ -315,6 +317,21 @@ def test_unusable_decoders_are_refused(decoder, message: str) -> None:
 def test_a_decoder_that_is_no_function_is_refused() -> None:
     with pytest.raises(geodesic.errors.DecoderError, match="got int"):
         inspect.unwrap(geodesic.PullbackManifold.__init__)(object.__new__(geodesic.PullbackManifold), 3)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        (lambda x: x, "got function; an encoder goes to `shoot` or `GradientDescent`$"),
+        (nn.Linear(3, 2), "got Linear; an encoder goes to `shoot` or `GradientDescent`$"),
+        (geodesic.outputs.Euclidean, "got the class Euclidean itself$"),
+        ((28, 28), "got tuple$"),
+    ],
+)
+def test_what_is_no_output_geometry_is_refused(outputs, message: str) -> None:
+    init = inspect.unwrap(geodesic.PullbackManifold.__init__)
+    with pytest.raises(geodesic.errors.InputError, match=f"^outputs: expected an output geometry .*{message}"):
+        init(object.__new__(geodesic.PullbackManifold), hill, outputs)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Parallel transport, shooting and analogies: closed forms, orders of accuracy, and what holds for every decoder."""
 
+import inspect
 import itertools
 import math
 from collections.abc import Callable
@@ -405,6 +406,14 @@ def test_what_cannot_be_carried_is_refused_by_name(arguments: dict, message: str
     options = usual | arguments
     with pytest.raises(InputError, match=message):
         parallel_transport(options.pop("manifold"), options.pop("path"), options.pop("v"), **options)
+
+
+def test_a_path_and_a_vector_in_the_wrong_order_are_refused_with_the_right_one() -> None:
+    start, end = torch.tensor([[1.0, 0.0], [1.2, 0.5]])
+    solution = geodesic.solve(Sphere(), start, end, segments=4)
+    # Without the type checker that watches the tests: a user has none.
+    with pytest.raises(InputError, match=r"^v: got the answer of `solve`; .* parallel_transport\(manifold, path, v\)"):
+        inspect.unwrap(parallel_transport)(Sphere(), start, solution)
 
 
 # --- shooting -------------------------------------------------------------------------------------

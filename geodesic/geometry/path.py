@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.checks import require_alike, require_integer
+from geodesic.checks import require_alike, require_integer, require_tensor
 from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.manifold import Manifold
@@ -62,7 +62,7 @@ def refine_path(path: Tensor, segments: int) -> Float[Tensor, "*batch nodes d"]:
         The new nodes, (*batch, segments + 1, d); the ends are kept bit for bit.
 
     Raises:
-        InputError: The path has fewer than 3 nodes, or `segments` is below 1.
+        InputError: The path is no tensor, has fewer than 3 nodes, or `segments` is below 1.
 
     Example:
         >>> import torch, geodesic
@@ -72,6 +72,8 @@ def refine_path(path: Tensor, segments: int) -> Float[Tensor, "*batch nodes d"]:
                 [0.1250],
                 [1.0000]])
     """
+    if isinstance(path, Manifold):
+        raise InputError("path: got a manifold, which refine_path does not take; write refine_path(path, segments)")
     _require_spline(path)
     require_integer("segments", segments, least=1)
     matrix, _ = like(path, *spline_matrices(path.shape[-2] - 1, segments))
@@ -190,5 +192,6 @@ def spline_through(path: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _require_spline(path: Tensor) -> None:
+    require_tensor("path", path)
     if path.dim() < 2 or path.shape[-2] < 3:
         raise InputError(f"path: expected nodes of shape (*batch, T + 1, d) with T >= 2, got {tuple(path.shape)}")

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.door.door import Door
-from geodesic.errors import DecoderError
+from geodesic.errors import InputError
 from geodesic.geometry.batches import AnyBatch
 from geodesic.geometry.chords import ChordManifold
 from geodesic.geometry.decoders import (
@@ -54,8 +54,8 @@ class PullbackManifold(Manifold):
 
     Raises:
         DecoderError: The decoder cannot be called, or is a module in training mode with layers that behave
-            differently there; or `outputs` is no output geometry.
-        InputError: `latent_shape` is no shape.
+            differently there.
+        InputError: `outputs` is no output geometry, or `latent_shape` no shape.
 
     Example:
         >>> import torch, geodesic
@@ -149,9 +149,10 @@ def _geometry(decoder: Decoder, outputs: object, latent_shape: tuple[int, ...] |
         return _ByEmbedding(decoder, outputs, latent_shape)
     if isinstance(outputs, DistanceGeometry):
         return _ByDistance(decoder, outputs, latent_shape)
-    raise DecoderError(
-        f"outputs: expected an output geometry such as Euclidean(mean=...), got {type(outputs).__name__}"
-    )
+    got = f"the class {outputs.__name__} itself" if isinstance(outputs, type) else type(outputs).__name__
+    function = callable(outputs) and not isinstance(outputs, type)
+    hint = "; an encoder goes to `shoot` or `GradientDescent`" if function else ""
+    raise InputError(f"outputs: expected an output geometry such as Euclidean(mean=...), got {got}{hint}")
 
 
 @final

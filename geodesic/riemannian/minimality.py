@@ -21,7 +21,7 @@ from geodesic.riemannian.curvature.conjugate import conjugate_points
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
 from geodesic.riemannian.maps.followed import Followed
 from geodesic.riemannian.maps.log_map import log_map
-from geodesic.solvers.search import IN_SEARCH, Search
+from geodesic.solvers.search import IN_SEARCH, Search, require_search
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solve import find
 from geodesic.solvers.status import Status
@@ -116,6 +116,7 @@ def is_minimizing(
     given = Rows(manifold, start=start, end=end)
     require_limit(manifold, "shortest path to compare with")
     stride = stride_of(follow, solution.path.dtype, "discrete")
+    require_search(search)
     require_integer("starts", starts, least=0, note="a number of bent lines")
     require_integer("seed", seed)
     d = math.prod(given.event)

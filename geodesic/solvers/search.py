@@ -9,13 +9,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.checks import require_finite, require_fraction, require_integer, require_positive
+from geodesic.checks import by_name, require_finite, require_fraction, require_integer, require_positive
 from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
 from geodesic.numerics.tolerance import usual_tol
 from geodesic.solvers.solver import Solver
 
-__all__ = ["IN_SEARCH", "MOST_SEGMENTS", "Search", "given_path"]
+__all__ = ["IN_SEARCH", "MOST_SEGMENTS", "Search", "given_path", "require_search"]
 
 MOST_SEGMENTS = 1024
 """To so many segments `length_rtol` goes."""
@@ -25,6 +25,13 @@ _CLOUD = "a tensor of latent points, (N, d) or (N, *latent_shape)"
 _LEAST_MEMORY = 1000  # bytes: less than the smallest path takes, or meant in another unit
 
 
+@by_name(
+    "Search(segments=64)",
+    points="it is `graph_points`",
+    max_iterations="the limit of a solver is `max_steps`; that of a statistic's own loop is in `stop=Stop(...)`",
+    rtol="it is `tol` here; `length_rtol` doubles the segments until lengths agree",
+    method="how paths are improved is `solver`; how geodesics are followed is said by `follow=Follow(method=...)`",
+)
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Search:
     """How geodesics are looked for: what every tool that looks for them takes as `search=`.
@@ -146,7 +153,19 @@ class Search:
 
 
 IN_SEARCH = {field.name: f"search=Search({field.name}=...)" for field in fields(Search)}
-"""Keywords of `solve` that tools take inside a `Search`: for `renamed`."""
+IN_SEARCH |= {"points": IN_SEARCH["graph_points"], "paths": IN_SEARCH["init"]}
+"""Keywords of `solve` that tools take inside a `Search`, and what two of them were once called: for `renamed`."""
+
+
+def require_search(search: Any) -> None:
+    """Refuse what is no `Search`.
+
+    Raises:
+        InputError: With what was received.
+    """
+    if not isinstance(search, Search):
+        got = f"the class {search.__name__} itself" if isinstance(search, type) else type(search).__name__
+        raise InputError(f"search: expected a Search, such as Search(segments=16), got {got}")
 
 
 def given_path(search: Search, start: Tensor, end: Tensor, event: int) -> Float[Tensor, "P nodes d"] | None:
@@ -165,9 +184,9 @@ def given_path(search: Search, start: Tensor, end: Tensor, event: int) -> Float[
     if isinstance(init, str):
         return None
     time = start.dim() - event
-    expected = (*start.shape[:time], "T + 1", *start.shape[time:])
     if init.dim() != start.dim() + 1 or init.shape[:time] + init.shape[time + 1 :] != start.shape:
-        raise InputError(f"init: expected paths of shape {expected}, got {tuple(init.shape)}")
+        expected = ", ".join(map(str, (*start.shape[:time], "T + 1", *start.shape[time:])))
+        raise InputError(f"init: expected paths of shape ({expected}), got {tuple(init.shape)}")
     if init.dtype != start.dtype or init.device != start.device:
         raise InputError(
             f"init: expected paths of {start.dtype} on {start.device}, as the endpoints, got {init.dtype} on "

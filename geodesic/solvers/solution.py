@@ -172,8 +172,9 @@ class GeodesicSolution(Answer):
         Raises:
             DataError: The file cannot be read or lacks a field.
         """
+        arrays = read_npz(Path(path))
         try:
-            return cls.from_arrays(read_npz(Path(path)))
+            return cls.from_arrays(arrays)
         except DataError as error:
             raise DataError(f"{path}: {error}") from None
 

@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geodesic.checks import broadcast_points, renamed, require_points
+from geodesic.checks import broadcast_points, mistaken, renamed, require_points
 from geodesic.geometry.checks import guarded, require_manifold
 from geodesic.geometry.manifold import Manifold
 from geodesic.solvers.driver import Driver
 from geodesic.solvers.progress import Progress
-from geodesic.solvers.search import Search
+from geodesic.solvers.search import Search, require_search
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solver import Solver
 
@@ -21,7 +21,12 @@ __all__ = ["find", "solve"]
 
 
 @guarded
-@renamed(points="graph_points")
+@mistaken(
+    search="`solve` takes the settings of a Search as plain keywords: solve(..., segments=64)",
+    stop="`solve` takes plain keywords: `tol` and `max_steps`",
+    max_iterations="the limit of a solver is `max_steps`",
+)
+@renamed(points="graph_points", paths="init")
 def solve(
     manifold: Manifold,
     start: Tensor,
@@ -103,11 +108,12 @@ def find(
     manifold: Manifold,
     start: Any,
     end: Any,
-    search: Search,
+    search: Any,
     callback: Callable[[Progress], None] | None = None,
 ) -> GeodesicSolution:
     """`solve` with its settings in one record: what tools call."""
     require_manifold(manifold)
+    require_search(search)
     start, end = broadcast_points(manifold.latent_shape, start, end)
     require_points(manifold.latent_shape, start=start, end=end)
     search.require_suited(manifold)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.checks import require_fraction, require_integer
+from geodesic.checks import by_name, require_fraction, require_integer
 from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
 from geodesic.riemannian.maps.stride import Stride, integration_rtol, require_method
@@ -20,6 +20,12 @@ SEGMENTS = 32
 """Segments of a geodesic that is followed, where nobody asks for others."""
 
 
+@by_name(
+    "Follow(segments=16)",
+    max_steps="steps of an integration have the limit `max_iterations`",
+    tol="the accuracy of an integration is `rtol`",
+    transport="it is an argument of `parallel_transport` and `analogy`",
+)
 @dataclass(frozen=True, kw_only=True)
 class Follow:
     """How geodesics are followed: what every tool that follows them takes as `follow=`.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -20,7 +21,7 @@ from geodesic.riemannian.maps.aim import Target, aimed
 from geodesic.riemannian.maps.discrete import first_momentum
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, method_at, stride_of
 from geodesic.riemannian.maps.followed import Followed
-from geodesic.solvers.search import IN_SEARCH, Search
+from geodesic.solvers.search import IN_SEARCH, Search, require_search
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solve import find
 from geodesic.solvers.status import Status
@@ -150,8 +151,9 @@ def log_map(
     )
 
 
-def exact_enough(search: Search, method: str, dtype: torch.dtype) -> Search:
+def exact_enough(search: Any, method: str, dtype: torch.dtype) -> Search:
     """The search, with a tolerance that suits velocities where it leaves that open: they are as exact as its root."""
+    require_search(search)
     open_ = method == "discrete" and search.tol is None
     return replace(search, tol=excess_for_vectors(usual_tol(dtype), dtype)) if open_ else search
 

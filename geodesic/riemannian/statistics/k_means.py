@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geodesic.checks import renamed, require_integer, require_same_type
+from geodesic.checks import mistaken, renamed, require_integer, require_same_type
 from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import require_regular
@@ -57,6 +57,7 @@ class Clustering(Followed):
 
 # Eight parameters: what is clustered, the starting centers or the seed that they are drawn with, and the three records.
 @guarded
+@mistaken(initial_point="it is `initial_points` here, one for each cluster")
 @renamed(**(RENAMED | {"init": "initial_points"}))
 def k_means(
     manifold: Manifold,
@@ -208,9 +209,10 @@ def _starting_centers(manifold: Manifold, points: Any, clusters: int, given: Row
     rows = Rows(manifold, initial_points=points)
     batch = given.batch[:-1]
     if rows.batch not in ((clusters,), (*batch, clusters)) or rows.event != given.event:
-        expected = (*batch, clusters, *given.event)
+        one = (clusters, *given.event)
+        expected = f"{(*batch, *one)} or {one}" if batch else f"{one}"
         raise InputError(
-            f"initial_points: expected one point for each cluster, shape {expected} or {expected[len(batch) :]}, got "
+            f"initial_points: expected one point for each of {clusters} clusters, shape {expected}, got "
             f"{tuple(points.shape)}"
         )
     require_same_type("initial_points", points, "points", given.rows[0])

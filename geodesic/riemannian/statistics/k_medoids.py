@@ -16,7 +16,7 @@ from geodesic.geometry.checks import guarded
 from geodesic.geometry.manifold import Manifold
 from geodesic.riemannian.statistics.sets import sets_of_points, stacked
 from geodesic.solvers.answer import Answer
-from geodesic.solvers.search import IN_SEARCH, Search
+from geodesic.solvers.search import IN_SEARCH, Search, require_search
 from geodesic.solvers.solve import find
 from geodesic.solvers.status import Status
 
@@ -102,6 +102,7 @@ def k_medoids(
     """
     sets, given = sets_of_points(manifold, points, clusters)
     require_integer("max_iterations", max_iterations, least=1)
+    require_search(search)
     if distances is None:
         shaped = points.detach().reshape(*sets.shape[:2], *given.event)
         matrices = [_distance_matrix(manifold, some, search) for some in shaped]

@@ -7,7 +7,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.checks import renamed
+from geodesic.checks import mistaken, renamed
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.manifold import Manifold
 from geodesic.riemannian.maps.follow import Follow
@@ -20,6 +20,7 @@ __all__ = ["frechet_mean", "frechet_variance"]
 
 
 @guarded
+@mistaken(initial_points="it is `initial_point` here, one for each row")
 @renamed(**(RENAMED | {"init": "initial_point"}))
 def frechet_mean(
     manifold: Manifold,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from geodesic.checks import renamed
+from geodesic.checks import mistaken, renamed
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.manifold import Manifold
 from geodesic.riemannian.maps.follow import Follow
@@ -17,6 +17,7 @@ __all__ = ["frechet_median"]
 
 
 @guarded
+@mistaken(initial_points="it is `initial_point` here, one for each row")
 @renamed(**(RENAMED | {"init": "initial_point"}))
 def frechet_median(
     manifold: Manifold,

@@ -18,13 +18,13 @@ from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
 from geodesic.riemannian.maps.log_map import log_map
 from geodesic.riemannian.records import Record
 from geodesic.riemannian.statistics.stop import IN_STOP, require_stop
-from geodesic.solvers.search import IN_SEARCH, Search
+from geodesic.solvers.search import IN_SEARCH, Search, require_search
 from geodesic.solvers.solve import find
 
 __all__ = ["RENAMED", "Geodesics", "Pairs", "followed", "require_for_moving_ends"]
 
 # What arguments of statistics are called now that were called otherwise, or that are in the search.
-RENAMED = IN_SEARCH | IN_FOLLOW | IN_STOP | {"segments": IN_SEARCH["segments"], "paths": IN_SEARCH["init"]}
+RENAMED = IN_SEARCH | IN_FOLLOW | IN_STOP | {"segments": IN_SEARCH["segments"]}
 
 _AGAIN = 20  # the part of `max_steps` that is left from the paths of the last step on; two or three steps are usual
 
@@ -50,8 +50,7 @@ def require_for_moving_ends(search: Any) -> None:
     Raises:
         InputError: It is no `Search`, has paths of its own, or refines their segments.
     """
-    if not isinstance(search, Search):
-        raise InputError(f"search: expected a Search, such as Search(segments=16), got {type(search).__name__}")
+    require_search(search)
     if not isinstance(search.init, str):
         raise InputError(
             "search: expected init to be 'straight', 'graph' or 'best', as the ends of the paths are not known before, "

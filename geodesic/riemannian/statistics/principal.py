@@ -60,7 +60,7 @@ class PrincipalGeodesics(Followed):
 
 
 @guarded
-@renamed(**(IN_SEARCH | IN_FOLLOW | {"segments": IN_SEARCH["segments"], "paths": IN_SEARCH["init"]}))
+@renamed(**(IN_SEARCH | IN_FOLLOW | {"segments": IN_SEARCH["segments"]}))
 def principal_geodesic_analysis(
     manifold: Manifold,
     points: Tensor,

@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 
-from geodesic.checks import require_fraction, require_integer
+from geodesic.checks import by_name, require_fraction, require_integer
 from geodesic.errors import InputError
 from geodesic.numerics.tolerance import usual_tol
 
 __all__ = ["IN_STOP", "Stop", "require_stop"]
 
 
+@by_name("Stop(tol=1e-4)", max_steps="it is `max_iterations` here; `max_steps` limits the solver, in a `Search`")
 @dataclass(frozen=True, kw_only=True)
 class Stop:
     """When an iteration stops: what statistics that move points, step by step, take as `stop=`.

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geodesic.checks import renamed
+from geodesic.checks import mistaken, renamed
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit
@@ -16,7 +16,7 @@ from geodesic.riemannian.maps.exp_map import exp_map
 from geodesic.riemannian.maps.follow import IN_FOLLOW, SEGMENTS, Follow, method_at, stride_of
 from geodesic.riemannian.maps.followed import Followed
 from geodesic.riemannian.maps.log_map import exact_enough, log_map
-from geodesic.riemannian.transport.parallel import parallel_transport
+from geodesic.riemannian.transport.parallel import TRANSPORTS, parallel_transport
 from geodesic.solvers.search import IN_SEARCH, Search
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solve import find
@@ -55,6 +55,7 @@ class Analogy(Followed):
 
 
 @guarded
+@mistaken(method=lambda method: f"it is `{'transport' if method in TRANSPORTS else IN_FOLLOW['method']}` now")
 @renamed(**(IN_FOLLOW | IN_SEARCH))
 def analogy(
     manifold: Manifold,

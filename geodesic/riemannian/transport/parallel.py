@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.checks import renamed, require_choice, require_positive, require_same_type
+from geodesic.checks import mistaken, renamed, require_choice, require_positive, require_same_type
 from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import require_regular
@@ -25,9 +25,10 @@ from geodesic.solvers.answer import Answer
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.status import Status
 
-__all__ = ["ParallelTransport", "parallel_transport"]
+__all__ = ["TRANSPORTS", "ParallelTransport", "parallel_transport"]
 
-_METHODS = ("connection", "pole_ladder", "schild_ladder", "projection")
+TRANSPORTS = ("connection", "pole_ladder", "schild_ladder", "projection")
+"""How vectors can be carried."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,7 @@ class ParallelTransport(Answer):
 
 
 @guarded
+@mistaken(stop="`tol` is a plain keyword here: parallel_transport(..., tol=0.05)")
 @renamed(method="transport")
 def parallel_transport(
     manifold: Manifold,
@@ -118,7 +120,7 @@ def parallel_transport(
         -1.697
     """
     given, nodes, rows = _checked(manifold, path, v)
-    require_choice("transport", transport, _METHODS)
+    require_choice("transport", transport, TRANSPORTS)
     if encoder is not None and transport != "projection":
         raise InputError(f"encoder: used by transport='projection' alone, got transport={transport!r}; leave it out")
     require_positive("tol", tol)
@@ -163,6 +165,8 @@ def _checked(manifold: Any, path: Any, v: Any) -> tuple[Rows, Tensor, Tensor]:
     """The vectors as given; the nodes as (N, T + 1, d) and the vectors as (N, d)."""
     if isinstance(path, GeodesicSolution):
         path = path.path
+    if isinstance(v, GeodesicSolution):
+        raise InputError("v: got the answer of `solve`; the path comes first: parallel_transport(manifold, path, v)")
     nodes = Rows(manifold, path=path)
     given = Rows(manifold, v=v)
     require_limit(manifold, "parallel transport")
