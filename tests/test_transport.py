@@ -396,7 +396,7 @@ def test_a_row_that_meets_a_singular_metric_between_the_nodes_is_reported_and_sp
         ),
         ({"manifold": SPHERE_METRIC, "transport": "projection"}, "manifold: projection needs points of an embedding"),
         (
-            {"manifold": geodesic.IndependentEnsembleManifold([torch.nn.Linear(2, 3).eval() for _ in range(2)])},
+            {"manifold": geodesic.IndependentEnsembleManifold(2 * [torch.nn.Linear(2, 3).double()])},
             "so it has no parallel transport",
         ),
     ],
