@@ -58,7 +58,8 @@ def frechet_median(
         follow: How geodesics are followed: by "discrete" unless told otherwise; for "ode" the `rtol` is a hundredth of
             the `tol` of `stop`. Segments are those of `search`.
         search: How the geodesics to the points are looked for, before paths are known. If its `tol` is None, to the
-            square of a tenth of the `tol` of `stop`, 1e-8 at least in float32. No `length_rtol`, nor paths of your own.
+            square of a tenth of the `tol` of `stop`, but never below 1e-8 in float32. No `length_rtol`, nor paths of
+            your own.
 
     Returns:
         The medians; the variance is the sum of the squared distances to them all the same.
