@@ -429,3 +429,10 @@ def test_what_is_found_in_one_precision_does_not_change_what_is_found_in_the_oth
     again = [door.findings(z.to(dtype)) for dtype in (torch.float32, torch.float64)]
     assert [found.kernels for found in first] == [found.kernels for found in again]
     assert first[0].kernels != first[1].kernels
+
+
+def test_a_derivative_that_rounding_hides_beside_its_value_is_let_in() -> None:
+    z = torch.tensor([[0.0, 0.0], [1.0, 1.0]], dtype=torch.float32)
+    metric = Door(lambda z: torch.eye(2) * (1 + z.square().sum(-1))[..., None, None], (), metric=True)
+    assert metric.findings(z).derivatives is FORWARD
+    assert Door(lambda z: 1e4 + z, ()).findings(z.double()).derivatives is FORWARD

@@ -42,6 +42,7 @@ class Probe:
         r: Cotangents, of the shape of f(z).
         along: The derivative of f along u, by a difference.
         step: Of the difference.
+        noise: What rounding may leave of it, for each point.
     """
 
     z: Float[Tensor, "2 d"]
@@ -50,6 +51,7 @@ class Probe:
     r: Tensor
     along: Tensor
     step: float
+    noise: Tensor
 
 
 class Probes:
@@ -95,11 +97,13 @@ class Probes:
             z = rows.clone()
         u, v = (self._spread * draw(rows.shape) for _ in range(2))
         step = _STEPS[k] * torch.finfo(rows.dtype).eps ** (1 / 3)
-        along = (f(z + step * u) - f(z - step * u)) / (2 * step)
+        after, before = f(z + step * u), f(z - step * u)
+        along = (after - before) / (2 * step)
+        noise = 10 * torch.finfo(rows.dtype).eps / step * torch.maximum(_size(after), _size(before))
         # Half at random, half along the change itself, where most of it is seen.
         random = draw(along.shape)
         r = random / _size(random) + along / _size(along).clamp_min(torch.finfo(along.dtype).tiny)
-        return Probe(z, u, v, r, along, step)
+        return Probe(z, u, v, r, along, step, noise)
 
 
 def _pair(points: Float[Tensor, "N d"]) -> Float[Tensor, "2 d"]:
@@ -137,7 +141,7 @@ def _wrong(way: Derivatives, f: RowWise, probe: Probe, tolerance: float) -> str:
     for k in range(6):  # what is scripted or compiled is rewritten after a call or two, for each grad mode
         with torch.set_grad_enabled(k % 2 == 0):
             pushed = way.push(f, z, u).detach()
-    size = torch.maximum(_size(probe.along), _size(pushed))
+    size = torch.maximum(torch.maximum(_size(probe.along), _size(pushed)), probe.noise / tolerance)
     if differ(pushed, probe.along, size):
         return "its derivative along a direction is not that of its values"
     pulled = way.pull(f, z, r)
