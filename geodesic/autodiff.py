@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from functools import cache
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
@@ -133,13 +133,13 @@ def jacobian(f: RowWise, z: Tensor, mode: str = "jvp") -> Tensor:
     if mode == "jvp":
         _prepare_forward_mode()
         units = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
-        return torch.func.vmap(lambda e: _column(f, z, e), out_dims=-1)(units)
+        return _for_each(lambda e: _column(f, z, e), units, out_dims=-1)
     if mode == "vjp":
         y, pull = _vjp(f, z)
         _require_row_wise(y, z)
         event = y.shape[1:]
         units = torch.eye(event.numel(), dtype=y.dtype, device=y.device).reshape(-1, *event)
-        rows = torch.func.vmap(lambda e: pull(e.expand_as(y))[0], out_dims=1)(units)
+        rows = _for_each(lambda e: pull(e.expand_as(y))[0], units, out_dims=1)
         return rows.reshape(*y.shape, z.shape[-1])
     raise InputError(f"mode: expected 'vjp' or 'jvp', got {mode!r}")
 
@@ -207,7 +207,7 @@ def divergence(f: RowWise, z: Tensor) -> Float[Tensor, " N"]:
     def entry(e: Tensor) -> Tensor:
         return (_jvp(f, z, e.expand_as(z))[1] * e).sum(-1)
 
-    return torch.func.vmap(entry)(units).sum(0)
+    return _for_each(entry, units).sum(0)
 
 
 def curl(f: RowWise, z: Tensor) -> Tensor:
@@ -308,8 +308,8 @@ def expand(f: RowWise, z: Tensor, cotangent: RowWise) -> tuple[Tensor, Tensor, F
     _prepare_forward_mode()
     units = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
 
-    out_dims = cast(tuple[int, ...], (None, -1, -1))  # y is the same for all directions
-    return torch.func.vmap(lambda e: _expanded(f, z, cotangent, e), out_dims=out_dims)(units)
+    # y is the same for all directions
+    return _for_each(lambda e: _expanded(f, z, cotangent, e), units, out_dims=(None, -1, -1))
 
 
 def _expanded(f: RowWise, z: Tensor, cotangent: RowWise, e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -333,6 +333,16 @@ def _jvp(f: RowWise, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """f(z), and its product with the tangents u."""
     # Forward mode refuses tensors whose entries share memory, as after `expand`.
     return cast(tuple[Tensor, Tensor], torch.func.jvp(_on_a_copy(f), (z.contiguous(),), (u.contiguous(),)))
+
+
+def _for_each(f: Callable[[Tensor], Any], units: Tensor, out_dims: Any = 0) -> Any:
+    """Apply f to all unit vectors at once, without a warning where torch has an operator for one of them only."""
+    warn = torch._C._functorch._set_vmap_fallback_warning_enabled  # type: ignore[attr-defined]  # missing in its stubs
+    warn(False)
+    try:
+        return torch.func.vmap(f, out_dims=out_dims)(units)
+    finally:
+        warn(True)
 
 
 def _on_a_copy(f: RowWise) -> RowWise:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,9 +21,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.door.derivatives import FIRST_ORDER, FORWARD, FORWARD_ONLY, REVERSE, Derivatives
-from geodesic.door.operators import KERNELS
+from geodesic.door.operators import KERNELS, eagerly
 from geodesic.door.probes import Probes, is_smooth, require_apart, require_full_precision, wrong_with
-from geodesic.door.watch import fingerprint, has_kinks, is_scripted
+from geodesic.door.watch import fingerprint, has_kinks, is_compiled, is_scripted
 from geodesic.errors import DecoderError, InputError
 
 __all__ = ["AS_USUAL", "Door", "Findings", "first_time", "visit"]
@@ -120,10 +120,11 @@ class Door:
     def __init__(self, function: RowWise, parts: tuple[object, ...], metric: bool = False) -> None:
         self.function, self._parts, self._metric = function, parts, metric
         self._known: dict[object, tuple[object, Findings]] = {}
+        self._compiled = False
 
     def __call__(self, z: Float[Tensor, "*batch d"]) -> Tensor:
         """The function, with the operators that were found to be right."""
-        with KERNELS[self._found(z).kernels]():
+        with eagerly() if self._compiled else nullcontext(), KERNELS[self._found(z).kernels]():
             return self.function(z)
 
     @property
@@ -159,6 +160,7 @@ class Door:
         return self._found(z)
 
     def _examined(self, points: Float[Tensor, "N d"]) -> Findings:
+        self._compiled = is_compiled(self._parts)
         try:
             found = examine(self.function, points, is_scripted(self._parts))
             return replace(found, kinked=has_kinks(self._parts))
@@ -185,7 +187,7 @@ def examine(function: RowWise, points: Float[Tensor, "N d"], scripted: bool = Fa
         DecoderError: Its rows are coupled, it is random, computes in a precision below that of the points, or none of
             the ways to differentiate it agrees with differences of its values.
     """
-    with torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(_devices(points)):
+    with torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(_devices(points)), eagerly():
         require_apart(function, points)
         require_full_precision(function, points)
         function = _scaled(function, points)
@@ -240,15 +242,17 @@ def _cause(function: RowWise, probes: Probes, tried: list[str]) -> str:
     probe, forward = probes[0], tried[0]
     with torch.enable_grad():
         seen = function(probe.z.clone().requires_grad_()).requires_grad
+    if any("use_reentrant" in wrong for wrong in tried):
+        return (
+            "decoder: it is checkpointed with use_reentrant=True, which has no derivatives but those of .backward(); "
+            "give torch.utils.checkpoint use_reentrant=False"
+        )
     if not seen:
         found = "its output does not depend on z as far as autograd can see"
     elif forward.startswith("its"):
         found = f"{forward}: a part of it changes with z and is hidden from autograd"
     else:
-        return (
-            f"decoder: torch cannot differentiate it ({forward}); write it with torch's own operators, use "
-            "torch.utils.checkpoint with use_reentrant=False, and torch.compile only around what is not differentiated"
-        )
+        return f"decoder: torch cannot differentiate it ({forward}); write it with torch's own operators"
     return (
         f"decoder: {found}; look for torch.no_grad, .detach(), .data, .item(), NumPy, rounding, or a straight-through "
         "gradient, and take them out"

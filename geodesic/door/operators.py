@@ -7,6 +7,7 @@ a second reverse pass but in its mathematical form. Values differ by rounding al
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -16,7 +17,14 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["KERNELS", "as_they_are", "plain_kernels", "written_out"]
+__all__ = ["KERNELS", "as_they_are", "eagerly", "plain_kernels", "written_out"]
+
+
+def eagerly() -> Any:
+    """Without `torch.compile`, which compiles anew for each way to differentiate and takes seconds for it."""
+    if "torch._dynamo" not in sys.modules:  # nothing is compiled
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")
 
 
 def as_they_are() -> Any:

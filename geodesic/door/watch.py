@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Hashable, Iterator
 from dataclasses import fields, is_dataclass
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
@@ -11,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["fingerprint", "has_kinks", "is_scripted", "modules_in"]
+__all__ = ["fingerprint", "has_kinks", "is_compiled", "is_scripted", "modules_in"]
 
 _DEEP = 6  # of functions in functions: what lies deeper is taken for unknown
 _PLAIN = (int, float, complex, str, bytes, bool, type(None), torch.dtype, torch.device, torch.Size)
@@ -78,6 +79,14 @@ def is_scripted(parts: tuple[object, ...]) -> bool:
     return any(isinstance(part, scripted) for part in parts) or any(
         isinstance(module, scripted) for part in parts for owner in modules_in(part) for module in owner.modules()
     )
+
+
+def is_compiled(parts: tuple[object, ...]) -> bool:
+    """Whether a part of it is compiled by `torch.compile`."""
+    if "torch._dynamo" not in sys.modules:
+        return False
+    owners = [owner for part in parts for owner in modules_in(part)]
+    return any(isinstance(module, torch._dynamo.OptimizedModule) for owner in owners for module in owner.modules())
 
 
 def has_kinks(parts: tuple[object, ...]) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from geodesic.checks import brief
 from geodesic.door.door import first_time, visit
+from geodesic.door.operators import eagerly
 from geodesic.errors import DecoderError, InputError
 from geodesic.geometry.manifold import Manifold
 
@@ -63,6 +64,7 @@ def _in_usual_modes() -> Iterator[None]:
         for device in ("cpu", "cuda"):
             if torch.is_autocast_enabled(device):
                 stack.enter_context(torch.autocast(device, enabled=False))
+        stack.enter_context(eagerly())
         yield
 
 

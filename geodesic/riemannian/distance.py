@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.checks import broadcast_points, renamed
-from geodesic.errors import GeodesicWarning
+from geodesic.errors import DecoderError, GeodesicWarning
 from geodesic.geometry.checks import guarded, require_manifold
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import rows_at_once
@@ -56,7 +56,7 @@ def distance(manifold: Manifold, start: Tensor, end: Tensor, *, search: Search =
 
     Raises:
         InputError: Shapes or settings cannot be used, or the manifold has no lengths.
-        DecoderError: As from `solve`.
+        DecoderError: As from `solve`; or a gradient is asked for that reverse mode cannot give.
 
     Example:
         >>> import torch, geodesic
@@ -140,6 +140,7 @@ def _length(
     asked = path.requires_grad or manifold.squared_chords(path[:1, :2]).requires_grad
     if not asked:
         return path_length(manifold, path)  # nobody asks for a gradient
+    _require_history(manifold, path)
     inner.requires_grad_()
     path = torch.cat([start[:, None], inner, end[:, None]], dim=1)
     length = path_length(manifold, path)
@@ -150,3 +151,20 @@ def _length(
     (force,) = torch.autograd.grad(manifold.squared_chords(path).sum() / 2, inner, create_graph=True)
     response = (adjoint * force).sum((1, 2))
     return length - (response - response.detach())
+
+
+def _require_history(manifold: Manifold, path: Tensor) -> None:
+    """Refuse a gradient that would leave out what reverse mode does not see, or that no reverse pass can give."""
+    way = manifold.way(path)
+    if way.reverse and way.curvature:
+        return
+    reason = (
+        "one of its operators can be differentiated once only, and the gradient of a length needs second derivatives"
+        if way.reverse
+        else "a part of it is hidden from reverse mode, as under torch.no_grad, and the gradient would leave it out; "
+        "take that part out of torch.no_grad"
+    )
+    raise DecoderError(
+        f"decoder: {reason}; call distance under torch.no_grad() where the number alone is wanted, and log_map for "
+        "the derivative in an end: it is -log_a(b) / d(a, b), lowered by the metric"
+    )

@@ -94,7 +94,11 @@ def _next(
 
 def _half_slopes(manifold: Manifold, a: Float[Tensor, "N d"], b: Float[Tensor, "N d"]) -> tuple[Tensor, Tensor]:
     """Derivatives of half the squared chord from a to b in both of its ends."""
-    with torch.enable_grad():
-        ends = torch.stack([a, b], dim=1).detach().requires_grad_()
-        (slope,) = torch.autograd.grad(manifold.squared_chords(ends).sum() / 2, ends)
-    return slope[:, 0], slope[:, 1]
+    d = a.shape[-1]
+
+    def half_chord(ends: Tensor) -> Tensor:
+        return manifold.squared_chords(ends.reshape(-1, 2, d))[:, 0] / 2
+
+    with torch.no_grad():
+        slope = manifold.way(a).pull(half_chord, torch.cat([a, b], dim=-1), a.new_ones(len(a)))
+    return slope[:, :d], slope[:, d:]
