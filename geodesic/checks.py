@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import sys
+import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeGuard, TypeVar
 
-from geodesic.errors import InputError
+from geodesic.errors import GeodesicWarning, InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,11 +36,32 @@ __all__ = [
     "require_positive",
     "require_same_type",
     "require_tensor",
+    "warn",
 ]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C")
+
+# --- warnings ---------------------------------------------------------------------------------
+
+
+def warn(text: str) -> None:
+    """Issue a `GeodesicWarning` at the line that called us, through however many functions of our own.
+
+    Example:
+        >>> import warnings
+        >>> from geodesic.checks import warn
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warn("two of three did not converge")
+        >>> print(caught[0].message)
+        two of three did not converge
+    """
+    frame, level = sys._getframe(1), 2
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "geodesic":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, GeodesicWarning, stacklevel=level)
+
 
 # --- names ------------------------------------------------------------------------------------
 

@@ -144,7 +144,7 @@ def test_why_clusters_are_not_to_be_relied_on_is_said() -> None:
     assert done.status == Status.CONVERGED
     assert done.error <= 1e-3
     lost = Search(segments=8, solver=geodesic.GradientDescent(), max_steps=1, tol=1e-14)
-    with pytest.warns(geodesic.errors.GeodesicWarning, match="36 of 36 geodesics have not converged"):
+    with pytest.warns(geodesic.errors.GeodesicWarning, match="of 36 geodesics 36 did not converge"):
         medoids = k_medoids(SPHERE, x, 2, search=lost)
     assert medoids.status == Status.NO_GEODESIC
     assert medoids.error > 1e-3

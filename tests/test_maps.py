@@ -530,7 +530,7 @@ def test_distances_are_a_metric() -> None:
 
 def test_pairs_that_did_not_converge_are_warned_of() -> None:
     a, b = torch.tensor([0.5, 0.0]), torch.tensor([2.0, 1.5])
-    with pytest.warns(geodesic.errors.GeodesicWarning, match="1 of 1 pairs did not converge"):
+    with pytest.warns(geodesic.errors.GeodesicWarning, match="distance: of 1 geodesics 1 did not converge"):
         geodesic.distance(
             geodesic.surfaces.Torus(),
             a,

@@ -8,6 +8,7 @@ from torch import Tensor
 
 import geodesic
 from geodesic import is_minimizing, solve
+from geodesic.errors import GeodesicWarning
 
 
 def hill(z: Tensor) -> Tensor:
@@ -80,7 +81,8 @@ def test_a_path_that_is_no_geodesic_is_not_minimizing() -> None:
     torus, a, b = geodesic.surfaces.Torus(), torch.tensor([[0.5, 0.0]]), torch.tensor([[2.0, 1.5]])
     rough = solve(torus, a, b, solver=geodesic.GradientDescent(), max_steps=1, tol=1e-14, segments=8)
     assert not rough.converged
-    assert not is_minimizing(torus, rough, starts=0).minimizing
+    with pytest.warns(GeodesicWarning, match="is_minimizing: of 1 geodesics 1 did not converge"):
+        assert not is_minimizing(torus, rough, starts=0).minimizing
 
 
 def test_equal_ends_are_minimizing() -> None:
@@ -109,9 +111,9 @@ def test_the_straight_line_is_compared_with_the_geodesic() -> None:
     sphere = geodesic.surfaces.Sphere()
     assert float(geodesic.riemannian.length_ratio(sphere, a, b)) == pytest.approx(1.2745557823 / math.sqrt(2), rel=1e-6)
     assert geodesic.riemannian.length_ratio(sphere, a, a) == 1
-    lost = geodesic.riemannian.length_ratio(
-        sphere, a, b, search=geodesic.Search(solver=geodesic.GradientDescent(), max_steps=1, tol=1e-14)
-    )
+    hasty = geodesic.Search(solver=geodesic.GradientDescent(), max_steps=1, tol=1e-14)
+    with pytest.warns(GeodesicWarning, match="length_ratio: of 1 geodesics 1 did not converge"):
+        lost = geodesic.riemannian.length_ratio(sphere, a, b, search=hasty)
     assert lost.isnan()
 
 

@@ -85,14 +85,18 @@ _VISIT: ContextVar[dict[object, object] | None] = ContextVar("visit", default=No
 
 
 @contextmanager
-def visit() -> Iterator[None]:
-    """Within it, what was found out once about a function is taken for granted: one public call."""
+def visit() -> Iterator[bool]:
+    """Within it, what was found out once about a function is taken for granted: one public call.
+
+    Yields:
+        Whether it is the outermost: the call that the user made.
+    """
     if _VISIT.get() is not None:
-        yield
+        yield False
         return
     token = _VISIT.set({})
     try:
-        yield
+        yield True
     finally:
         _VISIT.reset(token)
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, overload
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.checks import brief
+from geodesic.checks import brief, warn
 from geodesic.door.door import first_time, visit
 from geodesic.door.operators import eagerly
 from geodesic.errors import DecoderError, InputError
@@ -38,21 +39,51 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def guarded(function: Callable[P, R]) -> Callable[P, R]:
+@overload
+def guarded(function: Callable[P, R]) -> Callable[P, R]: ...
+@overload
+def guarded(*, differentiable: bool) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+def guarded(
+    function: Callable[P, R] | None = None, *, differentiable: bool = False
+) -> Callable[P, R] | Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorate a public function that takes a manifold first: the one door of all tools.
 
     Within a call the user's functions are looked at once, and nothing depends on the modes that the caller has set:
     tensors made in inference mode have no derivatives, and autocast has not the digits.
+
+    Args:
+        function: What to decorate.
+        differentiable: Whether its answer keeps the history of the arguments. Otherwise arguments that require
+            gradients are warned of, once in a public call.
     """
 
-    @functools.wraps(function)
-    def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        manifold = args[0] if args else kwargs.get("manifold")
-        require_manifold(manifold)
-        with visit(), _in_usual_modes():
-            return function(*args, **kwargs)
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        names = list(inspect.signature(function).parameters)
 
-    return call
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            given = {**dict(zip(names, args, strict=False)), **kwargs}
+            require_manifold(given.get("manifold"))
+            with visit() as outermost, _in_usual_modes():
+                if outermost and not differentiable:
+                    _warn_of_gradients(function.__name__, given)
+                return function(*args, **kwargs)
+
+        return call
+
+    return decorate if function is None else decorate(function)
+
+
+def _warn_of_gradients(tool: str, given: Mapping[str, object]) -> None:
+    """Say that an answer has no history where the arguments have one."""
+    if not torch.is_grad_enabled():
+        return
+    asked = [name for name, x in given.items() if isinstance(x, Tensor) and x.requires_grad]
+    if asked:
+        warn(
+            f"{tool}: {', '.join(asked)} require{'s' * (len(asked) == 1)} gradients, and the answer has none; give "
+            f"{asked[0]}.detach(), or take `distance`, `path_length` or `path_energy`, which have gradients"
+        )
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def encoder_direction(
         mode: How to take the product: `forward` mode, or the `double_vjp` trick from reverse mode alone.
 
     Returns:
-        The directions, (*batch, T - 1, d).
+        The directions, (*batch, T - 1, d). Without history.
 
     Raises:
         InputError: The path has no interior node, the manifold has no embedding, or the encoder does not

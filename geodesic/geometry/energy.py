@@ -12,7 +12,7 @@ from geodesic.geometry.manifold import Manifold
 __all__ = ["constant", "energy_and_gradient", "energy_gradient", "path_energy", "require_path"]
 
 
-@guarded
+@guarded(differentiable=True)
 def path_energy(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
     """Energy E = (T/2) sum_i |x_{i+1} - x_i|^2 of discrete paths.
 
@@ -56,7 +56,7 @@ def energy_gradient(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch i
         path: Nodes, (*batch, T + 1, d).
 
     Returns:
-        The gradients, (*batch, T - 1, d). The ends are fixed and have none.
+        The gradients, (*batch, T - 1, d). The ends are fixed and have none. Without history.
 
     Raises:
         InputError: The path has no interior node.

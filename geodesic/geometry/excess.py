@@ -37,8 +37,8 @@ def relative_excess_energy(manifold: Manifold, path: Tensor) -> Float[Tensor, "*
         path: Nodes, (*batch, T + 1, d), with T at least 2.
 
     Returns:
-        The ratios, (*batch,). Zero for a constant path. NaN where nothing can be said: the energy is too small for
-        the dtype, second derivatives are not finite, or the decoder jumps between two nodes.
+        The ratios, (*batch,). Zero for a constant path. NaN where nothing can be said: the energy is too small for the
+        dtype, second derivatives are not finite, or the decoder jumps between two nodes. Without history.
 
     Raises:
         InputError: The path has no interior node.

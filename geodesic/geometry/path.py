@@ -81,7 +81,7 @@ def refine_path(path: Tensor, segments: int) -> Float[Tensor, "*batch nodes d"]:
     return torch.cat([path[..., :1, :], refined[..., 1:-1, :], path[..., -1:, :]], dim=-2)
 
 
-@guarded
+@guarded(differentiable=True)
 def constant_speed(manifold: Manifold, path: Tensor, segments: int | None = None) -> Float[Tensor, "*batch nodes d"]:
     """Nodes moved along the path's own polygon until its chords are about equally long.
 
@@ -129,7 +129,7 @@ def constant_speed(manifold: Manifold, path: Tensor, segments: int | None = None
     return torch.cat([path[..., :1, :], moved[..., 1:-1, :], path[..., -1:, :]], dim=-2)
 
 
-@guarded
+@guarded(differentiable=True)
 def path_length(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
     """Riemannian length of the cubic spline c through the nodes, by Gauss-Legendre quadrature.
 

@@ -36,6 +36,7 @@ def decoder_residual(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"
     Returns:
         The residuals, (*batch,), per unit of the curve's time [0, 1]. Zero for a constant path. Above 64 latent
         coordinates, or where memory does not suffice for the metric, a lower bound, see `tangential_acceleration`.
+        Without history.
 
     Raises:
         InputError: The path has no interior node.

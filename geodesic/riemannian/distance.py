@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import math
-import warnings
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.checks import broadcast_points, renamed
-from geodesic.errors import DecoderError, GeodesicWarning
+from geodesic.errors import DecoderError
 from geodesic.geometry.checks import guarded, require_manifold
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import rows_at_once
 from geodesic.geometry.path import path_length
 from geodesic.geometry.pieces import pieced
 from geodesic.geometry.points import Rows, require_limit
+from geodesic.solvers.doubts import doubts_of, warn_of_doubts
 from geodesic.solvers.search import IN_SEARCH, Search
 from geodesic.solvers.solve import find
 
 __all__ = ["distance", "length_ratio"]
 
 
-@guarded
+@guarded(differentiable=True)
 @renamed(**(IN_SEARCH | {"a": "start", "b": "end"}))
 def distance(manifold: Manifold, start: Tensor, end: Tensor, *, search: Search = Search()) -> Float[Tensor, "*batch"]:
     """Geodesic distance d(start, end), with a gradient: for losses that speak of distances.
@@ -51,8 +51,8 @@ def distance(manifold: Manifold, start: Tensor, end: Tensor, *, search: Search =
         search: How geodesics are looked for.
 
     Returns:
-        The distances, (*batch,): lengths of the geodesics found. Where the solver has not converged, which is warned
-        of, they are lengths of paths, and longer.
+        The distances, (*batch,): lengths of the geodesics found. Where the solver has not converged, or
+        the path is not resolved, which is warned of, they are lengths of paths, and longer.
 
     Raises:
         InputError: Shapes or settings cannot be used, or the manifold has no lengths.
@@ -71,14 +71,7 @@ def distance(manifold: Manifold, start: Tensor, end: Tensor, *, search: Search =
     given = Rows(manifold, start=start, end=end)
     require_limit(manifold, "distance")
     solution = find(manifold, start.detach(), end.detach(), search)
-    lost = int((~solution.converged).sum())
-    if lost:
-        warnings.warn(
-            f"distance: {lost} of {solution.converged.numel()} pairs did not converge, so their distances are lengths "
-            "of paths that are not the shortest; look at the status of `solve`, raise max_steps, or raise tol",
-            GeodesicWarning,
-            stacklevel=2,
-        )
+    warn_of_doubts("distance", doubts_of(solution), "their distances are lengths of paths that are not the shortest")
     d = math.prod(given.event)
     start, end = start.reshape(-1, d), end.reshape(-1, d)
     interior = solution.path.reshape(len(start), -1, d)[:, 1:-1]
@@ -128,6 +121,7 @@ def length_ratio(
     Rows(manifold, start=start, end=end)
     require_limit(manifold, "length of a geodesic to compare with")
     solution = find(manifold, start, end, search)
+    warn_of_doubts("length_ratio", doubts_of(solution), "their ratios are not known, or too large")
     return torch.where(solution.converged, solution.length_ratio, torch.nan)
 
 

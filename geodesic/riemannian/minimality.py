@@ -21,6 +21,7 @@ from geodesic.riemannian.curvature.conjugate import conjugate_points
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
 from geodesic.riemannian.maps.followed import Followed
 from geodesic.riemannian.maps.log_map import log_map
+from geodesic.solvers.doubts import doubts_of, warn_of_doubts
 from geodesic.solvers.search import IN_SEARCH, Search, require_search
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solve import find
@@ -96,7 +97,7 @@ def is_minimizing(
             the graph and from the bent lines, with as many segments as the solution, whatever the search says.
 
     Returns:
-        What was found for each pair.
+        What was found for each pair. Without history.
 
     Raises:
         InputError: The solution does not fit the manifold, a setting cannot be used, or there are no lengths.
@@ -136,6 +137,7 @@ def is_minimizing(
     length, others = _competitors(manifold, given, path, _bent_lines(path, starts, seed), search)
     own = solution.length.reshape(-1)
     gap = torch.where(still, torch.inf, length / own - 1)
+    warn_of_doubts("is_minimizing", doubts_of(solution), "nothing is certified of them, or of coarse paths alone")
     local = solution.converged.reshape(-1) & (definite | still)
     # Not a number where nothing could be found out, which is no certificate.
     best = local & (time > 1) & (gap > -_SHORTER)

@@ -20,7 +20,7 @@ __all__ = ["choose_solver"]
 _LARGEST_JACOBIAN = 4_000_000  # numbers a node: a path of 32 segments would take a gigabyte in float64
 
 
-@guarded
+@guarded(differentiable=True)  # its answer has no numbers
 def choose_solver(manifold: Manifold, point: Float[Tensor, "1 d"]) -> tuple[Solver[Any], str]:
     """The solver of `solve(..., solver="auto")` at points like this one, and the reason in words.
 

@@ -101,7 +101,7 @@ def graph_path(
         seed: Of the drawn points and of the random choice.
 
     Returns:
-        The paths, which of the pairs the graph connects, and which paths are straight lines.
+        The paths, which of the pairs the graph connects, and which paths are straight lines. Without history.
 
     Raises:
         InputError: Endpoints, points or a setting cannot be used.

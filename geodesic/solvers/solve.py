@@ -75,8 +75,8 @@ def solve(
         callback: Called with a `Progress` before the first step and after each one.
 
     Returns:
-        The paths with what was measured on them. A pair that did not converge says why in its `status`.
-        Equal endpoints give the constant path, of length 0 and converged.
+        The paths with what was measured on them. A pair that did not converge says why in its `status`. Equal endpoints
+        give the constant path, of length 0 and converged. Without history.
 
     Raises:
         InputError: Endpoints or settings cannot be used, or three nodes with their backward pass do not

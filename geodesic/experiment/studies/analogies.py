@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from geodesic.checks import warn
 from geodesic.data.dataset import Split
-from geodesic.errors import GeodesicWarning, SettingsError
+from geodesic.errors import SettingsError
 from geodesic.experiment.pairs import rows_of
 from geodesic.experiment.run import to_numpy
 from geodesic.experiment.settings.studies import AnalogySettings
@@ -23,7 +22,7 @@ from geodesic.geometry.path import path_length, straight_path
 from geodesic.pictures.outputs import plot_outputs, plot_strip
 from geodesic.pictures.statistics import plot_analogy
 from geodesic.riemannian.maps.follow import Follow
-from geodesic.riemannian.transport.analogy import analogy
+from geodesic.riemannian.transport.analogy import Analogy, analogy
 from geodesic.solvers.status import Status
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def _answers(study: Study) -> dict[str, NDArray]:
     search = replace(study.search(chosen.segments), tol=None)
     follow = Follow(method=chosen.method)
     answer = analogy(study.manifold, a, b, c, follow=follow, transport=chosen.transport, search=search)
-    _say_what_is_wrong(answer.converged, answer.transport_status)
+    _say_what_is_wrong(answer)
     linear = c + b - a
     straight = straight_path(c, linear, answer.path.shape[1] - 1)
     rest = straight_path(answer.point, linear, answer.path.shape[1] - 1)
@@ -110,16 +109,16 @@ def _one_of_each(choices: list[NDArray], generator: np.random.Generator) -> list
     return chosen
 
 
-def _say_what_is_wrong(converged: Tensor, transport: Tensor) -> None:
-    if converged.all():
+def _say_what_is_wrong(answer: Analogy) -> None:
+    """Of analogies whose geodesics were found: the others `analogy` has warned of."""
+    lost = ~answer.converged & answer.along.converged & answer.across.converged
+    if not lost.any():
         return
-    carried = int((transport != Status.CONVERGED).sum())
+    carried = int((answer.transport_status[lost] != Status.CONVERGED).sum())
     remedy = "; for a decoder with ReLU set analogy.transport=projection" if carried else ""
-    warnings.warn(
-        f"transport: {int((~converged).sum())} of {len(converged)} analogies have not converged, {carried} of them on "
-        f"the way from a to c, and their answers are inexact: raise analogy.segments{remedy}",
-        GeodesicWarning,
-        stacklevel=3,
+    warn(
+        f"transport: {int(lost.sum())} of {len(lost)} analogies have not converged, {carried} of them on "
+        f"the way from a to c, and their answers are inexact: raise analogy.segments{remedy}"
     )
 
 

@@ -22,6 +22,7 @@ from geodesic.geometry.points import inverse_at
 from geodesic.pictures.maps import plot_histograms, plot_map
 from geodesic.riemannian.curvature.magnification import anisotropy, condition_number, log_volume
 from geodesic.riemannian.curvature.sectional import sectional_curvature
+from geodesic.solvers.doubts import doubts_of, warn_of_doubts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -140,6 +141,7 @@ def _geodesics(study: Study) -> dict[str, NDArray]:
     """Curves of the pairs by the first of the solvers, as they are drawn."""
     pairs = study.settings.pairs.choose(study.run)
     solution = study.run.solve(pairs.start, pairs.end)
+    warn_of_doubts("curvature: pairs", doubts_of(solution), "the curves on the map are not the shortest")
     curves = solution(torch.linspace(0, 1, _CURVE + 1).to(study.encodings))
     return {"paths": to_numpy(curves), "converged": to_numpy(solution.converged)}
 

@@ -26,6 +26,7 @@ from geodesic.files import read_npz, replacing, write_npz
 from geodesic.models.checkpoint import WEIGHTS
 from geodesic.pictures.canvas import save_figure
 from geodesic.pictures.statistics import plot_variation
+from geodesic.solvers.doubts import doubts_of, warn_of_doubts
 
 __all__ = ["Variation", "coefficient_of_variation", "measure_variation"]
 
@@ -192,6 +193,7 @@ def _distances(settings: Settings, runs: Path, dataset: Dataset, rows: NDArray) 
         assert run.test_encodings is not None
         start, end = run.test_encodings[torch.as_tensor(rows.T, device=run.device)]
         solution = run.solve(start, end)
+    warn_of_doubts(f"cov: {settings.name}", doubts_of(solution), "their lengths are left out, or inexact")
     lengths = torch.where(solution.converged, solution.length, torch.nan)
     arrays = {"euclidean": to_numpy((end - start).norm(dim=-1)), "geodesic": to_numpy(lengths)}
     write_npz(file, arrays | {"rows": rows, "settings": key})

@@ -90,7 +90,8 @@ def conjugate_points(
             the ends of the segments, of which more are taken where curvature asks for them: at most `max_iterations`.
 
     Returns:
-        The times, how far other geodesics are from having conjugate points, and what happened to each row.
+        The times, how far other geodesics are from having conjugate points, and what happened to each row. Without
+        history.
 
     Raises:
         InputError: Shapes, dtypes or settings cannot be used, or the manifold has no lengths.

@@ -80,7 +80,7 @@ def jacobi_field(
             32 segments unless told otherwise. Errors of the fields are relative to their size.
 
     Returns:
-        Geodesics and fields at equal times, and what happened to each row.
+        Geodesics and fields at equal times, and what happened to each row. Without history.
 
     Raises:
         InputError: Shapes, dtypes or settings cannot be used, or the manifold has no lengths.

@@ -91,7 +91,7 @@ def exp_map(
             32 steps of "discrete" are tried with up to 512, and these taken where they mend it.
 
     Returns:
-        The points, the paths to them, and what happened to each row.
+        The points, the paths to them, and what happened to each row. Without history.
 
     Raises:
         InputError: Shapes, dtypes or settings cannot be used, or the manifold has no lengths.

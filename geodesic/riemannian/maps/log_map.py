@@ -94,7 +94,7 @@ def log_map(
             limit is in `follow`; for "ode" alone. From a solver's path three are usual.
 
     Returns:
-        The velocities, and what happened to each row. Equal points give the zero vector.
+        The velocities, and what happened to each row. Equal points give the zero vector. Without history.
 
     Raises:
         InputError: Shapes, dtypes or settings cannot be used, or the manifold has no lengths.

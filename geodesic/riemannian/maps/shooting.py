@@ -66,8 +66,8 @@ def shoot(
 
     Returns:
         The points, the paths to them, and what happened to each row. The rescaled velocities keep their norm by
-        construction, so `error` is read off the chords of the path, with which a good answer agrees to
-        order 1/T; a row where they differ by a twentieth has not converged. `iterations` are the steps that were taken.
+        construction, so `error` is read off the chords of the path, with which a good answer agrees to order 1/T; a row
+        where they differ by a twentieth has not converged. `iterations` are the steps that were taken. Without history.
 
     Raises:
         InputError: Shapes, dtypes or settings cannot be used, or the manifold has no embedding.

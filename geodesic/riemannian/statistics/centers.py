@@ -21,6 +21,7 @@ from geodesic.riemannian.statistics.descent import Found, find_center
 from geodesic.riemannian.statistics.pairs import Geodesics
 from geodesic.riemannian.statistics.starts import agreement, best_of, two_starts
 from geodesic.riemannian.statistics.weights import normalized
+from geodesic.solvers.doubts import warn_of_doubts
 from geodesic.solvers.status import Status
 
 __all__ = ["CenterKeywords", "FrechetMean", "center"]
@@ -92,6 +93,7 @@ def center(manifold: Any, points: Any, weights: Any, keywords: CenterKeywords, *
         if geodesics.method == "ode":
             found = _by_exact_geodesics(cloud, found)
         visit = cloud.completed(found.point, found.visit)
+    warn_of_doubts(what, visit.doubts, "answers that build on them are inexact")
 
     def back(values: Tensor) -> Tensor:
         return values.reshape(*batch, *values.shape[1:-1], *given.event)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.points import inverse_at
 from geodesic.riemannian.records import Record
 from geodesic.riemannian.statistics.pairs import Geodesics, Pairs
+from geodesic.solvers.status import Status
 
 __all__ = ["Cloud", "Visit", "covector_norm"]
 
@@ -30,7 +31,7 @@ class Visit(Record):
         length: Distances to them.
         pull: Weighted covectors, of which the gradient is minus the sum.
         path: Nodes of the geodesics.
-        found: Whether all that count were found.
+        doubts: How the geodesics ended, see `doubts_of`; those that do not count have converged.
     """
 
     value: Float[Tensor, " R"]
@@ -40,7 +41,7 @@ class Visit(Record):
     length: Float[Tensor, "R N"]
     pull: Float[Tensor, "R N d"]
     path: Float[Tensor, "R N nodes d"]
-    found: Bool[Tensor, " R"]
+    doubts: Int[Tensor, "R N"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Cloud(Record):
         pairs = self._seen(m, w > 0, path)
         # Next to a point the chords are rounding, which no solver improves, and which says nothing at this scale.
         negligible = pairs.squared <= _NEGLIGIBLE * pairs.squared.amax(-1, keepdim=True)
-        found = pairs.found | (w == 0) | negligible
+        doubts = torch.where((w == 0) | negligible, Status.CONVERGED, pairs.doubts)
         if self.power == 2:
             value = (w * pairs.squared).sum(-1) / 2
             pull = w[..., None] * pairs.covector
@@ -86,7 +87,7 @@ class Cloud(Record):
             here = (w * (pairs.squared == 0)).sum(-1)
             share = (1 - here / size.clamp_min(torch.finfo(w.dtype).tiny)).clamp_min(0)
             gradient, size = share[:, None] * gradient, share * size
-        return Visit(value, gradient, size, pairs.squared, pairs.length, pull, pairs.path, found.all(-1))
+        return Visit(value, gradient, size, pairs.squared, pairs.length, pull, pairs.path, doubts)
 
     def completed(self, m: Float[Tensor, "R d"], visit: Visit) -> Visit:
         """The same with distances and paths to the points of weight zero."""

@@ -13,6 +13,7 @@ from geodesic.geometry.points import inverse_at
 from geodesic.numerics.line_search import SUFFICIENT_DECREASE, Trial, backtrack, least_of_parabola
 from geodesic.riemannian.records import Record
 from geodesic.riemannian.statistics.cloud import Cloud, Visit, covector_norm
+from geodesic.solvers.doubts import of_all
 from geodesic.solvers.status import Status
 
 __all__ = ["Found", "find_center"]
@@ -108,7 +109,7 @@ def _begun(cloud: Cloud, start: Float[Tensor, "R d"], path: Tensor | None) -> _S
 def _ended(search: _Search, tol: float) -> _Search:
     """With the status of the rows whose gradient has become small enough."""
     found = search.found
-    reached = torch.where(found.visit.found, Status.CONVERGED, Status.NO_GEODESIC)
+    reached = of_all(found.visit.doubts)
     there = (found.status == _RUNNING) & (found.visit.size <= tol)
     return replace(search, found=replace(found, status=torch.where(there, reached, found.status)))
 

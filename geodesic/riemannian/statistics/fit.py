@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from geodesic.geometry.manifold import Manifold
@@ -16,8 +16,10 @@ from geodesic.riemannian.maps.log_map import exact_enough, log_map
 from geodesic.riemannian.maps.neighbors import exp_with_neighbors, varied
 from geodesic.riemannian.maps.stride import Stride
 from geodesic.riemannian.records import Record
+from geodesic.solvers.doubts import doubts_of
 from geodesic.solvers.search import Search
 from geodesic.solvers.solve import find
+from geodesic.solvers.status import Status
 
 __all__ = ["Data", "Fit"]
 
@@ -36,7 +38,7 @@ class Fit(Record):
         residual: log_prediction(y), in an orthonormal frame.
         squared: Squared distances of the points from the predictions.
         paths: Nodes of the geodesics from the predictions to the points.
-        found: Whether these were found.
+        doubts: How these ended, see `doubts_of`.
     """
 
     point: Float[Tensor, "B d"]
@@ -46,7 +48,7 @@ class Fit(Record):
     residual: Float[Tensor, "B N d"]
     squared: Float[Tensor, "B N"]
     paths: Float[Tensor, "B N nodes d"]
-    found: Bool[Tensor, "B N"]
+    doubts: Int[Tensor, "B N"]
 
     @property
     def loss(self) -> Float[Tensor, " B"]:
@@ -91,7 +93,7 @@ class Data(Record):
         J = torch.cat([by_point, some.x[..., None, None] * by_velocity], dim=-1)
         ways = some._ways(predictions[rows], None if before is None else before.of(rows))
         residual = (ways.vector[..., None, :] @ L)[..., 0, :]
-        known = Fit(p[rows], v[rows], predictions[rows], J, residual, ways.squared, ways.paths, ways.found)
+        known = Fit(p[rows], v[rows], predictions[rows], J, residual, ways.squared, ways.paths, ways.doubts)
         return fit.replaced(rows, known)
 
     def varied(self, fit: Fit, step: Float[Tensor, "B k"]) -> Fit:
@@ -117,7 +119,7 @@ class Data(Record):
             residual=torch.zeros_like(y),
             squared=torch.full_like(self.x, torch.inf),
             paths=y.new_zeros(*self.x.shape, self.stride.segments + 1, d),
-            found=torch.zeros_like(self.x, dtype=torch.bool),
+            doubts=torch.full_like(self.x, Status.NO_GEODESIC, dtype=torch.long),
         )
 
     def _ways(self, z: Float[Tensor, "B N d"], before: Fit | None) -> _Ways:
@@ -132,7 +134,8 @@ class Data(Record):
         solution = find(self.manifold, a.reshape(shape), b.reshape(shape), search)
         by_energy = Follow(method="discrete")
         there = log_map(self.manifold, a.reshape(shape), b.reshape(shape), follow=by_energy, solution=solution)
-        vector, found = there.vector.reshape(-1, d), there.converged
+        vector = there.vector.reshape(-1, d)
+        doubts = torch.where(there.converged, doubts_of(solution), there.status)
         # The discrete logarithm is the gradient of the discrete energy: with it as the squared distance nothing of
         # order 1/T^2 stands between the loss and its gradient.
         squared = 2 * solution.energy
@@ -146,9 +149,9 @@ class Data(Record):
                 shot = log_map(self.manifold, *ends, follow=exactly, solution=solution[long])
                 vector = vector.index_put((long,), shot.vector.reshape(-1, d))
                 squared = squared.index_put((long,), shot.length.square())
-                found = found.index_put((long,), shot.converged)
+                doubts = doubts.index_put((long,), shot.status)
         paths = solution.path.reshape(B, N, -1, d)
-        return _Ways(vector.reshape(B, N, d), squared.reshape(B, N), paths, found.reshape(B, N))
+        return _Ways(vector.reshape(B, N, d), squared.reshape(B, N), paths, doubts.reshape(B, N))
 
     def _moved(self, a: Float[Tensor, "P d"], b: Float[Tensor, "P d"], before: Fit) -> Float[Tensor, "P n d"]:
         """Paths to go on with: the last geodesics with their first ends moved, or straight lines.
@@ -168,9 +171,9 @@ class Data(Record):
 
 @dataclass(frozen=True)
 class _Ways:
-    """Geodesics from predictions to points: logarithms, squared distances, paths, and whether they were found."""
+    """Geodesics from predictions to points: logarithms, squared distances, paths, and how they ended."""
 
     vector: Float[Tensor, "B N d"]
     squared: Float[Tensor, "B N"]
     paths: Float[Tensor, "B N nodes d"]
-    found: Bool[Tensor, "B N"]
+    doubts: Int[Tensor, "B N"]

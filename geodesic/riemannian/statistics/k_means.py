@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from geodesic.checks import mistaken, renamed, require_integer, require_same_type
@@ -23,6 +23,7 @@ from geodesic.riemannian.statistics.descent import find_center
 from geodesic.riemannian.statistics.pairs import RENAMED, Geodesics
 from geodesic.riemannian.statistics.sets import sets_of_points, stacked
 from geodesic.riemannian.statistics.stop import Stop
+from geodesic.solvers.doubts import of_all, warn_of_doubts
 from geodesic.solvers.search import Search
 from geodesic.solvers.status import Status
 
@@ -100,7 +101,7 @@ def k_means(
         search: How geodesics are looked for, as in `frechet_mean`.
 
     Returns:
-        The clusters.
+        The clusters. Without history.
 
     Raises:
         InputError: Shapes or settings cannot be used, `clusters` is below 1 or above N, or the manifold has no lengths.
@@ -125,6 +126,8 @@ def k_means(
             starts = _starting_centers(manifold, initial_points, clusters, given)
             begun = [_around(geodesics, x, centers) for x, centers in zip(sets, starts, strict=True)]
         rows = [_lloyd(geodesics, x, start) for x, start in zip(sets, begun, strict=True)]
+    doubts = torch.cat([row.pop("doubts") for row in rows])
+    warn_of_doubts("k-means", doubts, "answers that build on them are inexact")
     longest = max(len(row["history"]) for row in rows)
     for row in rows:
         padding = (0, longest - len(row["history"]))
@@ -140,7 +143,7 @@ class _Members(Record):
     squared: Float[Tensor, " N"]
     length: Float[Tensor, " N"]
     path: Float[Tensor, "N nodes d"]
-    found: Bool[Tensor, " N"]
+    doubts: Int[Tensor, " N"]
 
 
 @dataclass(frozen=True)
@@ -164,8 +167,7 @@ def _lloyd(geodesics: Geodesics, x: Float[Tensor, "N d"], now: _Clusters) -> dic
         iterations += 1
     members = now.members
     status = now.status if rested else torch.full_like(now.status, Status.MAX_ITERATIONS)
-    lost = (status == Status.CONVERGED) & ~members.found.all()
-    status = torch.where(lost, Status.NO_GEODESIC, status)
+    status = torch.where(status == Status.CONVERGED, of_all(members.doubts), status)
     return {
         "centers": now.centers,
         "labels": members.labels,
@@ -176,6 +178,7 @@ def _lloyd(geodesics: Geodesics, x: Float[Tensor, "N d"], now: _Clusters) -> dic
         "status": status,
         "iterations": torch.full_like(status, iterations),
         "error": now.error,
+        "doubts": members.doubts,
     }
 
 
@@ -199,7 +202,7 @@ def _around(geodesics: Geodesics, x: Float[Tensor, "N d"], centers: Float[Tensor
     """Clusters round centers of which nothing is known."""
     pairs = geodesics.between(centers[0].expand_as(x), x)
     labels = torch.zeros(len(x), dtype=torch.long, device=x.device)
-    members = _Members(labels, pairs.squared, pairs.length, pairs.path, pairs.found)
+    members = _Members(labels, pairs.squared, pairs.length, pairs.path, pairs.doubts)
     unknown = torch.full_like(pairs.squared[0], torch.nan)
     return _assigned(geodesics, x, _Clusters(centers, members, torch.zeros_like(labels[0]), unknown))
 
@@ -240,7 +243,7 @@ def _offered(geodesics: Geodesics, x: Float[Tensor, "N d"], now: _Clusters, k: i
     nearer = pairs.squared < members.squared[i] * (1 - 1e-9)  # or equal distances would change sides for ever
     some = pairs.of(nearer)
     labels = torch.full_like(i[nearer], k)
-    newcomers = _Members(labels, some.squared, some.length, some.path, some.found)
+    newcomers = _Members(labels, some.squared, some.length, some.path, some.doubts)
     return replace(now, members=members.replaced(i[nearer], newcomers))
 
 
@@ -254,7 +257,7 @@ def _refilled(x: Float[Tensor, "N d"], now: _Clusters) -> _Clusters:
         # Not the only point of another cluster, which would be emptied in turn.
         far = torch.where(counts[members.labels] > 1, members.squared, -1).argmax()[None]
         nothing, path = torch.zeros_like(members.squared[far]), x[far, None].expand_as(members.path[far])
-        alone = _Members(torch.full_like(far, k), nothing, nothing, path, torch.ones_like(members.found[far]))
+        alone = _Members(torch.full_like(far, k), nothing, nothing, path, torch.full_like(far, Status.CONVERGED))
         centers = now.centers.index_put((torch.full_like(far, k),), x[far])
         now = replace(now, centers=centers, members=members.replaced(far, alone))
     return now
@@ -271,7 +274,8 @@ def _centered(geodesics: Geodesics, x: Float[Tensor, "N d"], now: _Clusters) -> 
     mean = find_center(cloud, now.centers, members.path[order])
     taken, visit = weights > 0, mean.visit
     rows = order[taken]
-    found = visit.found[:, None].expand_as(taken)[taken]
-    seen = _Members(members.labels[rows], visit.squared[taken], visit.length[taken], visit.path[taken], found)
+    seen = _Members(
+        members.labels[rows], visit.squared[taken], visit.length[taken], visit.path[taken], visit.doubts[taken]
+    )
     worst = (mean.status != Status.CONVERGED).to(torch.uint8).argmax()
     return _Clusters(mean.point, members.replaced(rows, seen), mean.status[worst], mean.visit.size.amax())

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from geodesic.checks import renamed, require_integer
-from geodesic.errors import GeodesicWarning, InputError
+from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.manifold import Manifold
 from geodesic.riemannian.statistics.sets import sets_of_points, stacked
 from geodesic.solvers.answer import Answer
+from geodesic.solvers.doubts import doubts_of, of_all, warn_of_doubts
 from geodesic.solvers.search import IN_SEARCH, Search, require_search
 from geodesic.solvers.solve import find
 from geodesic.solvers.status import Status
@@ -87,7 +87,7 @@ def k_medoids(
         search: How geodesics between all points are looked for, where distances are not given. No paths of your own.
 
     Returns:
-        The clusters, with the distances.
+        The clusters, with the distances. Without history.
 
     Raises:
         InputError: Shapes or settings cannot be used, or `clusters` is below 1 or above N.
@@ -108,17 +108,20 @@ def k_medoids(
         matrices = [_distance_matrix(manifold, some, search) for some in shaped]
     else:
         known = _matrices(distances, given.batch, sets)
-        matrices = [_Distances(D, torch.ones_like(D[0, 0], dtype=torch.bool), torch.zeros_like(D[0, 0])) for D in known]
+        matrices = [
+            _Distances(D, torch.full_like(D[0, 0], Status.CONVERGED, dtype=torch.long), torch.zeros_like(D[0, 0]))
+            for D in known
+        ]
     rows = [_round_medoids(x, D, clusters, max_iterations) for x, D in zip(sets, matrices, strict=True)]
     return MedoidClustering(**stacked(rows, given))
 
 
 @dataclass(frozen=True)
 class _Distances:
-    """Distances between all points, whether all geodesics behind them converged, and their largest error."""
+    """Distances between all points, how the geodesics behind them ended, and their largest error."""
 
     matrix: Float[Tensor, "N N"]
-    found: Bool[Tensor, ""]
+    status: Int[Tensor, ""]
     error: Float[Tensor, ""]
 
 
@@ -137,7 +140,7 @@ def _round_medoids(
     # A medoid belongs to itself, also where another one is at the same place.
     labels[medoids] = torch.arange(clusters, device=x.device)
     status = torch.full_like(labels[0], rested)
-    status = torch.where(distances.found, status, Status.NO_GEODESIC)
+    status = torch.where(distances.status == Status.CONVERGED, status, distances.status)
     return {
         "medoids": medoids,
         "centers": x[medoids],
@@ -185,23 +188,15 @@ def _distance_matrix(manifold: Manifold, points: Tensor, search: Search) -> _Dis
     N = len(points)
     i, j = torch.triu_indices(N, N, offset=1, device=points.device)
     D = points.new_zeros(N, N)
-    found, error = torch.ones_like(i, dtype=torch.bool), points.new_zeros(len(i))
+    doubts, error = torch.full_like(i, Status.CONVERGED), points.new_zeros(len(i))
     for some in torch.arange(len(i), device=points.device).split(_PAIRS) if N > 1 else ():
         a, b = i[some], j[some]
         solution = find(manifold, points[a], points[b], search)
         # A pair without a path is farther apart than all others, and still has a sum.
         D[a, b] = D[b, a] = solution.length.nan_to_num(nan=torch.finfo(D.dtype).max ** 0.5)
-        found[some], error[some] = solution.converged, solution.error
-    lost = int((~found).sum())
-    if lost:
-        warnings.warn(
-            GeodesicWarning(
-                f"k-medoids: {lost} of {len(i)} geodesics have not converged, and their lengths are too large; raise "
-                'max_steps of the search, or take init="best"'
-            ),
-            stacklevel=4,
-        )
-    return _Distances(D, found.all(), error.amax() if N > 1 else points.new_zeros(()))
+        doubts[some], error[some] = doubts_of(solution), solution.error
+    warn_of_doubts("k-medoids", doubts, "their lengths are too large, or inexact")
+    return _Distances(D, of_all(doubts), error.amax() if N > 1 else points.new_zeros(()))
 
 
 def _matrices(distances: Any, batch: torch.Size, sets: Float[Tensor, "B N d"]) -> Float[Tensor, "B N N"]:

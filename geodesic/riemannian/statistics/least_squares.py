@@ -11,9 +11,10 @@ from torch import Tensor
 from geodesic.riemannian.records import Record
 from geodesic.riemannian.statistics.fit import Data, Fit
 from geodesic.riemannian.statistics.stop import Stop
+from geodesic.solvers.doubts import of_all
 from geodesic.solvers.status import Status
 
-__all__ = ["Improved", "least_squares"]
+__all__ = ["Improved", "least_squares", "near_enough"]
 
 _NEAR = 1e-7  # times the spread: predictions this near to a point need no certified geodesic to it
 _DAMPING = 1e-3  # at first, as a share of the diagonal
@@ -87,9 +88,14 @@ def _ended(now: Improved, normal: _Normal, total: Float[Tensor, " B"], tol: floa
     """With the status of the rows whose predictions would hardly move any more."""
     error = torch.where(normal.move > 0, (normal.move.clamp_min(0) / total).sqrt(), 0)
     still = (error <= tol) & (now.status == Status.MAX_ITERATIONS)
-    near = now.fit.squared <= _NEAR**2 * (total / now.fit.squared.shape[1])[:, None]
-    reached = torch.where((now.fit.found | near).all(1), Status.CONVERGED, Status.NO_GEODESIC)
+    reached = of_all(near_enough(now.fit, total))
     return replace(now, status=torch.where(still, reached, now.status), error=error)
+
+
+def near_enough(fit: Fit, total: Float[Tensor, " B"]) -> Int[Tensor, "B N"]:
+    """How the geodesics of a fit ended, but for those to points so near that their chords are rounding."""
+    near = fit.squared <= _NEAR**2 * (total / fit.squared.shape[1])[:, None]
+    return torch.where(near, Status.CONVERGED, fit.doubts)
 
 
 def _stepped(data: Data, now: Improved, normal: _Normal) -> Improved:

@@ -67,7 +67,7 @@ def frechet_mean(
             your own.
 
     Returns:
-        The means, with what was measured from there.
+        The means, with what was measured from there. Without history.
 
     Raises:
         InputError: Shapes, dtypes, weights or settings cannot be used, or the manifold has no lengths.
@@ -101,7 +101,7 @@ def frechet_variance(
         settings: Keywords of `frechet_mean`.
 
     Returns:
-        The variances, (*batch,). There is no division by N - 1.
+        The variances, (*batch,). There is no division by N - 1. Without history.
 
     Raises:
         InputError: As from `frechet_mean`.

@@ -62,7 +62,7 @@ def frechet_median(
             your own.
 
     Returns:
-        The medians; the variance is the sum of the squared distances to them all the same.
+        The medians; the variance is the sum of the squared distances to them all the same. Without history.
 
     Raises:
         InputError: Shapes, dtypes, weights or settings cannot be used, or the manifold has no lengths.

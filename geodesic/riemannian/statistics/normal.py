@@ -91,7 +91,7 @@ def riemannian_normal(
         follow: How geodesics are followed; its `segments` are at least 2, as conjugate points are looked for at nodes.
 
     Returns:
-        The samples, and what share of the proposals was accepted.
+        The samples, and what share of the proposals was accepted. Without history.
 
     Raises:
         InputError: Shapes or settings cannot be used, or the manifold has no lengths.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from geodesic.errors import InputError
@@ -18,6 +18,7 @@ from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
 from geodesic.riemannian.maps.log_map import log_map
 from geodesic.riemannian.records import Record
 from geodesic.riemannian.statistics.stop import IN_STOP, require_stop
+from geodesic.solvers.doubts import doubts_of
 from geodesic.solvers.search import IN_SEARCH, Search, require_search
 from geodesic.solvers.solve import find
 
@@ -31,17 +32,17 @@ _AGAIN = 20  # the part of `max_steps` that is left from the paths of the last s
 
 @dataclass(frozen=True)
 class Pairs(Record):
-    """Geodesics of pairs, (*batch): squared distances, lengths, vectors, paths, and whether they are found.
+    """Geodesics of pairs, (*batch): squared distances, lengths, vectors, paths, and how they ended.
 
     `squared` is what is minimized: twice the discrete energy, or the squared length where that is exact. `covector` is
-    minus half its derivative in the first end.
+    minus half its derivative in the first end, `doubts` as by `doubts_of`.
     """
 
     squared: Float[Tensor, "*batch"]
     length: Float[Tensor, "*batch"]
     covector: Float[Tensor, "*batch d"]
     path: Float[Tensor, "*batch nodes d"]
-    found: Bool[Tensor, "*batch"]
+    doubts: Int[Tensor, "*batch"]
 
 
 def require_for_moving_ends(search: Any) -> None:
@@ -135,8 +136,8 @@ class Geodesics:
         found = solution.path.reshape(len(start), -1, start.shape[1])
         if self.method == "discrete":
             p = first_momentum(self.manifold, found)
-            return Pairs(2 * solution.energy, solution.length, p, found, solution.converged)
+            return Pairs(2 * solution.energy, solution.length, p, found, doubts_of(solution))
         there = log_map(self.manifold, a, b, follow=self.follow, solution=solution)
         factor = inverse_at(self.manifold, start).factor
         p = (factor @ (factor.mT @ there.vector.reshape(*start.shape, 1)))[..., 0]
-        return Pairs(there.length**2, there.length, p, there.path.reshape(found.shape), there.converged)
+        return Pairs(there.length**2, there.length, p, there.path.reshape(found.shape), there.status)

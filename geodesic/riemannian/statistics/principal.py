@@ -23,6 +23,7 @@ from geodesic.riemannian.statistics.centers import FrechetMean
 from geodesic.riemannian.statistics.mean import frechet_mean
 from geodesic.riemannian.statistics.pairs import followed, require_for_moving_ends
 from geodesic.riemannian.statistics.weights import normalized
+from geodesic.solvers.doubts import doubts_of, warn_of_doubts
 from geodesic.solvers.search import IN_SEARCH, Search
 from geodesic.solvers.status import Status
 
@@ -102,7 +103,7 @@ def principal_geodesic_analysis(
             `length_rtol`, nor paths of your own.
 
     Returns:
-        The directions, the variances along them, and the points' coordinates.
+        The directions, the variances along them, and the points' coordinates. Without history.
 
     Raises:
         InputError: Shapes, weights or settings cannot be used, or the manifold has no lengths.
@@ -142,6 +143,10 @@ def principal_geodesic_analysis(
     sign = _signs(directions)[..., None]
     total = variances.sum(-1, keepdim=True)
     explained = torch.where(total > 0, variances / total, 0)
+    if found is None:  # the mean has said it otherwise, of the same geodesics
+        doubts = there.status if way.method == "ode" else doubts_of(there.solution)
+        counted = torch.where(share.reshape(doubts.shape) > 0, doubts, Status.CONVERGED)
+        warn_of_doubts("principal geodesic analysis", counted, "answers that build on them are inexact")
     ended = _ended(there, found, share)
     batch = center.batch
     return PrincipalGeodesics(

@@ -19,9 +19,10 @@ from geodesic.riemannian.maps.exp_map import exp_map
 from geodesic.riemannian.maps.follow import Follow, stride_of
 from geodesic.riemannian.maps.followed import Followed
 from geodesic.riemannian.statistics.fit import Data, Fit
-from geodesic.riemannian.statistics.least_squares import least_squares
+from geodesic.riemannian.statistics.least_squares import least_squares, near_enough
 from geodesic.riemannian.statistics.pairs import RENAMED, followed, require_for_moving_ends
 from geodesic.riemannian.statistics.stop import Stop, require_stop
+from geodesic.solvers.doubts import warn_of_doubts
 from geodesic.solvers.search import Search
 from geodesic.solvers.status import Status
 
@@ -104,7 +105,7 @@ def geodesic_regression(
             float64 and 1e-8 in float32. No `length_rtol`, nor paths of your own.
 
     Returns:
-        The geodesic, what it predicts, and how well.
+        The geodesic, what it predicts, and how well. Without history.
 
     Raises:
         InputError: Shapes or settings cannot be used, or the manifold has no lengths.
@@ -141,6 +142,7 @@ def geodesic_regression(
         p, v = found.fit.point, found.fit.velocity / spread[:, None]
         start, pace = (z.reshape(-1, *given.event) for z in (p, v))
         at_zero = exp_map(manifold, start, pace, -center, follow=follow)
+    warn_of_doubts("geodesic regression", found.doubts, "fits that build on them are inexact")
     # The velocity at time 0 of the caller is that of the last node; a center at 0 has moved nowhere.
     zero = at_zero.point.flatten(1), at_zero.velocity[:, -1].flatten(1)
     point, velocity = (torch.where(at_zero.converged[:, None], a, torch.nan) for a in zero)
@@ -176,6 +178,7 @@ class _Found:
     iterations: Int[Tensor, " B"]
     error: Float[Tensor, " B"]
     total: Float[Tensor, " B"]
+    doubts: Int[Tensor, "B N"]
 
 
 def _fitted(data: Data, stop: Stop) -> _Found:
@@ -194,6 +197,7 @@ def _fitted(data: Data, stop: Stop) -> _Found:
         iterations=mean.iterations + best.iterations,
         error=torch.where(last, best.error, mean.error),
         total=torch.where(found, total, torch.nan),
+        doubts=near_enough(best.fit, total),
     )
 
 

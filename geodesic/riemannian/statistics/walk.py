@@ -84,7 +84,7 @@ def random_walk(
         follow: How the geodesic of each step is followed: by "discrete" with 4 segments unless told otherwise.
 
     Returns:
-        The walks, and what happened to each.
+        The walks, and what happened to each. Without history.
 
     Raises:
         InputError: Shapes or settings cannot be used, or the manifold has no lengths.

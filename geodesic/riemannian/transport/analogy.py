@@ -17,6 +17,7 @@ from geodesic.riemannian.maps.follow import IN_FOLLOW, SEGMENTS, Follow, method_
 from geodesic.riemannian.maps.followed import Followed
 from geodesic.riemannian.maps.log_map import exact_enough, log_map
 from geodesic.riemannian.transport.parallel import TRANSPORTS, parallel_transport
+from geodesic.solvers.doubts import doubts_of, warn_of_doubts
 from geodesic.solvers.search import IN_SEARCH, Search
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solve import find
@@ -93,7 +94,7 @@ def analogy(
         search: How geodesics are looked for.
 
     Returns:
-        The points, and how they were found.
+        The points, and how they were found. Without history.
 
     Raises:
         InputError: Points or settings cannot be used, or the manifold has no lengths.
@@ -115,7 +116,7 @@ def analogy(
     along, across = find(manifold, a, b, search), find(manifold, a, c, search)
     logarithm = log_map(manifold, a, b, follow=follow, solution=along)
     known = torch.where(logarithm.vector.isfinite(), logarithm.vector, 0)
-    carried = parallel_transport(manifold, across, known, transport=transport)
+    carried = parallel_transport(manifold, across.path, known, transport=transport)
     # A row that could not be carried has no direction to go on in: it stays where it is, and has not converged.
     lost = carried.status == Status.CUT_SHORT
     lost = lost.reshape(lost.shape + (1,) * (a.dim() - lost.dim()))
@@ -126,6 +127,8 @@ def analogy(
     status = there.status
     for part in (carried, across, logarithm):
         status = torch.where(part.converged, status, part.status)
+    doubts = torch.stack([doubts_of(across), doubts_of(along)])
+    warn_of_doubts("analogy", doubts, "answers that build on them are inexact")
     return Analogy(
         point=there.point,
         vector=logarithm.vector,

@@ -22,6 +22,7 @@ from geodesic.riemannian.transport.connection import along_connection
 from geodesic.riemannian.transport.ladders import along_ladder
 from geodesic.riemannian.transport.projection import along_projection
 from geodesic.solvers.answer import Answer
+from geodesic.solvers.doubts import doubts_of, warn_of_doubts
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.status import Status
 
@@ -103,7 +104,7 @@ def parallel_transport(
         tol: Largest `error` of vectors that count as converged.
 
     Returns:
-        The vectors at the ends and at all nodes, and what happened to each row.
+        The vectors at the ends and at all nodes, and what happened to each row. Without history.
 
     Raises:
         InputError: Shapes, dtypes or settings cannot be used, the manifold has no lengths, or no embedding where
@@ -121,6 +122,8 @@ def parallel_transport(
     """
     given, nodes, rows = _checked(manifold, path, v)
     require_choice("transport", transport, TRANSPORTS)
+    if isinstance(path, GeodesicSolution):
+        warn_of_doubts("parallel transport", doubts_of(path), "vectors are carried along other curves")
     if encoder is not None and transport != "projection":
         raise InputError(f"encoder: used by transport='projection' alone, got transport={transport!r}; leave it out")
     require_positive("tol", tol)
