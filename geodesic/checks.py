@@ -53,6 +53,7 @@ def warn(text: str) -> None:
         >>> import warnings
         >>> from geodesic.checks import warn
         >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
         ...     warn("two of three did not converge")
         >>> print(caught[0].message)
         two of three did not converge

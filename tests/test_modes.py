@@ -3,7 +3,7 @@
 import copy
 import functools
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import pytest
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import geodesic
-from geodesic.errors import GeodesicWarning
+from geodesic.errors import DecoderError, GeodesicWarning
 from tests.tools import TOOLS, each_tool, network, points, tensors_of
 
 WITH_HISTORY = ("constant_speed", "distance", "distance, gradient", "path_energy", "path_length")
@@ -145,3 +145,51 @@ def test_an_answer_has_a_history_or_it_is_said_once_that_it_has_none(tool: str) 
         asked = "solve" if tool == "is_minimizing" else tool.partition(",")[0]  # which is asked about a solution
         assert said[0].startswith(f"{asked}: ")
         assert not any(x.requires_grad for x in found)
+
+
+def hidden_in(net: nn.Module) -> dict[str, Callable[[Tensor], Tensor]]:
+    """The places where functions keep modules."""
+
+    class Model:
+        def __init__(self) -> None:
+            self.parts = {"net": net}
+
+        def decode(self, z: Tensor) -> Tensor:
+            return self.parts["net"](z)
+
+    kept = {"net": net}
+    return {
+        "closure": lambda z: net(z),
+        "dictionary": lambda z: kept["net"](z),
+        "partial": functools.partial(lambda module, z: module(z), net),
+        "object": Model().decode,
+    }
+
+
+@pytest.mark.parametrize("place", ["closure", "dictionary", "partial", "object"])
+@pytest.mark.parametrize("kind", ["Dropout", "BatchNorm1d"])
+def test_layers_in_training_mode_are_refused_wherever_a_function_keeps_them(kind: str, place: str) -> None:
+    layer = nn.Dropout(0.1) if kind == "Dropout" else nn.BatchNorm1d(8)
+    net = nn.Sequential(nn.Linear(2, 8), layer, nn.Linear(8, 5))
+    manifold, (z, v) = geodesic.PullbackManifold(hidden_in(net)[place]), points("cpu")
+    for seed in range(40):
+        torch.manual_seed(seed)
+        with pytest.raises(DecoderError, match=rf"\({kind}\) is in training mode.*call .eval\(\)"):
+            geodesic.path_energy(manifold, geodesic.straight_path(z, z + v, 4))
+    layer.eval()
+    assert geodesic.path_energy(manifold, geodesic.straight_path(z, z + v, 4)).isfinite().all()
+
+
+@each_tool
+def test_no_tool_takes_a_decoder_that_is_in_training_mode(tool: str) -> None:
+    net = nn.Sequential(nn.Linear(2, 8), nn.Dropout(0.1), nn.Linear(8, 5))
+    with pytest.raises(DecoderError, match=r"training mode|is random"):
+        TOOLS[tool](geodesic.PullbackManifold(lambda z: net(z)), *points("cpu"))
+
+
+def test_a_module_that_is_not_called_may_be_in_training_mode() -> None:
+    net, other = network(), nn.Sequential(nn.Linear(2, 2), nn.Dropout())
+    assert other.training
+    manifold = geodesic.PullbackManifold(lambda z: net(z) if len(z) else other(z))
+    assert geodesic.path_energy(manifold, geodesic.straight_path(*points("cpu"), 4)).isfinite().all()
+    assert not nn.modules.module._global_forward_pre_hooks

@@ -227,7 +227,7 @@ def test_the_means_are_those_of_the_library_and_have_no_gradient_left(runs, mani
 
 
 def test_without_labels_asked_for_there_is_one_mean(runs) -> None:
-    found = find_means(settings(mean={"per_label": False, "count": 2, "segments": 2}), runs, name="one").arrays
+    found = find_means(settings(mean={"per_label": False, "count": 2, "segments": 8}), runs, name="one").arrays
     assert found["names"].tolist() == ["all"]
     assert found["point"].shape == (1, 2)
     assert found["rows"].shape == (2,)

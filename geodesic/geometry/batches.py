@@ -8,6 +8,8 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from geodesic.errors import GeodesicError
+
 __all__ = ["AnyBatch"]
 
 
@@ -32,8 +34,8 @@ class AnyBatch:
         while True:
             try:
                 return self._in_groups(rows)
-            except (torch.OutOfMemoryError, NotImplementedError):
-                raise  # the one asks for fewer rows, and the other for another way to differentiate
+            except (GeodesicError, torch.OutOfMemoryError, NotImplementedError):
+                raise  # what is said; what asks for fewer rows; what asks for another way to differentiate
             except Exception:
                 if not self._learns(rows):
                     raise

@@ -18,7 +18,7 @@ from geodesic.door.operators import eagerly
 from geodesic.errors import DecoderError, InputError
 from geodesic.geometry.manifold import Manifold
 
-__all__ = ["admit", "check_manifold", "guarded", "require_manifold"]
+__all__ = ["admit", "admit_path", "check_manifold", "guarded", "require_manifold"]
 
 _PROBES = 8  # points of each half on which values are looked at
 
@@ -100,15 +100,21 @@ def _in_usual_modes() -> Iterator[None]:
 
 
 def admit(manifold: Manifold, points: Float[Tensor, "N d"], given: Tensor | None = None) -> None:
-    """Let a manifold in, if it can be used at points like these: once in a public call.
+    """Let a manifold in, if it can be used at points like these: once in a public call, in pieces or whole.
 
     Raises:
         DecoderError: As from `check_manifold` and `Manifold.way`.
         InputError: A metric tensor cannot be used.
     """
-    if first_time(manifold):
+    if first_time(manifold.door or manifold):
         check_manifold(manifold, torch.cat([points[:_PROBES], points[len(points) // 2 :][:_PROBES]]), given)
         manifold.way(points)
+
+
+def admit_path(manifold: Manifold, path: Float[Tensor, "*batch nodes d"]) -> None:
+    """Let a manifold in, if it can be used on paths like these: at their first nodes, and further on."""
+    if path.numel():
+        admit(manifold, path.detach().reshape(-1, path.shape[-1]))
 
 
 def check_manifold(manifold: Manifold, points: Tensor, given: Tensor | None = None) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -58,11 +60,36 @@ def require_evaluation_mode(decoder: object, argument: str = "decoder") -> None:
         return
     for name, module in owner.named_modules():
         if module.training and isinstance(module, _UNLIKE_IN_TRAINING):
-            kind = type(module).__name__
-            raise DecoderError(
-                f"{argument}: its layer {name or kind!r} ({kind}) is in training mode, where the rows of a batch "
-                f"are coupled or random; call {argument}.eval() first"
-            )
+            raise _in_training(argument, module, name)
+
+
+def _in_training(argument: str, module: nn.Module, name: str = "") -> DecoderError:
+    kind = type(module).__name__
+    whose = f"{argument}.eval()" if name else f".eval() on the module that {argument} calls"
+    return DecoderError(
+        f"{argument}: its layer {name or kind!r} ({kind}) is in training mode, where the rows of a batch are coupled "
+        f"or random; call {whose} first"
+    )
+
+
+@contextmanager
+def _refusing_training_mode(argument: str) -> Iterator[None]:
+    """Within it, a layer in training mode is refused when it is called, wherever a function keeps it.
+
+    Raises:
+        DecoderError: With the kind of the layer.
+    """
+    here = threading.get_ident()  # elsewhere something may be trained
+
+    def look(module: nn.Module, _: Any) -> None:
+        if module.training and isinstance(module, _UNLIKE_IN_TRAINING) and threading.get_ident() == here:
+            raise _in_training(argument, module)
+
+    hook = nn.modules.module.register_module_forward_pre_hook(look)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def decoded(decoder: Decoder, z: Tensor, latent_shape: tuple[int, ...] | None, argument: str = "decoder") -> Tensor:
@@ -120,7 +147,7 @@ def examine(
     """
     require_precision(decoder, z, argument)
     any_batch = AnyBatch(decoder)
-    with torch.inference_mode(False), torch.enable_grad():
+    with _refusing_training_mode(argument), torch.inference_mode(False), torch.enable_grad():
         try:
             values = decoded(any_batch, z.detach().clone().requires_grad_(), latent_shape, argument)
         except DecoderError:

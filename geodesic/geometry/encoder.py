@@ -11,7 +11,7 @@ from torch import Tensor
 from geodesic.autodiff import jvp
 from geodesic.checks import renamed
 from geodesic.errors import InputError
-from geodesic.geometry.checks import guarded
+from geodesic.geometry.checks import admit_path, guarded
 from geodesic.geometry.energy import require_path
 from geodesic.geometry.manifold import Manifold
 
@@ -63,6 +63,7 @@ def encoder_direction(
         tensor([[-2., -2.]])
     """
     require_path(path, interior=True)
+    admit_path(manifold, path)
     if not manifold.has_embedding:
         raise InputError(f"manifold: the encoder form needs points of an embedding, and {manifold} has none")
     T, d = path.shape[-2] - 1, path.shape[-1]

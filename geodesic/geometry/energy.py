@@ -6,7 +6,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from geodesic.errors import InputError
-from geodesic.geometry.checks import guarded
+from geodesic.geometry.checks import admit_path, guarded
 from geodesic.geometry.manifold import Manifold
 
 __all__ = ["constant", "energy_and_gradient", "energy_gradient", "path_energy", "require_path"]
@@ -38,6 +38,7 @@ def path_energy(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
         tensor(12.5000)
     """
     require_path(path)
+    admit_path(manifold, path)
     T = path.shape[-2] - 1
     return T / 2 * manifold.squared_chords(path).sum(-1)
 
@@ -67,6 +68,8 @@ def energy_gradient(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch i
         >>> geodesic.energy_gradient(plane, torch.tensor([[0.0], [0.0], [1.0]]))
         tensor([[-2.]])
     """
+    require_path(path, interior=True)
+    admit_path(manifold, path)
     return energy_and_gradient(manifold, path)[1]
 
 

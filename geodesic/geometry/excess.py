@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from geodesic.geometry.checks import guarded
+from geodesic.geometry.checks import admit_path, guarded
 from geodesic.geometry.energy import constant, require_path
 from geodesic.geometry.jumps import jumps
 from geodesic.geometry.manifold import Expansion, Manifold
@@ -50,6 +50,7 @@ def relative_excess_energy(manifold: Manifold, path: Tensor) -> Float[Tensor, "*
         tensor(0.2000)
     """
     require_path(path, interior=True)
+    admit_path(manifold, path)
     paths = path.detach().reshape(-1, *path.shape[-2:])
     step = newton_step(manifold.expansion(paths))
     excess = torch.where(jumps(manifold, paths), torch.nan, step.excess)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from geodesic.checks import require_alike, require_integer, require_tensor
 from geodesic.errors import InputError
-from geodesic.geometry.checks import guarded
+from geodesic.geometry.checks import admit_path, guarded
 from geodesic.geometry.manifold import Manifold
 from geodesic.numerics.spline import like, spline_at_midpoints, spline_matrices, spline_quadrature
 
@@ -111,6 +111,7 @@ def constant_speed(manifold: Manifold, path: Tensor, segments: int | None = None
     """
     if path.dim() < 2 or path.shape[-2] < 2:
         raise InputError(f"path: expected nodes of shape (*batch, T + 1, d) with T >= 1, got {tuple(path.shape)}")
+    admit_path(manifold, path)
     d, T = path.shape[-1], path.shape[-2] - 1
     with torch.no_grad():
         chords = manifold.squared_chords(path).clamp_min(0).sqrt()
@@ -160,6 +161,8 @@ def path_length(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
         >>> print(f"{float(geodesic.path_length(plane, path)):.4f}")
         5.0000
     """
+    _require_spline(path)
+    admit_path(manifold, path)
     speed, weights = spline_speed(manifold, path)
     return speed @ weights
 

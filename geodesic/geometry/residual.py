@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geodesic.geometry.checks import guarded
+from geodesic.geometry.checks import admit_path, guarded
 from geodesic.geometry.energy import constant, require_path
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
@@ -48,6 +48,7 @@ def decoder_residual(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"
         tensor(True)
     """
     require_path(path, interior=True)
+    admit_path(manifold, path)
     return tangential_acceleration(manifold, path.detach())[0].amax(-1)
 
 

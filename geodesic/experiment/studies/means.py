@@ -22,7 +22,6 @@ from geodesic.pictures.statistics import plot_means
 from geodesic.riemannian.maps.follow import Follow
 from geodesic.riemannian.statistics.centers import FrechetMean
 from geodesic.riemannian.statistics.mean import frechet_mean
-from geodesic.solvers.doubts import doubts_of, warn_of_doubts
 from geodesic.solvers.solve import find
 
 if TYPE_CHECKING:
@@ -109,9 +108,6 @@ def _arrays(study: Study, groups: dict[str, NDArray], found: list[FrechetMean]) 
     frechet = torch.stack([mean.point for mean in found])
     euclidean = torch.stack([z[torch.as_tensor(rows, device=z.device)].mean(0) for rows in groups.values()])
     between = find(study.manifold, frechet, euclidean, study.search(study.settings.mean.segments))
-    warn_of_doubts(
-        "means: from Fréchet to Euclidean means", doubts_of(between), "these are not so far apart, or unknown"
-    )
     answers = [mean.arrays() for mean in found]
     sizes = [len(rows) for rows in groups.values()]
     arrays = {

@@ -96,7 +96,7 @@ def k_medoids(
     Example:
         >>> import torch, geodesic
         >>> points = torch.tensor([[1.0, 0.0], [1.2, 0.1], [1.1, -0.1], [6.0, 0.0], [6.1, 0.2]])
-        >>> answer = geodesic.k_medoids(geodesic.surfaces.SwissRoll(), points, 2, search=geodesic.Search(segments=8))
+        >>> answer = geodesic.k_medoids(geodesic.surfaces.SwissRoll(), points, 2)
         >>> sorted(answer.medoids.tolist()), bool(answer.converged)
         ([2, 3], True)
     """
