@@ -144,7 +144,7 @@ def principal_geodesic_analysis(
     total = variances.sum(-1, keepdim=True)
     explained = torch.where(total > 0, variances / total, 0)
     if found is None:  # the mean has said it otherwise, of the same geodesics
-        doubts = there.status if way.method == "ode" else doubts_of(there.solution)
+        doubts = there.status if there.method == "ode" else doubts_of(there.solution)
         counted = torch.where(share.reshape(doubts.shape) > 0, doubts, Status.CONVERGED)
         warn_of_doubts("principal geodesic analysis", counted, "answers that build on them are inexact")
     ended = _ended(there, found, share)
