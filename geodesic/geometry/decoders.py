@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -87,7 +88,9 @@ def _refusing_training_mode(argument: str) -> Iterator[None]:
 
     hook = nn.modules.module.register_module_forward_pre_hook(look)
     try:
-        yield
+        with warnings.catch_warnings():  # a compiled module says that hooks see it twice
+            warnings.filterwarnings("ignore", message=".*global hooks on modules")
+            yield
     finally:
         hook.remove()
 
