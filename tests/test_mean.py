@@ -312,7 +312,11 @@ def test_too_few_steps_are_reported() -> None:
     assert not mean.converged
     assert mean.status == Status.MAX_ITERATIONS
     assert mean.error > 1e-6
-    assert mean.summary().splitlines() == ["0 of 1 rows converged", f"1 max_iterations: {Status.MAX_ITERATIONS.remedy}"]
+    assert mean.summary().splitlines() == [
+        "0 of 1 rows converged",
+        f"1 max_iterations: {Status.MAX_ITERATIONS.remedy}",
+        'geodesics followed by "discrete"',
+    ]
 
 
 @pytest.mark.parametrize(
