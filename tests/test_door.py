@@ -436,3 +436,17 @@ def test_a_derivative_that_rounding_hides_beside_its_value_is_let_in() -> None:
     metric = Door(lambda z: torch.eye(2) * (1 + z.square().sum(-1))[..., None, None], (), metric=True)
     assert metric.findings(z).derivatives is FORWARD
     assert Door(lambda z: 1e4 + z, ()).findings(z.double()).derivatives is FORWARD
+
+
+def test_what_is_unusual_about_derivatives_is_said_by_manifolds_and_solutions() -> None:
+    centers = torch.randn(5, 2)
+
+    def radial(z: Tensor) -> Tensor:
+        return (-(torch.cdist(z, centers) ** 2)).exp()
+
+    ends = torch.randn(2, 2)
+    manifold = geodesic.PullbackManifold(radial)
+    assert geodesic.solve(manifold, *ends, segments=8).solver.endswith("; operators written out")
+    assert repr(manifold).endswith("; operators written out)")
+    usual = geodesic.PullbackManifold(lambda z: z.tanh())
+    assert "operators" not in geodesic.solve(usual, *ends, segments=8).solver + repr(usual)

@@ -404,9 +404,9 @@ def test_input_that_cannot_be_used_is_refused(change: dict[str, Any], message: s
 
 
 def test_a_singular_metric_is_named_with_its_point() -> None:
-    flat = geodesic.PullbackManifold(lambda z: z[:, :1] * torch.ones(3))
+    fold = geodesic.PullbackManifold(lambda z: torch.stack([z[:, 0], (z[:, 1] - 4) ** 2], dim=1))
     with pytest.raises(geodesic.errors.SingularMetricError, match=r"z: the metric is singular at \(3, 4\)"):
-        exp_map(flat, torch.tensor([[3.0, 4.0]]), torch.ones(1, 2))
+        exp_map(fold, torch.tensor([[3.0, 4.0]]), torch.ones(1, 2))
     pole = torch.zeros(2)
     with pytest.raises(geodesic.errors.SingularMetricError, match=r"end: the metric is singular at \(0, 0\)"):
         log_map(geodesic.surfaces.Sphere(), torch.ones(2), pole)

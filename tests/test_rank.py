@@ -138,13 +138,58 @@ def test_the_lengths_that_no_inverse_is_needed_for_hold_too() -> None:
     torch.testing.assert_close(geodesic.path_length(manifold, path), exact, rtol=2e-5, atol=0)
 
 
+def without_the_third(z: Tensor) -> Tensor:
+    return parabolas(torch.cat([z, torch.zeros_like(z[:, :1])], dim=1))
+
+
 @pytest.mark.slow
-def test_what_needs_an_inverse_names_the_point() -> None:
+def test_maps_are_those_without_the_coordinate_that_the_decoder_ignores() -> None:
+    manifold, seen = (geodesic.PullbackManifold(decoder) for decoder in (parabolas, without_the_third))
+    start, end = _START[0], _END[0]
+    there = geodesic.log_map(manifold, start, end)
+    plane = geodesic.log_map(seen, start[:2], end[:2], follow=geodesic.Follow(method="discrete"))
+    assert there.converged
+    assert there.method == "discrete"
+    assert there.rank_deficiency == 1
+    assert there.vector[2] == 0
+    torch.testing.assert_close(there.vector[:2], plane.vector, rtol=1e-6, atol=1e-6)
+    for follow in (geodesic.Follow(rtol=1e-3, segments=4), geodesic.Follow(method="discrete", segments=32)):
+        back = geodesic.exp_map(manifold, start, there.vector + torch.tensor([0.0, 0.0, 3.0]), follow=follow)
+        alone = geodesic.exp_map(seen, start[:2], there.vector[:2], follow=follow)
+        assert back.converged
+        assert back.rank_deficiency == 1
+        torch.testing.assert_close(back.path[:, :2], alone.path, rtol=1e-6, atol=1e-6)
+        assert (back.path[:, 2] == start[2]).all()
+
+
+@pytest.mark.slow
+def test_means_are_those_without_the_coordinate_that_the_decoder_ignores() -> None:
+    manifold, seen = (geodesic.PullbackManifold(decoder) for decoder in (parabolas, without_the_third))
+    points, search = torch.randn(3, 3) / 2, geodesic.Search(segments=8)
+    mean, alone = (
+        geodesic.frechet_mean(space, x, search=search) for space, x in ((manifold, points), (seen, points[:, :2]))
+    )
+    assert mean.converged
+    torch.testing.assert_close(mean.point[:2], alone.point, rtol=0, atol=1e-5)
+    torch.testing.assert_close(mean.variance, alone.variance, rtol=1e-6, atol=0)
+
+
+def test_a_pole_of_coordinates_and_a_constant_are_no_ignored_directions() -> None:
+    north, south = torch.zeros(2), torch.tensor([1.0, 0.0])
+    with pytest.raises(geodesic.errors.SingularMetricError, match=r"z: the metric is singular at \(0, 0\)"):
+        geodesic.exp_map(geodesic.surfaces.Sphere(), north, south)
+    constant = geodesic.PullbackManifold(lambda z: 0 * z + 1)
+    with pytest.raises(geodesic.errors.SingularMetricError, match=r"z: the metric is singular at \(0, 0\)"):
+        geodesic.exp_map(constant, north, south)
+
+
+@pytest.mark.slow
+def test_what_needs_all_directions_names_the_point() -> None:
     manifold = geodesic.PullbackManifold(parabolas)
     with pytest.raises(geodesic.errors.SingularMetricError, match=r"singular at \(-1, 0.2, 0.3\)"):
-        geodesic.exp_map(manifold, _START, _END - _START)
+        geodesic.log_map(manifold, _START, _END, follow=geodesic.Follow(method="ode"))
     with pytest.raises(geodesic.errors.SingularMetricError, match=r"singular at \(-1, 0.2, 0.3\)"):
-        geodesic.log_map(manifold, _START, _END)
+        geodesic.riemannian_normal(manifold, _START, 0.1, 2)
     with pytest.raises(geodesic.errors.SingularMetricError, match=r"singular at \(-1, 0.2, 0.3\)"):
         geodesic.sectional_curvature(manifold, _START, _START, _END)
 

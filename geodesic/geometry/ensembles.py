@@ -101,7 +101,8 @@ class EnsembleManifold(EmbeddedManifold):
         return torch.stack(members, dim=z.dim() - 1) / math.sqrt(len(members))
 
     def __repr__(self) -> str:
-        return f"EnsembleManifold({len(self.decoders)} x {name_of(self.decoders[0])}, {self.outputs})"
+        note = self.door.note and f"; {self.door.note}"
+        return f"EnsembleManifold({len(self.decoders)} x {name_of(self.decoders[0])}, {self.outputs}{note})"
 
 
 @final

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geodesic.checks import brief
 from geodesic.errors import SingularMetricError
+from geodesic.numerics.kernel import on_kernel, rank
 
 __all__ = ["MetricInverse", "require_regular"]
 
@@ -23,6 +24,7 @@ class MetricInverse:
 
     Attributes:
         regular: Where G can be inverted, (*batch,), boolean.
+        deficiency: Directions that G ignores and that it was completed along, (*batch,), integer: see `on_range`.
         factor: Lower triangular L with L L^T = G, (*batch, d, d); NaN where G is singular.
     """
 
@@ -39,7 +41,22 @@ class MetricInverse:
         lost = torch.linalg.cholesky_ex(even - 10 * d * eps * eye).info > 0
         L, failed = torch.linalg.cholesky_ex(even)
         self.regular: Bool[Tensor, "*batch"] = finite & ~lost & (failed == 0)
+        self.deficiency: Int[Tensor, "*batch"] = torch.zeros_like(failed, dtype=torch.int64)
         self.factor = (scale[..., None] * L).masked_fill(~self.regular[..., None, None], torch.nan)
+
+    @classmethod
+    def on_range(cls, G: Float[Tensor, "*batch d d"], even: Bool[Tensor, "*batch"]) -> MetricInverse:
+        """The inverse, on the range of G where it is singular and `even`: where its rank is the same all around.
+
+        G is completed along its kernel, see `geodesic.numerics.kernel.on_kernel`: G^{-1} p is then the vector of least
+        norm, in coordinates scaled alike, that G takes to p. Where G is zero there is no range, and no inverse.
+        """
+        filled = even & (rank(G) > 0)
+        G0 = torch.where(filled[..., None, None], G, torch.eye(G.shape[-1], dtype=G.dtype, device=G.device))
+        R = on_kernel(G0, torch.zeros_like(G0), 0.0)
+        inverse = cls(torch.where(filled[..., None, None], G0 + R, G))
+        inverse.deficiency = torch.where(filled, G.shape[-1] - rank(G), 0)
+        return inverse
 
     def __call__(self, v: Tensor) -> Tensor:
         """G^{-1} v, for covectors v, (*batch, d), or matrices of them by columns, (*batch, d, k)."""

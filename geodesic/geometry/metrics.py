@@ -51,7 +51,7 @@ class MetricFunction(MetricManifold):
 
     def __repr__(self) -> str:
         name = getattr(self._metric_tensor, "__name__", type(self._metric_tensor).__name__)
-        return f"MetricFunction({name})"
+        return f"MetricFunction({name}{self.door.note and f'; {self.door.note}'})"
 
 
 @final

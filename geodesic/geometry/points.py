@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,8 +16,9 @@ from geodesic.geometry.checks import admit, require_manifold
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import grouped, rows_at_once
+from geodesic.numerics.kernel import rank
 
-__all__ = ["Rows", "inverse_at", "norms_at", "require_limit"]
+__all__ = ["Rows", "inverse_at", "inverse_from", "norms_at", "require_limit"]
 
 
 class Rows:
@@ -64,13 +66,44 @@ def require_limit(manifold: Manifold, what: str) -> None:
         )
 
 
-def inverse_at(manifold: Manifold, z: Float[Tensor, "*batch d"]) -> MetricInverse:
-    """G(z)^{-1}, without history, however many points there are: in groups that fit into memory."""
+def inverse_at(manifold: Manifold, z: Float[Tensor, "*batch d"], on_range: bool = False) -> MetricInverse:
+    """G(z)^{-1}, without history, however many points there are: in groups that fit into memory.
+
+    Args:
+        manifold: Whose metric it is.
+        z: Points, (*batch, d).
+        on_range: Whether to invert on the range of G where its rank is the same near the point: where a decoder ignores
+            a direction. At a pole of the coordinates the rank is less than around it, and there is no inverse.
+    """
     d = z.shape[-1]
     flat = z.detach().reshape(-1, d)
-    size = rows_at_once(manifold, flat, order=1)
-    G = grouped(lambda some: manifold.metric_tensor(some).detach(), size, flat)
-    return MetricInverse(G.reshape(*z.shape[:-1], d, d))
+    G = _metrics(manifold, flat)
+    inverse = MetricInverse(G.reshape(*z.shape[:-1], d, d))
+    if not on_range or bool(inverse.regular.all()):
+        return inverse
+    even = torch.zeros_like(flat[:, 0], dtype=torch.bool)
+    (rows,) = (~inverse.regular.reshape(-1) & G.isfinite().flatten(1).all(1)).nonzero(as_tuple=True)
+    if len(rows):
+        step = torch.finfo(z.dtype).eps ** (1 / 3) * (1 + flat[rows].abs().amax(-1, keepdim=True))
+        # Off the axes, on which coordinates may be special.
+        one = torch.ones_like(flat[0])
+        other = 1.5 - 2 * (torch.arange(d, device=z.device) % 2).to(z)
+        beside = (flat[rows] + sign * step * way for sign in (1, -1) for way in (one, other))
+        known = rank(G[rows])
+        even[rows] = torch.stack([rank(_metrics(manifold, near)) == known for near in beside]).all(0)
+    return MetricInverse.on_range(G.reshape(*z.shape[:-1], d, d), even.reshape(z.shape[:-1]))
+
+
+def inverse_from(manifold: Manifold, z: Float[Tensor, "N d"]) -> Callable[[Float[Tensor, "N d"]], MetricInverse]:
+    """Z -> G(z)^{-1} along curves that begin at points z: on the range where a decoder ignores directions there."""
+    if bool(inverse_at(manifold, z).regular.all()):
+        return lambda z: MetricInverse(manifold.metric_tensor(z).detach())
+    return lambda z: inverse_at(manifold, z, on_range=True)
+
+
+def _metrics(manifold: Manifold, z: Float[Tensor, "N d"]) -> Float[Tensor, "N d d"]:
+    size = rows_at_once(manifold, z, order=1)
+    return grouped(lambda some: manifold.metric_tensor(some).detach(), size, z)
 
 
 def norms_at(manifold: Manifold, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:

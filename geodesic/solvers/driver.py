@@ -80,7 +80,8 @@ class Driver:
         if isinstance(solver, str):
             solver, reason = choose_solver(manifold, a[:1])
         plan = Plan.of(manifold, solver, a[:1], search.memory)
-        reason = "; ".join(filter(None, (reason, plan.said)))
+        unusual = manifold.door.note if manifold.door else ""
+        reason = "; ".join(filter(None, (reason, plan.said, unusual)))
         watch = Watch(callback, batch, a)
         driver = cls(manifold, search, a, b, given, plan.solver, reason, segments, plan, watch)
         lines = driver._lines()

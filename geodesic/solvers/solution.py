@@ -61,7 +61,8 @@ class GeodesicSolution(Answer):
         segments: Segments that the pair was solved with, (*batch,); its nodes are resampled where others took more.
         arc: Share of the length up to each node, (*batch, T + 1).
         tol: The tolerance that `converged` refers to.
-        solver: Which solver was used, and why, and whether paths were worked on in pieces, for want of memory.
+        solver: Which solver was used, and why, whether paths were worked on in pieces, for want of memory, and how
+            derivatives were taken, where not in forward and reverse mode.
         memory: Bytes that the work took at once beside the answer, as estimated beforehand.
     """
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import grouped, rows_at_once
+from geodesic.geometry.points import inverse_from
 
 __all__ = ["DiscreteFlow", "first_momentum", "follow_discretely"]
 
@@ -54,7 +55,8 @@ def _followed(manifold: Manifold, z: Float[Tensor, "N d"], v: Float[Tensor, "N d
     """`follow_discretely` for rows that fit into memory."""
     N, T = len(z), segments
     path, velocity = (x[:, None].expand(-1, T + 1, -1).clone() for x in (z, v))
-    inverse = MetricInverse(manifold.metric_tensor(z).detach())
+    inverse_of = inverse_from(manifold, z)
+    inverse = inverse_of(z)
     p = torch.linalg.vecdot(manifold.metric_tensor(z).detach(), v[:, None])
     time = z.new_ones(N)
     alive = inverse.regular.clone()
@@ -65,7 +67,7 @@ def _followed(manifold: Manifold, z: Float[Tensor, "N d"], v: Float[Tensor, "N d
         alive = alive & solved
         path[alive, i + 1 :] = after[alive, None]
         p = T * _half_slopes(manifold, path[:, i], path[:, i + 1])[1]
-        inverse = MetricInverse(manifold.metric_tensor(path[:, i + 1]).detach())
+        inverse = inverse_of(path[:, i + 1])
         alive &= inverse.regular
         velocity[alive, i + 1 :] = inverse(p)[alive, None]
         time = torch.where(alive | (time < 1), time, i / T)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from geodesic.checks import renamed
 from geodesic.geometry.checks import guarded
-from geodesic.geometry.inverse import require_regular
+from geodesic.geometry.inverse import MetricInverse, require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.riemannian.endings import after_integration, at_constant_speed, unless_jumping
@@ -37,6 +37,8 @@ class ExponentialMap(Followed):
         path: Nodes at equal times, (*batch, T + 1, d).
         velocity: Velocities at the nodes, (*batch, T + 1, d), per unit of the caller's time.
         time: Up to when each was followed, (*batch,).
+        rank_deficiency: Latent directions that the decoder ignores at the point, (*batch,), integer: nothing moves
+            along them.
         error: Largest relative difference of the speed along the path to the initial one, (*batch,): zero for
             an exact geodesic, and so a check that owes nothing to the integrator's own estimates.
         converged: Whether the time was reached at constant speed, (*batch,), boolean.
@@ -48,6 +50,7 @@ class ExponentialMap(Followed):
     path: Float[Tensor, "*path"]
     velocity: Float[Tensor, "*path"]
     time: Float[Tensor, "*batch"]
+    rank_deficiency: Int[Tensor, "*batch"]
 
 
 @guarded
@@ -95,7 +98,9 @@ def exp_map(
 
     Raises:
         InputError: Shapes, dtypes or settings cannot be used, or the manifold has no lengths.
-        SingularMetricError: The metric at a point z is singular.
+        SingularMetricError: The metric at a point z is singular, and its rank not the same all around: a pole. Where
+            the decoder ignores a direction everywhere near z, the part of v along it is dropped; where the rank changes
+            on the way, rows are reported as `Status.CUT_SHORT`.
         DecoderError: The decoder is in training mode.
 
     Example:
@@ -111,8 +116,9 @@ def exp_map(
     stride = stride_of(follow, z.dtype, method_at(follow, manifold, rows))
     time = times_from(t, given, rows)
     with torch.inference_mode(False):
-        require_regular(rows, inverse_at(manifold, rows))
-        pace = v_rows * time[:, None]
+        inverse = inverse_at(manifold, rows, on_range=True)
+        require_regular(rows, inverse)
+        pace = _seen(manifold, inverse, rows, v_rows) * time[:, None]
         moving = (pace != 0).any(-1)
         if stride.method == "ode":
             flow = _by_equation(manifold, rows, pace, stride)
@@ -123,6 +129,10 @@ def exp_map(
         speed = norms_at(manifold, flow.path, flow.velocity)
         change, status = at_constant_speed(speed, moving, flow.status, flow.speed_rtol)
         status = unless_jumping(manifold, flow.path, status, speed)
+        if bool(inverse.deficiency.any()):
+            ignored = inverse_at(manifold, flow.path, on_range=True).deficiency
+            uneven = (ignored != inverse.deficiency[:, None]).any(-1)
+            status = torch.where(uneven & (status == Status.CONVERGED), Status.CUT_SHORT, status)
     return ExponentialMap(
         point=given.back(flow.path[:, -1]),
         path=given.back(flow.path),
@@ -133,7 +143,15 @@ def exp_map(
         status=given.each(status),
         iterations=given.each(flow.iterations),
         method=stride.method,
+        rank_deficiency=given.each(inverse.deficiency),
     )
+
+
+def _seen(manifold: Manifold, inverse: MetricInverse, z: Tensor, v: Tensor) -> Float[Tensor, "N d"]:
+    """The part of v that the decoder does not ignore, of least norm: G^{-1} G v."""
+    if not bool(inverse.deficiency.any()):
+        return v
+    return torch.where((inverse.deficiency > 0)[:, None], inverse(manifold.lowered(z, v).detach()), v)
 
 
 def per_time(

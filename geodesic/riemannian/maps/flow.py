@@ -12,6 +12,7 @@ from torch import Tensor
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import rows_at_once
+from geodesic.geometry.points import inverse_from
 from geodesic.numerics.ode import Trajectory, integrate
 from geodesic.riemannian.maps.stride import Stride
 
@@ -34,17 +35,18 @@ def follow(manifold: Manifold, z: Float[Tensor, "N d"], v: Float[Tensor, "N d"],
     z' = v,   v' = -Gamma(v, v) = -G^{-1} J^T D^2 x (v, v)
 
     Errors are measured by the metric: of the position over the length of the geodesic, of the velocity over its
-    speed. So they do not depend on the units of the latent coordinates.
+    speed. So they do not depend on the units of the latent coordinates. Where the decoder ignores directions, the
+    metric is inverted on its range.
     """
-    d = z.shape[-1]
+    d, inverse = z.shape[-1], inverse_from(manifold, z)
 
     def field(state: Tensor) -> Tensor:
         z, v = state[:, :d], state[:, d:]
         bend = manifold.lowered_acceleration(z, v, torch.zeros_like(v))
-        return torch.cat([v, -MetricInverse(manifold.metric_tensor(z).detach())(bend)], dim=-1)
+        return torch.cat([v, -inverse(z)(bend)], dim=-1)
 
     def measure(state: Tensor) -> Callable[[Tensor], Tensor]:
-        factor = MetricInverse(manifold.metric_tensor(state[:, :d]).detach()).factor
+        factor = inverse(state[:, :d]).factor
         speed = _norms(factor, state[:, d:, None])[:, 0]
         return lambda error: _norms(factor, error.unflatten(-1, (2, d)).mT).amax(-1) / speed
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from geodesic.checks import broadcast_points, renamed, require_integer
@@ -44,12 +44,15 @@ class LogarithmMap(Followed):
         status: Why the row ended, a `Status` as integer, (*batch,).
         iterations: Derivatives of exp_a that the shot was improved with, (*batch,); none for "discrete".
         solution: The solver's answer that the search began with.
+        rank_deficiency: Latent directions that the decoder ignores at an end, (*batch,), integer; `vector` is then the
+            shortest that leads to the outputs of b, and has no part along them.
     """
 
     vector: Float[Tensor, "*point"]
     length: Float[Tensor, "*batch"]
     path: Float[Tensor, "*path"]
     solution: GeodesicSolution
+    rank_deficiency: Int[Tensor, "*batch"]
 
 
 @guarded
@@ -98,7 +101,8 @@ def log_map(
 
     Raises:
         InputError: Shapes, dtypes or settings cannot be used, or the manifold has no lengths.
-        SingularMetricError: The metric at a point a or b is singular.
+        SingularMetricError: The metric at a point a or b is singular, and its rank not the same all around: a pole; or
+            `follow` asks for "ode", where others are followed by "discrete" on the range of the metric.
         DecoderError: As from `solve`.
 
     Example:
@@ -117,7 +121,9 @@ def log_map(
     stride = stride_of(follow, start.dtype, method_at(follow, manifold, torch.cat([a, b])))
     require_integer("max_iterations", max_iterations, least=1)
     with torch.inference_mode(False):
-        inverse, at_end = (inverse_at(manifold, z) for z in (a, b))
+        inverse, at_end = (inverse_at(manifold, z, on_range=follow.method != "ode") for z in (a, b))
+        if bool((inverse.deficiency + at_end.deficiency).any()):
+            stride = stride_of(follow, start.dtype, "discrete")
         require_regular(a, inverse, "start")
         require_regular(b, at_end, "end")
         if solution is None:
@@ -147,6 +153,7 @@ def log_map(
         status=given.each(status),
         iterations=given.each(iterations),
         solution=solution,
+        rank_deficiency=given.each(torch.maximum(inverse.deficiency, at_end.deficiency)),
         method=stride.method,
     )
 

@@ -117,6 +117,7 @@ def shoot(
         status=given.each(status),
         iterations=given.each(steps),
         method="shooting",
+        rank_deficiency=given.each(torch.zeros_like(steps)),
     )
 
 

@@ -129,5 +129,5 @@ def _given(manifold: Manifold, point: Any, given: Rows, x: Float[Tensor, "R N d"
     if point.shape != expected:
         raise InputError(f"initial_point: expected a point for each row, shape {expected}, got {tuple(point.shape)}")
     require_same_type("initial_point", point, "points", x)
-    require_regular(start.rows[0], inverse_at(manifold, start.rows[0]), "initial_point")
+    require_regular(start.rows[0], inverse_at(manifold, start.rows[0], on_range=True), "initial_point")
     return start.rows[0]

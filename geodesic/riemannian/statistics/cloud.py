@@ -76,7 +76,7 @@ class Cloud(Record):
             d = pairs.squared.sqrt()
             value = (w * d).sum(-1)
             pull = (w / torch.where(d > 0, d, torch.inf))[..., None] * pairs.covector
-        inverse = inverse_at(self.geodesics.manifold, m)
+        inverse = inverse_at(self.geodesics.manifold, m, on_range=True)
         gradient = -pull.sum(1)
         size = covector_norm(inverse, gradient)
         if self.power == 2:
@@ -115,7 +115,7 @@ class Cloud(Record):
 
     def inverse_hessian(self, m: Float[Tensor, "R d"], visit: Visit) -> Float[Tensor, "R d d"]:
         """What it is on a flat manifold, or for power 1 its majorant: G^{-1} / sum w, G^{-1} / sum (w / d)."""
-        inverse = inverse_at(self.geodesics.manifold, m)
+        inverse = inverse_at(self.geodesics.manifold, m, on_range=True)
         eye = torch.eye(m.shape[-1], dtype=m.dtype, device=m.device)
         H = inverse(eye.expand(len(m), -1, -1))
         if self.power == 2:

@@ -185,7 +185,7 @@ def _inside(
 
     def trial(rows: Tensor, part: Tensor) -> Trial:
         with torch.no_grad():
-            regular = inverse_at(manifold, m[rows] + part[:, None] * step[rows]).regular
+            regular = inverse_at(manifold, m[rows] + part[:, None] * step[rows], on_range=True).regular
         return Trial(regular, tuple, part / 2)
 
     found = backtrack(trial, (), share, max_trials=_HALVINGS)
@@ -218,6 +218,6 @@ def _worth_a_jump(
     rows = torch.arange(len(m), device=m.device)
     weight = cloud.weights[rows, nearest]
     others = visit.pull.sum(1) - visit.pull[rows, nearest]
-    rest = covector_norm(inverse_at(cloud.geodesics.manifold, m), others)
+    rest = covector_norm(inverse_at(cloud.geodesics.manifold, m, on_range=True), others)
     held = (rest <= _MARGIN * weight) & (visit.size >= _SMOOTH * weight)
     return held & ~tried[rows, nearest] & ~cloud.touches(visit), nearest

@@ -66,7 +66,8 @@ def frechet_median(
 
     Raises:
         InputError: Shapes, dtypes, weights or settings cannot be used, or the manifold has no lengths.
-        SingularMetricError: The metric at `initial_point` is singular, or at all starts.
+        SingularMetricError: The metric at `initial_point` is singular, or at all starts, as at a pole of coordinates.
+            Where the decoder ignores a direction the answer stays where it began along it.
         DecoderError: As from `solve`.
 
     Example:

@@ -37,9 +37,9 @@ def two_starts(manifold: Manifold, x: Float[Tensor, "R N d"], w: Float[Tensor, "
         sums = (chords.reshape(-1, K, K) * of_some[:, None]).sum(-1).nan_to_num(nan=torch.inf)
         central = torch.where(of_some > 0, sums, torch.inf).argmin(-1)
         point = some[torch.arange(len(x), device=x.device), central]
-        usable = [inverse_at(manifold, z).regular[:, None] for z in (middle, point)]
+        usable = [inverse_at(manifold, z, on_range=True).regular[:, None] for z in (middle, point)]
     middle, point = torch.where(usable[0], middle, point), torch.where(usable[1], point, middle)
-    require_regular(middle, inverse_at(manifold, middle), "points")
+    require_regular(middle, inverse_at(manifold, middle, on_range=True), "points")
     return torch.stack([middle, point])
 
 
