@@ -11,7 +11,7 @@ from torch import nn
 
 import geodesic
 from scripts.benchmarks import __main__ as runner
-from scripts.benchmarks import counting, energy_gradient, geometries, riemannian
+from scripts.benchmarks import counting, decoders, energy_gradient, geometries, riemannian
 from scripts.benchmarks.solvers import command as solvers
 from scripts.benchmarks.solvers import excess, grid, second, singly
 from scripts.benchmarks.solvers.problems import Problem, second_problem
@@ -48,6 +48,16 @@ def test_every_benchmark_says_what_it_measures_and_shows_its_defaults(name, caps
 def test_a_benchmark_that_does_not_exist_is_refused(capsys):
     assert runner.main(["solver"]) == 2
     assert "there is no benchmark 'solver'" in capsys.readouterr().err
+
+
+# --- decoders ---------------------------------------------------------------------------------
+
+
+def test_the_cells_of_decoders_do_what_the_docs_say(capsys):
+    rows = decoders.main(["--family", "Rank"])
+    assert rows["ignores a coordinate"]["solve"] == "right"
+    assert rows["ignores a coordinate"]["curvature"] == "refused"
+    assert "ignores a coordinate" in capsys.readouterr().out
 
 
 # --- energy-gradient --------------------------------------------------------------------------

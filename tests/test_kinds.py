@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.testing import assert_close
 
 import geodesic
+from geodesic.door.derivatives import FORWARD_ONLY
 from geodesic.errors import DecoderError, GeodesicError
 from tests import differences
 from tests.kinds import KINDS, TOOLS, Kind, table
@@ -238,6 +239,20 @@ def test_a_branch_under_no_grad_counts() -> None:
     with torch.no_grad():
         length = geodesic.distance(manifold, start.clone().requires_grad_(), end)
     assert float(length) == pytest.approx(float(found.length), rel=1e-4)
+
+
+def test_a_branch_under_no_grad_counts_for_distances_of_distributions_too() -> None:
+    kind = KINDS["no_grad branch"]
+
+    def gaussian(f: Callable[[Tensor], Tensor]) -> geodesic.PullbackManifold:
+        return geodesic.PullbackManifold(lambda z: f(z).unflatten(1, (2, 10)), geodesic.outputs.FisherRaoGaussian())
+
+    one, other = gaussian(kind.make()), gaussian(kind.values())
+    path, direction = torch.randn(2, 6, 2), torch.randn(2, 4, 2)
+    parts = [m.gradient_and_product(path) for m in (one, other)]
+    assert one.way(path) is FORWARD_ONLY
+    for found, expected in zip(*((c, g, product(direction)) for c, g, product in parts), strict=True):
+        assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", ["cdist", "scaled_dot_product_attention"])

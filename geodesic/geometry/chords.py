@@ -54,6 +54,18 @@ class ChordManifold(Manifold):
         return chords.detach(), lambda: torch.autograd.grad(chords.sum() / 2, nodes)[0][..., 1:-1, :]
 
     @final
+    def gradient_and_product(
+        self, path: Float[Tensor, "*batch nodes d"]
+    ) -> tuple[Float[Tensor, "*batch nodes-1"], Tensor, Callable[[Tensor], Tensor]]:
+        if self._twice(path).reverse:
+            return super().gradient_and_product(path)
+        # Reverse mode would leave a part out: the Hessian is formed, by the way that sees all.
+        opened = self.expansion(path.reshape(-1, *path.shape[-2:]))
+        gradient = opened.gradient.reshape(*path.shape[:-2], -1, path.shape[-1])
+        chords = opened.squared_chords.reshape((*path.shape[:-2], -1))
+        return chords, gradient, lambda u: (opened.hessian @ u.reshape(opened.gradient.shape)).reshape(u.shape)
+
+    @final
     def expansion(self, path: Float[Tensor, "paths nodes d"]) -> Expansion:
         P, T, d = path.shape[0], path.shape[1] - 1, path.shape[2]
         ends = torch.cat([path[:, :-1], path[:, 1:]], dim=-1).reshape(-1, 2 * d)

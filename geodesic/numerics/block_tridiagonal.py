@@ -26,6 +26,11 @@ class BlockTridiagonal:
     def __mul__(self, factor: float) -> BlockTridiagonal:
         return BlockTridiagonal(self.diagonal * factor, self.upper * factor)
 
+    def __matmul__(self, x: Float[Tensor, "*batch n d"]) -> Float[Tensor, "*batch n d"]:
+        y = (self.diagonal @ x[..., None])[..., 0]
+        above, below = (self.upper @ x[..., 1:, :, None])[..., 0], (self.upper.mT @ x[..., :-1, :, None])[..., 0]
+        return y + torch.nn.functional.pad(above, (0, 0, 0, 1)) + torch.nn.functional.pad(below, (0, 0, 1, 0))
+
     def __getitem__(self, rows: Tensor) -> BlockTridiagonal:
         """The matrices of some rows of the batch."""
         return BlockTridiagonal(self.diagonal[rows], self.upper[rows])
