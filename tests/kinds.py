@@ -63,6 +63,7 @@ class Kind:
         dtype: Of the points.
         kinked: Whether its second derivatives jump, so that geodesics are followed by the discrete energy.
         creased: Whether its first derivatives jump too.
+        seen: How many of the latent coordinates it depends on.
     """
 
     family: str
@@ -75,6 +76,7 @@ class Kind:
     lost: tuple[str, ...] = ()
     kinked: bool = False
     creased: bool = False
+    seen: int = 2
 
     def reason(self, tool: str) -> str | None:
         """The pattern of the refusal of a tool; None where it works."""
@@ -198,7 +200,8 @@ KINDS: dict[str, Kind] = {
     "ignores a coordinate": Kind(
         "Rank",
         one_coordinate,
-        refused=dict.fromkeys(("log", "curvature", "exp", "transport", "mean"), "the metric is singular at"),
+        refused=dict.fromkeys(("curvature", "transport"), "the metric is singular at"),
+        seen=1,
         why="the metric is singular",
     ),
 }

@@ -60,10 +60,15 @@ class Case:
         self.values = (kind.values or kind.make)()
         self.single = kind.dtype == torch.float32
         self.rough = kind.kinked or kind.creased
-        self.follow = geodesic.Follow(method="discrete") if self.rough else geodesic.Follow(method="ode", rtol=1e-4)
+        exact = geodesic.Follow(method="ode", rtol=1e-4) if kind.seen == 2 else geodesic.Follow()
+        self.follow = geodesic.Follow(method="discrete") if self.rough else exact
 
     def give(self, *points: Tensor) -> list[Tensor]:
         return [x.to(self.kind.dtype) for x in points]
+
+    def restricted(self, z: Tensor) -> Tensor:
+        """The decoder as a function of the coordinates that it sees."""
+        return self.values(torch.nn.functional.pad(z, (0, 2 - z.shape[1])))
 
     @functools.cached_property
     def solution(self) -> geodesic.GeodesicSolution:
@@ -111,8 +116,9 @@ def log(case: Case) -> None:
         path, _ = case.dense
         expected = _at_unit_speed(case, path[0], path[1] - path[0])[0] * case.dense[1][-1]
     else:
-        end, _, _ = differences.follow(case.values, A[None], found.vector.detach().double()[None], W[None])
-        case.near(end[0], B, 5e-3, 0)
+        n, vector = case.kind.seen, found.vector.detach().double()
+        end, _, _ = differences.follow(case.restricted, *(x[None, :n] for x in (A, vector, W)))
+        case.near(end[0], B[:n], 5e-3, 0)
         return
     case.near(found.vector, expected, 0, 0.1 if case.kind.creased else 3e-2)
 
@@ -139,8 +145,9 @@ def exp(case: Case) -> None:
         speeds = (v[:, None] @ G @ v[..., None]).flatten().sqrt()
         case.near(speeds[1:], speeds[:1], 0, 3e-2)
         return
-    end, _, _ = differences.follow(case.values, A[None], V[None], W[None])
-    case.near(found.point, end[0], 2e-3, 0)
+    n = case.kind.seen
+    end, _, _ = differences.follow(case.restricted, *(x[None, :n] for x in (A, V, W)))
+    case.near(found.point[:n], end[0], 2e-3, 0)
 
 
 def transport(case: Case) -> None:
@@ -165,12 +172,8 @@ def mean(case: Case) -> None:
     found = converged(geodesic.frechet_mean(case.manifold, torch.stack(case.give(A, B)), stop=stop))
     path, arc = case.dense
     middle = path[int((arc < arc[-1] / 2).sum())]
-    assert_close(
-        found.point.double(),
-        middle,
-        rtol=0,
-        atol=0.1 if case.kind.creased else 2e-2 if case.rough or case.single else 2e-3,
-    )
+    n, atol = case.kind.seen, 0.1 if case.kind.creased else 2e-2 if case.rough or case.single else 2e-3
+    assert_close(found.point.double()[:n], middle[:n], rtol=0, atol=atol)
 
 
 def gradient(case: Case) -> None:
@@ -202,8 +205,7 @@ def case_of(name: str) -> Case:
     return Case(KINDS[name])
 
 
-@pytest.mark.filterwarnings("ignore:.*may not be unique:geodesic.errors.GeodesicWarning")  # across creases
-@pytest.mark.filterwarnings("ignore:distance. 1 of 1 pairs did not converge:geodesic.errors.GeodesicWarning")
+@pytest.mark.filterwarnings("ignore::geodesic.errors.GeodesicWarning")  # of what has not converged: cells look at that
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")  # of reentrant checkpoints
 @pytest.mark.parametrize(("name", "tool"), WHAT)
 def test_every_tool_is_right_for_every_kind_or_says_why_not(name: str, tool: str) -> None:
