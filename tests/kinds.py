@@ -106,7 +106,10 @@ KINDS: dict[str, Kind] = {
     # Normalization
     "BatchNorm1d, evaluation": Kind("Normalization", with_layer(norm_with_statistics)),
     "BatchNorm1d, training": Kind(
-        "Normalization", training_norm, refused={"*": "rows are coupled"}, why="rows are coupled; call eval()"
+        "Normalization",
+        training_norm,
+        refused={"*": "rows (of a batch )?are coupled"},
+        why="rows are coupled; call eval()",
     ),
     "LayerNorm": Kind("Normalization", with_layer(lambda: nn.LayerNorm(8))),
     "RMSNorm": Kind("Normalization", with_layer(lambda: nn.RMSNorm(8))),
