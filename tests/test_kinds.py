@@ -168,7 +168,7 @@ def transport(case: Case) -> None:
 
 
 def mean(case: Case) -> None:
-    stop = geodesic.Stop(max_iterations=4 if case.kind.lost else 12)
+    stop = geodesic.Stop(max_iterations=4 if "mean" in case.kind.lost else 12)
     found = converged(geodesic.frechet_mean(case.manifold, torch.stack(case.give(A, B)), stop=stop))
     path, arc = case.dense
     middle = path[int((arc < arc[-1] / 2).sum())]
