@@ -16,8 +16,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.checks import renamed, require_integer
+from geodesic.checks import require_integer
 from geodesic.errors import InputError
+from geodesic.keywords import renamed
 
 __all__ = ["curl", "derivative", "divergence", "gradient", "jacobian", "jvp", "laplacian", "vjp"]
 

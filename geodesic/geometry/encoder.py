@@ -9,11 +9,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.autodiff import jvp
-from geodesic.checks import renamed
 from geodesic.errors import InputError
 from geodesic.geometry.checks import admit_path, guarded
 from geodesic.geometry.energy import require_path
 from geodesic.geometry.manifold import Manifold
+from geodesic.keywords import renamed
 
 __all__ = ["encoder_direction"]
 

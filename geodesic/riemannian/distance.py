@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.checks import broadcast_points, renamed
+from geodesic.checks import broadcast_points
 from geodesic.errors import DecoderError
 from geodesic.geometry.checks import guarded, require_manifold
 from geodesic.geometry.manifold import Manifold
@@ -16,6 +16,7 @@ from geodesic.geometry.memory import rows_at_once
 from geodesic.geometry.path import path_length
 from geodesic.geometry.pieces import pieced
 from geodesic.geometry.points import Rows, require_limit
+from geodesic.keywords import renamed
 from geodesic.solvers.doubts import doubts_of, warn_of_doubts
 from geodesic.solvers.search import IN_SEARCH, Search
 from geodesic.solvers.solve import find

@@ -9,13 +9,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from geodesic.checks import renamed, require_integer
+from geodesic.checks import require_integer
 from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.excess import hessian_seen
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.pieces import pieced
 from geodesic.geometry.points import Rows, require_limit
+from geodesic.keywords import renamed
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 from geodesic.riemannian.curvature.conjugate import conjugate_points
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of

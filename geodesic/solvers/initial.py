@@ -13,13 +13,14 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from geodesic.checks import renamed, require_alike, require_cloud, require_finite, require_integer
+from geodesic.checks import require_alike, require_cloud, require_finite, require_integer
 from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.energy import path_energy
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import bytes_a_row, comfortable, grouped, rows_within
 from geodesic.geometry.path import constant_speed, straight_path
+from geodesic.keywords import renamed
 
 __all__ = ["GraphPaths", "graph_path"]
 

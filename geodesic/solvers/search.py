@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.checks import by_name, require_finite, require_fraction, require_integer, require_positive
+from geodesic.checks import require_finite, require_fraction, require_integer, require_positive
 from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
+from geodesic.keywords import by_name
 from geodesic.numerics.tolerance import usual_tol
 from geodesic.solvers.solver import Solver
 

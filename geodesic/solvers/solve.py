@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from geodesic.checks import broadcast_points, mistaken, renamed, require_points
+from geodesic.checks import broadcast_points, require_points
 from geodesic.geometry.checks import guarded, require_manifold
 from geodesic.geometry.manifold import Manifold
+from geodesic.keywords import mistaken, renamed
 from geodesic.solvers.driver import Driver
 from geodesic.solvers.progress import Progress
 from geodesic.solvers.search import Search, require_search

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from geodesic.checks import renamed
 from geodesic.data.dataset import Dataset
 from geodesic.errors import DataError, InputError, TrainingDiverged
 from geodesic.files import locked
 from geodesic.installation import require
+from geodesic.keywords import renamed
 from geodesic.models.evaluation import evaluate_elbo, importance_weighted_bound
 from geodesic.models.training.hardware import choose_hardware
 from geodesic.models.training.plan import Training

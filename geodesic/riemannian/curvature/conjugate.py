@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geodesic.checks import renamed
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import comfortable, rows_at_once, rows_within
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
+from geodesic.keywords import renamed
 from geodesic.riemannian.endings import after_integration, at_constant_speed, unless_jumping
 from geodesic.riemannian.maps.flow import follow_with_neighbors
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_by_equation

@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geodesic.checks import renamed
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import MetricInverse, require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
+from geodesic.keywords import renamed
 from geodesic.riemannian.endings import after_integration, at_constant_speed, unless_jumping
 from geodesic.riemannian.maps.discrete import follow_discretely
 from geodesic.riemannian.maps.flow import follow as integrate

@@ -9,9 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.checks import by_name, require_fraction, require_integer
+from geodesic.checks import require_fraction, require_integer
 from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
+from geodesic.keywords import by_name
 from geodesic.riemannian.maps.stride import Stride, integration_rtol, require_method
 
 __all__ = ["IN_FOLLOW", "SEGMENTS", "Follow", "method_at", "stride_by_equation", "stride_of"]

@@ -9,12 +9,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geodesic.checks import broadcast_points, renamed, require_integer
+from geodesic.checks import broadcast_points, require_integer
 from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded, require_manifold
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
+from geodesic.keywords import renamed
 from geodesic.numerics.tolerance import excess_for_vectors, usual_tol
 from geodesic.riemannian.endings import unless_jumping
 from geodesic.riemannian.maps.aim import Target, aimed

@@ -9,12 +9,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geodesic.checks import mistaken, renamed, require_integer, require_same_type
+from geodesic.checks import require_integer, require_same_type
 from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
+from geodesic.keywords import mistaken, renamed
 from geodesic.riemannian.maps.follow import Follow
 from geodesic.riemannian.maps.followed import Followed
 from geodesic.riemannian.records import Record

@@ -9,10 +9,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geodesic.checks import renamed, require_integer
+from geodesic.checks import require_integer
 from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.manifold import Manifold
+from geodesic.keywords import renamed
 from geodesic.riemannian.statistics.sets import sets_of_points, stacked
 from geodesic.solvers.answer import Answer
 from geodesic.solvers.doubts import doubts_of, of_all, warn_of_doubts

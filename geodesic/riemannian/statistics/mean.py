@@ -7,9 +7,9 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.checks import mistaken, renamed
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.manifold import Manifold
+from geodesic.keywords import mistaken, renamed
 from geodesic.riemannian.maps.follow import Follow
 from geodesic.riemannian.statistics.centers import CenterKeywords, FrechetMean, center
 from geodesic.riemannian.statistics.pairs import RENAMED

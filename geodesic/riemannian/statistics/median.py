@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from geodesic.checks import mistaken, renamed
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.manifold import Manifold
+from geodesic.keywords import mistaken, renamed
 from geodesic.riemannian.maps.follow import Follow
 from geodesic.riemannian.statistics.centers import CenterKeywords, FrechetMean, center
 from geodesic.riemannian.statistics.pairs import RENAMED

@@ -9,13 +9,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from geodesic.checks import is_number, renamed, require_integer
+from geodesic.checks import is_number, require_integer
 from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.pieces import pieced
 from geodesic.geometry.points import Rows, inverse_at, require_limit
+from geodesic.keywords import renamed
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
 from geodesic.riemannian.maps.followed import Followed
 from geodesic.riemannian.maps.neighbors import exp_with_neighbors

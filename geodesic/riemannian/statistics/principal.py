@@ -9,12 +9,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geodesic.checks import renamed, require_integer, require_same_type
+from geodesic.checks import require_integer, require_same_type
 from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
+from geodesic.keywords import renamed
 from geodesic.numerics.tolerance import usual_tol
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow
 from geodesic.riemannian.maps.followed import Followed

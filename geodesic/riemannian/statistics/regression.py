@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geodesic.checks import renamed
 from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
+from geodesic.keywords import renamed
 from geodesic.riemannian.maps.exp_map import exp_map
 from geodesic.riemannian.maps.follow import Follow, stride_of
 from geodesic.riemannian.maps.followed import Followed

@@ -7,8 +7,9 @@ from typing import Any
 
 import torch
 
-from geodesic.checks import by_name, require_fraction, require_integer
+from geodesic.checks import require_fraction, require_integer
 from geodesic.errors import InputError
+from geodesic.keywords import by_name
 from geodesic.numerics.tolerance import usual_tol
 
 __all__ = ["IN_STOP", "Stop", "require_stop"]

@@ -9,11 +9,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geodesic.checks import renamed, require_integer, require_positive
+from geodesic.checks import require_integer, require_positive
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
+from geodesic.keywords import renamed
 from geodesic.riemannian.endings import after_integration, unless_jumping
 from geodesic.riemannian.maps.discrete import follow_discretely
 from geodesic.riemannian.maps.flow import follow as integrate

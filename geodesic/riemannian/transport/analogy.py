@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from geodesic.checks import mistaken, renamed
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit
+from geodesic.keywords import mistaken, renamed
 from geodesic.riemannian.maps.exp_map import exp_map
 from geodesic.riemannian.maps.follow import IN_FOLLOW, SEGMENTS, Follow, method_at, stride_of
 from geodesic.riemannian.maps.followed import Followed

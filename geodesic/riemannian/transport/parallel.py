@@ -10,13 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.checks import mistaken, renamed, require_choice, require_positive, require_same_type
+from geodesic.checks import require_choice, require_positive, require_same_type
 from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import rows_at_once
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
+from geodesic.keywords import mistaken, renamed
 from geodesic.riemannian.endings import unless_jumping
 from geodesic.riemannian.transport.connection import along_connection
 from geodesic.riemannian.transport.ladders import along_ladder

@@ -16,7 +16,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "geodesic",
         "errors",
         "installation",
-        "checks registry",
+        "checks registry keywords",
         "files autodiff",
         "door",
         "numerics pictures",
