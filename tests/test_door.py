@@ -450,3 +450,15 @@ def test_what_is_unusual_about_derivatives_is_said_by_manifolds_and_solutions() 
     assert repr(manifold).endswith("; operators written out)")
     usual = geodesic.PullbackManifold(lambda z: z.tanh())
     assert "operators" not in geodesic.solve(usual, *ends, segments=8).solver + repr(usual)
+
+
+def test_members_of_an_ensemble_are_called_with_the_operators_that_were_found_right() -> None:
+    centers = torch.randn(5, 2)
+    members = [lambda z, c=c: (-(torch.cdist(z, c) ** 2)).exp() for c in (centers, centers + 0.1)]
+    plain = [lambda z, c=c: (-(z[:, None] - c).square().sum(-1)).exp() for c in (centers, centers + 0.1)]
+    found, expected = geodesic.EnsembleManifold(members), geodesic.EnsembleManifold(plain)
+    z, ends = torch.randn(3, 2), torch.randn(2, 2)
+    assert_close(found.metric_tensor(z), expected.metric_tensor(z))
+    assert_close(geodesic.solve(found, *ends, segments=8).length, geodesic.solve(expected, *ends, segments=8).length)
+    one, other = (geodesic.PullbackManifold(f) for f in (members[0], plain[0]))
+    assert_close(one.jacobian(z), other.jacobian(z))

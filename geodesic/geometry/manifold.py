@@ -190,7 +190,8 @@ class Manifold(ABC):
     @final
     def jacobian(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch D d"]:
         """J of the embedding, (*batch, D, d), with its event shape flattened to D, at z, (*batch, d)."""
-        J = self.way(z).jacobian(self.embed, z.reshape(-1, z.shape[-1])).flatten(1, -2)
+        x = self.door if self.has_embedding and self.door is not None else self.embed
+        J = self.way(z).jacobian(x, z.reshape(-1, z.shape[-1])).flatten(1, -2)
         return J.reshape(*z.shape[:-1], *J.shape[1:])
 
     def observe(self, z: Float[Tensor, "*batch d"]) -> Tensor:
