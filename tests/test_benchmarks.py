@@ -326,6 +326,7 @@ def test_the_mean_along_a_path_does_not_depend_on_how_fast_it_is_run_through():
 # --- the Riemannian tools ---------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::geodesic.errors.GeodesicWarning")  # as it should: paths are coarse here
 @pytest.mark.slow
 def test_the_tools_are_counted_and_the_curvature_is_drawn(digits, tmp_path, capsys):
     few = ["--rows", "2", "--points", "6", "--pairs", "3", "--repeats", "1", "--latent-sizes", "2"]

@@ -39,6 +39,7 @@ def test_separated_clusters_on_the_sphere_are_recovered_with_their_means() -> No
     assert_close(answer.inertia, answer.distances.square().sum())
 
 
+@pytest.mark.filterwarnings("ignore::geodesic.errors.GeodesicWarning")  # as it should: paths are coarse here
 @pytest.mark.slow
 def test_on_a_swiss_roll_clusters_follow_the_arc_length_and_not_the_latent_coordinate() -> None:
     # The same steps of t are seven times longer outside: of four groups at equal arc length, the first are the
@@ -195,6 +196,7 @@ def test_distances_that_are_none_are_refused(distances: Tensor, message: str) ->
         k_medoids(SPHERE, torch.zeros(3, 2), 2, distances=distances)
 
 
+@pytest.mark.filterwarnings("ignore::geodesic.errors.GeodesicWarning")  # as it should: paths are coarse here
 @pytest.mark.slow
 def test_sets_of_points_are_clustered_as_each_of_them_is() -> None:
     plane, generator = geodesic.PullbackManifold(lambda z: 2 * z), torch.Generator().manual_seed(5)

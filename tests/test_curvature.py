@@ -353,6 +353,7 @@ def test_points_with_a_shape_give_the_numbers_of_flat_ones(quantity, tolerance) 
     torch.testing.assert_close(answer, quantity(PullbackManifold(network), z), **tolerance(z.dtype))
 
 
+@pytest.mark.filterwarnings("ignore::geodesic.errors.GeodesicWarning")  # as it should: paths are coarse here
 @pytest.mark.parametrize("quantity", OF_A_POINT)
 def test_nothing_keeps_history_and_inference_mode_is_no_obstacle(quantity, tolerance) -> None:
     manifold, z = PullbackManifold(decoder()), torch.randn(3, 3, requires_grad=True)
@@ -401,9 +402,9 @@ def test_a_manifold_without_lengths_has_a_metric_but_no_curvature() -> None:
 def test_parallel_vectors_span_no_plane_and_their_row_is_named() -> None:
     u = torch.tensor([[1.0, 0.0], [1.0, 2.0]])
     v = torch.tensor([[0.0, 1.0], [-3.0, -6.0 + 1e-10]])
-    with pytest.raises(geodesic.errors.InputError, match=r"^u, v: at \[1\], u = \[1\.0, 2\.0\].*parallel"):
+    with pytest.raises(geodesic.errors.InputError, match=r"^u, v: at \[1\], u = \(1, 2\).*parallel"):
         sectional_curvature(Torus(), torch.zeros(2, 2), u, v)
-    with pytest.raises(geodesic.errors.InputError, match=r"^u, v: u = \[0\.0, 0\.0\].*parallel"):
+    with pytest.raises(geodesic.errors.InputError, match=r"^u, v: u = \(0, 0\).*parallel"):
         sectional_curvature(Torus(), torch.zeros(2), torch.zeros(2), v[0])
     turned = v[1:] + torch.tensor([[0.0, 1e-4]])
     assert sectional_curvature(Torus(), torch.zeros(1, 2), u[1:], turned).item() == pytest.approx(1 / 3, rel=1e-7)

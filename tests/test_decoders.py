@@ -166,7 +166,7 @@ def test_a_decoder_that_raises_on_the_way_is_told_where_by_other_tools_too() -> 
     manifold = geodesic.PullbackManifold(near)
     with pytest.raises(DecoderError, match=r"it failed at \(1, 1\) \(lost here\), and not at other points"):
         manifold.metric_tensor(torch.stack([START, END]))
-    with pytest.raises(DecoderError, match=r"it failed at \(0.\d+, .*lost here.*, and not at other points"):
+    with pytest.raises(DecoderError, match=r"it failed at \(.*lost here.*, and not at other points"):
         geodesic.exp_map(manifold, START, END)
 
 

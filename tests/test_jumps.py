@@ -141,6 +141,7 @@ _TOOLS: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore::geodesic.errors.GeodesicWarning")  # as it should: paths are coarse here
 @pytest.mark.slow
 @pytest.mark.parametrize("tool", _TOOLS)
 def test_no_tool_calls_what_lies_across_a_jump_converged(tool: str) -> None:

@@ -491,6 +491,7 @@ def test_the_gradient_reaches_every_parameter_of_the_decoder() -> None:
             assert (above - below) / 2e-5 == pytest.approx(float(parameter.grad.view(-1)[i]), rel=1e-6, abs=1e-8)
 
 
+@pytest.mark.filterwarnings("ignore::geodesic.errors.GeodesicWarning")  # as it should: paths are coarse here
 @pytest.mark.slow
 def test_a_loss_can_ask_for_a_distance() -> None:
     net = mlp().requires_grad_()

@@ -148,6 +148,7 @@ def test_the_mean_moves_with_rotations_of_the_sphere() -> None:
     assert_close(turned.variance, mean.variance, rtol=1e-6, atol=0)
 
 
+@pytest.mark.filterwarnings("ignore::geodesic.errors.GeodesicWarning")  # as it should: paths are coarse here
 @pytest.mark.slow
 @pytest.mark.parametrize("center", [frechet_mean, frechet_median])
 def test_an_affine_change_of_latent_coordinates_changes_nothing_else(center: Any) -> None:
@@ -251,6 +252,7 @@ def test_the_median_of_a_plane_is_that_of_scipy(N: int) -> None:
     assert_close(median.point, torch.as_tensor(best.x), rtol=0, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore::geodesic.errors.GeodesicWarning")  # as it should: paths are coarse here
 @pytest.mark.slow
 def test_an_outlier_moves_the_mean_and_hardly_the_median() -> None:
     x = 0.1 * torch.randn(7, 2) + torch.tensor([0.0, 1.0])

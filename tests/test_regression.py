@@ -51,6 +51,7 @@ def test_ends_of_geodesics_change_as_their_derivatives_say(name: str, method: st
     assert_close(slopes, torch.cat([there.by_point, there.by_velocity], dim=-1), rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.filterwarnings("ignore::geodesic.errors.GeodesicWarning")  # as it should: paths are coarse here
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["ode", "discrete"])
 def test_under_an_affine_decoder_it_is_least_squares(method: str) -> None:
@@ -144,6 +145,7 @@ def test_x_that_says_nothing_explains_nothing() -> None:
     assert_close(fit.velocity, torch.zeros(2), rtol=0, atol=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore::geodesic.errors.GeodesicWarning")  # as it should: paths are coarse here
 @pytest.mark.slow
 def test_a_batch_has_the_answers_of_its_members() -> None:
     sphere = geodesic.surfaces.StereographicSphere()
@@ -162,6 +164,7 @@ def polar(z: Tensor) -> Tensor:
     return z[..., :1] * torch.cat([z[..., 1:].cos(), z[..., 1:].sin()], dim=-1)
 
 
+@pytest.mark.filterwarnings("ignore::geodesic.errors.GeodesicWarning")  # as it should: paths are coarse here
 @pytest.mark.slow
 def test_a_set_whose_latent_mean_is_singular_starts_elsewhere() -> None:
     plane = geodesic.PullbackManifold(polar)

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import ParamSpec, TypeVar, overload
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from geodesic.checks import brief, warn
@@ -99,16 +99,22 @@ def _in_usual_modes() -> Iterator[None]:
         yield
 
 
-def admit(manifold: Manifold, points: Float[Tensor, "N d"], given: Tensor | None = None) -> None:
+def admit(
+    manifold: Manifold, points: Float[Tensor, "N d"], given: Tensor | None = None, *, finite: bool = False
+) -> None:
     """Let a manifold in, if it can be used at points like these: once in a public call, in pieces or whole.
 
     Raises:
         DecoderError: As from `check_manifold` and `Manifold.way`.
         InputError: A metric tensor cannot be used.
     """
-    if first_time(manifold.door or manifold):
-        check_manifold(manifold, torch.cat([points[:_PROBES], points[len(points) // 2 :][:_PROBES]]), given)
-        manifold.way(points)
+    if not first_time(manifold.door or manifold):
+        return
+    some = torch.cat([points[:_PROBES], points[len(points) // 2 :][:_PROBES]])
+    if finite or manifold.door is not None:
+        usable = check_manifold(manifold, some, given, finite=finite)
+        if usable.any():  # elsewhere tools say row by row that there is nothing
+            manifold.way(some[usable])
 
 
 def admit_path(manifold: Manifold, path: Float[Tensor, "*batch nodes d"]) -> None:
@@ -117,13 +123,19 @@ def admit_path(manifold: Manifold, path: Float[Tensor, "*batch nodes d"]) -> Non
         admit(manifold, path.detach().reshape(-1, path.shape[-1]))
 
 
-def check_manifold(manifold: Manifold, points: Tensor, given: Tensor | None = None) -> None:
+def check_manifold(
+    manifold: Manifold, points: Tensor, given: Tensor | None = None, *, finite: bool = True
+) -> Bool[Tensor, " N"]:
     """Refuse a manifold that cannot be used at these points: a decoder of another size, coupled rows.
 
     Args:
         manifold: The manifold.
         points: Points that it should take, (N, d), with N at least 1.
         given: Some of them in the shape in which the user gave them.
+        finite: Whether values have to be finite at all of them.
+
+    Returns:
+        Where they are.
 
     Raises:
         DecoderError: The decoder fails on the points, returns values that are not finite, has a random
@@ -133,7 +145,7 @@ def check_manifold(manifold: Manifold, points: Tensor, given: Tensor | None = No
     manifold.examine(points, given)
     d, N = points.shape[-1], len(points) + 1
     batch = torch.cat([points, points[:1] + 1])  # a second, different row, even where points has one only
-    if type(manifold).observe is Manifold.observe:  # there is nothing but the metric tensor
+    if finite and type(manifold).observe is Manifold.observe:  # there is nothing but the metric tensor
         _check_metric(manifold, batch)
     try:
         with torch.no_grad():
@@ -152,12 +164,13 @@ def check_manifold(manifold: Manifold, points: Tensor, given: Tensor | None = No
             f"decoder: for points of {points.dtype} its output has {alone.dtype} and shape {tuple(alone.shape)}; "
             "expected the same dtype and at least one number a row"
         )
-    finite = together[:-1].isfinite().flatten(1).all(1)
-    if not finite.all():
+    usable = together[:-1].isfinite().flatten(1).all(1)
+    if finite and not usable.all():
         raise DecoderError(
-            f"decoder: its output is not finite at {brief(points[~finite][0])}; check the weights, and whether "
+            f"decoder: its output is not finite at {brief(points[~usable][0])}; check the weights, and whether "
             "the endpoints lie where the decoder was trained"
         )
+    return usable
 
 
 def _check_metric(manifold: Manifold, points: Float[Tensor, "N d"]) -> None:

@@ -75,7 +75,7 @@ class Driver:
         a, b = (z.detach().clone().reshape(-1, math.prod(event)) for z in (start, end))
         given = given_path(search, start, end, len(event))
         segments = search.segments if given is None else given.shape[1] - 1
-        admit(manifold, torch.cat([a, b]), start)
+        admit(manifold, torch.cat([a, b]), start, finite=True)
         solver, reason = search.solver, repr(search.solver)
         if isinstance(solver, str):
             solver, reason = choose_solver(manifold, a[:1])
