@@ -215,6 +215,9 @@ def test_sets_of_points_are_clustered_as_each_of_them_is() -> None:
             (again, k_medoids(plane, x[i, 0], 2, distances=medoids.matrix[i, 0])),
         ):
             for name in alone.__dataclass_fields__:
+                if isinstance(getattr(alone, name), str):
+                    assert getattr(together, name) == getattr(alone, name)
+                    continue
                 mine, theirs = getattr(together, name)[i, 0], getattr(alone, name)
                 if name == "history":
                     assert mine[len(theirs) :].isnan().all()
