@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import geodesic
-from geodesic import checks
+from geodesic import keywords
 from geodesic.riemannian.records import Record
 from geodesic.solvers.answer import Answer
 
@@ -112,7 +112,7 @@ def test_arguments_of_other_tools_are_refused_with_what_to_write(tool: str, slip
 
 def make(record: type, *args: object, **settings: object) -> None:
     """A record of settings without the type checker that watches the tests, which refuses names before we do."""
-    init = inspect.unwrap(record.__init__, stop=lambda layer: layer.__code__.co_filename == checks.__file__)
+    init = inspect.unwrap(record.__init__, stop=lambda layer: layer.__code__.co_filename == keywords.__file__)
     init(object.__new__(record), *args, **settings)
 
 
