@@ -236,10 +236,11 @@ def test_the_relative_excess_energy_predicts_what_is_still_to_gain() -> None:
 
 def test_the_inverse_laplacian_undoes_the_laplacian() -> None:
     T = 9
-    K = 2 * torch.eye(T - 1, dtype=FLOAT64) - torch.diag(torch.ones(T - 2, dtype=FLOAT64), 1)
-    K -= torch.diag(torch.ones(T - 2, dtype=FLOAT64), -1)
-    eta = torch.randn(3, T - 1, 2, dtype=FLOAT64)
-    torch.testing.assert_close(T * K @ inverse_laplacian(eta), eta, rtol=1e-12, atol=1e-12)
+    weights = torch.stack([torch.ones(T, dtype=FLOAT64), 0.1 + torch.rand(T, dtype=FLOAT64)])
+    difference = torch.eye(T, T - 1, dtype=FLOAT64) - torch.eye(T, T - 1, dtype=FLOAT64).roll(1, 0)
+    K = difference.T @ torch.diag_embed(weights) @ difference  # tridiag(-1, 2, -1) where all weights are 1
+    eta = torch.randn(2, T - 1, 2, dtype=FLOAT64)
+    torch.testing.assert_close(T * K @ inverse_laplacian(eta, weights), eta, rtol=1e-12, atol=1e-12)
 
 
 def test_arguments_are_not_written_to() -> None:

@@ -127,16 +127,16 @@ def blocks_close(a: BlockTridiagonal, b: BlockTridiagonal) -> None:
 @pytest.mark.parametrize("nodes", [3, 4, 5, 8])
 @pytest.mark.parametrize("kind", MANIFOLDS)
 def test_what_paths_have_in_pieces_they_have_as_a_whole(kind: str, nodes: int) -> None:
-    whole, path = MANIFOLDS[kind](), torch.randn(3, nodes, 3)
+    whole, path, weights = MANIFOLDS[kind](), torch.randn(3, nodes, 3), 0.5 + torch.rand(3, nodes - 1)
     pieces = least(whole)
     close(pieces.squared_chords(path), whole.squared_chords(path))
-    (chords, pull), (whole_chords, whole_pull) = (m.chords_and_pullback(path) for m in (pieces, whole))
+    (chords, pull), (whole_chords, whole_pull) = (m.chords_and_pullback(path, weights) for m in (pieces, whole))
     close(chords, whole_chords)
     close(pull(), whole_pull())
     direction = torch.randn(3, nodes - 2, 3)
-    for a, b in zip(pieces.gradient_and_product(path), whole.gradient_and_product(path), strict=True):
+    for a, b in zip(*(m.gradient_and_product(path, weights) for m in (pieces, whole)), strict=True):
         close(*((a, b) if isinstance(a, torch.Tensor) else (a(direction), b(direction))))
-    one, other = pieces.expansion(path), whole.expansion(path)
+    one, other = (m.expansion(path, weights) for m in (pieces, whole))
     close(one.squared_chords, other.squared_chords)
     close(one.gradient, other.gradient)
     blocks_close(one.hessian, other.hessian)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import geodesic
 from geodesic import Newton, NewtonKrylov, Status
+from geodesic.geometry.energy import energy_and_gradient
 from geodesic.geometry.excess import newton_step
 from tests import surfaces
 from tests.decoders import network, pairs
@@ -19,12 +20,18 @@ def with_latent(decoder: nn.Module) -> Callable[[Tensor], Tensor]:
     return lambda z: torch.cat([decoder(z), z], dim=1)
 
 
+@pytest.mark.parametrize("even", [True, False])
 @pytest.mark.parametrize("manifold", [geodesic.PullbackManifold(network()), geodesic.surfaces.HyperbolicPlane()])
-def test_the_hessian_is_the_derivative_of_the_gradient(manifold: geodesic.Manifold) -> None:
+def test_the_hessian_is_the_derivative_of_the_gradient_and_that_of_the_energy(manifold, even: bool) -> None:
     path = torch.stack([torch.linspace(-1, 1, 6), 1.5 + torch.rand(6)], dim=-1)[None]
-    hessian = manifold.expansion(path).hessian
-    _, gradient, product = manifold.gradient_and_product(path)
-    torch.testing.assert_close(gradient, manifold.expansion(path).gradient, rtol=1e-10, atol=1e-12)
+    weights = None if even else 0.5 + torch.rand(1, 5)
+    expansion = manifold.expansion(path, weights)
+    chords, gradient, product = manifold.gradient_and_product(path, weights)
+    torch.testing.assert_close(gradient, expansion.gradient, rtol=1e-10, atol=1e-12)
+    expected = manifold.squared_chords(path) * (1 if even else weights)
+    for found in (chords, expansion.squared_chords, manifold.chords_and_pullback(path, weights)[0]):
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    hessian = expansion.hessian
     units = torch.eye(8).reshape(8, 4, 2)
     columns = torch.stack([product(unit[None]) for unit in units])[:, 0].reshape(8, 8)
     dense = torch.zeros(8, 8)
@@ -37,8 +44,12 @@ def test_the_hessian_is_the_derivative_of_the_gradient(manifold: geodesic.Manifo
     step = 1e-6
     for j in range(8):
         change = torch.nn.functional.pad(step * units[j], (0, 0, 1, 1))
-        slope = geodesic.energy_gradient(manifold, path + change) - geodesic.energy_gradient(manifold, path - change)
-        torch.testing.assert_close(slope[0].reshape(8) / (2 * step) / 5, dense[:, j], rtol=1e-6, atol=1e-6)
+        ahead, behind = (energy_and_gradient(manifold, path + c, weights) for c in (change, -change))
+        torch.testing.assert_close(
+            (ahead[1] - behind[1]).reshape(8) / (2 * step) / 5, dense[:, j], rtol=1e-6, atol=1e-6
+        )
+        slope = 5 * (gradient.reshape(8) * units[j].reshape(8)).sum()
+        torch.testing.assert_close((ahead[0] - behind[0])[0] / (2 * step), slope, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("manifold", [geodesic.PullbackManifold(network()), geodesic.surfaces.HyperbolicPlane()])
@@ -65,7 +76,7 @@ def test_newton_ends_quadratically() -> None:
     manifold = geodesic.PullbackManifold(network())
     path = geodesic.solve(manifold, *pairs(4), tol=1e-5).path
     solver, excess = Newton(warm_up=None), []
-    state = solver.begin(manifold, path)
+    state = solver.begin(manifold, path, torch.ones_like(path[:, 1:, 0]))
     for _ in range(4):
         excess.append(state.excess)
         state = solver.step(manifold, state)

@@ -13,7 +13,7 @@ from geodesic.door.derivatives import Derivatives
 from geodesic.door.door import Door
 from geodesic.errors import DecoderError
 from geodesic.geometry.inverse import MetricInverse
-from geodesic.geometry.manifold import Deviation, Expansion, Manifold
+from geodesic.geometry.manifold import Deviation, Expansion, Manifold, weighted
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal, convex
 
 __all__ = ["ChordManifold", "MetricManifold"]
@@ -42,31 +42,38 @@ class ChordManifold(Manifold):
 
     @final
     def chords_and_pullback(
-        self, path: Float[Tensor, "*batch nodes d"]
+        self, path: Float[Tensor, "*batch nodes d"], weights: Float[Tensor, "*batch nodes-1"] | None = None
     ) -> tuple[Float[Tensor, "*batch nodes-1"], Callable[[], Tensor]]:
         if not self._twice(path).reverse:
-            opened = self.expansion(path.reshape(-1, *path.shape[-2:]))
+            opened = self._opened(path, weights)
             gradient = opened.gradient.reshape(*path.shape[:-2], -1, path.shape[-1])
             return opened.squared_chords.reshape((*path.shape[:-2], -1)), lambda: gradient
         with torch.inference_mode(False), torch.enable_grad():
             nodes = (path.clone() if path.is_inference() else path.detach()).requires_grad_()
-            chords = self.squared_chords(nodes)
+            chords = weighted(self.squared_chords(nodes), weights)
         return chords.detach(), lambda: torch.autograd.grad(chords.sum() / 2, nodes)[0][..., 1:-1, :]
 
     @final
     def gradient_and_product(
-        self, path: Float[Tensor, "*batch nodes d"]
+        self, path: Float[Tensor, "*batch nodes d"], weights: Float[Tensor, "*batch nodes-1"] | None = None
     ) -> tuple[Float[Tensor, "*batch nodes-1"], Tensor, Callable[[Tensor], Tensor]]:
         if self._twice(path).reverse:
-            return super().gradient_and_product(path)
+            return super().gradient_and_product(path, weights)
         # Reverse mode would leave a part out: the Hessian is formed, by the way that sees all.
-        opened = self.expansion(path.reshape(-1, *path.shape[-2:]))
+        opened = self._opened(path, weights)
         gradient = opened.gradient.reshape(*path.shape[:-2], -1, path.shape[-1])
         chords = opened.squared_chords.reshape((*path.shape[:-2], -1))
         return chords, gradient, lambda u: (opened.hessian @ u.reshape(opened.gradient.shape)).reshape(u.shape)
 
+    def _opened(self, path: Tensor, weights: Tensor | None) -> Expansion:
+        """The expansion of paths of any leading axes, which become one."""
+        flat = None if weights is None else weights.reshape(-1, weights.shape[-1])
+        return self.expansion(path.reshape(-1, *path.shape[-2:]), flat)
+
     @final
-    def expansion(self, path: Float[Tensor, "paths nodes d"]) -> Expansion:
+    def expansion(
+        self, path: Float[Tensor, "paths nodes d"], weights: Float[Tensor, "paths nodes-1"] | None = None
+    ) -> Expansion:
         P, T, d = path.shape[0], path.shape[1] - 1, path.shape[2]
         ends = torch.cat([path[:, :-1], path[:, 1:]], dim=-1).reshape(-1, 2 * d)
 
@@ -75,14 +82,15 @@ class ChordManifold(Manifold):
 
         with torch.no_grad():
             half, slope, hessian = self._twice(path).expand(half_chord, ends, torch.ones_like)
-        slope, hessian = slope.reshape(P, T, 2 * d), hessian.reshape(P, T, 2 * d, 2 * d)
+        half, slope = weighted(half.reshape(P, T), weights), weighted(slope.reshape(P, T, 2 * d), weights)
+        hessian = weighted(hessian.reshape(P, T, 2 * d, 2 * d), weights)
         hessian = (hessian + hessian.mT) / 2
 
         def convexified(rows: Tensor, share: float) -> BlockTridiagonal:
             return _assembled(convex(hessian[rows], share))
 
         gradient = slope[:, :-1, d:] + slope[:, 1:, :d]
-        return Expansion(2 * half.reshape(P, T), gradient, _assembled(hessian), convexified)
+        return Expansion(2 * half, gradient, _assembled(hessian), convexified)
 
     @final
     @torch.enable_grad()  # without it SiLU, for one, has no second derivative in forward mode

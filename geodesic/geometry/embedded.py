@@ -12,7 +12,7 @@ from torch import Tensor
 
 from geodesic.door.door import Door
 from geodesic.geometry.inverse import MetricInverse
-from geodesic.geometry.manifold import Deviation, Expansion, Manifold
+from geodesic.geometry.manifold import Deviation, Expansion, Manifold, weighted
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal, convex
 
 __all__ = ["EmbeddedManifold"]
@@ -71,7 +71,7 @@ class EmbeddedManifold(Manifold):
 
     @final
     def chords_and_pullback(
-        self, path: Float[Tensor, "*batch nodes d"]
+        self, path: Float[Tensor, "*batch nodes d"], weights: Float[Tensor, "*batch nodes-1"] | None = None
     ) -> tuple[Float[Tensor, "*batch nodes-1"], Callable[[], Tensor]]:
         way, time = self.way(path), path.dim() - 2
         with torch.inference_mode(False), torch.set_grad_enabled(way.reverse):
@@ -81,7 +81,7 @@ class EmbeddedManifold(Manifold):
 
         def pull() -> Tensor:
             # The ends are fixed: nothing is asked of them.
-            cotangent = _second_difference(step, time)
+            cotangent = _second_difference(weighted(step, weights), time)
             if not way.reverse:
                 rows = path.reshape(-1, path.shape[-1])
                 slope = way.pull(self._x, rows, cotangent.flatten(0, time)).reshape(path.shape)
@@ -91,39 +91,43 @@ class EmbeddedManifold(Manifold):
                 slope = torch.zeros_like(path)
             return slope[..., 1:-1, :]
 
-        return step.flatten(time + 1).square().sum(-1), pull
+        return weighted(step.flatten(time + 1).square().sum(-1), weights), pull
 
     @final
     def gradient_and_product(
-        self, path: Float[Tensor, "*batch nodes d"]
+        self, path: Float[Tensor, "*batch nodes d"], weights: Float[Tensor, "*batch nodes-1"] | None = None
     ) -> tuple[Float[Tensor, "*batch nodes-1"], Tensor, Callable[[Tensor], Tensor]]:
         way, time, d = self.way(path), path.dim() - 2, path.shape[-1]
         if way.reverse and way.curvature:
-            return super().gradient_and_product(path)
+            return super().gradient_and_product(path, weights)
         # No graph to differentiate once more: J^T of the change of the second differences, and what bends J^T.
         rows = path.detach().reshape(-1, d)
         with torch.no_grad():
             step = self._x(path.detach()).diff(dim=time)
-        r = _second_difference(step, time).flatten(0, time)
+        r = _second_difference(weighted(step, weights), time).flatten(0, time)
         gradient = way.pull(self._x, rows, r).reshape(path.shape)
 
         def product(direction: Tensor) -> Tensor:
             u = torch.nn.functional.pad(direction, (0, 0, 1, 1)).reshape(rows.shape)
             change = way.push(self._x, rows, u).unflatten(0, path.shape[:-1])
-            change = _second_difference(change.diff(dim=time), time).flatten(0, time)
+            change = _second_difference(weighted(change.diff(dim=time), weights), time).flatten(0, time)
             image = way.pull(self._x, rows, change) + way.turn(self._x, rows, r, u)
             return image.reshape(path.shape)[..., 1:-1, :]
 
-        return step.flatten(time + 1).square().sum(-1), gradient[..., 1:-1, :], product
+        chords = weighted(step.flatten(time + 1).square().sum(-1), weights)
+        return chords, gradient[..., 1:-1, :], product
 
     @final
-    def expansion(self, path: Float[Tensor, "paths nodes d"]) -> Expansion:
-        # The Hessian of 1/2 sum |x_{i+1} - x_i|^2 has blocks 2 J_i^T J_i + Hess <r_i, x(z_i)> on the diagonal, with
-        # r_i = 2 x_i - x_{i-1} - x_{i+1} held fixed, and -J_i^T J_{i+1} beside it.
+    def expansion(
+        self, path: Float[Tensor, "paths nodes d"], weights: Float[Tensor, "paths nodes-1"] | None = None
+    ) -> Expansion:
+        # The Hessian of 1/2 sum w_i |x_{i+1} - x_i|^2 has blocks (w_{i-1} + w_i) J_i^T J_i + Hess <r_i, x(z_i)> on the
+        # diagonal, with r_i = w_{i-1} (x_i - x_{i-1}) - w_i (x_{i+1} - x_i) held fixed, and -w_i J_i^T J_{i+1} beside.
         P, n, d = path.shape
+        w = path.new_ones(P, n - 1) if weights is None else weights
 
         def cotangent(x: Tensor) -> Tensor:
-            return _second_difference(x.unflatten(0, (P, n)).diff(dim=1), 1).reshape(x.shape)
+            return _second_difference(weighted(x.unflatten(0, (P, n)).diff(dim=1), w), 1).reshape(x.shape)
 
         way = self.way(path)
         with torch.no_grad():
@@ -132,14 +136,16 @@ class EmbeddedManifold(Manifold):
         J = J.reshape(P, n, -1, d)[:, 1:-1]
         bending = bending.reshape(P, n, d, d)[:, 1:-1]
         bending = (bending + bending.mT) / 2
-        metric, upper = J.mT @ J, -J[:, :-1].mT @ J[:, 1:]
-        gradient = ((step[:, :-1] - step[:, 1:])[..., None, :] @ J)[..., 0, :]
+        metric = weighted(J.mT @ J, w[:, :-1] + w[:, 1:])
+        upper = weighted(-J[:, :-1].mT @ J[:, 1:], w[:, 1:-1])
+        pull = weighted(step, w)
+        gradient = ((pull[:, :-1] - pull[:, 1:])[..., None, :] @ J)[..., 0, :]
 
         def convexified(rows: Tensor, share: float) -> BlockTridiagonal:
-            return BlockTridiagonal(2 * metric[rows] + convex(bending[rows], share), upper[rows])
+            return BlockTridiagonal(metric[rows] + convex(bending[rows], share), upper[rows])
 
-        hessian = BlockTridiagonal(2 * metric + bending, upper)
-        return Expansion(step.square().sum(-1), gradient, hessian, convexified)
+        hessian = BlockTridiagonal(metric + bending, upper)
+        return Expansion((step * pull).sum(-1), gradient, hessian, convexified)
 
     @final
     def lowered_acceleration(

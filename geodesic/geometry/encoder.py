@@ -12,7 +12,7 @@ from geodesic.autodiff import jvp
 from geodesic.errors import InputError
 from geodesic.geometry.checks import admit_path, guarded
 from geodesic.geometry.energy import require_path
-from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.manifold import Manifold, weighted
 from geodesic.keywords import renamed
 
 __all__ = ["encoder_direction"]
@@ -64,6 +64,17 @@ def encoder_direction(
     """
     require_path(path, interior=True)
     admit_path(manifold, path)
+    return encoder_form(manifold, path, encoder, mode)
+
+
+def encoder_form(
+    manifold: Manifold,
+    path: Tensor,
+    encoder: Callable[[Tensor], Tensor],
+    mode: str,
+    weights: Float[Tensor, "*batch T"] | None = None,
+) -> Float[Tensor, "*batch interior d"]:
+    """`encoder_direction` for paths that have been looked at; with weights, for nodes at any times."""
     if not manifold.has_embedding:
         raise InputError(f"manifold: the encoder form needs points of an embedding, and {manifold} has none")
     T, d = path.shape[-2] - 1, path.shape[-1]
@@ -71,7 +82,7 @@ def encoder_direction(
     with torch.no_grad():
         x = manifold.embed(path)
         interior = x.narrow(nodes, 1, T - 1)
-        second_difference = x.narrow(nodes, 2, T - 1) - 2 * interior + x.narrow(nodes, 0, T - 1)
+        second_difference = weighted(x.diff(dim=nodes), weights).diff(dim=nodes)
         event = x.shape[nodes + 1 :]
         product = jvp(encoder, interior.reshape(-1, *event), second_difference.reshape(-1, *event), mode)
     if product.shape != (interior.shape[: nodes + 1].numel(), d):

@@ -74,12 +74,15 @@ def energy_gradient(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch i
 
 
 def energy_and_gradient(
-    manifold: Manifold, path: Tensor
+    manifold: Manifold, path: Tensor, weights: Float[Tensor, "*batch T"] | None = None
 ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch interior d"]]:
-    """`path_energy` and `energy_gradient` for the price of the latter."""
+    """`path_energy` and `energy_gradient` for the price of the latter; with weights, for nodes at any times.
+
+    E = (T/2) sum_i w_i |x_{i+1} - x_i|^2   with w_i = 1 / (T h_i) for a segment that takes a time h_i of 1
+    """
     require_path(path, interior=True)
     T = path.shape[-2] - 1
-    squared_chords, pull = manifold.chords_and_pullback(path)
+    squared_chords, pull = manifold.chords_and_pullback(path, weights)
     return T / 2 * squared_chords.sum(-1), T * pull()
 
 

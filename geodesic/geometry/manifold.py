@@ -19,15 +19,15 @@ from geodesic.door.door import Door
 from geodesic.errors import InputError
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 
-__all__ = ["Deviation", "Expansion", "Manifold"]
+__all__ = ["Deviation", "Expansion", "Manifold", "weighted"]
 
 
 @dataclass(frozen=True)
 class Expansion:
-    """Half the sum of squared chords of paths, (*batch, T + 1, d), to second order in the interior nodes.
+    """Half the weighted sum of squared chords of paths, (*batch, T + 1, d), to second order in the interior nodes.
 
     Attributes:
-        squared_chords: (*batch, T).
+        squared_chords: Times their weights, (*batch, T).
         gradient: (*batch, T - 1, d).
         hessian: Exact, of T - 1 blocks.
         convexified: The Hessian of some rows of a batch of one axis, with its sources of negative curvature
@@ -109,16 +109,28 @@ class Manifold(ABC):
 
     @abstractmethod
     def chords_and_pullback(
-        self, path: Float[Tensor, "*batch nodes d"]
+        self, path: Float[Tensor, "*batch nodes d"], weights: Float[Tensor, "*batch nodes-1"] | None = None
     ) -> tuple[Float[Tensor, "*batch nodes-1"], Callable[[], Tensor]]:
         """The squared chords, and a function that returns the gradient of half their sum in the interior nodes.
 
         Both without history. The gradient costs one backward pass, when it is asked for and once at most.
+
+        Args:
+            path: Nodes, (*batch, T + 1, d).
+            weights: What each squared chord is multiplied by, (*batch, T): 1 where the nodes lie at equal times,
+                1 / (T h) for segments that take a time h of 1.
         """
 
     @abstractmethod
-    def expansion(self, path: Float[Tensor, "paths nodes d"]) -> Expansion:
-        """Half the sum of squared chords of each path to second order, for paths (P, T + 1, d)."""
+    def expansion(
+        self, path: Float[Tensor, "paths nodes d"], weights: Float[Tensor, "paths nodes-1"] | None = None
+    ) -> Expansion:
+        """Half the sum of squared chords of each path to second order, for paths (P, T + 1, d).
+
+        Args:
+            path: Nodes.
+            weights: What each squared chord is multiplied by, (P, T), as in `chords_and_pullback`.
+        """
 
     @abstractmethod
     def lowered_acceleration(
@@ -210,16 +222,20 @@ class Manifold(ABC):
         """
 
     def gradient_and_product(
-        self, path: Float[Tensor, "*batch nodes d"]
+        self, path: Float[Tensor, "*batch nodes d"], weights: Float[Tensor, "*batch nodes-1"] | None = None
     ) -> tuple[Float[Tensor, "*batch nodes-1"], Tensor, Callable[[Tensor], Tensor]]:
         """Squared chords; gradient of half their sum in the interior nodes; its derivative along a direction.
 
         The last is the product of the Hessian with directions (*batch, T - 1, d), by differentiating the gradient
         once more: two passes each, whatever d is.
+
+        Args:
+            path: Nodes, (*batch, T + 1, d).
+            weights: What each squared chord is multiplied by, (*batch, T), as in `chords_and_pullback`.
         """
         with torch.inference_mode(False), torch.enable_grad():
             nodes = (path.clone() if path.is_inference() else path.detach()).requires_grad_()
-            chords = self.squared_chords(nodes)
+            chords = weighted(self.squared_chords(nodes), weights)
             (gradient,) = torch.autograd.grad(chords.sum() / 2, nodes, create_graph=True)
 
         def product(direction: Tensor) -> Tensor:
@@ -228,3 +244,8 @@ class Manifold(ABC):
             return image[..., 1:-1, :]
 
         return chords.detach(), gradient.detach()[..., 1:-1, :], product
+
+
+def weighted(x: Tensor, weights: Float[Tensor, "*batch T"] | None) -> Tensor:
+    """Quantities of segments, (*batch, T, ...), times their weights; as they are where there are none."""
+    return x if weights is None else x * weights.reshape(*weights.shape, *[1] * (x.dim() - weights.dim()))

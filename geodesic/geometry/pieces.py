@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.door.door import Door
-from geodesic.geometry.manifold import Deviation, Expansion, Manifold
+from geodesic.geometry.manifold import Deviation, Expansion, Manifold, weighted
 from geodesic.geometry.memory import bytes_a_row, comfortable, grouped, halving, rows_within
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 
@@ -22,8 +22,8 @@ Answer = TypeVar("Answer")
 class _Piece(NamedTuple):
     """Nodes of a path that are worked on together, and which of what is found there is kept."""
 
-    first: int
-    last: int
+    nodes: slice
+    segments: slice
     kept: slice  # of the interior nodes of the piece
 
 
@@ -137,69 +137,72 @@ class InPieces(Manifold):
         return torch.cat(found).reshape(*path.shape[:-2], -1)
 
     def chords_and_pullback(
-        self, path: Float[Tensor, "*batch nodes d"]
+        self, path: Float[Tensor, "*batch nodes d"], weights: Float[Tensor, "*batch nodes-1"] | None = None
     ) -> tuple[Float[Tensor, "*batch nodes-1"], Callable[[], Tensor]]:
-        if whole := self._whole("gradient", self.manifold.chords_and_pullback, path):
+        if whole := self._whole("gradient", self.manifold.chords_and_pullback, path, weights):
             return whole
 
-        def in_pieces(paths: Tensor, size: int) -> Tensor:
+        def in_pieces(paths: Tensor, weights: Tensor, size: int) -> Tensor:
             parts = []
             for piece in _pieces(paths.shape[1], size - 2, before=0, after=0):
-                _, pull = self.manifold.chords_and_pullback(paths[:, piece.first : piece.last + 1])
+                _, pull = self.manifold.chords_and_pullback(paths[:, piece.nodes], weights[:, piece.segments])
                 parts.append(pull())
             return torch.cat(parts, dim=1)
 
         def pull() -> Tensor:
             # Evaluated anew: what a backward pass needs would not be held for all pieces.
-            paths = path.reshape(-1, *path.shape[-2:])
-            found = torch.cat(self._by_paths("gradient", in_pieces, paths))
+            found = torch.cat(self._by_paths("gradient", in_pieces, *_flat(path, weights)))
             return found.reshape(*path.shape[:-2], *found.shape[1:])
 
         with torch.no_grad():
-            chords = self.squared_chords(path)
+            chords = weighted(self.squared_chords(path), weights)
         return chords, pull
 
     def gradient_and_product(
-        self, path: Float[Tensor, "*batch nodes d"]
+        self, path: Float[Tensor, "*batch nodes d"], weights: Float[Tensor, "*batch nodes-1"] | None = None
     ) -> tuple[Float[Tensor, "*batch nodes-1"], Tensor, Callable[[Tensor], Tensor]]:
-        if whole := self._whole("product", self.manifold.gradient_and_product, path):
+        if whole := self._whole("product", self.manifold.gradient_and_product, path, weights):
             return whole
-        paths = path.reshape(-1, *path.shape[-2:])
+        paths, rates = _flat(path, weights)
 
         def product(direction: Tensor) -> Tensor:
             u = direction.reshape(-1, *direction.shape[-2:])
 
-            def in_pieces(both: Tensor, size: int) -> Tensor:
+            def in_pieces(both: Tensor, rates: Tensor, size: int) -> Tensor:
                 some, u, parts = both[..., 0], both[:, 1:-1, :, 1], []
                 for piece in _pieces(some.shape[1], size - 4, before=1, after=1):
-                    product = self.manifold.gradient_and_product(some[:, piece.first : piece.last + 1])[2]
-                    parts.append(product(u[:, piece.first : piece.last - 1])[:, piece.kept])
+                    product = self.manifold.gradient_and_product(some[:, piece.nodes], rates[:, piece.segments])[2]
+                    parts.append(product(u[:, piece.nodes.start : piece.nodes.stop - 2])[:, piece.kept])
                 return torch.cat(parts, dim=1)
 
             both = torch.stack([paths, torch.nn.functional.pad(u, (0, 0, 1, 1))], dim=-1)
-            return torch.cat(self._by_paths("product", in_pieces, both)).reshape(direction.shape)
+            return torch.cat(self._by_paths("product", in_pieces, both, rates)).reshape(direction.shape)
 
-        chords, pull = self.chords_and_pullback(path)
+        chords, pull = self.chords_and_pullback(path, weights)
         return chords, pull(), product
 
-    def expansion(self, path: Float[Tensor, "paths nodes d"]) -> Expansion:
-        def in_pieces(paths: Tensor, size: int) -> Expansion:
+    def expansion(
+        self, path: Float[Tensor, "paths nodes d"], weights: Float[Tensor, "paths nodes-1"] | None = None
+    ) -> Expansion:
+        def in_pieces(paths: Tensor, weights: Tensor, size: int) -> Expansion:
             pieces = list(_pieces(paths.shape[1], size - 3, before=0, after=1))
-            found = [self.manifold.expansion(paths[:, piece.first : piece.last + 1]) for piece in pieces]
+            found = [self.manifold.expansion(paths[:, piece.nodes], weights[:, piece.segments]) for piece in pieces]
             return _end_to_end(found, pieces)
 
-        return _side_by_side(self._by_paths("expansion", in_pieces, path))
+        return _side_by_side(self._by_paths("expansion", in_pieces, *_flat(path, weights)))
 
     def __repr__(self) -> str:
         return repr(self.manifold)
 
-    def _whole(self, work: str, compute: Callable[[Tensor], Answer], path: Tensor) -> Answer | None:
+    def _whole(
+        self, work: str, compute: Callable[[Tensor, Tensor | None], Answer], path: Tensor, weights: Tensor | None
+    ) -> Answer | None:
         """`compute` of paths that fit as they are; None for others."""
         nodes = path.shape[:-1].numel()
         if nodes > self.size_of(work):
             return None
         try:
-            return compute(path)
+            return compute(path, weights)
         except torch.OutOfMemoryError:
             self._sizes[work] = max(_LEAST[work], nodes // 2)
             return None
@@ -212,13 +215,15 @@ class InPieces(Manifold):
             return found.reshape(batch + found.shape[1:])
         return tuple(x.reshape(batch + x.shape[1:]) for x in found)
 
-    def _by_paths(self, work: str, compute: Callable[[Tensor, int], Answer], paths: Tensor) -> list[Answer]:
-        """`compute` of groups of paths, (P, nodes, ...), and of the number of nodes of each that it may work on."""
+    def _by_paths(self, work: str, compute: Callable[..., Answer], paths: Tensor, *others: Tensor) -> list[Answer]:
+        """`compute` of groups of paths, (P, nodes, ...), of what else has a row for each, and of the number of nodes
+        of each path that it may work on.
+        """
 
         def in_groups(size: int) -> list[Answer]:
             self._sizes[work] = size
-            groups = paths.split(max(1, size // paths.shape[1]))
-            return [compute(some, max(_LEAST[work], min(size // len(some), paths.shape[1]))) for some in groups]
+            groups = zip(*(x.split(max(1, size // paths.shape[1])) for x in (paths, *others)), strict=True)
+            return [compute(*some, max(_LEAST[work], min(size // len(some[0]), paths.shape[1]))) for some in groups]
 
         return halving(in_groups, self.size_of(work), _LEAST[work])
 
@@ -251,12 +256,20 @@ def pieced(manifold: Manifold, like: Float[Tensor, "*batch d"]) -> Manifold:
     return InPieces(manifold, comfortable(rows.device), rows[:1]) if len(rows) else manifold
 
 
+def _flat(path: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Paths and the weights of their segments with one leading axis, (P, T + 1, d) and (P, T)."""
+    paths = path.reshape(-1, *path.shape[-2:])
+    if weights is None:
+        return paths, torch.ones_like(paths[:, 1:, 0])
+    return paths, weights.reshape(-1, weights.shape[-1])
+
+
 def _pieces(nodes: int, size: int, *, before: int, after: int) -> Iterator[_Piece]:
     """The interior nodes of a path in pieces of a size, each with one node more at both ends, and some beyond these."""
     for first in range(1, nodes - 1, size):
         last = min(first + size, nodes - 1) - 1
         low, high = max(first - before, 1), min(last + after, nodes - 2)
-        yield _Piece(low - 1, high + 1, slice(first - low, last - low + 1))
+        yield _Piece(slice(low - 1, high + 2), slice(low - 1, high + 1), slice(first - low, last - low + 1))
 
 
 def _end_to_end(parts: list[Expansion], pieces: list[_Piece]) -> Expansion:

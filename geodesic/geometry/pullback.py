@@ -104,20 +104,22 @@ class PullbackManifold(Manifold):
         return self._geometry.squared_chords(path)
 
     def chords_and_pullback(
-        self, path: Float[Tensor, "*batch nodes d"]
+        self, path: Float[Tensor, "*batch nodes d"], weights: Float[Tensor, "*batch nodes-1"] | None = None
     ) -> tuple[Float[Tensor, "*batch nodes-1"], Callable[[], Tensor]]:
-        return self._geometry.chords_and_pullback(path)
+        return self._geometry.chords_and_pullback(path, weights)
 
     def gradient_and_product(
-        self, path: Float[Tensor, "*batch nodes d"]
+        self, path: Float[Tensor, "*batch nodes d"], weights: Float[Tensor, "*batch nodes-1"] | None = None
     ) -> tuple[Float[Tensor, "*batch nodes-1"], Tensor, Callable[[Tensor], Tensor]]:
-        return self._geometry.gradient_and_product(path)
+        return self._geometry.gradient_and_product(path, weights)
 
     def lowered(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
         return self._geometry.lowered(z, v)
 
-    def expansion(self, path: Float[Tensor, "paths nodes d"]) -> Expansion:
-        return self._geometry.expansion(path)
+    def expansion(
+        self, path: Float[Tensor, "paths nodes d"], weights: Float[Tensor, "paths nodes-1"] | None = None
+    ) -> Expansion:
+        return self._geometry.expansion(path, weights)
 
     def lowered_acceleration(
         self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"], w: Float[Tensor, "*batch d"]

@@ -151,7 +151,7 @@ class Driver:
         room, most = self.plan.at(path.shape[1] - 1), self.search.max_steps
         reason = "; ".join(filter(None, (self.reason, room.said)))
         status = torch.where(usable, Status.RUNNING, Status.NOT_CONNECTED)
-        run = Run(room.manifold, path, status, room.warm_up, self.watch.of(rows))
+        run = Run(room.manifold, path, torch.ones_like(path[:, 1:, 0]), status, room.warm_up, self.watch.of(rows))
         if self.solver.warm_up is not None:
             steps = int(self.solver.warm_up_share * most)
             run.stage(self.solver.warm_up, max(tol, _HANDOVER), steps, room.warm_up, certified=False)

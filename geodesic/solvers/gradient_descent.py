@@ -13,8 +13,8 @@ from torch import Tensor
 from geodesic.checks import require_choice, require_flag, require_positive
 from geodesic.errors import InputError
 from geodesic.geometry.decoders import require_evaluation_mode
-from geodesic.geometry.encoder import encoder_direction
-from geodesic.geometry.energy import energy_and_gradient, path_energy
+from geodesic.geometry.encoder import encoder_form
+from geodesic.geometry.energy import energy_and_gradient
 from geodesic.geometry.manifold import Manifold
 from geodesic.numerics.line_search import SUFFICIENT_DECREASE, Trial, backtrack
 from geodesic.registry import setting
@@ -32,6 +32,7 @@ _METHODS = ("forward", "double_vjp")
 
 class _State(NamedTuple):
     path: Float[Tensor, "P nodes d"]
+    weights: Float[Tensor, "P T"]
     energy: Float[Tensor, " P"]
     excess: Float[Tensor, " P"]  # no estimate: zero
     gradient: Float[Tensor, "P interior d"]
@@ -116,10 +117,10 @@ class GradientDescent(Solver[_State]):
     def uses_hessian(self, d: int) -> bool:
         return d <= LARGEST_EXPLICIT
 
-    def begin(self, manifold: Manifold, path: Tensor) -> _State:
-        energy, gradient = energy_and_gradient(manifold, path)
+    def begin(self, manifold: Manifold, path: Tensor, weights: Tensor) -> _State:
+        energy, gradient = energy_and_gradient(manifold, path, weights)
         status = torch.zeros(len(path), dtype=torch.int64, device=path.device)
-        state = _State(path, energy, torch.zeros_like(energy), gradient, torch.ones_like(energy), status)
+        state = _State(path, weights, energy, torch.zeros_like(energy), gradient, torch.ones_like(energy), status)
         if self.step_size is not None:
             return state._replace(alpha=torch.full_like(energy, self.step_size))
         return state._replace(alpha=self._cauchy_step(manifold, state))
@@ -136,7 +137,7 @@ class GradientDescent(Solver[_State]):
         else:
             path, alpha, failed = self._backtrack(manifold, state, p)
             state = state._replace(alpha=alpha)
-        energy, gradient = energy_and_gradient(manifold, path)
+        energy, gradient = energy_and_gradient(manifold, path, state.weights)
         finite = energy.isfinite() & gradient.isfinite().all(-1).all(-1)
 
         status = torch.where(finite, state.status, Status.DIVERGED)
@@ -145,6 +146,7 @@ class GradientDescent(Solver[_State]):
         kept = (status == Status.RUNNING)[:, None, None]  # a pair that ends keeps its last good path
         new = _State(
             torch.where(kept, path, state.path),
+            state.weights,
             torch.where(kept[:, 0, 0], energy, state.energy),
             state.excess,
             torch.where(kept, gradient, state.gradient),
@@ -154,14 +156,14 @@ class GradientDescent(Solver[_State]):
         return new._replace(alpha=self._next_step_size(state, new, p))
 
     def certify(self, manifold: Manifold, state: _State) -> Certificate:
-        return certify(manifold, state.path)
+        return certify(manifold, state.path, state.weights)
 
     def _directions(self, manifold: Manifold, state: _State) -> tuple[Tensor, Tensor]:
         """eta, and p: eta preconditioned, if asked for."""
         eta = state.gradient
         if self.direction == "encoder" and self.encoder is not None:
-            eta = encoder_direction(manifold, state.path, self.encoder, self.mode)
-        return eta, inverse_laplacian(eta) if self.preconditioned else eta
+            eta = encoder_form(manifold, state.path, self.encoder, self.mode, state.weights)
+        return eta, inverse_laplacian(eta, state.weights) if self.preconditioned else eta
 
     def _cauchy_step(self, manifold: Manifold, state: _State) -> Tensor:
         """<g, p> / <p, S p>: the minimizer along p of the Gauss-Newton model, which has the right scale."""
@@ -173,7 +175,7 @@ class GradientDescent(Solver[_State]):
         middle = (state.path[:, 1:] + state.path[:, :-1]) / 2
         change = torch.nn.functional.pad(p, (0, 0, 1, 1)).diff(dim=1)
         with torch.no_grad():
-            curvature = T * manifold.squared_norm(middle, change).sum(-1)
+            curvature = T * (state.weights * manifold.squared_norm(middle, change)).sum(-1)
         alpha = inner(state.gradient, p) / curvature / size
         # A direction of ascent or without effect gets a step too, for backtracking to refuse.
         return torch.where((alpha > 0) & alpha.isfinite(), alpha, torch.ones_like(alpha))
@@ -184,10 +186,12 @@ class GradientDescent(Solver[_State]):
         if self.direction == "decoder":
             decrease = inner(state.gradient, state.alpha[:, None, None] * p)
 
+        T = state.path.shape[1] - 1
+
         def trial(rows: Tensor, alpha: Tensor) -> Trial:
             path = moved(state.path[rows], alpha[:, None, None] * p[rows])
             with torch.no_grad():
-                energy = path_energy(manifold, path)
+                energy = T / 2 * (state.weights[rows] * manifold.squared_chords(path)).sum(-1)
             promised = alpha / state.alpha[rows] * decrease[rows]
             return Trial(energy < state.energy[rows] - SUFFICIENT_DECREASE * promised, lambda: (path,), alpha / 2)
 

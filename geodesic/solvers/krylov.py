@@ -23,26 +23,30 @@ _CERTIFICATE = 0.1  # of the gradient's norm may be left: the decrement is then 
 _SAMPLES = 4  # of the metric, for the preconditioner
 
 
-def certify(manifold: Manifold, path: Float[Tensor, "P nodes d"]) -> Certificate:
+def certify(manifold: Manifold, path: Float[Tensor, "P nodes d"], weights: Float[Tensor, "P T"]) -> Certificate:
     """The Newton decrement and the sign of the Hessian: by Jacobians for few latent coordinates, by products else."""
     if path.shape[-1] <= LARGEST_EXPLICIT and manifold.forms_hessian:
-        return newton_step(manifold.expansion(path))
+        return newton_step(manifold.expansion(path, weights))
     with torch.no_grad():
-        chords = manifold.squared_chords(path)
+        chords = weights * manifold.squared_chords(path)
     accuracy = torch.full_like(chords[:, 0], _CERTIFICATE)
-    preconditioner = precondition(manifold, path, chords, _SAMPLES)
-    step = krylov_step(manifold, path, preconditioner, accuracy)[0]
-    return replace(step, minimum=step.minimum & seems_minimum(manifold, path, preconditioner))
+    preconditioner = precondition(manifold, path, weights, chords, _SAMPLES)
+    step = krylov_step(manifold, path, weights, preconditioner, accuracy)[0]
+    return replace(step, minimum=step.minimum & seems_minimum(manifold, path, weights, preconditioner))
 
 
 def seems_minimum(
-    manifold: Manifold, path: Float[Tensor, "P nodes d"], preconditioner: Preconditioner, products: int = 20
+    manifold: Manifold,
+    path: Float[Tensor, "P nodes d"],
+    weights: Float[Tensor, "P T"],
+    preconditioner: Preconditioner,
+    products: int = 20,
 ) -> Bool[Tensor, " P"]:
     """Whether no negative curvature is met along conjugate directions from a random one.
 
     The gradient of a stationary point, or of a symmetric start, tells nothing about directions across.
     """
-    _, g, product = manifold.gradient_and_product(path)
+    _, g, product = manifold.gradient_and_product(path, weights)
     generator = torch.Generator().manual_seed(0)
     random = torch.randn(g.shape[1:], generator=generator, dtype=g.dtype, device="cpu").to(g.device).expand_as(g)
     # In the range of H, and no further than to where rounding leaves it: directions that a metric of deficient rank
@@ -57,6 +61,7 @@ def seems_minimum(
 def krylov_step(
     manifold: Manifold,
     path: Float[Tensor, "P nodes d"],
+    weights: Float[Tensor, "P T"],
     preconditioner: Preconditioner,
     accuracy: Float[Tensor, " P"],
     max_products: int = 100,
@@ -71,15 +76,16 @@ def krylov_step(
     Args:
         manifold: Where to measure.
         path: Nodes, (P, T + 1, d).
-        preconditioner: For the Hessian of half the squared chords.
+        weights: Of their segments, (P, T).
+        preconditioner: For the Hessian of half the weighted squared chords.
         accuracy: Part of the gradient's (preconditioned) norm that may be left, for each pair.
         max_products: Most products with the Hessian, two decoder passes each.
 
     Returns:
         The step; here `minimum` says that no direction of negative curvature was met, which for large d is evidence,
-        not proof. Then the energies, and the gradients of half the squared chords.
+        not proof. Then the energies, and the gradients of half the weighted squared chords.
     """
-    chords, g, product = manifold.gradient_and_product(path)
+    chords, g, product = manifold.gradient_and_product(path, weights)
     total = chords.sum(-1)
     direction, _, minimum = conjugate_gradients(
         product, g, max_products=max_products, accuracy=accuracy, precondition=preconditioner.solve

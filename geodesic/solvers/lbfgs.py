@@ -25,15 +25,16 @@ _CURVED = 1e-10  # cosine between step and change of gradient below which a pair
 
 class _State(NamedTuple):
     path: Float[Tensor, "P nodes d"]
+    weights: Float[Tensor, "P T"]
     energy: Float[Tensor, " P"]
     excess: Float[Tensor, " P"]
     status: Int[Tensor, " P"]
-    gradient: Float[Tensor, "P interior d"]  # of half the squared chords
+    gradient: Float[Tensor, "P interior d"]  # of half the weighted squared chords
     direction: Float[Tensor, "P interior d"]
     preconditioner: Preconditioner
     steps: Float[Tensor, "P m interior d"]  # s_k, the latest first
     changes: Float[Tensor, "P m interior d"]  # y_k, of the gradient
-    weights: Float[Tensor, "P m"]  # 1 / <s_k, y_k>; zero where a pair learned nothing
+    scales: Float[Tensor, "P m"]  # 1 / <s_k, y_k>; zero where a pair learned nothing
 
 
 @SOLVERS.register("lbfgs")
@@ -81,17 +82,18 @@ class LBFGS(Solver[_State]):
     def uses_hessian(self, d: int) -> bool:
         return d <= LARGEST_EXPLICIT
 
-    def begin(self, manifold: Manifold, path: Tensor) -> _State:
+    def begin(self, manifold: Manifold, path: Tensor, weights: Tensor) -> _State:
         T = path.shape[1] - 1
-        chords, pull = manifold.chords_and_pullback(path)
+        chords, pull = manifold.chords_and_pullback(path, weights)
         gradient = pull()
-        preconditioner = precondition(manifold, path, chords, self.metric_samples)
+        preconditioner = precondition(manifold, path, weights, chords, self.metric_samples)
         nothing = gradient.new_zeros(len(path), 0, *gradient.shape[1:])
         status = torch.zeros(len(path), dtype=torch.int64, device=path.device)
         energy = T / 2 * chords.sum(-1)
         direction = preconditioner.solve(gradient)
         state = _State(
             path,
+            weights,
             energy,
             energy,
             torch.where(preconditioner.positive, status, Status.NOT_FINITE),
@@ -105,7 +107,7 @@ class LBFGS(Solver[_State]):
         return state._replace(excess=_excess(state))
 
     def step(self, manifold: Manifold, state: _State) -> _State:
-        found = descend(manifold, state.path, state.energy, state.gradient, state.direction, with_gradient=True)
+        found = descend(manifold, state, with_gradient=True)
         s = (found.path - state.path)[:, 1:-1]
         y = found.gradient - state.gradient
         curvature = inner(s, y)
@@ -117,29 +119,29 @@ class LBFGS(Solver[_State]):
             status=torch.where(found.failed, Status.STALLED, state.status),
             steps=_pushed(state.steps, s, self.history),
             changes=_pushed(state.changes, y, self.history),
-            weights=_pushed(state.weights, torch.where(learned, 1 / curvature, 0), self.history),
+            scales=_pushed(state.scales, torch.where(learned, 1 / curvature, 0), self.history),
         )
         state = state._replace(direction=_direction(state, learned))
         return state._replace(excess=_excess(state))
 
     def certify(self, manifold: Manifold, state: _State) -> Certificate:
-        return certify(manifold, state.path)
+        return certify(manifold, state.path, state.weights)
 
 
 def _direction(state: _State, learned: Bool[Tensor, " P"]) -> Tensor:
     """H_k g by the two-loop recursion."""
     q, shares = state.gradient, []
     for k in range(state.steps.shape[1]):
-        share = state.weights[:, k] * inner(state.steps[:, k], q)
+        share = state.scales[:, k] * inner(state.steps[:, k], q)
         shares.append(share)
         q = q - share[:, None, None] * state.changes[:, k]
     p = state.preconditioner.solve(q)
     # gamma = <s, y> / <y, S^{-1} y> of the latest step: how much stiffer than S the energy was along it.
     y = state.changes[:, 0]
-    gamma = 1 / (state.weights[:, 0] * inner(y, state.preconditioner.solve(y)))
+    gamma = 1 / (state.scales[:, 0] * inner(y, state.preconditioner.solve(y)))
     p = torch.where(learned, gamma, 1)[:, None, None] * p
     for k in reversed(range(state.steps.shape[1])):
-        share = shares[k] - state.weights[:, k] * inner(state.changes[:, k], p)
+        share = shares[k] - state.scales[:, k] * inner(state.changes[:, k], p)
         p = p + share[:, None, None] * state.steps[:, k]
     return p
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from geodesic.geometry.manifold import Manifold
 from geodesic.numerics.line_search import SUFFICIENT_DECREASE, Trial, backtrack, least_of_parabola
-from geodesic.solvers.solver import moved
+from geodesic.solvers.solver import SolverState, moved
 
 __all__ = ["LineSearch", "descend"]
 
@@ -23,32 +23,34 @@ class LineSearch(NamedTuple):
 
     path: Float[Tensor, "P nodes d"]
     energy: Float[Tensor, " P"]
-    gradient: Float[Tensor, "P interior d"]  # of half the squared chords
+    gradient: Float[Tensor, "P interior d"]  # of half the weighted squared chords
     failed: Bool[Tensor, " P"]
 
 
-def descend(
-    manifold: Manifold,
-    path: Float[Tensor, "P nodes d"],
-    energy: Float[Tensor, " P"],
-    gradient: Float[Tensor, "P interior d"],
-    direction: Float[Tensor, "P interior d"],
-    *,
-    with_gradient: bool,
-) -> LineSearch:
+class Directed(SolverState, Protocol):
+    """A state that knows where to go."""
+
+    @property
+    def gradient(self) -> Float[Tensor, "P interior d"]:
+        """E's gradient over T, (P, T - 1, d): that of half the weighted squared chords."""
+
+    @property
+    def direction(self) -> Float[Tensor, "P interior d"]:
+        """What to subtract from the interior nodes at the full step, (P, T - 1, d)."""
+
+
+def descend(manifold: Manifold, state: Directed, *, with_gradient: bool) -> LineSearch:
     """Shorten each pair's step until its energy falls enough (Armijo's rule).
 
     The step after a refused one minimizes the parabola through what is known, within a tenth and a half of it.
 
     Args:
         manifold: Where to measure.
-        path: Nodes, (P, T + 1, d).
-        energy: Their energies E.
-        gradient: E's gradient over T: that of half the squared chords.
-        direction: What to subtract from the interior nodes at the full step.
+        state: The paths, and where to go from them.
         with_gradient: Whether to return the gradient at the new path, which costs one backward pass and no
             evaluation, or that at the old one.
     """
+    path, energy, gradient, direction = state.path, state.energy, state.gradient, state.direction
     T = path.shape[1] - 1
     slope = T * (gradient * direction).sum((-2, -1))
     # Energies are rounded: a step that changes them by less cannot be judged by them.
@@ -56,7 +58,7 @@ def descend(
 
     def trial(rows: Tensor, step: Tensor) -> Trial:
         there = moved(path[rows], step[:, None, None] * direction[rows])
-        chords, pull = _chords(manifold, there, with_gradient)
+        chords, pull = _chords(manifold, there, state.weights[rows], with_gradient)
         value = T / 2 * chords.sum(-1)
         good = value <= energy[rows] - SUFFICIENT_DECREASE * step * slope[rows] + noise[rows]
         return Trial(good, lambda: (there, value, *pull()), least_of_parabola(step, slope[rows], value - energy[rows]))
@@ -68,10 +70,12 @@ def descend(
     return LineSearch(path, energy, gradient, found.failed)
 
 
-def _chords(manifold: Manifold, path: Tensor, with_gradient: bool) -> tuple[Tensor, Callable[[], tuple[Tensor, ...]]]:
-    """Squared chords, and what gives the gradient of half their sum, if it is asked for."""
+def _chords(
+    manifold: Manifold, path: Tensor, weights: Tensor, with_gradient: bool
+) -> tuple[Tensor, Callable[[], tuple[Tensor, ...]]]:
+    """Weighted squared chords, and what gives the gradient of half their sum, if it is asked for."""
     if with_gradient:
-        chords, pull = manifold.chords_and_pullback(path)
+        chords, pull = manifold.chords_and_pullback(path, weights)
         return chords, lambda: (pull(),)
     with torch.no_grad():
-        return manifold.squared_chords(path), lambda: ()
+        return weights * manifold.squared_chords(path), lambda: ()

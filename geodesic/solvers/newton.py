@@ -26,10 +26,11 @@ _WARM_UP = LBFGS()
 
 class _State(NamedTuple):
     path: Float[Tensor, "P nodes d"]
+    weights: Float[Tensor, "P T"]
     energy: Float[Tensor, " P"]
     excess: Float[Tensor, " P"]
     status: Int[Tensor, " P"]
-    gradient: Float[Tensor, "P interior d"]  # of half the squared chords
+    gradient: Float[Tensor, "P interior d"]  # of half the weighted squared chords
     direction: Float[Tensor, "P interior d"]
     minimum: Bool[Tensor, " P"]
 
@@ -74,24 +75,26 @@ class Newton(Solver[_State]):
     def lighter(self) -> NewtonKrylov:
         return NewtonKrylov(warm_up=self.warm_up)
 
-    def begin(self, manifold: Manifold, path: Tensor) -> _State:
+    def begin(self, manifold: Manifold, path: Tensor, weights: Tensor) -> _State:
         status = torch.zeros(len(path), dtype=torch.int64, device=path.device)
-        return _evaluated(manifold, path, status)
+        return _evaluated(manifold, path, weights, status)
 
     def step(self, manifold: Manifold, state: _State) -> _State:
-        found = descend(manifold, state.path, state.energy, state.gradient, state.direction, with_gradient=False)
-        return _evaluated(manifold, found.path, torch.where(found.failed, Status.STALLED, state.status))
+        found = descend(manifold, state, with_gradient=False)
+        status = torch.where(found.failed, Status.STALLED, state.status)
+        return _evaluated(manifold, found.path, state.weights, status)
 
     def certify(self, manifold: Manifold, state: _State) -> Certificate:
         return state
 
 
-def _evaluated(manifold: Manifold, path: Tensor, status: Tensor) -> _State:
-    expansion = manifold.expansion(path)
+def _evaluated(manifold: Manifold, path: Tensor, weights: Tensor, status: Tensor) -> _State:
+    expansion = manifold.expansion(path, weights)
     step = newton_step(expansion)
     lost = step.direction.isnan().flatten(1).any(1)
     return _State(
         path,
+        weights,
         (path.shape[1] - 1) / 2 * expansion.squared_chords.sum(-1),
         step.excess,
         torch.where(lost, Status.NOT_FINITE, status),

@@ -27,10 +27,11 @@ _LOOSEST = 0.3  # part of the gradient left by the least accurate step
 
 class _State(NamedTuple):
     path: Float[Tensor, "P nodes d"]
+    weights: Float[Tensor, "P T"]
     energy: Float[Tensor, " P"]
     excess: Float[Tensor, " P"]
     status: Int[Tensor, " P"]
-    gradient: Float[Tensor, "P interior d"]  # of half the squared chords
+    gradient: Float[Tensor, "P interior d"]  # of half the weighted squared chords
     direction: Float[Tensor, "P interior d"]
     minimum: Bool[Tensor, " P"]
     preconditioner: Preconditioner
@@ -74,29 +75,36 @@ class NewtonKrylov(Solver[_State]):
         require_solver("warm_up", self.warm_up)
         require_integer("metric_samples", self.metric_samples, least=0)
 
-    def begin(self, manifold: Manifold, path: Tensor) -> _State:
+    def begin(self, manifold: Manifold, path: Tensor, weights: Tensor) -> _State:
         with torch.no_grad():
-            chords = manifold.squared_chords(path)
-        preconditioner = precondition(manifold, path, chords, self.metric_samples)
+            chords = weights * manifold.squared_chords(path)
+        preconditioner = precondition(manifold, path, weights, chords, self.metric_samples)
         status = torch.zeros(len(path), dtype=torch.int64, device=path.device)
         loosest = torch.full_like(chords[:, 0], _LOOSEST)
-        return _evaluated(manifold, path, status, preconditioner, loosest)
+        return _evaluated(manifold, path, weights, status, preconditioner, loosest)
 
     def step(self, manifold: Manifold, state: _State) -> _State:
-        found = descend(manifold, state.path, state.energy, state.gradient, state.direction, with_gradient=False)
+        found = descend(manifold, state, with_gradient=False)
         status = torch.where(found.failed, Status.STALLED, state.status)
         # The excess falls about as its square, and the part of the gradient left over need not be smaller.
         accuracy = state.excess.clamp_min(0).sqrt().clamp(1e-3, _LOOSEST)
-        return _evaluated(manifold, found.path, status, state.preconditioner, accuracy)
+        return _evaluated(manifold, found.path, state.weights, status, state.preconditioner, accuracy)
 
     def certify(self, manifold: Manifold, state: _State) -> Certificate:
-        return state._replace(minimum=state.minimum & seems_minimum(manifold, state.path, state.preconditioner))
+        return state._replace(
+            minimum=state.minimum & seems_minimum(manifold, state.path, state.weights, state.preconditioner)
+        )
 
 
 def _evaluated(
-    manifold: Manifold, path: Tensor, status: Tensor, preconditioner: Preconditioner, accuracy: Tensor
+    manifold: Manifold,
+    path: Tensor,
+    weights: Tensor,
+    status: Tensor,
+    preconditioner: Preconditioner,
+    accuracy: Tensor,
 ) -> _State:
-    step, energy, gradient = krylov_step(manifold, path, preconditioner, accuracy)
+    step, energy, gradient = krylov_step(manifold, path, weights, preconditioner, accuracy)
     lost = step.direction.isnan().flatten(1).any(1)
     status = torch.where(lost, Status.NOT_FINITE, status)
-    return _State(path, energy, step.excess, status, gradient, step.direction, step.minimum, preconditioner)
+    return _State(path, weights, energy, step.excess, status, gradient, step.direction, step.minimum, preconditioner)

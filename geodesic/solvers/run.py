@@ -45,6 +45,7 @@ class Run:
     Args:
         manifold: Where the paths lie.
         path: Where they begin, (P, T + 1, d).
+        weights: Of their segments, (P, T): 1 / (T h) for a segment that takes a time h.
         status: `Status` of each pair; those that do not start as `Status.RUNNING` stay as they are.
         size: Most pairs whose energy and gradient are computed at once.
         report: Called with the step, and energies, active and converged pairs, (P,).
@@ -54,12 +55,13 @@ class Run:
         self,
         manifold: Manifold,
         path: Float[Tensor, "P nodes d"],
+        weights: Float[Tensor, "P T"],
         status: Int[Tensor, " P"],
         size: int,
         report: Report,
     ) -> None:
         self.manifold, self._report = manifold, report
-        self.path = path.clone()
+        self.path, self.weights = path.clone(), weights
         still = (path[:, 0] == path[:, -1]).all(-1)
         self.path[still] = path[still, :1]
         # One pair where the decoder is not finite must not spoil the others.
@@ -94,7 +96,7 @@ class Run:
     def _group(self, solver: Solver[Any], active: Tensor, tol: float, max_steps: int, certified: bool) -> None:
         limit = max_steps - self.steps
         done = int(self.steps[active].max())
-        state = solver.begin(self.manifold, self.path[active])
+        state = solver.begin(self.manifold, self.path[active], self.weights[active])
         before = torch.full_like(self._energy, torch.inf)
         for step in range(max_steps + 1):
             self._energy[active] = state.energy

@@ -29,6 +29,10 @@ class SolverState(Protocol):
         """Nodes, (P, T + 1, d)."""
 
     @property
+    def weights(self) -> Float[Tensor, "P T"]:
+        """Of their segments, (P, T): 1 / (T h) for a segment that takes a time h. They stay."""
+
+    @property
     def energy(self) -> Float[Tensor, " P"]:
         """Energies of the paths, (P,)."""
 
@@ -79,8 +83,8 @@ class Solver(ABC, Generic[State]):
         return False
 
     @abstractmethod
-    def begin(self, manifold: Manifold, path: Tensor) -> State:
-        """The state before the first step, at initial paths, (P, T + 1, d)."""
+    def begin(self, manifold: Manifold, path: Tensor, weights: Tensor) -> State:
+        """The state before the first step, at initial paths, (P, T + 1, d), with the weights of segments, (P, T)."""
 
     @abstractmethod
     def step(self, manifold: Manifold, state: State) -> State:

@@ -20,6 +20,7 @@ _SMALLEST = 1e-5
 
 class _State(NamedTuple):
     path: Tensor
+    weights: Tensor  # all 1: it knows equal times only
     energy: Tensor
     excess: Tensor
     status: Tensor
@@ -58,10 +59,12 @@ class Georce(Solver[_State]):
 
     check_every: ClassVar[int] = 5  # as for L-BFGS, whose steps cost the same
 
-    def begin(self, manifold: Manifold, path: Tensor) -> _State:
+    def begin(self, manifold: Manifold, path: Tensor, weights: Tensor) -> _State:
         energy, G, pull = _metric(manifold, path)
         status = torch.zeros(len(path), dtype=torch.int64, device=path.device)
-        return _State(path, energy, torch.full_like(energy, torch.inf), status, torch.ones_like(energy), G, pull())
+        return _State(
+            path, weights, energy, torch.full_like(energy, torch.inf), status, torch.ones_like(energy), G, pull()
+        )
 
     def step(self, manifold: Manifold, state: _State) -> _State:
         T = state.path.shape[1] - 1
@@ -110,7 +113,7 @@ class Georce(Solver[_State]):
         return new
 
     def certify(self, manifold: Manifold, state: _State) -> Certificate:
-        return certify(manifold, state.path)
+        return certify(manifold, state.path, state.weights)
 
 
 def _metric(manifold: Manifold, path: Tensor) -> tuple[Tensor, Tensor, Callable[[], Tensor]]:

@@ -27,9 +27,9 @@ class Metric(MetricManifold):
             G.register_hook(lambda _: self._count(rows))
         return G
 
-    def expansion(self, path: Tensor) -> Expansion:
+    def expansion(self, path: Tensor, weights: Tensor | None = None) -> Expansion:
         # One forward and one backward pass, and the tangents of both along 2 d directions.
-        before, expansion = self.rows, super().expansion(path)
+        before, expansion = self.rows, super().expansion(path, weights)
         self.rows = before + (2 + 4 * path.shape[-1]) * len(path) * (path.shape[1] - 1)
         return expansion
 
