@@ -19,8 +19,8 @@ from tests.surfaces import KNOWN
 PLANAR = [name for name, known in KNOWN.items() if len(known.start) == 2]
 CLOSED = [name for name in PLANAR if isinstance(KNOWN[name].manifold, geodesic.surfaces.DistanceManifold)]
 SYMMETRIC = [name for name in PLANAR if isinstance(KNOWN[name].manifold, geodesic.surfaces.SymmetricSurface)]
-# Of the spheres in many dimensions two: the solver's own tests have all of them.
-SHOT_AT = [*PLANAR, "sphere of dimension 3", "sphere of dimension 10"]
+# One of each kind: bent either way, flat, without an embedding, of more dimensions. The tests of the solver have all.
+SHOT_AT = ["cylinder", "helicoid", "hyperbolic plane", "paraboloid", "pseudosphere", "sphere of dimension 3", "torus"]
 
 
 def mlp(activation: nn.Module | None = None, d: int = 2, D: int = 10) -> nn.Module:
@@ -109,7 +109,7 @@ def test_clairauts_relation_holds_along_geodesics(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["torus", "saddle", "hyperbolic plane", "sphere of dimension 5"])
+@pytest.mark.parametrize("name", ["torus", "hyperbolic plane", "sphere of dimension 3"])
 def test_the_metric_alone_gives_the_same_geodesics_as_the_embedding(name: str) -> None:
     known = KNOWN[name]
     z = torch.tensor(known.start)
@@ -185,12 +185,12 @@ def test_single_precision_agrees_with_double() -> None:
 def test_a_geodesic_that_meets_a_singular_metric_says_where_and_stays_finite() -> None:
     # A quarter of a circle over its own tangent: at z = 1 the decoder's derivative is infinite.
     circle = geodesic.PullbackManifold(lambda z: torch.cat([z, (1 - z.square()).sqrt()], dim=1))
-    answer = exp_map(circle, torch.tensor([[0.0], [0.0]]), torch.tensor([[2.0], [1.0]]), follow=Follow(rtol=1e-8))
+    answer = exp_map(circle, torch.tensor([[0.0], [0.0]]), torch.tensor([[2.0], [1.0]]), follow=Follow(rtol=1e-5))
     assert answer.status.tolist() == [Status.CUT_SHORT, Status.CONVERGED]
     assert answer.converged.tolist() == [False, True]
     assert float(answer.time[0]) == pytest.approx(math.pi / 4, abs=1e-3)
     assert answer.path.isfinite().all()
-    assert float(answer.point[1, 0]) == pytest.approx(math.sin(1.0), abs=1e-7)
+    assert float(answer.point[1, 0]) == pytest.approx(math.sin(1.0), abs=1e-5)
 
 
 def test_a_decoder_with_kinks_is_told_apart() -> None:
@@ -203,8 +203,8 @@ def test_a_decoder_with_kinks_is_told_apart() -> None:
 def test_discrete_steps_are_of_second_order() -> None:
     manifold = geodesic.PullbackManifold(mlp())
     z, v = torch.randn(2, 2, 2) / 2
-    exact = exp_map(manifold, z, v, follow=Follow(rtol=1e-9)).point
-    counts = [16, 32, 64]
+    exact = exp_map(manifold, z, v, follow=Follow(rtol=1e-7)).point
+    counts = [8, 16, 32]
     errors = [
         float((exp_map(manifold, z, v, follow=Follow(method="discrete", segments=T)).point - exact).norm())
         for T in counts
@@ -226,16 +226,16 @@ def test_the_discrete_maps_undo_each_other(activation: nn.Module) -> None:
 
 
 @pytest.mark.parametrize(
-    ("activation", "method"), [(nn.Tanh(), "ode"), (nn.SiLU(), "ode"), (nn.ELU(), "discrete"), (nn.ReLU(), "discrete")]
+    ("activation", "method"), [(nn.Tanh(), "ode"), (nn.ELU(), "discrete"), (nn.ReLU(), "discrete")]
 )
 def test_maps_take_the_method_that_suits_the_second_derivatives(activation: nn.Module, method: str) -> None:
     manifold = geodesic.PullbackManifold(mlp(activation))
     a, b = torch.tensor([[0.3, -0.4], [0.5, 0.1]])
-    there = log_map(manifold, a, b)
-    back = exp_map(manifold, a, there.vector)
+    there = log_map(manifold, a, b, search=geodesic.Search(segments=16))
+    back = exp_map(manifold, a, there.vector, follow=Follow(segments=16))
     assert there.method == back.method == method
     assert f'followed by "{method}"' in back.summary()
-    told = log_map(manifold, a, b, follow=Follow(method="discrete"))
+    told = log_map(manifold, a, b, follow=Follow(method="discrete"), search=geodesic.Search(segments=16))
     assert told.method == "discrete"
     if not isinstance(activation, nn.ReLU):  # a path that ends on a kink of ReLU is no stationary point
         assert there.converged
@@ -258,8 +258,8 @@ def test_steps_too_long_for_a_constant_speed_are_shortened_where_nobody_says_how
     layers = nn.Linear(2, 32), nn.ELU(), nn.Linear(32, 32), nn.ELU(), nn.Linear(32, 20)
     sharp = nn.Sequential(*layers).requires_grad_(False)
     sharp[0].weight *= 8
-    manifold, (z, v) = geodesic.PullbackManifold(sharp), torch.randn(2, 6, 2)
-    asked, exact = (exp_map(manifold, z, 4 * v, follow=Follow(method="discrete", segments=T)) for T in (32, 512))
+    manifold, (z, v) = geodesic.PullbackManifold(sharp), torch.randn(2, 3, 2)
+    asked = exp_map(manifold, z, 4 * v, follow=Follow(method="discrete", segments=32))
     open_ = exp_map(manifold, z, 4 * v)
     mended = ~asked.converged
     assert mended.any()
@@ -267,7 +267,8 @@ def test_steps_too_long_for_a_constant_speed_are_shortened_where_nobody_says_how
     assert (open_.iterations > 32).tolist() == mended.tolist()
     assert open_.path.shape == asked.path.shape
     torch.testing.assert_close(open_.path[~mended], asked.path[~mended], rtol=0, atol=0)
-    before, after = ((x.point - exact.point)[mended].norm() for x in (asked, open_))
+    exact = exp_map(manifold, z[mended], 4 * v[mended], follow=Follow(method="discrete", segments=256))
+    before, after = ((x.point[mended] - exact.point).norm() for x in (asked, open_))
     assert after < before / 2
 
 
@@ -295,7 +296,7 @@ def test_exp_undoes_log_and_its_length_is_the_known_one(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["torus", "saddle", "catenoid", "hyperbolic plane", "sphere of dimension 3"])
+@pytest.mark.parametrize("name", ["catenoid", "hyperbolic plane", "saddle"])
 def test_log_undoes_exp(name: str) -> None:
     known = KNOWN[name]
     z = torch.tensor(known.start).expand(2, -1)
@@ -318,9 +319,10 @@ def test_the_logarithm_of_the_same_point_is_zero() -> None:
 def test_logarithms_of_a_batch_are_those_of_its_rows() -> None:
     manifold = geodesic.PullbackManifold(mlp())
     a, b = torch.randn(2, 2, 2, 2)
-    together = log_map(manifold, a, b)
+    how = {"follow": Follow(rtol=1e-4), "search": geodesic.Search(segments=16)}
+    together = log_map(manifold, a, b, **how)
     assert together.vector.shape == (2, 2, 2)
-    alone = log_map(manifold, a[1, 0], b[1, 0])
+    alone = log_map(manifold, a[1, 0], b[1, 0], **how)
     torch.testing.assert_close(together.vector[1, 0], alone.vector, rtol=0, atol=1e-6)
 
 
@@ -328,11 +330,11 @@ def test_logarithms_of_a_batch_are_those_of_its_rows() -> None:
 def test_a_solution_at_hand_is_used() -> None:
     torus, a, b = geodesic.surfaces.Torus(), torch.tensor([0.5, 0.0]), torch.tensor([2.0, 1.5])
     solution = geodesic.solve(torus, a, b, segments=16)
-    answer = log_map(torus, a, b, solution=solution, follow=Follow(rtol=1e-6))
+    answer = log_map(torus, a, b, solution=solution, follow=Follow(rtol=1e-3))
     assert answer.solution is solution
     torch.testing.assert_close(
         answer.vector,
-        log_map(torus, a, b, follow=Follow(rtol=1e-6), search=geodesic.Search(segments=16)).vector,
+        log_map(torus, a, b, follow=Follow(rtol=1e-3), search=geodesic.Search(segments=16)).vector,
     )
     with pytest.raises(geodesic.errors.InputError, match="its paths do not lead from start to end"):
         log_map(torus, b, a, solution=solution)
@@ -342,7 +344,7 @@ def test_a_solution_at_hand_is_used() -> None:
 def test_shooting_without_a_geodesic_equation_returns_the_discrete_logarithm() -> None:
     manifold = geodesic.PullbackManifold(mlp(nn.ReLU()))
     a, b = torch.randn(2, 3, 2)
-    answer = log_map(manifold, a, b, follow=Follow(rtol=1e-6))
+    answer = log_map(manifold, a, b, follow=Follow(rtol=1e-6), search=geodesic.Search(segments=16))
     assert not answer.converged.any()
     assert set(answer.status.tolist()) <= {Status.SPEED_CHANGED, Status.NO_NEARER, Status.NO_GEODESIC}
     discrete = log_map(manifold, a, b, follow=Follow(method="discrete"), solution=answer.solution)
@@ -355,12 +357,13 @@ def test_maps_take_and_return_points_in_their_latent_shape() -> None:
     flat = geodesic.PullbackManifold(net)
     shaped = geodesic.PullbackManifold(lambda z: net(z.flatten(1)), latent_shape=(2, 2))
     a, b = torch.randn(2, 2, 4) / 2
-    expected = log_map(flat, a, b, search=geodesic.Search(segments=8))
-    answer = log_map(shaped, a.reshape(2, 2, 2), b.reshape(2, 2, 2), search=geodesic.Search(segments=8))
+    how = {"follow": Follow(rtol=1e-4), "search": geodesic.Search(segments=8)}
+    expected = log_map(flat, a, b, **how)
+    answer = log_map(shaped, a.reshape(2, 2, 2), b.reshape(2, 2, 2), **how)
     torch.testing.assert_close(answer.vector, expected.vector.reshape(2, 2, 2))
-    point = exp_map(shaped, a.reshape(2, 2, 2), answer.vector, follow=Follow(segments=8))
+    point = exp_map(shaped, a.reshape(2, 2, 2), answer.vector, follow=Follow(segments=8, rtol=1e-4))
     assert point.path.shape == (2, 9, 2, 2)
-    torch.testing.assert_close(point.point, b.reshape(2, 2, 2), rtol=0, atol=1e-6)
+    torch.testing.assert_close(point.point, b.reshape(2, 2, 2), rtol=0, atol=1e-3)
 
 
 @pytest.mark.slow
@@ -423,7 +426,9 @@ def test_manifolds_without_lengths_have_no_maps() -> None:
 
 
 def numerical_gradient(f, z: Tensor, step: float = 1e-5) -> Tensor:
-    return torch.stack([(f(z + step * e) - f(z - step * e)) / (2 * step) for e in torch.eye(len(z))])
+    units = step * torch.eye(len(z))
+    ahead, behind = f(torch.cat([z + units, z - units])).split(len(z))
+    return (ahead - behind) / (2 * step)
 
 
 @pytest.mark.slow
@@ -432,7 +437,7 @@ def test_the_gradient_is_that_of_the_distance_returned(name: str) -> None:
     manifold = KNOWN[name].manifold
 
     def f(z: Tensor) -> Tensor:
-        return geodesic.distance(manifold, z[:2], z[2:], search=geodesic.Search(tol=1e-15, segments=16))
+        return geodesic.distance(manifold, z[..., :2], z[..., 2:], search=geodesic.Search(tol=1e-15, segments=16))
 
     z = torch.tensor(KNOWN[name].start + KNOWN[name].end, requires_grad=True)
     (gradient,) = torch.autograd.grad(f(z), z)
@@ -458,7 +463,7 @@ def test_distance_and_gradient_are_those_of_the_closed_form(name: str) -> None:
 @pytest.mark.slow
 def test_the_gradient_is_the_first_variation() -> None:
     manifold = geodesic.PullbackManifold(mlp())
-    a, b = (z.requires_grad_() for z in torch.randn(2, 2, 2))
+    a, b = (z.requires_grad_() for z in torch.randn(2, 1, 2))
     at_a, at_b = torch.autograd.grad(
         geodesic.distance(manifold, a, b, search=geodesic.Search(segments=64, tol=1e-12)).sum(), (a, b)
     )

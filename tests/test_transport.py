@@ -178,7 +178,7 @@ def test_the_connection_is_of_order_four_and_the_projection_of_order_one(
 @pytest.mark.parametrize("method", ["pole_ladder", "schild_ladder"])
 def test_both_ladders_are_of_order_two_also_along_curves_that_are_no_geodesics(name: str, method: str) -> None:
     make, d = WITH_METRIC[name]
-    assert fitted_order(make(), d, method, (6, 12), end=0.6) == pytest.approx(2, abs=0.3)
+    assert fitted_order(make(), d, method, (3, 6), end=0.3) == pytest.approx(2, abs=0.3)
 
 
 # --- laws -----------------------------------------------------------------------------------------
@@ -244,9 +244,8 @@ def test_transport_does_not_depend_on_latent_coordinates() -> None:
 def test_a_batch_is_carried_as_its_rows_are(method: str) -> None:
     manifold, path, v = Torus() if method == "projection" else TORUS_METRIC, curves(3, 2), torch.randn(4, 2)
     together = parallel_transport(manifold, path.reshape(2, 2, 4, 2), v.reshape(2, 2, 2), transport=method)
-    for i in (0, 3):
-        alone = parallel_transport(manifold, path[i], v[i], transport=method)
-        torch.testing.assert_close(together.vectors.flatten(0, 1)[i], alone.vectors)
+    alone = parallel_transport(manifold, path[1], v[1], transport=method)
+    torch.testing.assert_close(together.vectors[0, 1], alone.vectors)
     torch.testing.assert_close(together.vector, together.vectors[:, :, -1])
     assert together.status.shape == together.norm_change.shape == (2, 2)
 
@@ -541,7 +540,8 @@ def test_a_shot_from_a_singular_point_is_refused() -> None:
 
 def test_an_analogy_in_a_flat_space_is_a_parallelogram() -> None:
     a, b, c = torch.rand(3, 2, 3)
-    answer = geodesic.analogy(geodesic.surfaces.FlatTorus(dimension=3), a, b, c, search=geodesic.Search(segments=16))
+    flat, search = geodesic.surfaces.FlatTorus(dimension=3), geodesic.Search(segments=8)
+    answer = geodesic.analogy(flat, a, b, c, search=search)
     torch.testing.assert_close(answer.point, c + b - a, rtol=0, atol=1e-6)
     torch.testing.assert_close(answer.path[:, 0], c)
     assert answer.converged.all()
@@ -572,7 +572,7 @@ def test_an_analogy_on_the_sphere_is_the_rotation_that_takes_a_to_c(method: str,
 def test_an_analogy_of_equal_points_adds_nothing() -> None:
     a, b, c = torch.tensor([[1.0, 0.0], [1.3, 0.5], [0.8, -0.4]])
     points = torch.stack([a, a]), torch.stack([a, b]), torch.stack([c, a])
-    answer = geodesic.analogy(Torus(), *points, follow=geodesic.Follow(rtol=1e-6), search=geodesic.Search(segments=64))
+    answer = geodesic.analogy(Torus(), *points, follow=geodesic.Follow(rtol=1e-6), search=geodesic.Search(segments=32))
     torch.testing.assert_close(answer.point, torch.stack([c, b]), rtol=0, atol=2e-4)
     torch.testing.assert_close(answer.transported[1], answer.vector[1])
     assert answer.converged.all()
@@ -583,9 +583,9 @@ def test_analogies_of_a_batch_of_shaped_points_are_those_of_its_rows() -> None:
     images = PullbackManifold(lambda z: rows.decoder(z.flatten(1)), latent_shape=(2, 2))
     points = torch.randn(3, 2, 4) / 8
     answer = geodesic.analogy(
-        images, *points.reshape(3, 2, 2, 2), follow=geodesic.Follow(rtol=1e-4), search=geodesic.Search(segments=8)
+        images, *points.reshape(3, 2, 2, 2), follow=geodesic.Follow(rtol=1e-3), search=geodesic.Search(segments=8)
     )
-    alone = geodesic.analogy(rows, *points[:, 0], follow=geodesic.Follow(rtol=1e-4), search=geodesic.Search(segments=8))
+    alone = geodesic.analogy(rows, *points[:, 0], follow=geodesic.Follow(rtol=1e-3), search=geodesic.Search(segments=8))
     torch.testing.assert_close(answer.point[0].flatten(), alone.point, rtol=1e-6, atol=1e-6)
     assert answer.path.shape == answer.carried.shape == answer.across.path.shape == (2, 9, 2, 2)
 
