@@ -19,6 +19,7 @@ from torch import Tensor
 from geodesic.checks import require_integer
 from geodesic.errors import InputError
 from geodesic.keywords import renamed
+from geodesic.tangents import without_zeros
 
 __all__ = ["curl", "derivative", "divergence", "gradient", "jacobian", "jvp", "laplacian", "vjp"]
 
@@ -315,7 +316,7 @@ def expand(f: RowWise, z: Tensor, cotangent: RowWise) -> tuple[Tensor, Tensor, F
 
 def _expanded(f: RowWise, z: Tensor, cotangent: RowWise, e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """`expand` for one vector e, (d,): f(z), J_f(z) e, and the Hessian times e."""
-    pulled = torch.func.jvp(lambda z: _pulled(f, z, cotangent), (z,), (e.expand_as(z),))
+    pulled = torch.func.jvp(_lean(lambda z: _pulled(f, z, cotangent)), (z,), (e.expand_as(z),))
     return pulled[0][0], *pulled[1]
 
 
@@ -333,7 +334,7 @@ def _vjp(f: RowWise, z: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor
 def _jvp(f: RowWise, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """f(z), and its product with the tangents u."""
     # Forward mode refuses tensors whose entries share memory, as after `expand`.
-    return cast(tuple[Tensor, Tensor], torch.func.jvp(_on_a_copy(f), (z.contiguous(),), (u.contiguous(),)))
+    return cast(tuple[Tensor, Tensor], torch.func.jvp(_lean(_on_a_copy(f)), (z.contiguous(),), (u.contiguous(),)))
 
 
 def _for_each(f: Callable[[Tensor], Any], units: Tensor, out_dims: Any = 0) -> Any:
@@ -349,6 +350,16 @@ def _for_each(f: Callable[[Tensor], Any], units: Tensor, out_dims: Any = 0) -> A
 def _on_a_copy(f: RowWise) -> RowWise:
     """f, which may begin with an operation in place, without effect on the points that it is given."""
     return lambda z: f(z.clone())
+
+
+def _lean(f: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
+    """f, whose tangents have no share of what is constant: torch multiplies weights by tensors of zeros."""
+
+    def call(z: Tensor) -> Any:
+        with without_zeros():
+            return f(z)
+
+    return call
 
 
 @cache
