@@ -50,7 +50,9 @@ def test_the_pair_over_the_hill_is_as_much_shorter_as_the_readme_says(run: Calla
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks("python", PAGES[page]) and page != "run-folder"])
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks("python", PAGES[page]) and page not in ("riemannian", "run-folder")]
+)
 def test_the_python_of_a_page_runs_from_top_to_bottom(page: str, run: Callable[[str], str]) -> None:
     assert run("\n".join(blocks("python", PAGES[page])))
 
@@ -65,8 +67,8 @@ def test_the_python_of_the_page_of_run_folders_opens_a_run(
 
 
 @pytest.mark.slow
-def test_the_sphere_of_the_riemannian_page_comes_back_to_where_it_began(run: Callable[[str], str]) -> None:
-    back, _, _, _, curvature = run(blocks("python", PAGES["riemannian"])[0]).splitlines()
+def test_the_riemannian_page_runs_and_its_sphere_comes_back_to_where_it_began(run: Callable[[str], str]) -> None:
+    back, _, _, _, curvature = run("\n".join(blocks("python", PAGES["riemannian"]))).splitlines()[:5]
     assert back.startswith("tensor([1.2000, 1.0000]")
     assert curvature.startswith("tensor([1.0000, 1.0000, 1.0000]") or curvature.startswith("tensor([1., 1., 1.]")
 

@@ -52,9 +52,9 @@ def test_where_curvature_is_constant_the_radius_has_its_law_and_the_angle_is_uni
     manifold: geodesic.surfaces.DistanceManifold, growth: Callable, end: float, mean: tuple, s: float
 ) -> None:
     z = torch.tensor(mean, dtype=torch.float64)
-    answer = riemannian_normal(manifold, z, s, 1000, burn_in=8, follow=Follow(segments=8))
+    answer = riemannian_normal(manifold, z, s, 600, burn_in=6, follow=Follow(segments=4))
     assert bool(answer.converged.all())
-    r = manifold.distance(z.expand(1000, 2), answer.points)
+    r = manifold.distance(z.expand(600, 2), answer.points)
     assert kstest(r.numpy(), law_of_the_radius(growth, s, end)).pvalue > 0.05
     # Proposals without acceptance have the law of a plane, which the same test tells apart.
     assert kstest(r.numpy(), law_of_the_radius(lambda r: r, s, end)).pvalue < 0.01
@@ -65,8 +65,8 @@ def test_where_curvature_is_constant_the_radius_has_its_law_and_the_angle_is_uni
 @pytest.mark.slow
 def test_no_sample_lies_beyond_a_conjugate_point_even_where_two_meet() -> None:
     sphere, south = geodesic.surfaces.StereographicSphere(dimension=3), torch.zeros(3)
-    answer = riemannian_normal(sphere, south, 2.5, 200, burn_in=3, follow=Follow(segments=16))
-    length = sphere.squared_norm(torch.zeros(200, 3), answer.vectors).sqrt()[answer.converged]
+    answer = riemannian_normal(sphere, south, 2.5, 100, burn_in=2, follow=Follow(segments=12))
+    length = sphere.squared_norm(torch.zeros(100, 3), answer.vectors).sqrt()[answer.converged]
     assert length.max() < math.pi * 1.01
     assert answer.acceptance < 0.7
 
@@ -87,7 +87,7 @@ def test_the_vectors_lead_to_the_points() -> None:
 
 @pytest.mark.parametrize("method", ["ode", "discrete"])
 def test_one_step_on_the_sphere_has_the_mean_cosine_of_a_normal_step(method: str) -> None:
-    sphere, h, n = geodesic.surfaces.StereographicSphere(), 0.5, 2000
+    sphere, h, n = geodesic.surfaces.StereographicSphere(), 0.5, 1000
     z = torch.tensor([0.1, 0.2])
     rtol = 1e-4 if method == "ode" else None
     walk = random_walk(sphere, z, h, 1, count=n, follow=Follow(method=method, segments=8, rtol=rtol))
@@ -100,7 +100,7 @@ def test_one_step_on_the_sphere_has_the_mean_cosine_of_a_normal_step(method: str
 @pytest.mark.slow
 def test_short_steps_on_the_sphere_forget_the_beginning_as_brownian_motion_does() -> None:
     # cos of the angle is an eigenfunction: Delta cos = -2 cos, so its mean falls as exp(-time).
-    sphere, n = geodesic.surfaces.StereographicSphere(), 2000
+    sphere, n = geodesic.surfaces.StereographicSphere(), 1000
     z = torch.tensor([0.1, 0.2])
     walk = random_walk(sphere, z, 0.5, 10, count=n, follow=Follow(segments=2))
     cosine = sphere.distance(z.expand(n, 2), walk.point).cos()
