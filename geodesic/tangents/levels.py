@@ -22,7 +22,7 @@ from torch._functorch.pyfunctorch import retrieve_current_functorch_interpreter
 from torch.autograd.forward_ad import _set_fwd_grad_enabled, make_dual, unpack_dual
 from torch.autograd.function import _SingleLevelFunction
 
-__all__ = ["Affine", "carried", "forward_levels", "varies"]
+__all__ = ["Affine", "at_once", "carried", "forward_levels", "varies"]
 
 _FORWARD, _REVERSE = _functorch.TransformType.Jvp, _functorch.TransformType.Grad
 
@@ -33,7 +33,8 @@ class Affine:
 
     Attributes:
         value: From x and the constants to y, by operators of torch.
-        along: From a tangent t and the constants to A t.
+        along: From a tangent t and the constants to A t. Its first argument is how it takes operators: `carried`, or
+            `at_once` where nothing differentiates t.
         back: From a cotangent r and the constants to A^T r.
     """
 
@@ -60,16 +61,22 @@ def carried(affine: Affine, x: Tensor, *constants: Any) -> Tensor:
             return _below(partial(carried, affine), x, *constants)
         with enable_single_level_autograd_function():
             return _History.apply(affine, x, *constants)  # type: ignore[attr-defined]  # missing in torch's stubs
-    x, tangent = unpack_dual(x)
-    y = affine.value(x, *constants) if forward == 1 else _below(partial(carried, affine), x, *constants)
-    if tangent is None:
-        return y
-    return make_dual(y, (affine.along if forward == 1 else partial(_below, affine.along))(tangent, *constants))
+    primal, tangent = unpack_dual(x)
+    if forward == 1:  # no tangents below, and none of t itself: the level need not be left
+        y = affine.value(primal, *constants)
+        return y if tangent is None else make_dual(y, affine.along(at_once, tangent, *constants))
+    y = _below(partial(carried, affine), primal, *constants)
+    return y if tangent is None else make_dual(y, _below(partial(affine.along, carried), tangent, *constants))
+
+
+def at_once(affine: Affine, x: Tensor, *constants: Any) -> Tensor:
+    """A x + b, as torch takes it."""
+    return affine.value(x, *constants)
 
 
 def forward_levels() -> int:
     """How many levels of forward mode surround the caller."""
-    return sum(level.key() == _FORWARD for level in _functorch.get_interpreter_stack() or ())
+    return [level.key() for level in _functorch.get_interpreter_stack() or ()].count(_FORWARD)
 
 
 def varies(x: Any) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -26,6 +28,7 @@ __all__ = [
 ]
 
 Sizes = tuple[int, ...]
+Take = Callable[..., Tensor]
 
 
 class Window(NamedTuple):
@@ -39,7 +42,7 @@ class Window(NamedTuple):
     groups: int
 
 
-def _widened(t: Tensor, c: Any, x_size: Sizes, y_size: Sizes) -> Tensor:
+def _widened(take: Take, t: Tensor, c: Any, x_size: Sizes, y_size: Sizes) -> Tensor:
     return t.expand(y_size).clone()  # y and x must not share a tangent: an operation in place on one would change both
 
 
@@ -64,39 +67,39 @@ DIFFERENCE: Affine = Affine(
 )
 REST: Affine = Affine(
     value=lambda x, c, x_size, y_size: c - x,
-    along=lambda t, c, x_size, y_size: -_widened(t, c, x_size, y_size),
+    along=lambda take, t, c, x_size, y_size: -_widened(take, t, c, x_size, y_size),
     back=lambda r, c, x_size, y_size: -r.sum_to_size(x_size),
 )
 MULTIPLE: Affine = Affine(
     value=lambda x, c, x_size: x * c,
-    along=lambda t, c, x_size: carried(MULTIPLE, t, c, x_size),
+    along=lambda take, t, c, x_size: take(MULTIPLE, t, c, x_size),
     back=_multiplied_back,
 )
 QUOTIENT: Affine = Affine(
     value=lambda x, c, x_size: x / c,
-    along=lambda t, c, x_size: carried(QUOTIENT, t, c, x_size),
+    along=lambda take, t, c, x_size: take(QUOTIENT, t, c, x_size),
     back=_divided_back,
 )
 
 # A matrix, or as many as x has.
 RIGHT_PRODUCT: Affine = Affine(
     value=lambda x, A: x @ A,
-    along=lambda t, A: carried(RIGHT_PRODUCT, t, A),
+    along=lambda take, t, A: take(RIGHT_PRODUCT, t, A),
     back=lambda r, A: carried(RIGHT_PRODUCT, r, A.mT),
 )
 LEFT_PRODUCT: Affine = Affine(
     value=lambda x, A: A @ x,
-    along=lambda t, A: carried(LEFT_PRODUCT, t, A),
+    along=lambda take, t, A: take(LEFT_PRODUCT, t, A),
     back=lambda r, A: carried(LEFT_PRODUCT, r, A.mT),
 )
 ADDED_PRODUCT: Affine = Affine(
     value=lambda x, A, b: torch.addmm(b, x, A),
-    along=lambda t, A, b: carried(RIGHT_PRODUCT, t, A),
+    along=lambda take, t, A, b: take(RIGHT_PRODUCT, t, A),
     back=lambda r, A, b: carried(RIGHT_PRODUCT, r, A.mT),
 )
 LAYER: Affine = Affine(
     value=linear,
-    along=lambda t, W, b: carried(LAYER, t, W, None),
+    along=lambda take, t, W, b: take(LAYER, t, W, None),
     back=lambda r, W, b: carried(RIGHT_PRODUCT, r, W),
 )
 
@@ -112,20 +115,22 @@ def _convolved_back(r: Tensor, W: Tensor, b: Tensor | None, window: Window, x_si
 
 CONVOLUTION: Affine = Affine(
     value=lambda x, W, b, window, x_size: torch.convolution(x, W, b, *window),
-    along=lambda t, W, b, window, x_size: carried(CONVOLUTION, t, W, None, window, x_size),
+    along=lambda take, t, W, b, window, x_size: take(CONVOLUTION, t, W, None, window, x_size),
     back=_convolved_back,
 )
 
 
-def _scaled(x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Any, eps: float) -> Tensor:
+def _scaled(
+    take: Take, x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor | None, bias: Any, eps: float
+) -> Tensor:
     """What batch normalization in evaluation mode does to a tangent, and to a cotangent."""
     scale = (variance + eps).rsqrt()
     scale = scale if weight is None else scale * weight
-    return carried(MULTIPLE, x, scale.reshape(-1, *[1] * (x.dim() - 2)), x.shape)
+    return take(MULTIPLE, x, scale.reshape(-1, *[1] * (x.dim() - 2)), x.shape)
 
 
 BATCH_NORM: Affine = Affine(
     value=lambda x, mean, variance, weight, bias, eps: batch_norm(x, mean, variance, weight, bias, eps=eps),
     along=_scaled,
-    back=_scaled,
+    back=partial(_scaled, carried),
 )
