@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from geodesic import autodiff
+from tests.kinds import KINDS
 
 Map = Callable[[Tensor], Tensor]
 
@@ -159,6 +160,34 @@ def points() -> tuple[Tensor, Tensor, Tensor]:
 def test_derivatives_are_those_of_torch(operator, way, points, tolerance):
     f, (ours, torchs) = around(OPERATORS[operator]), WAYS[way]
     assert_close(ours(f, *points), torchs(f, *points), **tolerance(torch.float64))
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop", "ignore:None of the inputs have")
+@pytest.mark.parametrize("way", ["jvp", "jvp over jvp", "jvp over vjp", "expand"])
+@pytest.mark.parametrize("name", [name for name in KINDS if "compile" not in name])
+def test_decoders_of_every_kind_have_the_derivatives_of_torch_or_its_error(name, way, tolerance):
+    kind, (ours, torchs) = KINDS[name], WAYS[way]
+    decoder, points = kind.make(), [torch.randn(3, 2, dtype=kind.dtype) for _ in range(3)]
+
+    def found(taken: Callable) -> object:
+        torch.manual_seed(0)
+        try:
+            return taken(decoder, *points)
+        except (RuntimeError, NotImplementedError) as error:
+            return type(error)
+
+    answer, expected = found(ours), found(torchs)
+    if isinstance(expected, type):
+        assert answer is expected
+    else:
+        assert_close(answer, expected, equal_nan=True, **tolerance(kind.dtype))
+
+
+def test_compiled_functions_are_taken_as_they_are(points, tolerance):
+    z, v, _ = points
+    f = around(OPERATORS["linear"])
+    compiled = torch.compile(f, backend="eager")
+    assert_close(autodiff.jvp(compiled, z, v), jvp(f, z, v), **tolerance(torch.float64))
 
 
 @pytest.mark.parametrize("operator", OPERATORS)

@@ -63,6 +63,8 @@ class _WithoutZeros(TorchFunctionMode):
     """Looks for an affine call in each call of torch, where something takes tangents."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.compiler.is_compiling():  # a compiler follows this too, and does not know levels
+            return func(*args, **(kwargs or {}))
         recognize = _OPERATORS.get(func)
         if recognize is not None and forward_levels():
             call = recognize(*args, **(kwargs or {}))
