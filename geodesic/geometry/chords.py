@@ -125,7 +125,7 @@ class ChordManifold(Manifold):
         d, way = z.shape[-1], self._twice(z)
         rows, v = z.reshape(-1, d), v.reshape(-1, d)
         G = self.metric_tensor(rows).detach()
-        inverse, B = MetricInverse(G), self.lowered_connection(rows, v)
+        inverse, B = MetricInverse.wherever_finite(G), self.lowered_connection(rows, v)
         a = inverse((B @ v[..., None])[..., 0])  # Gamma(v, v)
 
         def along(z: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ class ChordManifold(Manifold):
     def riemann(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d d d"]:
         d, way = z.shape[-1], self._twice(z)
         rows = z.reshape(-1, d)
-        inverse = MetricInverse(self.metric_tensor(rows).detach())
+        inverse = MetricInverse.wherever_finite(self.metric_tensor(rows).detach())
         first = way.jacobian(self.metric_tensor, rows).detach()  # [n, i, j, k] = d_k G_ij
         second = way.jacobian(lambda z: way.jacobian(self.metric_tensor, z), rows).detach()
         # [n, k, i, j] = <Gamma(e_i, e_j), e_k>

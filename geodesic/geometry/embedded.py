@@ -171,7 +171,7 @@ class EmbeddedManifold(Manifold):
         rows, v = z.reshape(-1, d), v.reshape(-1, d)
         J, change = self._bending(rows, v)
         G, B = J.mT @ J, J.mT @ change
-        normal = change - J @ MetricInverse(G)(B)  # II(v, .)
+        normal = change - J @ MetricInverse.wherever_finite(G)(B)  # II(v, .)
         n = (normal @ v[..., None])[..., 0]
         # n is normal: of D^2 x (w, w) it sees II(w, w) alone.
         across = self.way(z).expand(self._x, rows, lambda x: n.reshape(x.shape))[2].detach()
@@ -186,7 +186,7 @@ class EmbeddedManifold(Manifold):
         units = torch.eye(d, dtype=z.dtype, device=z.device)
         H = torch.stack([self._bending(rows, e.expand_as(rows))[1] for e in units], dim=-1)  # [n, D, i, j]
         H = H.flatten(2)
-        II = H - J @ MetricInverse(J.mT @ J)(J.mT @ H)
+        II = H - J @ MetricInverse.wherever_finite(J.mT @ J)(J.mT @ H)
         products = (II.mT @ II).reshape(len(rows), d, d, d, d)  # [n, i, j, k, l] = <II_ij, II_kl>
         R = torch.einsum("niljk->nijkl", products) - torch.einsum("nikjl->nijkl", products)
         return R.reshape(*z.shape, d, d, d)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from geodesic.checks import brief
 from geodesic.errors import SingularMetricError
-from geodesic.numerics.kernel import on_kernel, rank
+from geodesic.numerics.kernel import frames, on_kernel, rank
 
 __all__ = ["MetricInverse", "require_regular"]
 
@@ -26,6 +26,9 @@ class MetricInverse:
         regular: Where G can be inverted, (*batch,), boolean.
         deficiency: Directions that G ignores and that it was completed along, (*batch,), integer: see `on_range`.
         factor: Lower triangular L with L L^T = G, (*batch, d, d); NaN where G is singular.
+        coframe: E with E^T E = G, (*batch, d, d): L^T, or on the range of G one with as many zero rows, the last ones,
+            as G ignores directions. |E v| is the Riemannian norm.
+        frame: Its (pseudo)inverse, (*batch, d, d): orthonormal columns, and zeros in place of what G ignores.
     """
 
     def __init__(self, G: Float[Tensor, "*batch d d"]) -> None:
@@ -43,6 +46,7 @@ class MetricInverse:
         self.regular: Bool[Tensor, "*batch"] = finite & ~lost & (failed == 0)
         self.deficiency: Int[Tensor, "*batch"] = torch.zeros_like(failed, dtype=torch.int64)
         self.factor = (scale[..., None] * L).masked_fill(~self.regular[..., None, None], torch.nan)
+        self._G = G
 
     @classmethod
     def on_range(cls, G: Float[Tensor, "*batch d d"], even: Bool[Tensor, "*batch"]) -> MetricInverse:
@@ -56,7 +60,39 @@ class MetricInverse:
         R = on_kernel(G0, torch.zeros_like(G0), 0.0)
         inverse = cls(torch.where(filled[..., None, None], G0 + R, G))
         inverse.deficiency = torch.where(filled, G.shape[-1] - rank(G), 0)
+        inverse._G = G0
         return inverse
+
+    @classmethod
+    def wherever_finite(cls, G: Float[Tensor, "*batch d d"]) -> MetricInverse:
+        """The same where G is finite: for callers who know, or whose callers do, that its rank is the same around."""
+        inverse = cls(G)
+        return inverse if bool(inverse.regular.all()) else cls.on_range(G, G.isfinite().flatten(-2).all(-1))
+
+    @property
+    def coframe(self) -> Float[Tensor, "*batch d d"]:
+        return self._frames()[0]
+
+    @property
+    def frame(self) -> Float[Tensor, "*batch d d"]:
+        return self._frames()[1]
+
+    def seen(self, v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d"]:
+        """G^{-1} G v: v without its part along what G ignores, and v itself where that is nothing."""
+        deficient = self.deficiency > 0
+        if not bool(deficient.any()):
+            return v
+        return torch.where(deficient[..., None], self((self._G @ v[..., None])[..., 0]), v)
+
+    def _frames(self) -> tuple[Tensor, Tensor]:
+        E, deficient = self.factor.mT, self.deficiency > 0
+        eye = torch.eye(E.shape[-1], dtype=E.dtype, device=E.device).expand_as(E)
+        F = torch.linalg.solve_triangular(E, eye, upper=True)
+        if not bool(deficient.any()):
+            return E, F
+        lost = ~deficient[..., None, None]
+        on_range = frames(torch.where(lost, eye, self._G))
+        return torch.where(lost, E, on_range[0]), torch.where(lost, F, on_range[1])
 
     def __call__(self, v: Tensor) -> Tensor:
         """G^{-1} v, for covectors v, (*batch, d), or matrices of them by columns, (*batch, d, k)."""

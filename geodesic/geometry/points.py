@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from geodesic.checks import require_points
@@ -18,7 +18,7 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import grouped, rows_at_once
 from geodesic.numerics.kernel import rank
 
-__all__ = ["Rows", "inverse_at", "inverse_from", "norms_at", "require_limit"]
+__all__ = ["Rows", "deficiency_at", "inverse_at", "inverse_from", "norms_at", "require_limit"]
 
 
 class Rows:
@@ -94,11 +94,28 @@ def inverse_at(manifold: Manifold, z: Float[Tensor, "*batch d"], on_range: bool 
     return MetricInverse.on_range(G.reshape(*z.shape[:-1], d, d), even.reshape(z.shape[:-1]))
 
 
-def inverse_from(manifold: Manifold, z: Float[Tensor, "N d"]) -> Callable[[Float[Tensor, "N d"]], MetricInverse]:
-    """Z -> G(z)^{-1} along curves that begin at points z: on the range where a decoder ignores directions there."""
-    if bool(inverse_at(manifold, z).regular.all()):
-        return lambda z: MetricInverse(manifold.metric_tensor(z).detach())
-    return lambda z: inverse_at(manifold, z, on_range=True)
+def deficiency_at(manifold: Manifold, z: Float[Tensor, "*batch d"]) -> Int[Tensor, "*batch"]:
+    """How many latent directions the metric at points z ignores."""
+    G = _metrics(manifold, z.detach().reshape(-1, z.shape[-1]))
+    known = G.isfinite().flatten(1).all(1)
+    return torch.where(known, z.shape[-1] - rank(G), 0).reshape(z.shape[:-1])
+
+
+def inverse_from(manifold: Manifold, z: Float[Tensor, "N d"]) -> Callable[..., MetricInverse]:
+    """Z -> G(z)^{-1} along curves that begin at points z: on the range where a decoder ignores directions there.
+
+    Who has G(z) already gives it as a second argument, and it is not taken once more.
+    """
+    begun = inverse_at(manifold, z, on_range=True)
+    ranks = (z.shape[-1] - begun.deficiency[begun.regular]).unique()
+
+    def inverse(z: Tensor, G: Tensor | None = None) -> MetricInverse:
+        G = manifold.metric_tensor(z).detach() if G is None else G
+        if not bool(begun.deficiency.any()):
+            return MetricInverse(G)
+        return MetricInverse.on_range(G, torch.isin(rank(G), ranks))  # as around the beginnings: no pole
+
+    return inverse
 
 
 def _metrics(manifold: Manifold, z: Float[Tensor, "N d"]) -> Float[Tensor, "N d d"]:

@@ -38,8 +38,8 @@ def distance(manifold: Manifold, start: Tensor, end: Tensor, *, search: Search =
     the length of the path as it stands.
 
     Warning:
-        Not differentiable at equal ends, where the gradient is taken to be zero, nor where two geodesics are equally
-        short, where it is that of the one found. Second derivatives are not those of the distance.
+        Not differentiable at equal ends or outputs, where the gradient is taken to be zero, nor where two geodesics are
+        equally short, where it is that of the one found. Second derivatives are not those of the distance.
 
     Reference:
         S. Lang, Fundamentals of Differential Geometry, 1999, chapter IX, for the first variation; adjoints as in M.
@@ -76,7 +76,8 @@ def distance(manifold: Manifold, start: Tensor, end: Tensor, *, search: Search =
     d = math.prod(given.event)
     start, end = start.reshape(-1, d), end.reshape(-1, d)
     interior = solution.path.reshape(len(start), -1, d)[:, 1:-1]
-    (moving,) = (start != end).any(-1).nonzero(as_tuple=True)
+    # Between equal outputs, as of a constant decoder, the length is the root of zero.
+    (moving,) = ((start != end).any(-1) & (solution.length.reshape(-1) != 0)).nonzero(as_tuple=True)
     lengths = 0 * (start.sum(-1) + end.sum(-1))  # with a gradient, of zero, also where all points are equal
     size = max(1, rows_at_once(manifold, start) // (interior.shape[1] + 2))
     for rows in moving.split(size) if len(moving) else ():

@@ -153,6 +153,7 @@ def is_minimizing(
         status=given.each(status),
         iterations=given.each(torch.full_like(status, 1 + starts)),
         error=solution.error,
+        rank_deficiency=solution.rank_deficiency,
         method=stride.method,
     )
 

@@ -24,12 +24,15 @@ class Answer:
         iterations: Iterations of the tool's own loop, (*batch,).
         error: Estimated error of the row without unit, (*batch,): where the tool has a `tol`, what this bounds. NaN
             where it was not measured.
+        rank_deficiency: Latent directions that the decoder ignores at the points given, (*batch,), integer: answers
+            have no part along them, or one that is arbitrary.
     """
 
     converged: Bool[Tensor, "*batch"]
     status: Int[Tensor, "*batch"]
     iterations: Int[Tensor, "*batch"]
     error: Float[Tensor, "*batch"]
+    rank_deficiency: Int[Tensor, "*batch"]
 
     def arrays(self, prefix: str = "") -> dict[str, NDArray[Any]]:
         """All tensors of the record as NumPy arrays on the CPU, to write to a file.
@@ -68,4 +71,10 @@ class Answer:
         known = error[converged & ~error.isnan()]
         largest = f", with errors of at most {float(known.max()):.1e}" if len(known) else ""
         first = f"{int(converged.sum())} of {len(converged)} rows converged{largest}"
-        return "\n".join([first, *remedies(self.status.reshape(-1).tolist())])
+        deficiency, ignored = self.rank_deficiency.reshape(-1), []
+        if flat := int((deficiency > 0).sum()):
+            most = int(deficiency.max())
+            ignored = [
+                f"{flat} where the decoder ignores up to {most} of the latent directions: answers say nothing of them"
+            ]
+        return "\n".join([first, *remedies(self.status.reshape(-1).tolist()), *ignored])

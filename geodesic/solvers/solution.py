@@ -79,7 +79,6 @@ class GeodesicSolution(Answer):
     decoder_residual: Float[Tensor, "*batch"]
     speed_variation: Float[Tensor, "*batch"]
     speed_allowance: Float[Tensor, "*batch"]
-    rank_deficiency: Int[Tensor, "*batch"]
     segments: Int[Tensor, "*batch"]
     arc: Float[Tensor, "*batch nodes"]
     tol: float

@@ -69,6 +69,8 @@ def conjugate_points(
     (Y, Y') is a Lagrangian plane, and these are its crossings. The time is refined by integrating from the node
     before it, each time by the angle that is still missing, which cubes the error.
 
+    Where the decoder ignores directions, v and the fields have no part along them.
+
     Accuracy: about 10 rtol of the time, 1e-7 by default in float64; on spheres and on the outer equator of a torus it
     is better than 1e-8. A conjugate point at the end itself, within 10 rtol, counts.
 
@@ -95,7 +97,7 @@ def conjugate_points(
 
     Raises:
         InputError: Shapes, dtypes or settings cannot be used, or the manifold has no lengths.
-        SingularMetricError: The metric at a point z is singular.
+        SingularMetricError: The metric at a point z is singular, and its rank not the same all around; or it is zero.
         DecoderError: The decoder is in training mode.
 
     Example:
@@ -111,9 +113,9 @@ def conjugate_points(
     most_segments = max(stride.segments, stride.max_iterations)
     rows, v_rows = given.rows
     with torch.inference_mode(False), torch.no_grad():
-        inverse = inverse_at(manifold, rows)
+        inverse = inverse_at(manifold, rows, on_range=True)
         require_regular(rows, inverse)
-        frame = torch.linalg.inv(inverse.factor).mT  # orthonormal columns: so the fields have the same size
+        v_rows, frame = inverse.seen(v_rows), inverse.frame  # orthonormal columns: so the fields have the same size
         # Where nothing moves, Y / t stays what it is.
         found = _Search(
             time=torch.full_like(rows[:, 0], torch.inf),
@@ -138,6 +140,7 @@ def conjugate_points(
         status=given.each(status),
         iterations=given.each(found.steps),
         error=given.each(found.error),
+        rank_deficiency=given.each(inverse.deficiency),
     )
 
 
@@ -161,18 +164,20 @@ def _search(manifold: Manifold, z: Tensor, v: Tensor, frame: Tensor, stride: Str
     times = torch.linspace(0, 1, stride.segments + 1, dtype=z.dtype, device=z.device)
     followed = times <= end[:, None]
     followed[:, 0] = False  # where all angles are zero
-    factor = inverse_at(manifold, along.path).factor
+    inverse = inverse_at(manifold, along.path, on_range=True)
+    coframe, uneven = inverse.coframe, (inverse.deficiency != inverse.deficiency[:, :1]).any(-1)
     speed = norms_at(manifold, along.path, along.velocity)
     status = after_integration(end, along.run.stuck)
     error, status = at_constant_speed(speed, torch.ones_like(along.run.stuck), status, stride.speed_rtol)
     status = unless_jumping(manifold, along.path, status, speed)
-    spread = _least_singular_value(factor, along.Y) / times.clamp_min(torch.finfo(z.dtype).tiny)
+    spread = _least_singular_value(coframe, along.Y) / times.clamp_min(torch.finfo(z.dtype).tiny)
     margin = torch.where(followed, spread, 1).amin(-1).clamp(max=1)
-    needed = _segments_needed(manifold, along.path, along.velocity, factor)
-    time = torch.where(end < 1, torch.nan, torch.full_like(end, torch.inf))
+    needed = _segments_needed(manifold, along.path, along.velocity, inverse.frame)
+    time = torch.where((end < 1) | uneven, torch.nan, torch.full_like(end, torch.inf))
+    status = torch.where(uneven & (status == Status.CONVERGED), Status.CUT_SHORT, status)
 
-    below = _angle_below_zero(factor, along.Y, along.W)
-    near = followed & (below < _WINDOW / stride.segments)
+    below = _angle_below_zero(coframe, along.Y, along.W)
+    near = followed & ~uneven[:, None] & (below < _WINDOW / stride.segments)
     (rows,) = near.any(-1).nonzero(as_tuple=True)
     if not len(rows):
         return _Search(time, margin, status, needed, along.run.steps, error)
@@ -208,47 +213,50 @@ def _refined(manifold: Manifold, at: _State, step: Float[Tensor, " N"], stride: 
         end = follow_with_neighbors(
             manifold, at.z, at.v * step[:, None], at.Y, at.W * scale, replace(stride, segments=1)
         )
-        factor = inverse_at(manifold, end.path[:, -1]).factor
-        angles = _angles(factor, end.Y[:, -1], end.W[:, -1] / scale)
+        coframe = inverse_at(manifold, end.path[:, -1], on_range=True).coframe
+        angles = _angles(coframe, end.Y[:, -1], end.W[:, -1] / scale)
         nearest = angles.gather(-1, angles.abs().argmin(-1, keepdim=True))[..., 0]
         step = torch.where(end.run.time < 1, torch.nan, step - nearest)
     return step
 
 
-def _angles(factor: Float[Tensor, "*n d d"], Y: Float[Tensor, "*n d d"], W: Tensor) -> Float[Tensor, "*n d"]:
+def _angles(coframe: Float[Tensor, "*n d d"], Y: Float[Tensor, "*n d d"], W: Tensor) -> Float[Tensor, "*n d"]:
     """The theta in (-pi/2, pi/2] with Y c = tan(theta) W c for some c; NaN where the metric is singular.
 
     With orthonormal columns (S, C) that span the plane of (Y, W), C^T C - S^T S + 2 i C^T S is unitary and symmetric,
-    with eigenvalues exp(2 i theta). Neither it nor they depend on the frame at this point.
+    with eigenvalues exp(2 i theta). Neither it nor they depend on the frame at this point. Directions that the decoder
+    ignores have an angle of pi/2, which stays.
     """
-    valid = factor.isfinite().flatten(-2).all(-1) & Y.isfinite().flatten(-2).all(-1) & W.isfinite().flatten(-2).all(-1)
+    valid = coframe.isfinite().flatten(-2).all(-1) & Y.isfinite().flatten(-2).all(-1) & W.isfinite().flatten(-2).all(-1)
     eye = torch.eye(Y.shape[-1], dtype=Y.dtype, device=Y.device)
-    both = torch.where(valid[..., None, None], torch.cat([factor.mT @ Y, factor.mT @ W], dim=-2), eye.repeat(2, 1))
+    both = torch.cat([_in_frame(coframe, Y), coframe @ W], dim=-2)
+    both = torch.where(valid[..., None, None], both, eye.repeat(2, 1))
     S, C = torch.linalg.qr(both)[0].chunk(2, dim=-2)
     values = torch.linalg.eigvals(torch.complex(C.mT @ C - S.mT @ S, C.mT @ S + S.mT @ C))
     return torch.where(valid[..., None], values.angle() / 2, torch.nan)
 
 
-def _angle_below_zero(factor: Tensor, Y: Tensor, W: Tensor) -> Float[Tensor, "*n"]:
+def _angle_below_zero(coframe: Tensor, Y: Tensor, W: Tensor) -> Float[Tensor, "*n"]:
     """How far the nearest angle below zero is from it; infinite where there is none."""
-    angles = _angles(factor, Y, W)
+    angles = _angles(coframe, Y, W)
     return torch.where(angles < 0, -angles, torch.inf).amin(-1)
 
 
-def _least_singular_value(factor: Tensor, Y: Tensor) -> Float[Tensor, "*n"]:
-    fields = factor.mT @ Y
+def _in_frame(coframe: Tensor, Y: Tensor) -> Float[Tensor, "*n d d"]:
+    """E Y, and one on the diagonal for each direction that the decoder ignores: as good as in flat space."""
+    return coframe @ Y + torch.diag_embed((coframe == 0).all(-1).to(Y))
+
+
+def _least_singular_value(coframe: Tensor, Y: Tensor) -> Float[Tensor, "*n"]:
+    fields = _in_frame(coframe, Y)
     valid = fields.isfinite().flatten(-2).all(-1)
     values = torch.linalg.svdvals(torch.where(valid[..., None, None], fields, 0))[..., -1]
     return torch.where(valid, values, torch.inf)
 
 
-def _segments_needed(manifold: Manifold, path: Tensor, velocity: Tensor, factor: Tensor) -> Float[Tensor, " N"]:
+def _segments_needed(manifold: Manifold, path: Tensor, velocity: Tensor, frame: Tensor) -> Float[Tensor, " N"]:
     """So many that angles within the window move with speeds between 1/2 and 3/2."""
-    curvature = manifold.lowered_curvature(path, velocity)
-    inverse = torch.linalg.inv(
-        torch.where(factor.isfinite(), factor, torch.eye(path.shape[-1], dtype=path.dtype, device=path.device))
-    )
-    R = inverse @ curvature @ inverse.mT
+    R = frame.mT @ manifold.lowered_curvature(path, velocity) @ frame
     # Its norm bounds its eigenvalues; nodes at which it is not known are not asked.
     bound = torch.linalg.matrix_norm(R.nan_to_num(0.0, 0.0, 0.0)).amax(-1)
     return _WINDOW * (2 * (1 + bound)).sqrt()

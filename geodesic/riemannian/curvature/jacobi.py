@@ -61,7 +61,8 @@ def jacobi_field(
     D^2 Y/dt^2 + R(Y, v) v = 0
 
     It is the derivative of a family of geodesics: of exp_{z(s)}(t v(s)) with z'(0) = Y and D v/ds (0) = W. With Y = 0
-    this is t times the derivative of the exponential map at t v in the direction W.
+    this is t times the derivative of the exponential map at t v in the direction W. Where the decoder ignores
+    directions, the parts of v, Y and W along them are dropped.
 
     Warning:
         Second derivatives do not see the kinks of a decoder (ReLU). Fields grow exponentially where the curvature is
@@ -84,7 +85,7 @@ def jacobi_field(
 
     Raises:
         InputError: Shapes, dtypes or settings cannot be used, or the manifold has no lengths.
-        SingularMetricError: The metric at a point z is singular.
+        SingularMetricError: The metric at a point z is singular, and its rank not the same all around; or it is zero.
         DecoderError: The decoder is in training mode.
 
     Example:
@@ -100,7 +101,9 @@ def jacobi_field(
     segments = stride.segments
     rows, v_rows, Y_rows, W_rows = given.rows
     with torch.inference_mode(False):
-        require_regular(rows, inverse_at(manifold, rows))
+        inverse = inverse_at(manifold, rows, on_range=True)
+        require_regular(rows, inverse)
+        v_rows, Y_rows, W_rows = (inverse.seen(x) for x in (v_rows, Y_rows, W_rows))
         moving = (v_rows != 0).any(-1)
         # Where nothing moves, covariant derivatives are derivatives: Y + t W.
         time = torch.linspace(0, 1, segments + 1, dtype=z.dtype, device=z.device)[:, None]
@@ -128,4 +131,5 @@ def jacobi_field(
         converged=given.each(status == Status.CONVERGED),
         status=given.each(status),
         iterations=given.each(steps),
+        rank_deficiency=given.each(inverse.deficiency),
     )

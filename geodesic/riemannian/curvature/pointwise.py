@@ -17,8 +17,8 @@ __all__ = ["pointwise", "regular_inverse"]
 
 
 def regular_inverse(manifold: Manifold, z: Float[Tensor, "N d"]) -> MetricInverse:
-    """G(z)^{-1}; a point with a singular metric is refused."""
-    inverse = inverse_at(manifold, z)
+    """G(z)^{-1}, on the range of G where a decoder ignores directions; other singular ones are refused."""
+    inverse = inverse_at(manifold, z, on_range=True)
     require_regular(z, inverse)
     return inverse
 

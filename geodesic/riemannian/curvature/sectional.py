@@ -24,6 +24,8 @@ def sectional_curvature(manifold: Manifold, z: Tensor, u: Tensor, v: Tensor) -> 
 
     K = <R(u, v) v, u> / (|u|^2 |v|^2 - <u, v>^2)
 
+    Where the decoder ignores directions, the plane is that of what it sees of u and v.
+
     Geodesics that leave a point in that plane come together again where K > 0 and spread where K < 0.
 
     Warning:
@@ -43,8 +45,9 @@ def sectional_curvature(manifold: Manifold, z: Tensor, u: Tensor, v: Tensor) -> 
         The curvatures, (*batch,), in units of one over a squared length, without history.
 
     Raises:
-        InputError: Points and vectors cannot be used, u and v are parallel, or the manifold has no lengths.
-        SingularMetricError: The metric at a point is singular.
+        InputError: Points and vectors cannot be used, u and v are parallel, the decoder ignores a direction of their
+            plane, or the manifold has no lengths.
+        SingularMetricError: The metric at a point is singular, and its rank not the same all around; or it is zero.
         DecoderError: The decoder is in training mode.
 
     Example:
@@ -58,12 +61,13 @@ def sectional_curvature(manifold: Manifold, z: Tensor, u: Tensor, v: Tensor) -> 
     least = _PARALLEL * torch.finfo(z.dtype).eps
 
     def plane(z: Tensor, u: Tensor, v: Tensor) -> Tensor:
-        """Vectors u and v made orthonormal, (N, 2, d), and NaN where they are parallel."""
-        factor = regular_inverse(manifold, z).factor
+        """Vectors u and v made orthonormal, (N, 2, d), and NaN where what is seen of them is parallel."""
+        inverse = regular_inverse(manifold, z)
+        factor = inverse.factor
         u, v = (x / _norm(factor, x) for x in (u, v))
+        u, v = (_unit(factor, inverse.seen(x), least) for x in (u, v))
         u = u - ((factor.mT @ u[..., None]) * (factor.mT @ v[..., None])).sum(-2) * v
-        sine = _norm(factor, u)
-        return torch.stack([torch.where(sine.square() > least, u / sine, torch.nan), v], dim=1)
+        return torch.stack([_unit(factor, u, least), v], dim=1)
 
     def curvature(z: Tensor, pair: Tensor) -> Tensor:
         u, v = pair.unbind(1)
@@ -82,9 +86,15 @@ def _require_planes(planes: Bool[Tensor, "*batch"], u: Tensor, v: Tensor) -> Non
     place = f"at {where}, " if where else ""
     one, other = (brief(x.reshape(*planes.shape, -1)[tuple(where)]) for x in (u, v))
     raise InputError(
-        f"u, v: {place}u = {one} and v = {other} are parallel to rounding and span no plane; give two different "
-        "directions"
+        f"u, v: {place}u = {one} and v = {other} span no plane: they are parallel to rounding, or the decoder ignores "
+        "a direction of theirs; give two different directions that it sees"
     )
+
+
+def _unit(factor: Float[Tensor, "N d d"], v: Float[Tensor, "N d"], least: float) -> Float[Tensor, "N d"]:
+    """Vectors over their norms; NaN where these are rounding."""
+    norm = _norm(factor, v)
+    return torch.where(norm.square() > least, v / norm, torch.nan)
 
 
 def _norm(factor: Float[Tensor, "N d d"], v: Float[Tensor, "N d"]) -> Float[Tensor, "N 1"]:

@@ -24,7 +24,8 @@ def christoffel_symbols(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch 
 
     Gamma^k_ij = 1/2 G^kl (d_i G_jl + d_j G_il - d_l G_ij),   Gamma = (J^T J)^{-1} J^T D^2 x  for an embedding x
 
-    Nothing else here is computed from them: d^3 numbers a point, of which a geodesic needs d.
+    Nothing else here is computed from them: d^3 numbers a point, of which a geodesic needs d. Where the decoder ignores
+    directions, G^{-1} is the inverse on the range of G.
 
     Warning:
         Decoders with kinks (ReLU) have no second derivatives there and zero ones beside them, so that all that is made
@@ -43,7 +44,7 @@ def christoffel_symbols(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch 
 
     Raises:
         InputError: The points cannot be used, or the manifold has no lengths.
-        SingularMetricError: The metric at a point is singular.
+        SingularMetricError: The metric at a point is singular, and its rank not the same all around; or it is zero.
         DecoderError: The decoder is in training mode.
 
     Example:
@@ -72,7 +73,8 @@ def riemann_tensor(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch d d d
     R_ijkl = <R(e_i, e_j) e_k, e_l>,   R(u, v) w = D_u D_v w - D_v D_u w - D_[u,v] w
 
     On the unit sphere R_ijkl = G_jk G_il - G_ik G_jl. For an embedding by Gauss's equation, from second derivatives
-    of the decoder; otherwise from second derivatives of the metric.
+    of the decoder; otherwise from second derivatives of the metric. Directions that the decoder ignores have no
+    curvature: zeros.
 
     Warning:
         It takes d^4 numbers a point: 0.1 GB in float64 for d = 64. `sectional_curvature` and `ricci_tensor` never form
@@ -91,7 +93,7 @@ def riemann_tensor(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch d d d
 
     Raises:
         InputError: The points cannot be used, or the manifold has no lengths.
-        SingularMetricError: The metric at a point is singular.
+        SingularMetricError: The metric at a point is singular, and its rank not the same all around; or it is zero.
         DecoderError: The decoder is in training mode.
 
     Example:
@@ -118,7 +120,8 @@ def ricci_tensor(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch d d"]:
     Ric_jk = G^il R_ijkl = sum over a of <R(e_j, E_a) E_a, e_k>,   E_a an orthonormal frame
 
     Where Ric(v, v) > 0, small balls round the point have less volume in direction v than in flat space. The sum over a
-    frame needs d^3 numbers a point, not the d^4 of the Riemann tensor.
+    frame needs d^3 numbers a point, not the d^4 of the Riemann tensor. Where the decoder ignores directions, d is the
+    rank of the metric, and the frame is one of what it sees.
 
     Warning:
         Second derivatives do not see the kinks of a decoder (ReLU).
@@ -135,7 +138,7 @@ def ricci_tensor(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch d d"]:
 
     Raises:
         InputError: The points cannot be used, or the manifold has no lengths.
-        SingularMetricError: The metric at a point is singular.
+        SingularMetricError: The metric at a point is singular, and its rank not the same all around; or it is zero.
         DecoderError: The decoder is in training mode.
 
     Example:
@@ -153,6 +156,8 @@ def scalar_curvature(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch"]:
 
     S = G^jk Ric_jk
 
+    Where the decoder ignores directions, d is the rank of the metric.
+
     Warning:
         Second derivatives do not see the kinks of a decoder (ReLU).
 
@@ -168,7 +173,7 @@ def scalar_curvature(manifold: Manifold, z: Tensor) -> Float[Tensor, "*batch"]:
 
     Raises:
         InputError: The points cannot be used, or the manifold has no lengths.
-        SingularMetricError: The metric at a point is singular.
+        SingularMetricError: The metric at a point is singular, and its rank not the same all around; or it is zero.
         DecoderError: The decoder is in training mode.
 
     Example:
@@ -187,7 +192,7 @@ def _ricci(manifold: Any, z: Any, answer: Callable[[Tensor, MetricInverse], Tens
 
     def compute(z: Tensor) -> Tensor:
         inverse = regular_inverse(manifold, z)
-        frame = torch.linalg.inv(inverse.factor)  # its rows are orthonormal: L^{-1} G L^{-T} = I
+        frame = inverse.frame.mT  # its rows are orthonormal
         sections = manifold.lowered_curvature(z.repeat_interleave(d, 0), frame.flatten(0, 1))
         return answer(sections.unflatten(0, (len(z), d)).sum(1), inverse)
 

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geodesic.geometry.checks import guarded
-from geodesic.geometry.inverse import MetricInverse, require_regular
+from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.keywords import renamed
@@ -50,7 +50,6 @@ class ExponentialMap(Followed):
     path: Float[Tensor, "*path"]
     velocity: Float[Tensor, "*path"]
     time: Float[Tensor, "*batch"]
-    rank_deficiency: Int[Tensor, "*batch"]
 
 
 @guarded
@@ -118,7 +117,7 @@ def exp_map(
     with torch.inference_mode(False):
         inverse = inverse_at(manifold, rows, on_range=True)
         require_regular(rows, inverse)
-        pace = _seen(manifold, inverse, rows, v_rows) * time[:, None]
+        pace = inverse.seen(v_rows) * time[:, None]
         moving = (pace != 0).any(-1)
         if stride.method == "ode":
             flow = _by_equation(manifold, rows, pace, stride)
@@ -145,13 +144,6 @@ def exp_map(
         method=stride.method,
         rank_deficiency=given.each(inverse.deficiency),
     )
-
-
-def _seen(manifold: Manifold, inverse: MetricInverse, z: Tensor, v: Tensor) -> Float[Tensor, "N d"]:
-    """The part of v that the decoder does not ignore, of least norm: G^{-1} G v."""
-    if not bool(inverse.deficiency.any()):
-        return v
-    return torch.where((inverse.deficiency > 0)[:, None], inverse(manifold.lowered(z, v).detach()), v)
 
 
 def per_time(

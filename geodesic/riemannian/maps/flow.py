@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import rows_at_once
 from geodesic.geometry.points import inverse_from
@@ -76,7 +75,7 @@ def follow_with_neighbors(
         W: Their covariant derivatives there, (N, d, k).
         stride: Segments and tolerance; errors of the fields are measured relative to their size.
     """
-    d, k = Y.shape[-2:]
+    d, k, inverse = *Y.shape[-2:], inverse_from(manifold, z)
 
     def parts(state: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         z, v, Y, W = state.split([d, d, d * k, d * k], dim=-1)
@@ -85,14 +84,14 @@ def follow_with_neighbors(
     def field(state: Tensor) -> Tensor:
         z, v, Y, W = parts(state)
         at = manifold.deviation(z, v)
-        connection, curvature = MetricInverse(at.metric)(torch.cat([at.connection, at.curvature], dim=-1)).chunk(2, -1)
+        connection, curvature = inverse(z, at.metric)(torch.cat([at.connection, at.curvature], dim=-1)).chunk(2, -1)
         bend = (connection @ v[..., None])[..., 0]
         Y, W = W - connection @ Y, -curvature @ Y - connection @ W
         return torch.cat([v, -bend, Y.flatten(1), W.flatten(1)], dim=-1)
 
     def measure(state: Tensor) -> Callable[[Tensor], Tensor]:
         z, v, Y, W = parts(state)
-        factor = MetricInverse(manifold.metric_tensor(z).detach()).factor
+        factor = inverse(z).factor
         speed = _norms(factor, v[..., None])[:, 0]
         fields = _norms(factor, torch.cat([Y, W], dim=-1)).norm(dim=-1)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.checks import broadcast_points, require_integer
@@ -53,7 +53,6 @@ class LogarithmMap(Followed):
     length: Float[Tensor, "*batch"]
     path: Float[Tensor, "*path"]
     solution: GeodesicSolution
-    rank_deficiency: Int[Tensor, "*batch"]
 
 
 @guarded

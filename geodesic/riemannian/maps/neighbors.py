@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import rows_at_once
 from geodesic.geometry.pieces import pieced
-from geodesic.geometry.points import inverse_at
+from geodesic.geometry.points import deficiency_at, inverse_at
 from geodesic.riemannian.maps.discrete import follow_discretely
 from geodesic.riemannian.maps.flow import follow_with_neighbors
 from geodesic.riemannian.maps.stride import Stride
@@ -73,12 +73,11 @@ def varied(
 
     "ode": v is carried to z + change by the connection. "discrete": the momentum G v is kept, which needs none.
     """
-    G = manifold.metric_tensor(z).detach()
     if stride.method == "ode":
         carried = manifold.lowered_connection(z, v) @ change[..., None]
-        return z + change, v + turn - MetricInverse(G)(carried[..., 0])
-    momentum = (G @ (v + turn)[..., None])[..., 0]
-    return z + change, inverse_at(manifold, z + change)(momentum)
+        return z + change, v + turn - inverse_at(manifold, z, on_range=True)(carried[..., 0])
+    momentum = manifold.lowered(z, v + turn).detach()
+    return z + change, inverse_at(manifold, z + change, on_range=True)(momentum)
 
 
 def _by_jacobi_fields(manifold: Manifold, z: Tensor, v: Tensor, stride: Stride) -> Neighbors:
@@ -99,8 +98,10 @@ def _by_the_discrete_energy(manifold: Manifold, z: Tensor, v: Tensor, stride: St
 def ends_by_beginnings(manifold: Manifold, path: Float[Tensor, "N nodes d"]) -> tuple[Tensor, Tensor]:
     """Derivatives of the last node of discrete geodesics in the first node and in the velocity there, (N, d, d) each.
 
-    For a change of the first node the momentum is kept.
+    For a change of the first node the momentum is kept. Where the decoder ignores directions at the first nodes, blocks
+    are inverted on their range, and nodes do not change along those.
     """
+    inverse_of = _inverse_of_blocks(manifold, path[:, 0])
     T, G = path.shape[1] - 1, pieced(manifold, path).metric_tensor(path[:, 0]).detach()
     # With its second node before the first and its last but one behind the last, all blocks are those of interior
     # nodes; at either end both neighbors are the same, which doubles the block.
@@ -109,9 +110,29 @@ def ends_by_beginnings(manifold: Manifold, path: Float[Tensor, "N nodes d"]) -> 
     units, none = torch.eye(G.shape[-1], dtype=G.dtype, device=G.device).expand_as(G), torch.zeros_like(G)
     before = torch.cat([units, none], dim=-1)  # Y_0, for changes of the point and of the velocity
     p = torch.cat([none, G], dim=-1)  # of the momentum
-    Y = -torch.linalg.solve_ex(H.upper[:, 0], p / T + H.diagonal[:, 0] @ before / 2).result
+    Y = -inverse_of(H.upper[:, 0], p / T + H.diagonal[:, 0] @ before / 2)
     for i in range(1, T):
-        after = -torch.linalg.solve_ex(H.upper[:, i], H.upper[:, i - 1].mT @ before + H.diagonal[:, i] @ Y).result
+        after = -inverse_of(H.upper[:, i], H.upper[:, i - 1].mT @ before + H.diagonal[:, i] @ Y)
         before, Y = Y, after
     by_point, by_velocity = Y.chunk(2, dim=-1)
     return by_point, by_velocity
+
+
+def _inverse_of_blocks(manifold: Manifold, z: Float[Tensor, "N d"]) -> Callable[[Tensor, Tensor], Tensor]:
+    """(A, B) -> A^{-1} B, for blocks A of the rank that the metric has at points z."""
+    deficiency = deficiency_at(manifold, z)
+    if not bool(deficiency.any()):
+        return lambda A, B: torch.linalg.solve_ex(A, B).result
+    d = z.shape[-1]
+    size = manifold.metric_tensor(z).detach().diagonal(dim1=-2, dim2=-1).sqrt()
+    size = torch.where(size > 0, size, 1)  # so that units of the coordinates do not matter
+    seen = torch.arange(d, device=z.device) < (d - deficiency)[:, None]
+
+    def on_range(A: Tensor, B: Tensor) -> Tensor:
+        known = A.isfinite().flatten(1).all(1)[:, None, None]
+        even = torch.where(known, A / size[:, :, None] / size[:, None, :], 0)
+        U, S, Vh = torch.linalg.svd(even)
+        inverse = (Vh.mT * torch.where(seen, 1 / S, 0)[:, None, :]) @ U.mT
+        return torch.where(known, inverse @ (B / size[:, :, None]) / size[:, :, None], torch.nan)
+
+    return on_range

@@ -47,7 +47,7 @@ def shoot(
 
     Of first order in 1/T: halving the error takes twice the segments, where `exp_map` follows the geodesic to its
     tolerance. It asks for first derivatives alone, and so goes on across the kinks of a decoder (ReLU), at each of
-    which it errs by the square of the angle of the kink.
+    which it errs by the square of the angle of the kink. Along directions that the decoder ignores nothing moves.
 
     Warning:
         The encoder's bias h(g(z)) - z is paid at every step, and adds up to T times itself: more segments then make
@@ -71,7 +71,8 @@ def shoot(
 
     Raises:
         InputError: Shapes, dtypes or settings cannot be used, or the manifold has no embedding.
-        SingularMetricError: The decoder's Jacobian at a point z is singular.
+        SingularMetricError: The decoder's Jacobian at a point z is singular, and its rank not the same all around; or
+            it is zero.
         DecoderError: The decoder is in training mode.
 
     Example:
@@ -95,6 +96,7 @@ def shoot(
         tangent = TangentSpaces(manifold, start)
         require_regular(start, tangent.regular)
         a = tangent.of_latent(pace)
+        pace = torch.where((tangent.deficiency > 0)[:, None], tangent.latent(a), pace)
         shot = _Shot(manifold, encoder, segments, speed=_norm(a))
         states = [shot.first(tangent, start, pace, a)]
         for _ in range(segments):
@@ -117,7 +119,7 @@ def shoot(
         status=given.each(status),
         iterations=given.each(steps),
         method="shooting",
-        rank_deficiency=given.each(torch.zeros_like(steps)),
+        rank_deficiency=given.each(tangent.deficiency),
     )
 
 
@@ -180,7 +182,7 @@ class _Shot:
         return landed, tangent, torch.zeros_like(now.alive)
 
 
-def _in_outputs(tangent: TangentSpaces, a: Float[Tensor, "N d"]) -> Float[Tensor, "N D"]:
+def _in_outputs(tangent: TangentSpaces, a: Float[Tensor, "N k"]) -> Float[Tensor, "N D"]:
     """U a."""
     return (tangent.basis @ a[..., None])[..., 0]
 

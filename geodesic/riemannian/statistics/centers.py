@@ -13,7 +13,7 @@ from geodesic.checks import require_same_type
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.points import Rows, inverse_at, require_limit
+from geodesic.geometry.points import Rows, deficiency_at, inverse_at, require_limit
 from geodesic.riemannian.maps.follow import Follow
 from geodesic.riemannian.maps.followed import Followed
 from geodesic.riemannian.statistics.cloud import Cloud
@@ -107,6 +107,7 @@ def center(manifold: Any, points: Any, weights: Any, keywords: CenterKeywords, *
         status=found.status.reshape(batch),
         iterations=found.iterations.reshape(batch),
         error=visit.size.reshape(batch),
+        rank_deficiency=deficiency_at(manifold, found.point).reshape(batch),
         start=best.reshape(batch),
         unique=unique.reshape(batch),
         method=geodesics.method,

@@ -78,21 +78,21 @@ class Data(Record):
         # Jacobi fields need no nodes on the way, discrete steps do.
         stride = self.stride if self.stride.method == "discrete" else replace(self.stride, segments=1)
         there = exp_with_neighbors(self.manifold, start.reshape(-1, d), pace.reshape(-1, d), stride)
-        G, at_start = (inverse_at(self.manifold, z) for z in (there.path[:, -1], p))
+        G, at_start = (inverse_at(self.manifold, z, on_range=True) for z in (there.path[:, -1], p))
         predictions = there.path[:, -1].reshape(B, N, d)
         usable = (there.reached & G.regular).reshape(B, N).all(1) & at_start.regular
         fit = self._unknown(p, v, predictions)
         (rows,) = usable.nonzero(as_tuple=True)
         if not len(rows):
             return fit
-        some, L = self.of(rows), G.factor.reshape(B, N, d, d)[rows]
-        back = torch.linalg.inv(at_start.factor[rows].mT)[:, None]
+        some, E = self.of(rows), G.coframe.reshape(B, N, d, d)[rows]
+        back = at_start.frame[rows, None]
         by_point, by_velocity = (
-            L.mT @ columns.reshape(B, N, d, d)[rows] @ back for columns in (there.by_point, there.by_velocity)
+            E @ columns.reshape(B, N, d, d)[rows] @ back for columns in (there.by_point, there.by_velocity)
         )
         J = torch.cat([by_point, some.x[..., None, None] * by_velocity], dim=-1)
         ways = some._ways(predictions[rows], None if before is None else before.of(rows))
-        residual = (ways.vector[..., None, :] @ L)[..., 0, :]
+        residual = (E @ ways.vector[..., None])[..., 0]
         known = Fit(p[rows], v[rows], predictions[rows], J, residual, ways.squared, ways.paths, ways.doubts)
         return fit.replaced(rows, known)
 
@@ -100,10 +100,8 @@ class Data(Record):
         """The fit after a change of point and velocity, given in an orthonormal frame; of the point alone if k = d."""
         d = self.y.shape[-1]
         step = torch.nan_to_num(torch.nn.functional.pad(step, (0, 2 * d - step.shape[-1])))
-        L = inverse_at(self.manifold, fit.point).factor
-        change, turn = (
-            torch.linalg.solve_triangular(L.mT, part[..., None], upper=True)[..., 0] for part in step.split(d, dim=-1)
-        )
+        F = inverse_at(self.manifold, fit.point, on_range=True).frame
+        change, turn = ((F @ part[..., None])[..., 0] for part in step.split(d, dim=-1))
         p, v = varied(self.manifold, self.stride, fit.point, fit.velocity, change, turn)
         usable = (p.isfinite() & v.isfinite()).all(-1, keepdim=True)
         return self.fit(torch.where(usable, p, fit.point), torch.where(usable, v, fit.velocity), fit)

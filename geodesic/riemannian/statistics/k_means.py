@@ -14,7 +14,7 @@ from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.points import Rows, inverse_at, require_limit
+from geodesic.geometry.points import Rows, deficiency_at, inverse_at, require_limit
 from geodesic.keywords import mistaken, renamed
 from geodesic.riemannian.maps.follow import Follow
 from geodesic.riemannian.maps.followed import Followed
@@ -106,7 +106,8 @@ def k_means(
 
     Raises:
         InputError: Shapes or settings cannot be used, `clusters` is below 1 or above N, or the manifold has no lengths.
-        SingularMetricError: The metric at a starting center is singular.
+        SingularMetricError: The metric at a starting center is singular, and its rank not the same all around; or it is
+            zero. Where the decoder ignores directions, centers keep what the first ones have of them.
         DecoderError: As from `solve`.
 
     Example:
@@ -179,6 +180,7 @@ def _lloyd(geodesics: Geodesics, x: Float[Tensor, "N d"], now: _Clusters) -> dic
         "status": status,
         "iterations": torch.full_like(status, iterations),
         "error": now.error,
+        "rank_deficiency": deficiency_at(geodesics.manifold, now.centers).amax(),
         "doubts": members.doubts,
     }
 
@@ -221,7 +223,7 @@ def _starting_centers(manifold: Manifold, points: Any, clusters: int, given: Row
         )
     require_same_type("initial_points", points, "points", given.rows[0])
     (z,) = rows.rows
-    require_regular(z, inverse_at(manifold, z), "initial_points")
+    require_regular(z, inverse_at(manifold, z, on_range=True), "initial_points")
     return z.reshape(*rows.batch, -1).expand(*batch, clusters, -1).reshape(-1, clusters, z.shape[-1])
 
 

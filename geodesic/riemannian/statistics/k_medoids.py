@@ -13,6 +13,7 @@ from geodesic.checks import require_integer
 from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.points import deficiency_at
 from geodesic.keywords import renamed
 from geodesic.riemannian.statistics.sets import sets_of_points, stacked
 from geodesic.solvers.answer import Answer
@@ -114,7 +115,9 @@ def k_medoids(
             for D in known
         ]
     rows = [_round_medoids(x, D, clusters, max_iterations) for x, D in zip(sets, matrices, strict=True)]
-    return MedoidClustering(**stacked(rows, given))
+    found = stacked(rows, given)
+    ignored = deficiency_at(manifold, torch.stack([row["centers"] for row in rows]))
+    return MedoidClustering(**found, rank_deficiency=ignored.amax(-1).reshape(given.batch[:-1]))
 
 
 @dataclass(frozen=True)

@@ -36,10 +36,10 @@ class Noise:
         return torch.rand(shape, generator=self.generator, dtype=torch.float64, device="cpu").to(like)
 
     def vectors(self, inverse: MetricInverse, shape: tuple[int, ...]) -> Float[Tensor, "B n d"]:
-        """N vectors of N(0, G^{-1}) at each of B points: L^{-T} xi with L L^T = G, xi standard normal."""
+        """N vectors of N(0, G^{-1}) at each of B points: F xi with F^T G F = I, xi standard normal."""
         return raised(inverse, self.normal(shape, inverse.factor))
 
 
 def raised(inverse: MetricInverse, xi: Float[Tensor, "B n d"]) -> Float[Tensor, "B n d"]:
-    """L^{-T} xi with L L^T = G: standard normal xi become N(0, G^{-1})."""
-    return torch.linalg.solve_triangular(inverse.factor.mT, xi.mT, upper=True).mT
+    """F xi with F^T G F = I: standard normal xi become N(0, G^{-1}), on the range of G where it is singular."""
+    return xi @ inverse.frame.mT

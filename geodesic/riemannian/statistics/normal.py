@@ -12,6 +12,7 @@ from torch import Tensor
 from geodesic.checks import is_number, require_integer
 from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded
+from geodesic.geometry.excess import hessian_seen
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.pieces import pieced
@@ -67,7 +68,8 @@ def riemannian_normal(
     z = exp_mean(v) is drawn by drawing v, whose density is exp(-|v|^2 / (2 s^2)) |det d exp_mean(v)|. Proposals come
     from N(0, s^2 G^{-1}), and Metropolis and Hastings accept them by the ratio of the determinants, which
     the Jacobi fields that vanish at the mean give. Each sample is the last state of a chain of its own, so samples
-    are independent, and all chains run at once.
+    are independent, and all chains run at once. Where the decoder ignores directions, samples are as the mean along
+    them, and the volume is that of what it sees.
 
     Warning:
         The cut locus is only seen through conjugate points: proposals beyond the first of these are rejected, but a
@@ -96,7 +98,7 @@ def riemannian_normal(
 
     Raises:
         InputError: Shapes or settings cannot be used, or the manifold has no lengths.
-        SingularMetricError: The metric at a mean is singular.
+        SingularMetricError: The metric at a mean is singular, and its rank not the same all around; or it is zero.
         DecoderError: The decoder is in training mode.
 
     Example:
@@ -117,9 +119,9 @@ def riemannian_normal(
     (z,) = given.rows
     B, d = z.shape
     with torch.inference_mode(False):
-        inverse = inverse_at(manifold, z)
+        inverse = inverse_at(manifold, z, on_range=True)
         require_regular(z, inverse, "mean")
-        chains = _Chains(manifold, stride, z.repeat_interleave(count, 0), inverse.factor.repeat_interleave(count, 0))
+        chains = _Chains(manifold, stride, z.repeat_interleave(count, 0), inverse.frame.repeat_interleave(count, 0))
         state = chains.begun()
         accepted = z.new_zeros(B)
         for i in range(burn_in + 1):
@@ -146,6 +148,7 @@ def riemannian_normal(
         iterations=torch.full_like(status, burn_in),
         error=((1 - acceptance) ** burn_in)[..., None].expand(found.shape).clone(),
         method=stride.method,
+        rank_deficiency=given.each(inverse.deficiency)[..., None].expand(found.shape).clone(),
     )
 
 
@@ -160,12 +163,12 @@ class _Proposal(Record):
 
 @dataclass(frozen=True)
 class _Chains:
-    """N chains around means z, (N, d), with L L^T = G(z), (N, d, d)."""
+    """N chains around means z, (N, d), with frames F there, (N, d, d), see `MetricInverse`."""
 
     manifold: Manifold
     stride: Stride
     z: Float[Tensor, "N d"]
-    factor: Float[Tensor, "N d d"]
+    frame: Float[Tensor, "N d d"]
 
     def begun(self) -> _Proposal:
         """Nowhere yet."""
@@ -178,8 +181,12 @@ class _Chains:
         end = there.path[:, -1]
         usable = there.reached & end.isfinite().all(-1)
         end = torch.where(usable[:, None], end, self.z)
-        sign, size = torch.linalg.slogdet(torch.where(usable[:, None, None], there.by_velocity, 0))
-        volume = size + _log_det(inverse_at(self.manifold, end).factor) - _log_det(self.factor)
+        coframe = inverse_at(self.manifold, end, on_range=True).coframe
+        ignored = (self.frame == 0).all(-2)
+        change = coframe @ there.by_velocity @ self.frame + torch.diag_embed(ignored.to(end))
+        known = usable & change.isfinite().flatten(1).all(1)
+        sign, volume = torch.linalg.slogdet(torch.where(known[:, None, None], change, 0))
+        sign = torch.where(ignored.any(-1), 1, sign)  # frames of a part of the directions may be turned over
         # Two conjugate points, or one of multiplicity two, leave the sign of the determinant as it was. Morse's index
         # theorem sees them all: up to the first one the energy has a minimum at the geodesic, with its ends held fixed.
         usable = usable & (sign > 0) & volume.isfinite()
@@ -189,11 +196,7 @@ class _Chains:
         return _Proposal(end, v, torch.where(usable, volume, -torch.inf))
 
     def _is_minimum(self, path: Float[Tensor, "n nodes d"]) -> Bool[Tensor, " n"]:
-        return pieced(self.manifold, path).expansion(path).hessian.cholesky().positive
-
-
-def _log_det(factor: Float[Tensor, "N d d"]) -> Float[Tensor, " N"]:
-    return factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+        return hessian_seen(pieced(self.manifold, path).expansion(path)).cholesky().positive
 
 
 def _scales(scale: Any, given: Rows, mean: Tensor) -> Float[Tensor, " B"]:

@@ -40,7 +40,8 @@ class PrincipalGeodesics(Followed):
     Attributes:
         mean: Where the directions are, (*batch, d).
         directions: Vectors at the mean in latent coordinates, of unit Riemannian norm and orthogonal to each other
-            under G(mean), (*batch, k, d). Of the largest coordinates of each the first is positive.
+            under G(mean), (*batch, k, d). Of the largest coordinates of each the first is positive. Where the decoder
+            ignores directions, none of them has a part along these, and those beyond the rank of the metric are zero.
         variances: Mean squared scores, descending, (*batch, k).
         scores: Coordinates of the points along the directions, (*batch, N, k): lengths, in the unit of the outputs.
             `exp_map(manifold, mean, scores @ directions)` are the points, where k is d.
@@ -108,7 +109,8 @@ def principal_geodesic_analysis(
 
     Raises:
         InputError: Shapes, weights or settings cannot be used, or the manifold has no lengths.
-        SingularMetricError: The metric at the mean or at a point is singular.
+        SingularMetricError: The metric at the mean or at a point is singular, and its rank not the same all around; or
+            it is zero.
         DecoderError: As from `solve`.
 
     Example:
@@ -133,14 +135,14 @@ def principal_geodesic_analysis(
     share = normalized(weights, center.batch, flat.reshape(B, N, d))
     k = min(N, d) if components is None else components
     require_integer("components", k, least=1, most=min(N, d), note="the smaller of N and d; None takes all")
-    inverse = inverse_at(manifold, z)
+    inverse = inverse_at(manifold, z, on_range=True)
     require_regular(z, inverse, "mean")
     start = mean.detach().unsqueeze(mean.dim() - len(given.event)).expand_as(points)
     there = log_map(manifold, start, points.detach(), follow=way, search=search)
-    # In an orthonormal frame: with G = L L^T the inner product of v and w is that of L^T v and L^T w.
-    y = there.vector.reshape(B, N, d) @ inverse.factor
-    frame, variances = _principal_axes(y, share)
-    directions = torch.linalg.solve_triangular(inverse.factor.mT, frame[:, :k].mT, upper=True).mT
+    # In an orthonormal frame: with G = E^T E the inner product of v and w is that of E v and E w.
+    y = there.vector.reshape(B, N, d) @ inverse.coframe.mT
+    frame, variances = _principal_axes(y, share, d - inverse.deficiency)
+    directions = frame[:, :k] @ inverse.frame.mT
     sign = _signs(directions)[..., None]
     total = variances.sum(-1, keepdim=True)
     explained = torch.where(total > 0, variances / total, 0)
@@ -161,6 +163,7 @@ def principal_geodesic_analysis(
         iterations=ended.iterations.reshape(batch),
         error=ended.error.reshape(batch),
         method=there.method,
+        rank_deficiency=inverse.deficiency.reshape(batch),
     )
 
 
@@ -201,15 +204,21 @@ def _sets_and_means(manifold: Manifold, points: Any, mean: Any) -> tuple[Rows, R
 
 
 def _principal_axes(
-    y: Float[Tensor, "B N d"], share: Float[Tensor, "B N"]
+    y: Float[Tensor, "B N d"], share: Float[Tensor, "B N"], rank: Int[Tensor, " B"]
 ) -> tuple[Float[Tensor, "B k d"], Float[Tensor, "B k"]]:
     """Orthonormal directions in which weighted vectors extend most, and their mean squares along them.
 
-    A point without a logarithm, or without a say, has no part in them.
+    A point without a logarithm, or without a say, has no part in them. Of those beyond the rank of the metric, where
+    all coordinates are zero, there is none: they are zero.
     """
     known = y.isfinite().all(-1) & (share > 0)
-    _, S, Vh = torch.linalg.svd(torch.where(known[..., None], share.sqrt()[..., None] * y, 0), full_matrices=False)
-    return Vh, S.square()
+    weighted, k = torch.where(known[..., None], share.sqrt()[..., None] * y, 0), min(y.shape[1:])
+    frame, variances = y.new_zeros(len(y), k, y.shape[-1]), y.new_zeros(len(y), k)
+    for r in rank.unique().tolist():
+        (rows,) = (rank == r).nonzero(as_tuple=True)
+        _, S, Vh = torch.linalg.svd(weighted[rows, :, :r], full_matrices=False)
+        frame[rows, : Vh.shape[1], :r], variances[rows, : Vh.shape[1]] = Vh, S.square()
+    return frame, variances
 
 
 def _signs(directions: Float[Tensor, "B k d"]) -> Float[Tensor, "B k"]:

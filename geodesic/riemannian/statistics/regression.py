@@ -13,7 +13,7 @@ from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.points import Rows, inverse_at, require_limit
+from geodesic.geometry.points import Rows, deficiency_at, inverse_at, require_limit
 from geodesic.keywords import renamed
 from geodesic.riemannian.maps.exp_map import exp_map
 from geodesic.riemannian.maps.follow import Follow, stride_of
@@ -80,7 +80,8 @@ def geodesic_regression(
     By Levenberg and Marquardt's method. The derivative of a prediction in p and v is given by the Jacobi fields along
     the geodesic, the derivative of half a squared distance by the logarithm, so the gradient is exact; the
     curvature of the distances is left out of the matrix. x is centered at its mean, and the search begins at
-    the Fréchet mean of the points, found in the same way with v = 0.
+    the Fréchet mean of the points, found in the same way with v = 0. Where the decoder ignores directions, the geodesic
+    stays where the latent mean of the points is along them.
 
     Warning:
         The fit is a stationary point. Points that are spread over more than the injectivity radius may have others.
@@ -109,7 +110,7 @@ def geodesic_regression(
 
     Raises:
         InputError: Shapes or settings cannot be used, or the manifold has no lengths.
-        SingularMetricError: The metric at a point is singular.
+        SingularMetricError: The metric at a point is singular, and its rank not the same all around; or it is zero.
         DecoderError: As from `solve`.
 
     Example:
@@ -134,7 +135,7 @@ def geodesic_regression(
     times = _times(x, given, points)
     center = times.mean(-1)
     spread = (times - center[:, None]).square().mean(-1).sqrt()
-    require_regular(given.rows[0], inverse_at(manifold, given.rows[0]), "points")
+    require_regular(given.rows[0], inverse_at(manifold, given.rows[0], on_range=True), "points")
     with torch.inference_mode(False):
         y = given.rows[0].reshape(*times.shape, -1)
         data = Data(manifold, (times - center[:, None]) / spread[:, None], y, stride, search)
@@ -166,6 +167,7 @@ def geodesic_regression(
         iterations=found.iterations.reshape(batch),
         error=found.error.reshape(batch),
         method=stride.method,
+        rank_deficiency=deficiency_at(manifold, p).reshape(batch),
     )
 
 
@@ -203,9 +205,8 @@ def _fitted(data: Data, stop: Stop) -> _Found:
 
 def _towards(data: Data, mean: Fit) -> Fit:
     """The linear regression of the logarithms at the mean, or the mean itself where that is nearer."""
-    L = inverse_at(data.manifold, mean.point).factor
-    frame = (data.x[..., None] * mean.residual).mean(1)
-    v = torch.linalg.solve_triangular(L.mT, frame[..., None], upper=True)[..., 0]
+    slope = (data.x[..., None] * mean.residual).mean(1)
+    v = (inverse_at(data.manifold, mean.point, on_range=True).frame @ slope[..., None])[..., 0]
     regular = v.isfinite().all(-1, keepdim=True)
     guess = data.fit(mean.point, torch.where(regular, v, 0))
     (worse,) = (guess.loss > mean.loss).nonzero(as_tuple=True)
@@ -217,7 +218,9 @@ def _middle(manifold: Manifold, y: Float[Tensor, "B N d"]) -> Float[Tensor, "B d
     mean = y.mean(1)
     nearest = (y - mean[:, None]).norm(dim=-1).argmin(1)
     return torch.where(
-        inverse_at(manifold, mean).regular[:, None], mean, y[torch.arange(len(y), device=y.device), nearest]
+        inverse_at(manifold, mean, on_range=True).regular[:, None],
+        mean,
+        y[torch.arange(len(y), device=y.device), nearest],
     )
 
 

@@ -64,7 +64,7 @@ def random_walk(
     z_{i+1} = exp_{z_i}(sqrt(h) xi_i),   xi_i ~ N(0, G(z_i)^{-1}),   h = time / steps
 
     The limit has the generator Laplace-Beltrami / 2: for any smooth f, E f(z) changes at the rate Delta f / 2. The
-    error of such averages is of first order in h.
+    error of such averages is of first order in h. Where the decoder ignores directions, nothing moves along them.
 
     Warning:
         A walk that reaches the edge of a chart (a pole of the coordinates, a saturated decoder) is lost there and
@@ -89,7 +89,7 @@ def random_walk(
 
     Raises:
         InputError: Shapes or settings cannot be used, or the manifold has no lengths.
-        SingularMetricError: The metric at a point z is singular.
+        SingularMetricError: The metric at a point z is singular, and its rank not the same all around; or it is zero.
         DecoderError: The decoder is in training mode.
 
     Example:
@@ -110,7 +110,8 @@ def random_walk(
     with torch.inference_mode(False):
         # A copy: what was made in inference mode has no derivatives.
         start = given.rows[0].repeat_interleave(count or 1, 0).clone()
-        require_regular(start, inverse_at(manifold, start))
+        inverse = inverse_at(manifold, start, on_range=True)
+        require_regular(start, inverse)
         status = torch.full_like(start[:, 0], Status.CONVERGED, dtype=torch.long)
         reached = torch.full_like(status, steps)
         path = start[:, None].expand(-1, steps + 1, -1).clone()
@@ -136,6 +137,7 @@ def random_walk(
         iterations=reached.reshape(batch),
         error=(1 - reached.to(path) / steps).reshape(batch),
         method=stride.method,
+        rank_deficiency=inverse.deficiency.reshape(batch),
     )
 
 
@@ -143,7 +145,7 @@ def _stepped(
     manifold: Manifold, z: Float[Tensor, "N d"], xi: Float[Tensor, "N d"], stride: Stride
 ) -> tuple[Float[Tensor, "N d"], Int[Tensor, " N"]]:
     """exp_z(v) with v = xi in an orthonormal frame, and a `Status` for each row."""
-    inverse = inverse_at(manifold, z)
+    inverse = inverse_at(manifold, z, on_range=True)
     v = raised(inverse, xi[:, None])[:, 0]
     if stride.method == "discrete":
         run = follow_discretely(manifold, z, v, stride.segments)

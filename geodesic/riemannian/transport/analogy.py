@@ -143,4 +143,5 @@ def analogy(
         iterations=there.iterations,
         error=logarithm.error + carried.error + there.error,
         method=logarithm.method,
+        rank_deficiency=torch.maximum(logarithm.rank_deficiency, carried.rank_deficiency),
     )

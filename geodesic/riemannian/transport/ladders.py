@@ -6,10 +6,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.pieces import pieced
-from geodesic.geometry.points import inverse_at
+from geodesic.geometry.points import inverse_at, norms_at
 
 __all__ = ["along_ladder"]
 
@@ -43,7 +42,7 @@ def along_ladder(
         The vectors at all nodes, and where an inverse exponential was not found.
     """
     T = path.shape[1] - 1
-    speed = (inverse_at(manifold, path[:, 0]).factor.mT @ v[..., None])[..., 0].norm(dim=-1)
+    speed = norms_at(manifold, path[:, 0], v)
     side = pieced(manifold, path).squared_chords(path).clamp_min(0).sqrt().mean(-1) / (T if schild else 1)
     still = (side == 0) | (speed == 0)
     scale = torch.where(still, 0, side / torch.where(still, 1, speed))[:, None]
@@ -95,7 +94,7 @@ def _exponential(manifold: Manifold, z: Float[Tensor, "N d"], v: Float[Tensor, "
 
     def acceleration(z: Tensor, v: Tensor) -> Tensor:
         bend = manifold.lowered_acceleration(z, v, torch.zeros_like(v))
-        return -MetricInverse(manifold.metric_tensor(z))(bend)
+        return -inverse_at(manifold, z, on_range=True)(bend)
 
     k1 = acceleration(z, v)
     k2 = acceleration(z + v / 2, v + k1 / 2)
@@ -108,13 +107,13 @@ def _logarithm(manifold: Manifold, a: Float[Tensor, "N d"], b: Float[Tensor, "N 
 
     D is I - Gamma(v_0, .) at first, the derivative of the exponential map to first order in v, and improved by
     Broyden's updates: with D = I this is the plain fixed-point iteration, which takes thrice as long. Each row goes
-    on until rounding is reached or nothing is gained any more.
+    on until rounding is reached or nothing is gained any more. What the decoder ignores at a is no part of b - a.
 
     Returns:
         v, and where it was not found.
     """
-    inverse = inverse_at(manifold, a)
-    eps, v = torch.finfo(a.dtype).eps, b - a
+    inverse = inverse_at(manifold, a, on_range=True)
+    eps, v = torch.finfo(a.dtype).eps, inverse.seen(b - a)
     eye = torch.eye(v.shape[-1], dtype=v.dtype, device=v.device)
     gamma = inverse(manifold.lowered_connection(a, v))
     active = gamma.isfinite().flatten(1).all(-1)
@@ -122,7 +121,7 @@ def _logarithm(manifold: Manifold, a: Float[Tensor, "N d"], b: Float[Tensor, "N 
     v = v + (gamma @ v[..., None])[..., 0] / 2  # exp_a(v) = a + v - Gamma(v, v) / 2 + ...
     rest, step = torch.full_like(v[:, 0], torch.inf), torch.zeros_like(v)
     for _ in range(_MOST_ITERATIONS):
-        r = b - _exponential(manifold, a, v)
+        r = inverse.seen(b - _exponential(manifold, a, v))
         size, length = ((inverse.factor.mT @ x[..., None])[..., 0].norm(dim=-1) for x in (r, v))
         shrinks = size < 0.9 * rest  # false for NaN
         rest = torch.where(active, size, rest)

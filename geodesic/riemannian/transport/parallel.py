@@ -71,8 +71,10 @@ def parallel_transport(
 
     v' = -Gamma(c', v)   along the curve c through the nodes
 
-    Lengths and angles between vectors are kept, and so is a geodesic's own velocity. Errors fall with the number T of
-    segments of the path, at a pace that depends on how they are carried:
+    Lengths and angles between vectors are kept, and so is a geodesic's own velocity. Where the decoder ignores
+    directions, the part of v along them is dropped, and vectors are the shortest that change the outputs so; ladders
+    do not converge where these directions turn along the path. Errors fall with the number T of segments of the path,
+    at a pace that depends on how vectors are carried:
 
     - "connection", of order 4: the equation itself along the not-a-knot spline through the nodes, in orthonormal
       frames, by products of rotations. Norms and angles are kept to rounding however few the segments.
@@ -110,7 +112,8 @@ def parallel_transport(
     Raises:
         InputError: Shapes, dtypes or settings cannot be used, the manifold has no lengths, or no embedding where
             this transport needs one.
-        SingularMetricError: The metric at a node is singular.
+        SingularMetricError: The metric at a node is singular, and its rank not the same all around and along the path;
+            or it is zero.
         DecoderError: The decoder is in training mode.
 
     Example:
@@ -132,6 +135,9 @@ def parallel_transport(
         nodes, rows = nodes.clone(), rows.clone()  # what was made in inference mode has no derivatives
         size = rows_at_once(manifold, nodes.flatten(0, 1))
         stalled, error = torch.zeros_like(rows[:, 0], dtype=torch.bool), torch.zeros_like(rows[:, 0])
+        inverse = inverse_at(manifold, nodes, on_range=True)
+        require_regular(nodes, inverse, "path")
+        rows = inverse.seen(rows[:, None].expand_as(nodes))[:, 0]
         if transport == "projection":
             if not manifold.has_embedding:
                 raise InputError(
@@ -140,11 +146,13 @@ def parallel_transport(
                 )
             vectors, error = along_projection(manifold, nodes, rows, encoder, size)
         else:
-            require_regular(nodes, inverse_at(manifold, nodes), "path")
             if transport == "connection":
                 vectors, error = along_connection(manifold, nodes, rows, size)
             else:
                 vectors, stalled = along_ladder(manifold, nodes, rows, size, schild=transport == "schild_ladder")
+        vectors = inverse.seen(vectors)
+        even = (inverse.deficiency == inverse.deficiency[:, :1]).to(torch.uint8).cumprod(1).bool()
+        vectors = torch.where(even[..., None], vectors, torch.nan)
         norm = norms_at(manifold, nodes, vectors)
     moving = (rows != 0).any(-1)
     change = torch.where(moving, (norm - norm[:, :1]).abs().amax(-1) / norm[:, 0], 0).nan_to_num(nan=torch.inf)
@@ -162,6 +170,7 @@ def parallel_transport(
         converged=given.each(status == Status.CONVERGED),
         status=given.each(status),
         iterations=given.each(vectors[:, 1:].isfinite().all(-1).sum(-1)),
+        rank_deficiency=given.each(inverse.deficiency.amax(-1)),
     )
 
 

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geodesic.autodiff import jvp
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.points import inverse_at
 
 __all__ = ["TangentSpaces", "along_projection", "latent_rows"]
 
@@ -28,36 +29,42 @@ class TangentSpaces:
         z: Points, (N, d).
 
     Attributes:
-        regular: Where J has full rank, (N,), boolean.
+        regular: Where J has full rank, or the same rank all around, (N,), boolean.
+        deficiency: Directions that J ignores, (N,), integer.
         J: (N, D, d), the event shape of the outputs flattened to D.
-        basis: U, orthonormal columns, (N, D, d); NaN where J has not full rank.
+        basis: U, orthonormal columns, (N, D, k), k the smaller of d and D; those beyond the rank of J are zero. NaN
+            where it is not regular.
     """
 
     def __init__(self, manifold: Manifold, z: Float[Tensor, "N d"]) -> None:
         self.J = manifold.jacobian(z).detach()
         D, d = self.J.shape[-2:]
+        eps = torch.finfo(z.dtype).eps
         length = torch.linalg.vector_norm(self.J, dim=-2, keepdim=True)
-        finite: Bool[Tensor, " N"] = ((length > 0) & length.isfinite()).flatten(1).all(-1)
-        if d > D:
-            self.regular = finite & False
-            self.basis = torch.full_like(self.J, torch.nan)
-            return
+        length = torch.where(length > eps * length.amax(-1, keepdim=True), length, torch.inf)
+        finite: Bool[Tensor, " N"] = self.J.isfinite().flatten(1).all(-1)
         even = torch.where(finite[:, None, None], self.J / length, torch.eye(D, d, dtype=z.dtype, device=z.device))
         U, S, Vt = torch.linalg.svd(even, full_matrices=False)
-        self.regular = finite & (S[:, -1] > 10 * D * torch.finfo(z.dtype).eps * S[:, 0])
+        seen = 10 * D * eps * S[:, :1] < S
+        self.deficiency: Int[Tensor, " N"] = torch.where(finite, d - seen.sum(-1), 0)
+        self.regular = finite & (self.deficiency == 0)
+        (rows,) = (finite & ~self.regular).nonzero(as_tuple=True)
+        if len(rows):
+            self.regular = self.regular.index_put((rows,), inverse_at(manifold, z[rows], on_range=True).regular)
         lost = ~self.regular[:, None, None]
-        self.basis = U.masked_fill(lost, torch.nan)
-        self._inverse = (Vt.mT / S[:, None, :] / length.mT).masked_fill(lost, torch.nan)
+        self.basis = torch.where(seen[:, None, :], U, 0).masked_fill(lost, torch.nan)
+        self._inverse = torch.where(seen[:, None, :], Vt.mT / S[:, None, :], 0) / length.mT
+        self._inverse = self._inverse.masked_fill(lost, torch.nan)
 
-    def latent(self, a: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
+    def latent(self, a: Float[Tensor, "N k"]) -> Float[Tensor, "N d"]:
         """V S^{-1} a: the latent vectors of U a."""
         return (self._inverse @ a[..., None])[..., 0]
 
-    def coefficients(self, u: Float[Tensor, "N D"]) -> Float[Tensor, "N d"]:
+    def coefficients(self, u: Float[Tensor, "N D"]) -> Float[Tensor, "N k"]:
         """U^T u: the projections of vectors onto the tangent spaces, in the bases."""
         return (self.basis.mT @ u[..., None])[..., 0]
 
-    def of_latent(self, v: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
+    def of_latent(self, v: Float[Tensor, "N d"]) -> Float[Tensor, "N k"]:
         """U^T J v: latent vectors in the bases."""
         return self.coefficients((self.J @ v[..., None])[..., 0])
 
@@ -87,7 +94,7 @@ def along_projection(
         tangent space was asked for: the error of a method of order 1.
 
     Raises:
-        SingularMetricError: J has not full rank at a node.
+        SingularMetricError: J has not full rank at a node, nor the same all around.
     """
     nodes, d = path.shape[1:]
     every_second = [*range(0, nodes - 1, 2), nodes - 1]
@@ -111,7 +118,7 @@ def along_projection(
     return torch.cat(parts), torch.cat(errors)
 
 
-def _carried(U: Float[Tensor, "N nodes D d"], u: Float[Tensor, "N D"]) -> Float[Tensor, "N nodes d"]:
+def _carried(U: Float[Tensor, "N nodes D k"], u: Float[Tensor, "N D"]) -> Float[Tensor, "N nodes k"]:
     """Projected from each tangent space onto the next and scaled back to the length of the first, in their bases."""
     turn = U[:, 1:].mT @ U[:, :-1]
     a = [(U[:, 0].mT @ u[..., None])[..., 0]]
@@ -133,5 +140,5 @@ def latent_rows(encoded: Any, like: Float[Tensor, "N d"]) -> Float[Tensor, "N d"
     return encoded.detach().reshape(like.shape).to(like)
 
 
-def _norm(a: Float[Tensor, "N d"]) -> Float[Tensor, "N 1"]:
+def _norm(a: Float[Tensor, "N k"]) -> Float[Tensor, "N 1"]:
     return torch.linalg.vector_norm(a, dim=-1, keepdim=True)
