@@ -132,7 +132,8 @@ def _at_unit_speed(case: Case, z: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 def curvature(case: Case) -> None:
     found = geodesic.riemannian.scalar_curvature(case.manifold, *case.give(POINTS))
-    case.near(found, differences.scalar_curvature(case.values, POINTS), 1e-5, 1e-5)
+    plane = case.kind.seen == 2  # a line has none
+    case.near(found, differences.scalar_curvature(case.values, POINTS) if plane else 0 * POINTS[:, 0], 1e-5, 1e-5)
 
 
 def exp(case: Case) -> None:

@@ -415,3 +415,25 @@ def test_what_the_outputs_ignore_has_no_conjugate_point() -> None:
     answer = geodesic.is_minimizing(manifold, geodesic.solve(manifold, _START, _END))
     assert (answer.local_minimum & answer.minimizing).all()
     assert answer.conjugate_time.isinf().all()
+
+
+@pytest.mark.slow
+def test_a_logarithm_by_the_equation_has_a_bound_on_all_its_shots() -> None:
+    # Second derivatives of ELU jump at every step or so of the integration: each shot alone takes hundreds.
+    net, passes = network(), 0
+
+    def counted(z: Tensor) -> Tensor:
+        nonlocal passes
+        passes += 1
+        return net(z)
+
+    manifold, (start, end) = geodesic.PullbackManifold(counted), pairs(1)
+    solution = geodesic.solve(manifold, start, end)
+    passes = 0
+    answer = geodesic.log_map(
+        manifold, start, end, solution=solution, follow=geodesic.Follow(method="ode", max_iterations=12)
+    )
+    assert answer.status == Status.MAX_ITERATIONS
+    assert passes < 12 * 100
+    discrete = geodesic.log_map(manifold, start, end, solution=solution, follow=geodesic.Follow(method="discrete"))
+    assert torch.equal(answer.vector, discrete.vector)

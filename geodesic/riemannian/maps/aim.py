@@ -52,6 +52,27 @@ class Aimed(NamedTuple):
     derivatives: Int[Tensor, " N"]
 
 
+class Budget:
+    """How many steps of integrations N rows may still attempt, over all shots and derivatives together.
+
+    Args:
+        rows: Number of rows.
+        steps: For each of them.
+        device: Of the numbers.
+    """
+
+    def __init__(self, rows: int, steps: int, device: torch.device) -> None:
+        self.left: Int[Tensor, " N"] = torch.full((rows,), steps, device=device)
+
+    def pay(self, rows: Int[Tensor, " n"], steps: Int[Tensor, " n"]) -> None:
+        """Take off what rows, by their numbers, have attempted."""
+        self.left[rows] -= steps
+
+    def spent(self, rows: Int[Tensor, " n"]) -> Bool[Tensor, " n"]:
+        """Which of the rows may not go on."""
+        return self.left[rows] <= 0
+
+
 @dataclass(frozen=True)
 class Target(Record):
     """Points b to reach from points a after unit time.
@@ -61,6 +82,8 @@ class Target(Record):
         a: Points, (N, d).
         b: Points, (N, d).
         factor: L with L L^T = G(b), (N, d, d).
+        row: Numbers of the rows in the budget, (N,).
+        budget: Of steps of integrations.
         stride: How geodesics are followed.
         max_iterations: Most derivatives of exp_a for each pair.
     """
@@ -69,6 +92,8 @@ class Target(Record):
     a: Float[Tensor, "N d"]
     b: Float[Tensor, "N d"]
     factor: Float[Tensor, "N d d"]
+    row: Int[Tensor, " N"]
+    budget: Budget
     stride: Stride
     max_iterations: int
 
@@ -78,8 +103,15 @@ class Target(Record):
         return _MISS * self.stride.rtol
 
     def shoot(self, v: Float[Tensor, "N d"]) -> Shots:
-        """Follow the geodesics from a with these velocities."""
-        run = follow(self.manifold, self.a, v, replace(self.stride, segments=1))
+        """Follow the geodesics from a with these velocities; those with a budget."""
+        none = torch.zeros_like(self.row)
+        shots = Shots(v, self.b - self.a, torch.full_like(v[:, 0], torch.inf), none + Status.MAX_ITERATIONS, none)
+        (rows,) = (~self.budget.spent(self.row)).nonzero(as_tuple=True)
+        return shots.replaced(rows, self.of(rows)._shot(v[rows])) if len(rows) else shots
+
+    def _shot(self, v: Float[Tensor, "N d"]) -> Shots:
+        run = follow(self.manifold, self.a, v, self._affordable(self.stride))
+        self.budget.pay(self.row, run.steps)
         left = self.b - run.states[:, -1, : v.shape[-1]]
         miss = (self.factor.mT @ left[..., None])[..., 0].norm(dim=-1) / norms_at(self.manifold, self.a, v)
         status = after_integration(run.time, run.stuck)
@@ -89,8 +121,15 @@ class Target(Record):
         """Of exp_a in v, by Jacobi fields."""
         N, d = v.shape
         units = torch.eye(d, dtype=v.dtype, device=v.device).expand(N, d, d)
-        stride = replace(self.stride, segments=1, rtol=max(self.stride.rtol, _DERIVATIVE_RTOL))
-        return follow_with_neighbors(self.manifold, self.a, v, torch.zeros_like(units), units, stride).Y[:, -1]
+        stride = replace(self._affordable(self.stride), rtol=max(self.stride.rtol, _DERIVATIVE_RTOL))
+        there = follow_with_neighbors(self.manifold, self.a, v, torch.zeros_like(units), units, stride)
+        self.budget.pay(self.row, there.run.steps)
+        return torch.where((there.run.time < 1)[:, None, None], torch.nan, there.Y[:, -1])
+
+    def _affordable(self, stride: Stride) -> Stride:
+        """To the end at once, in as many steps as the richest row has left."""
+        most = max(1, int(self.budget.left[self.row].amax()))
+        return replace(stride, segments=1, max_iterations=min(stride.max_iterations, most))
 
     def derivative_of_steps(self, path: Float[Tensor, "N nodes d"]) -> Float[Tensor, "N d d"]:
         """The same from the solver's paths: near enough for most, and without an integration."""
@@ -125,10 +164,12 @@ def aimed(target: Target, guess: Float[Tensor, "N d"], path: Float[Tensor, "N no
 def _improved(target: Target, guess: Float[Tensor, "N d"], path: Float[Tensor, "N nodes d"]) -> Shots:
     """V <- v + Y^{-1} (b - exp_a(v)), with Y the derivative of exp_a: new ones as long as they are of use.
 
-    The status is that of the shots as such, or of an integration that kept the first of them from its end.
+    No shot begins after the budget of a row is spent, which is reported as `Status.MAX_ITERATIONS`. The status is that
+    of the shots as such, or of an integration that kept the first of them from its end.
     """
     shots = target.shoot(guess)
-    (rows,) = (shots.miss.isfinite() & (shots.miss > target.near)).nonzero(as_tuple=True)
+    going = shots.miss.isfinite() & (shots.miss > target.near) & ~target.budget.spent(target.row)
+    (rows,) = going.nonzero(as_tuple=True)
     for attempt in range(target.max_iterations):
         if not len(rows):
             break
@@ -136,9 +177,10 @@ def _improved(target: Target, guess: Float[Tensor, "N d"], path: Float[Tensor, "
         Y = some.derivative(now.velocity) if attempt else some.derivative_of_steps(path[rows])
         then, useful = _by_one_derivative(some, now, Y)
         shots = shots.replaced(rows, replace(then, derivatives=now.derivatives + 1))
-        rows = rows[(useful | (attempt == 0)) & (then.miss > target.near)]
+        rows = rows[(useful | (attempt == 0)) & (then.miss > target.near) & ~some.budget.spent(some.row)]
     ended = torch.where(shots.miss <= target.near, Status.CONVERGED, Status.NO_NEARER)
     ended = ended.index_fill(0, rows, Status.MAX_ITERATIONS)
+    ended = torch.where(target.budget.spent(target.row) & (shots.miss > target.near), Status.MAX_ITERATIONS, ended)
     return replace(shots, status=torch.where(shots.miss.isinf(), shots.status, ended))
 
 

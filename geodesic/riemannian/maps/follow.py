@@ -41,7 +41,8 @@ class Follow:
             the accuracy.
         rtol: Largest error of a step of the integration, relative to the length of the geodesic, measured by the
             metric; for "ode" alone. Where it is None, 1e-8 in float64 and 1e-5 in float32.
-        max_iterations: Most steps of the integration that a geodesic may attempt; for "ode" alone.
+        max_iterations: Most steps of the integration that a geodesic may attempt, or for a logarithm all its shots
+            together; for "ode" alone.
 
     Raises:
         InputError: A setting cannot be used, or two of them do not go together.

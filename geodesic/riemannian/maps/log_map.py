@@ -18,7 +18,7 @@ from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.keywords import renamed
 from geodesic.numerics.tolerance import excess_for_vectors, usual_tol
 from geodesic.riemannian.endings import unless_jumping
-from geodesic.riemannian.maps.aim import Target, aimed
+from geodesic.riemannian.maps.aim import Budget, Target, aimed
 from geodesic.riemannian.maps.discrete import first_momentum
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, method_at, stride_of
 from geodesic.riemannian.maps.followed import Followed
@@ -87,9 +87,9 @@ def log_map(
         manifold: Where to measure.
         start: Points a, (*batch, d), floating point; (*batch, *latent_shape) for a manifold with a `latent_shape`.
         end: Points b of as many numbers; leading axes are broadcast.
-        follow: How geodesics are followed to their ends, see `Follow`; unless told otherwise "ode" takes at most 1000
-            steps of the integration, and meets the end within 10 `rtol` of the length. Segments are those of the
-            solution.
+        follow: How geodesics are followed to their ends, see `Follow`; unless told otherwise "ode" takes at most 500
+            steps of integrations for all shots at a point together, and meets the end within 10 `rtol` of the length.
+            Segments are those of the solution.
         solution: The geodesics, where they have been found already.
         search: How geodesics are looked for, where they have not been found; its `tol` is for "discrete" 1e-12 in
             float64 and 1e-8 in float32 where it is None, since velocities are as exact as the root of it.
@@ -118,7 +118,8 @@ def log_map(
     given = Rows(manifold, start=start, end=end)
     require_limit(manifold, "logarithm map")
     a, b = given.rows
-    stride = stride_of(follow, start.dtype, method_at(follow, manifold, torch.cat([a, b])))
+    method = method_at(follow, manifold, torch.cat([a, b]))
+    stride = stride_of(follow, start.dtype, method, max_iterations=500)
     require_integer("max_iterations", max_iterations, least=1)
     with torch.inference_mode(False):
         inverse, at_end = (inverse_at(manifold, z, on_range=follow.method != "ode") for z in (a, b))
@@ -139,7 +140,9 @@ def log_map(
         status = torch.where(solved, Status.CONVERGED, Status.NO_GEODESIC)
         if stride.method == "ode":
             usable = solution.energy.reshape(-1).isfinite()
-            target = Target(manifold, a, b, at_end.factor, stride, max_iterations)
+            budget = Budget(len(a), stride.max_iterations, a.device)
+            rows = torch.arange(len(a), device=a.device)
+            target = Target(manifold, a, b, at_end.factor, rows, budget, stride, max_iterations)
             vector, error, path, status, iterations = aimed(target, vector, path, usable)
             status = torch.where((status == Status.NO_NEARER) & ~solved, Status.NO_GEODESIC, status)
         length = norms_at(manifold, a, vector)
