@@ -369,9 +369,10 @@ def test_nothing_keeps_history_and_inference_mode_is_no_obstacle(quantity, toler
     [
         (Cone(), (0.0, 1.0)),
         (Sphere(), (0.0, 0.5)),
-        (PullbackManifold(lambda z: torch.stack([z[:, 0].sin(), z[:, 0].cos(), 0 * z[:, 1]], dim=1)), (0.25, 0.5)),
+        (PullbackManifold(lambda z: torch.stack([z[:, 0].sin(), z[:, 0].cos(), z[:, 1] ** 2], dim=1)), (0.25, 0.0)),
+        (PullbackManifold(lambda z: 0 * z + 1), (0.25, 0.5)),
     ],
-    ids=["tip of a cone", "pole of a sphere", "coordinate without effect"],
+    ids=["tip of a cone", "pole of a sphere", "fold", "constant"],
 )
 def test_a_point_with_a_singular_metric_is_named(quantity, manifold: Manifold, point: tuple[float, float]) -> None:
     z = torch.tensor([(1.0, 2.0), point]) if not isinstance(manifold, PullbackManifold) else torch.tensor([point])

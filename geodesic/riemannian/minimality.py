@@ -52,6 +52,8 @@ class Minimality(Followed):
         status: Why the first of the two ended that is not, a `Status` as integer, (*batch,).
         iterations: Searches for competitors, (*batch,): from the graph and from each of the bent lines.
         error: Estimated relative error of the length, that of the solution, (*batch,).
+        rank_deficiency: Latent directions that the decoder ignores along the path, (*batch,), integer, as in the
+            solution: nothing is asked along these.
     """
 
     minimizing: Bool[Tensor, "*batch"]

@@ -43,6 +43,8 @@ class ConjugatePoints(Answer):
         status: Why the row ended, a `Status` as integer, (*batch,).
         iterations: Steps of the integration attempted, (*batch,).
         error: Largest relative difference of the geodesic's speed to the initial one, (*batch,).
+        rank_deficiency: Latent directions that the decoder ignores at the point, (*batch,), integer; no field
+            vanishes for their sake.
     """
 
     time: Float[Tensor, "*batch"]

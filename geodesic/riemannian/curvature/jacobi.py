@@ -36,6 +36,8 @@ class JacobiField(Answer):
         converged: Whether time 1 was reached at constant speed, (*batch,), boolean.
         status: Why the row ended, a `Status` as integer, (*batch,).
         iterations: Steps of the integration attempted, (*batch,).
+        rank_deficiency: Latent directions that the decoder ignores at the point, (*batch,), integer; fields have no
+            part along these.
     """
 
     path: Float[Tensor, "*path"]

@@ -44,6 +44,8 @@ class FrechetMean(Followed):
         start: From where the answer was found, (*batch,): 0, the latent mean of the points, or `initial_point` where
             it is given; 1, the most central of the points.
         unique: False where two starts converged to different points, (*batch,), boolean. True proves nothing.
+        rank_deficiency: Latent directions that the decoder ignores at m, (*batch,), integer; along these m stays where
+            the search began.
     """
 
     point: Float[Tensor, "*point"]

@@ -48,6 +48,8 @@ class Clustering(Followed):
         iterations: How often centers and labels changed in turn, (*batch,).
         error: The largest of the means, (*batch,), as in `FrechetMean`: norm of the gradient over the root of the
             variance.
+        rank_deficiency: Latent directions that the decoder ignores at a center, (*batch,), integer, the most of all.
+            Distances do not count them, and centers keep what they had of them.
     """
 
     centers: Float[Tensor, "*centers"]

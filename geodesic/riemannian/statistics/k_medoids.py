@@ -44,6 +44,8 @@ class MedoidClustering(Answer):
         iterations: Exchanges made, (*batch,).
         error: Largest estimated relative error of a distance, (*batch,), as in `GeodesicSolution`; 0 where the
             distances were given.
+        rank_deficiency: Latent directions that the decoder ignores at a medoid, (*batch,), integer, the most of them;
+            distances do not count these.
     """
 
     medoids: Int[Tensor, "*batch K"]

@@ -42,6 +42,8 @@ class RiemannianSamples(Followed):
         iterations: Proposals of each chain after the first, (*batch, count).
         error: Estimated share of the chains of this mean that never moved from their first proposal,
             (*batch, count): (1 - acceptance)^burn_in.
+        rank_deficiency: Latent directions that the decoder ignores at the mean, (*batch, count), integer; along these
+            the points are as the mean.
     """
 
     points: Float[Tensor, "*points"]

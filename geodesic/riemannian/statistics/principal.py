@@ -53,6 +53,8 @@ class PrincipalGeodesics(Followed):
         iterations: Those of the search for the mean, (*batch,); 0 where it was given.
         error: The larger of two numbers, (*batch,): that of the mean, as in `FrechetMean`, and by how much a geodesic
             misses its point, over its length.
+        rank_deficiency: Latent directions that the decoder ignores at the mean, (*batch,), integer; directions have no
+            part along these.
     """
 
     mean: Float[Tensor, "*point"]

@@ -49,6 +49,8 @@ class GeodesicRegression(Followed):
         iterations: Steps attempted, (*batch,), those to the mean among them.
         error: By what share of the spread of the points, both root mean squares, one more step would move the
             predictions, (*batch,).
+        rank_deficiency: Latent directions that the decoder ignores at `point_at_center`, (*batch,), integer;
+            along these the geodesic does not move.
     """
 
     point: Float[Tensor, "*point"]

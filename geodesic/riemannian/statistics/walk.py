@@ -40,6 +40,8 @@ class RandomWalk(Followed):
         status: Why the row ended, a `Status` as integer, (*batch,).
         iterations: Steps of the walk, (*batch,).
         error: Share of the time that the walk did not reach, (*batch,).
+        rank_deficiency: Latent directions that the decoder ignores where the walk begins, (*batch,), integer; along
+            these it does not move.
     """
 
     path: Float[Tensor, "*path"]

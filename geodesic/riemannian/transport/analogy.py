@@ -43,6 +43,8 @@ class Analogy(Followed):
         status: Of the first of these that did not, in the order logarithm, geodesic to c, transport, exponential map.
         iterations: Of the exponential map, (*batch,).
         error: Sum of the errors of logarithm, transport and exponential map, each over the length, (*batch,).
+        rank_deficiency: Latent directions that the decoder ignores at a, b or along the way to c, (*batch,), integer;
+            along these d is as c.
     """
 
     point: Float[Tensor, "*point"]

@@ -48,6 +48,8 @@ class ParallelTransport(Answer):
         converged: Whether nothing failed and `error` is at most `tol`, (*batch,), boolean.
         status: Why the row ended, a `Status` as integer, (*batch,).
         iterations: Segments along which the vector was carried, (*batch,).
+        rank_deficiency: Latent directions that the decoder ignores along the path, (*batch,), integer; vectors have no
+            part along these.
     """
 
     vector: Float[Tensor, "*point"]
