@@ -12,20 +12,23 @@ from geodesic import Manifold, Search
 from geodesic.errors import GeodesicWarning
 from geodesic.solvers.status import Status
 
+SOON = geodesic.Stop(tol=0.3)  # doubts are counted for the answer, however many steps led there
 TOOLS: dict[str, Callable[[Manifold, Tensor, Search], object]] = {
     "distance": lambda M, x, search: geodesic.distance(M, x[:1], x[1:], search=search),
     "length_ratio": lambda M, x, search: geodesic.riemannian.length_ratio(M, x[:1], x[1:], search=search),
-    "Fréchet mean": lambda M, x, search: geodesic.frechet_mean(M, x, search=search),
-    "geometric median": lambda M, x, search: geodesic.frechet_median(M, x, search=search),
+    "Fréchet mean": lambda M, x, search: geodesic.frechet_mean(M, x, stop=SOON, search=search),
+    "geometric median": lambda M, x, search: geodesic.frechet_median(M, x, stop=SOON, search=search),
     "k-means": lambda M, x, search: geodesic.k_means(M, x, 1, search=search),
     "k-medoids": lambda M, x, search: geodesic.k_medoids(M, x, 1, search=search),
     "principal geodesic analysis": lambda M, x, search: geodesic.principal_geodesic_analysis(
         M, x, mean=x[0], search=search
     ),
     "geodesic regression": lambda M, x, search: geodesic.geodesic_regression(
-        M, torch.arange(len(x)).to(x), x, search=search
+        M, torch.arange(len(x)).to(x), x, stop=SOON, search=search
     ),
-    "analogy": lambda M, x, search: geodesic.analogy(M, x[0], x[1], x[2], search=search),
+    "analogy": lambda M, x, search: geodesic.analogy(
+        M, x[0], x[1], x[2], follow=geodesic.Follow(method="discrete"), search=search
+    ),
     "parallel transport": lambda M, x, search: geodesic.parallel_transport(
         M, geodesic.solve(M, x[:1], x[1:2], segments=search.segments), x[:1], transport="pole_ladder"
     ),
@@ -41,7 +44,7 @@ def stairs(z: Tensor) -> Tensor:
 
 
 def bowl(z: Tensor) -> Tensor:
-    return torch.cat([z, 4 * z.square().sum(1, keepdim=True)], dim=1)
+    return torch.cat([z, 2 * z.square().sum(1, keepdim=True)], dim=1)
 
 
 POINTS = torch.tensor([[-1.0, 0.0], [1.0, 0.5], [-0.7, 0.8], [0.9, -0.4]])
