@@ -125,18 +125,18 @@ _TOOLS: dict[str, Callable[[], Any]] = {
     "exp, ode": lambda: geodesic.exp_map(_AFTER_A_STEP, _FROM, _TO - _FROM, follow=_EQUATION),
     "exp, discrete": lambda: geodesic.exp_map(_AFTER_A_STEP, _FROM, _TO - _FROM, follow=_ENERGY),
     "exp, one segment": lambda: geodesic.exp_map(
-        _AFTER_A_STEP, _FROM, _TO - _FROM, follow=geodesic.Follow(method="ode", segments=1)
+        _AFTER_A_STEP, _FROM, _TO - _FROM, follow=geodesic.Follow(method="ode", segments=1, rtol=1e-5)
     ),
     "log, ode": lambda: geodesic.log_map(_AFTER_A_STEP, _FROM, _TO, follow=_EQUATION),
     "log, discrete": lambda: geodesic.log_map(_AFTER_A_STEP, _FROM, _TO, follow=_ENERGY),
     "shots": lambda: geodesic.shoot(_AFTER_A_STEP, _FROM, _TO - _FROM, segments=64),
-    "Jacobi fields": lambda: geodesic.jacobi_field(_AFTER_A_STEP, _FROM, _TO - _FROM, _FROM, _FROM),
-    "conjugate points": lambda: geodesic.conjugate_points(_AFTER_A_STEP, _FROM, _TO - _FROM),
+    "Jacobi fields": lambda: geodesic.jacobi_field(_AFTER_A_STEP, _FROM, _TO - _FROM, _FROM, _FROM, follow=_EQUATION),
+    "conjugate points": lambda: geodesic.conjugate_points(_AFTER_A_STEP, _FROM, _TO - _FROM, follow=_EQUATION),
     "transport": lambda: geodesic.parallel_transport(_AFTER_A_STEP, _path(), _FROM),
     "transport by projection": lambda: geodesic.parallel_transport(
         _AFTER_A_STEP, _path(), _FROM, transport="projection", tol=0.1
     ),
-    "analogies": lambda: geodesic.analogy(_AFTER_A_STEP, _FROM, _TO, _FROM + 0.1),
+    "analogies": lambda: geodesic.analogy(_AFTER_A_STEP, _FROM, _TO, _FROM + 0.1, follow=_EQUATION),
     "minimality": lambda: geodesic.is_minimizing(_AFTER_A_STEP, geodesic.solve(_AFTER_A_STEP, _FROM, _TO)),
 }
 
