@@ -59,8 +59,8 @@ def test_every_known_length_is_met_to_two_parts_in_a_million_at_the_default_tole
 def test_slow_solvers_find_the_geodesic_of_newton_with_as_many_segments(name: str, solver: str) -> None:
     manifold, start, end, *_ = surfaces.KNOWN[name]
     ends = torch.tensor(start), torch.tensor(end)
-    solution = geodesic.solve(manifold, *ends, solver=SLOW[solver], segments=8, tol=1e-9, max_steps=4000)
-    reference = geodesic.solve(manifold, *ends, segments=8, tol=1e-13)
+    solution = geodesic.solve(manifold, *ends, solver=SLOW[solver], segments=4, tol=1e-10, max_steps=2000)
+    reference = geodesic.solve(manifold, *ends, segments=4, tol=1e-13)
     assert bool(solution.converged)
     torch.testing.assert_close(solution.length, reference.length, rtol=1e-6, atol=0)
     torch.testing.assert_close(solution.path, reference.path, rtol=0, atol=1e-3)
@@ -72,7 +72,7 @@ def test_slow_solvers_find_the_geodesic_of_newton_with_as_many_segments(name: st
 def test_gradient_descent_meets_the_known_length_in_many_dimensions_too(name: str) -> None:
     manifold, start, end, length, _ = surfaces.KNOWN[name]
     ends = torch.tensor(start), torch.tensor(end)
-    solution = geodesic.solve(manifold, *ends, solver=GradientDescent(), tol=1e-9, max_steps=2000)
+    solution = geodesic.solve(manifold, *ends, solver=GradientDescent(), tol=1e-8, max_steps=2000)
     assert bool(solution.converged)
     assert float(solution.length) == pytest.approx(length, rel=2e-6)
     assert float(2 * solution.energy) <= length**2 * (1 + 1e-7)
@@ -103,11 +103,11 @@ def test_all_solvers_agree(solver: str) -> None:
 @pytest.mark.parametrize("solver", SOLVERS | SLOW)
 def test_a_pairs_answer_does_not_depend_on_its_batch(solver: str) -> None:
     manifold = geodesic.PullbackManifold(network())
-    start, end = pairs(5)
+    start, end = pairs(3)
     method = GradientDescent(step_size=0.01) if solver == "gradient descent, fixed" else (SOLVERS | SLOW)[solver]
-    together = geodesic.solve(manifold, start, end, solver=method, max_steps=50)
-    for i in range(5):
-        alone = geodesic.solve(manifold, start[i], end[i], solver=method, max_steps=50)
+    together = geodesic.solve(manifold, start, end, solver=method, segments=16, max_steps=30)
+    for i in range(3):
+        alone = geodesic.solve(manifold, start[i], end[i], solver=method, segments=16, max_steps=30)
         torch.testing.assert_close(together.length[i], alone.length, rtol=1e-6, atol=0)
         torch.testing.assert_close(together.path[i], alone.path, rtol=0, atol=1e-4 if solver in SLOW else 1e-6)
         assert int(together.status[i]) == int(alone.status)
@@ -158,7 +158,7 @@ def test_no_step_raises_the_energy(solver: str) -> None:
 @pytest.mark.parametrize("solver", ["newton", "newton-krylov", "lbfgs", "gradient descent", "gradient descent, plain"])
 def test_scaling_all_outputs_changes_no_answer(solver: str) -> None:
     decoder, ends = network(), pairs(4)
-    settings = {"solver": (SOLVERS | SLOW)[solver], "max_steps": 60, "segments": 16}
+    settings = {"solver": (SOLVERS | SLOW)[solver], "max_steps": 25, "segments": 8}
     plain = geodesic.solve(geodesic.PullbackManifold(decoder), *ends, **settings)
     for scale in (2.0**-10, 2.0**10):  # powers of two: not even rounding differs
         scaled = geodesic.solve(geodesic.PullbackManifold(lambda z, s=scale: s * decoder(z)), *ends, **settings)
