@@ -124,7 +124,7 @@ def blocks_close(a: BlockTridiagonal, b: BlockTridiagonal) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("nodes", [3, 4, 5, 8])
+@pytest.mark.parametrize("nodes", [3, 4, 7])
 @pytest.mark.parametrize("kind", MANIFOLDS)
 def test_what_paths_have_in_pieces_they_have_as_a_whole(kind: str, nodes: int) -> None:
     whole, path, weights = MANIFOLDS[kind](), torch.randn(3, nodes, 3), 0.5 + torch.rand(3, nodes - 1)
