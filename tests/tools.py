@@ -23,7 +23,7 @@ def named(name: str) -> Callable[..., Any]:
 
 
 def path_of(z: Tensor, v: Tensor) -> Tensor:
-    return geodesic.straight_path(z, z + v, 4)
+    return geodesic.straight_path(z, z + v, 2)
 
 
 def gradient_of_distance(manifold: Manifold, z: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -32,6 +32,8 @@ def gradient_of_distance(manifold: Manifold, z: Tensor, v: Tensor) -> tuple[Tens
         length = geodesic.distance(manifold, start, end, search=geodesic.Search(segments=8))
         return length.detach(), torch.autograd.grad(length.sum(), end)[0]
 
+
+COARSE = geodesic.Stop(tol=1e-1)  # a step is enough: what would change an answer changes it from the first
 
 TOOLS: dict[str, Callable[[Manifold, Tensor, Tensor], object]] = {
     "exp_map": lambda M, z, v: geodesic.exp_map(M, z, v, follow=geodesic.Follow(rtol=1e-3)),
@@ -42,7 +44,7 @@ TOOLS: dict[str, Callable[[Manifold, Tensor, Tensor], object]] = {
         M, z, z + v, follow=geodesic.Follow(rtol=1e-3), search=geodesic.Search(segments=8)
     ),
     "log_map, graph": lambda M, z, v: geodesic.log_map(
-        M, z, z + v, follow=geodesic.Follow(method="discrete"), search=geodesic.Search(segments=8, init="graph")
+        M, z, z + v, follow=geodesic.Follow(method="discrete"), search=geodesic.Search(segments=4, init="graph")
     ),
     "shoot": lambda M, z, v: geodesic.shoot(M, z, v, segments=4),
     "solve": lambda M, z, v: geodesic.solve(M, z, z + v, segments=8),
@@ -78,41 +80,43 @@ TOOLS: dict[str, Callable[[Manifold, Tensor, Tensor], object]] = {
     "analogy": lambda M, z, v: geodesic.analogy(
         M, z, z + v / 2, z - v / 2, follow=geodesic.Follow(rtol=1e-3), search=geodesic.Search(segments=8)
     ),
-    "frechet_mean": lambda M, z, v: geodesic.frechet_mean(M, z, search=geodesic.Search(segments=4)),
+    "frechet_mean": lambda M, z, v: geodesic.frechet_mean(M, z, stop=COARSE, search=geodesic.Search(segments=4)),
     "frechet_mean, ode": lambda M, z, v: geodesic.frechet_mean(
         M,
         z,
         torch.ones_like(z[:, 0]),
-        follow=geodesic.Follow(method="ode"),
+        stop=COARSE,
+        follow=geodesic.Follow(method="ode", rtol=1e-3),
         search=geodesic.Search(segments=4),
     ),
-    "frechet_variance": lambda M, z, v: named("frechet_variance")(M, z, search=geodesic.Search(segments=4)),
-    "frechet_median": lambda M, z, v: geodesic.frechet_median(M, z, search=geodesic.Search(segments=4)),
+    "frechet_variance": lambda M, z, v: named("frechet_variance")(
+        M, z, stop=COARSE, search=geodesic.Search(segments=4)
+    ),
+    "frechet_median": lambda M, z, v: geodesic.frechet_median(M, z, stop=COARSE, search=geodesic.Search(segments=4)),
     "k_means": lambda M, z, v: geodesic.k_means(M, z, 2, search=geodesic.Search(segments=4)),
     "k_medoids": lambda M, z, v: geodesic.k_medoids(M, z, 2, search=geodesic.Search(segments=4)),
     "principal_geodesic_analysis": lambda M, z, v: geodesic.principal_geodesic_analysis(
-        M,
-        z,
-        search=geodesic.Search(segments=4),
+        M, z, mean=z[0], search=geodesic.Search(segments=4)
     ),
     "geodesic_regression": lambda M, z, v: geodesic.geodesic_regression(
         M,
         v[:, 0],
         z,
+        stop=geodesic.Stop(tol=1e-2),
         search=geodesic.Search(segments=4),
     ),
     "geodesic_regression, ode": lambda M, z, v: geodesic.geodesic_regression(
         M,
         v[:, 0],
         z,
-        follow=geodesic.Follow(method="ode"),
-        stop=geodesic.Stop(tol=1e-4),
+        stop=geodesic.Stop(tol=1e-2),
+        follow=geodesic.Follow(method="ode", rtol=1e-3),
         search=geodesic.Search(segments=4),
     ),
     "riemannian_normal": lambda M, z, v: geodesic.riemannian_normal(
-        M, z, 0.1, count=3, burn_in=3, follow=geodesic.Follow(segments=4)
+        M, z, 0.1, count=2, burn_in=1, follow=geodesic.Follow(segments=2)
     ),
-    "random_walk": lambda M, z, v: geodesic.random_walk(M, z, 0.1, 3, follow=geodesic.Follow(segments=2)),
+    "random_walk": lambda M, z, v: geodesic.random_walk(M, z, 0.1, 2, follow=geodesic.Follow(segments=2)),
     "jacobi_field": lambda M, z, v: geodesic.jacobi_field(M, z, v, v, v, follow=geodesic.Follow(rtol=1e-3)),
     "conjugate_points": lambda M, z, v: geodesic.conjugate_points(M, z, v, follow=geodesic.Follow(rtol=1e-3)),
     "is_minimizing": lambda M, z, v: geodesic.is_minimizing(M, geodesic.solve(M, z, z + v, segments=8)),
