@@ -7,6 +7,7 @@ from torch import Tensor
 
 from geodesic.errors import InputError
 from geodesic.geometry.checks import admit_path, guarded
+from geodesic.geometry.history import with_right_history
 from geodesic.geometry.manifold import Manifold
 
 __all__ = ["constant", "energy_and_gradient", "energy_gradient", "path_energy", "require_path"]
@@ -30,6 +31,8 @@ def path_energy(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
 
     Raises:
         InputError: The path has no segment.
+        DecoderError: A gradient is asked for that reverse mode cannot give: at once where the path requires it, from
+            `backward` where parameters of the decoder do.
 
     Example:
         >>> import torch, geodesic
@@ -40,7 +43,8 @@ def path_energy(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
     require_path(path)
     admit_path(manifold, path)
     T = path.shape[-2] - 1
-    return T / 2 * manifold.squared_chords(path).sum(-1)
+    energy = T / 2 * manifold.squared_chords(path).sum(-1)
+    return with_right_history(manifold, path, energy, "path_energy", twice=False)
 
 
 @guarded

@@ -9,6 +9,7 @@ from torch import Tensor
 from geodesic.checks import require_alike, require_integer, require_tensor
 from geodesic.errors import InputError
 from geodesic.geometry.checks import admit_path, guarded
+from geodesic.geometry.history import with_right_history
 from geodesic.geometry.manifold import Manifold
 from geodesic.numerics.spline import like, spline_at_midpoints, spline_matrices, spline_quadrature
 
@@ -153,6 +154,8 @@ def path_length(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
 
     Raises:
         InputError: The path has fewer than 3 nodes.
+        DecoderError: A gradient is asked for that reverse mode cannot give: at once where the path requires it, from
+            `backward` where parameters of the decoder do.
 
     Example:
         >>> import torch, geodesic
@@ -164,7 +167,7 @@ def path_length(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
     _require_spline(path)
     admit_path(manifold, path)
     speed, weights = spline_speed(manifold, path)
-    return speed @ weights
+    return with_right_history(manifold, path, speed @ weights, "path_length", twice=True)
 
 
 def spline_speed(manifold: Manifold, path: Tensor) -> tuple[Float[Tensor, "*batch Q"], Float[Tensor, " Q"]]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from geodesic.checks import broadcast_points
 from geodesic.errors import DecoderError
 from geodesic.geometry.checks import guarded, require_manifold
+from geodesic.geometry.history import no_gradient
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import rows_at_once
 from geodesic.geometry.path import path_length
@@ -151,15 +152,9 @@ def _length(
 
 def _require_history(manifold: Manifold, path: Tensor) -> None:
     """Refuse a gradient that would leave out what reverse mode does not see, or that no reverse pass can give."""
-    way = manifold.way(path)
-    if way.reverse and way.curvature:
+    reason = no_gradient(manifold.way(path), twice=True)
+    if not reason:
         return
-    reason = (
-        "one of its operators can be differentiated once only, and the gradient of a length needs second derivatives"
-        if way.reverse
-        else "a part of it is hidden from reverse mode, as under torch.no_grad, and the gradient would leave it out; "
-        "take that part out of torch.no_grad"
-    )
     raise DecoderError(
         f"decoder: {reason}; call distance under torch.no_grad() where the number alone is wanted, and log_map for "
         "the derivative in an end: it is -log_a(b) / d(a, b), lowered by the metric"
