@@ -91,21 +91,6 @@ def jvp(f: RowWise, z: Tensor, u: Tensor, mode: str = "forward") -> Tensor:
     raise InputError(f"mode: expected 'forward' or 'double_vjp', got {mode!r}")
 
 
-def value_and_jvp(f: RowWise, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """f(z) and J_f(z) u, by forward mode: the product with its evaluation, which it needs anyway.
-
-    Args:
-        f: Row-wise function, (N, d) to (N, ...).
-        z: Points, (N, d).
-        u: Tangents, (N, d).
-
-    Returns:
-        The values and the products, both (N, ...).
-    """
-    _prepare_forward_mode()
-    return _jvp(f, z, u)
-
-
 @renamed(method="mode")
 def jacobian(f: RowWise, z: Tensor, mode: str = "jvp") -> Tensor:
     """Jacobian J_f(z) from products with unit vectors.
@@ -296,8 +281,7 @@ def derivative(f: RowWise, x: Tensor, order: int = 1) -> Tensor:
 def expand(f: RowWise, z: Tensor, cotangent: RowWise) -> tuple[Tensor, Tensor, Float[Tensor, "N d d"]]:
     """f, its Jacobian, and the Hessian of <r, f(z)> with r = cotangent(f(z)) held fixed: second order in one go.
 
-    Forward mode over one backward pass. The evaluation of f and the backward pass are shared by all d directions:
-    2 + 2 d passes in all.
+    Forward mode over one backward pass, which all d directions share with f: 2 + 2 d passes in all.
 
     Args:
         f: Row-wise function, (N, d) to (N, ...).
@@ -309,14 +293,36 @@ def expand(f: RowWise, z: Tensor, cotangent: RowWise) -> tuple[Tensor, Tensor, F
     """
     _prepare_forward_mode()
     units = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
-
     # y is the same for all directions
     return _for_each(lambda e: _expanded(f, z, cotangent, e), units, out_dims=(None, -1, -1))
 
 
+def bend(f: RowWise, z: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """The Jacobian J_f(z), and its derivative along v, whose columns are D^2 f(v, e_j).
+
+    Forward mode twice; f and its product with v are shared by all d directions: 2 + 2 d passes in all.
+
+    Args:
+        f: Row-wise function, (N, d) to (N, ...).
+        z: Points, (N, d).
+        v: Tangents, (N, d).
+
+    Returns:
+        The Jacobian and its derivative, both (N, ..., d).
+    """
+    _prepare_forward_mode()
+    units = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
+
+    def column(e: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.func.jvp(lambda z: _jvp(f, z, v), (z.contiguous(),), (e.expand_as(z).contiguous(),))[1]
+
+    # directions around both levels: between them, operators would be torch's own, which multiply by zeros
+    return _for_each(column, units, out_dims=(-1, -1))
+
+
 def _expanded(f: RowWise, z: Tensor, cotangent: RowWise, e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """`expand` for one vector e, (d,): f(z), J_f(z) e, and the Hessian times e."""
-    pulled = torch.func.jvp(_lean(lambda z: _pulled(f, z, cotangent)), (z,), (e.expand_as(z),))
+    pulled = torch.func.jvp(without_zeros()(lambda z: _pulled(f, z, cotangent)), (z,), (e.expand_as(z),))
     return pulled[0][0], *pulled[1]
 
 
@@ -334,7 +340,8 @@ def _vjp(f: RowWise, z: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor
 def _jvp(f: RowWise, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """f(z), and its product with the tangents u."""
     # Forward mode refuses tensors whose entries share memory, as after `expand`.
-    return cast(tuple[Tensor, Tensor], torch.func.jvp(_lean(_on_a_copy(f)), (z.contiguous(),), (u.contiguous(),)))
+    f = without_zeros()(_on_a_copy(f))
+    return cast(tuple[Tensor, Tensor], torch.func.jvp(f, (z.contiguous(),), (u.contiguous(),)))
 
 
 def _for_each(f: Callable[[Tensor], Any], units: Tensor, out_dims: Any = 0) -> Any:
@@ -350,16 +357,6 @@ def _for_each(f: Callable[[Tensor], Any], units: Tensor, out_dims: Any = 0) -> A
 def _on_a_copy(f: RowWise) -> RowWise:
     """f, which may begin with an operation in place, without effect on the points that it is given."""
     return lambda z: f(z.clone())
-
-
-def _lean(f: Callable[[Tensor], Any]) -> Callable[[Tensor], Any]:
-    """f, whose tangents have no share of what is constant: torch multiplies weights by tensors of zeros."""
-
-    def call(z: Tensor) -> Any:
-        with without_zeros():
-            return f(z)
-
-    return call
 
 
 @cache

@@ -146,6 +146,10 @@ WAYS: dict[str, tuple[Callable, Callable]] = {
         lambda f, z, v, w: autodiff.jvp(lambda z: autodiff.jacobian(f, z), z, v),
         lambda f, z, v, w: jvp(lambda z: expanded(f, z)[1], z, v),
     ),
+    "bend": (
+        lambda f, z, v, w: autodiff.bend(f, z, v),
+        lambda f, z, v, w: (expanded(f, z)[1], jvp(lambda z: expanded(f, z)[1], z, v)),
+    ),
     "expand": (lambda f, z, v, w: autodiff.expand(f, z, lambda y: y), lambda f, z, v, w: expanded(f, z)),
 }
 
@@ -247,8 +251,8 @@ class _Products(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-# To each way what torch.func needs, in products: value, tangent, and so on.
-COUNTS = {"jvp": 2, "jvp over jvp": 4, "jvp over vjp": 4}
+# In products: the value and its tangents, or the value, its cotangent, and the tangents of both.
+COUNTS = {"jvp": 2, "jvp over jvp": 4, "jvp over vjp": 4, "bend": 4}
 
 
 @pytest.mark.parametrize("way", COUNTS)
@@ -261,6 +265,7 @@ def test_no_product_is_taken_with_zeros(operator, way, points):
         "jvp": lambda: autodiff.jvp(f, z, v),
         "jvp over jvp": lambda: autodiff.jvp(lambda z: autodiff.jvp(f, z, v), z, w),
         "jvp over vjp": lambda: autodiff.jvp(lambda z: autodiff.vjp(f, z, r), z, v),
+        "bend": lambda: autodiff.bend(f, z, v),  # all directions in one product
     }
     with _Products() as products:
         ways[way]()

@@ -105,7 +105,7 @@ class _Forward(Derivatives):
         return _in_some_mode(lambda: autodiff.jvp(velocity, both, change))
 
     def bend(self, f: RowWise, z: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        return _in_some_mode(lambda: autodiff.value_and_jvp(lambda z: autodiff.jacobian(f, z), z, v))
+        return _in_some_mode(lambda: autodiff.bend(f, z, v))
 
 
 class _Reverse(Derivatives):

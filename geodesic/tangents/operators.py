@@ -132,7 +132,11 @@ def _quotient(*pair: Any, **options: Any) -> Call | None:
 
 
 def _size(x: Tensor, c: Any) -> tuple[int, ...]:
-    return tuple(torch.broadcast_shapes(x.shape, c.shape)) if isinstance(c, Tensor) else tuple(x.shape)
+    """The size of what an operator elementwise on x and c gives."""
+    ends = zip(reversed(c.shape), reversed(x.shape), strict=False) if isinstance(c, Tensor) else ()
+    if isinstance(c, Tensor) and (c.dim() > x.dim() or any(m not in (1, n) for m, n in ends)):
+        return tuple(torch.broadcast_shapes(x.shape, c.shape))  # which is slow, and seldom needed
+    return tuple(x.shape)
 
 
 def _product(*pair: Any, **options: Any) -> Call | None:
