@@ -41,10 +41,10 @@ def bend(f: Decoder, z: Tensor, v: Tensor, w: Tensor, h: float = 3e-3) -> Tensor
     return (both - none) / 4
 
 
-def connection(f: Decoder, z: Tensor, v: Tensor, w: Tensor) -> Tensor:
-    """Gamma(v, w), (N, d)."""
-    J = jacobian(f, z)
-    return torch.linalg.solve(J.mT @ J, (J.mT @ bend(f, z, v, w)[..., None])[..., 0])
+def acceleration(f: Decoder, z: Tensor, v: Tensor, h: float = 3e-3) -> Tensor:
+    """-Gamma(v, v), (N, d)."""
+    J, bent = jacobian(f, z), _combined(f, z, v, _SECOND, h) / h**2
+    return -torch.linalg.solve(J.mT @ J, (J.mT @ bent[..., None])[..., 0])
 
 
 def scalar_curvature(f: Decoder, z: Tensor, h: float = 3e-3) -> Tensor:
@@ -57,21 +57,21 @@ def scalar_curvature(f: Decoder, z: Tensor, h: float = 3e-3) -> Tensor:
     return 2 * gauss / torch.linalg.det(G)
 
 
-def follow(f: Decoder, z: Tensor, v: Tensor, w: Tensor, steps: int = 24) -> tuple[Tensor, Tensor, Tensor]:
-    """The end of a geodesic from z with velocity v, its velocity there, and w transported: Runge-Kutta."""
+def follow(f: Decoder, z: Tensor, v: Tensor, steps: int = 8) -> Tensor:
+    """The end of a geodesic from z with velocity v, (N, d): Runge-Kutta."""
 
     def rate(state: Tensor) -> Tensor:
-        z, v, w = state
-        return torch.stack([v, -connection(f, z, v, v), -connection(f, z, v, w)])
+        z, v = state
+        return torch.stack([v, acceleration(f, z, v)])
 
-    state, h = torch.stack([z, v, w]), 1 / steps
+    state, h = torch.stack([z, v]), 1 / steps
     for _ in range(steps):
         k1 = rate(state)
         k2 = rate(state + h / 2 * k1)
         k3 = rate(state + h / 2 * k2)
         k4 = rate(state + h * k3)
         state = state + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
-    return state[0], state[1], state[2]
+    return state[0]
 
 
 def energy(f: Decoder, path: Tensor) -> Tensor:
