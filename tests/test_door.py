@@ -197,6 +197,26 @@ def test_what_both_modes_do_not_see_is_refused(hide: Function, share: float) -> 
         findings(lambda z: net(z) + share * hide(side(z)))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "share", "offset"),
+    [(torch.float32, 1.0, 1e2), (torch.float32, 1.0, 1e4), (torch.float32, 0.01, 0.0), (torch.float64, 1.0, 1e8)],
+)
+def test_what_is_hidden_is_found_below_a_large_offset_and_with_few_digits(
+    dtype: torch.dtype, share: float, offset: float
+) -> None:
+    net, side = network().to(dtype), network().to(dtype)
+
+    def unseen(z: Tensor) -> Tensor:
+        with torch.no_grad():
+            s = side(z)
+        return net(z) + share * s + offset
+
+    assert findings(unseen, dtype).derivatives is FORWARD_ONLY
+    assert findings(lambda z: net(z) + share * side(z) + offset, dtype).derivatives is FORWARD
+    with pytest.raises(DecoderError, match="hidden from autograd"):
+        findings(lambda z: net(z) + share * side(z.detach()) + offset, dtype)
+
+
 def test_a_first_derivative_by_hand_that_torch_takes_twice_wrongly_is_taken_once() -> None:
     class Sine(torch.autograd.Function):
         @staticmethod

@@ -20,9 +20,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geodesic.door.comparisons import is_smooth, wrong_with
 from geodesic.door.derivatives import FIRST_ORDER, FORWARD, FORWARD_ONLY, REVERSE, Derivatives
 from geodesic.door.operators import KERNELS, eagerly
-from geodesic.door.probes import Probes, is_smooth, require_apart, require_full_precision, wrong_with
+from geodesic.door.probes import Probes
+from geodesic.door.rows import require_apart, require_full_precision
 from geodesic.door.watch import fingerprint, has_kinks, is_compiled, is_scripted
 from geodesic.errors import DecoderError, InputError
 
