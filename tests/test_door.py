@@ -1,6 +1,7 @@
 """The door: which way of differentiating is right for a function, what is refused, and when it is looked at again."""
 
 import functools
+import types
 from collections.abc import Callable
 
 import pytest
@@ -199,7 +200,13 @@ def test_what_both_modes_do_not_see_is_refused(hide: Function, share: float) -> 
 
 @pytest.mark.parametrize(
     ("dtype", "share", "offset"),
-    [(torch.float32, 1.0, 1e2), (torch.float32, 1.0, 1e4), (torch.float32, 0.01, 0.0), (torch.float64, 1.0, 1e8)],
+    [
+        (torch.float32, 1.0, 1e4),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in ((torch.float32, 0.01, 0.0), (torch.float64, 1.0, 1e8))
+        ),
+    ],
 )
 def test_what_is_hidden_is_found_below_a_large_offset_and_with_few_digits(
     dtype: torch.dtype, share: float, offset: float
@@ -366,6 +373,83 @@ def test_what_can_change_without_a_trace_is_looked_at_in_every_call_and_once_in_
             with visit():
                 door.findings(z)
             assert not seen
+
+
+CONFIG = types.ModuleType("config")
+
+
+class Gated(nn.Module):
+    gain = 1.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.hide, self.sizes = network(), False, [1, 2]
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.gain * (self.net(z.detach()) if self.hide else self.net(z))
+
+
+class Setting:
+    scale = 1.0
+
+
+def scaled(z: Tensor) -> Tensor:
+    return CONFIG.scale * Setting.scale * z
+
+
+def test_attributes_hooks_and_methods_of_a_module_are_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Gated()
+    part = (lambda z: model(z),)
+    known = [fingerprint(part)]
+    assert known[0] == fingerprint(part) is not None
+
+    def changed() -> bool:
+        known.append(fingerprint(part))
+        return known[-1] not in known[:-1]
+
+    model.hide = True
+    assert changed()
+    model.sizes.append(3)
+    assert changed()
+    handle = model.net[1].register_forward_hook(lambda module, given, y: 2 * y)
+    assert changed()
+    handle.remove()
+    assert not changed()
+    monkeypatch.setattr(Gated, "gain", 2.0)
+    assert changed()
+    model.net[0].forward = lambda z: torch.zeros(len(z), 16)
+    assert changed()
+    monkeypatch.setattr(Gated, "forward", lambda self, z: z)
+    assert changed()
+
+
+def test_what_a_function_names_of_classes_and_python_modules_is_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CONFIG, "scale", 1.0, raising=False)
+    first = fingerprint((scaled,))
+    assert first == fingerprint((scaled,)) is not None
+    monkeypatch.setattr(CONFIG, "scale", 2.0)
+    second = fingerprint((scaled,))
+    monkeypatch.setattr(Setting, "scale", 2.0)
+    assert first != second != fingerprint((scaled,)) != first
+
+
+def test_a_part_that_is_hidden_by_a_flag_later_is_refused_in_the_next_call() -> None:
+    model = Gated().eval()
+    plane = geodesic.PullbackManifold(model)
+    path = geodesic.straight_path(torch.zeros(2), torch.ones(2), 4)
+    geodesic.path_length(plane, path)
+    model.hide = True
+    with pytest.raises(DecoderError, match="hidden from autograd"):
+        geodesic.path_length(plane, path)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.LSTM(2, 3), nn.MultiheadAttention(4, 2), nn.TransformerEncoderLayer(4, 2)],
+    ids=lambda x: type(x).__name__,
+)
+def test_modules_of_torch_are_known_again(layer: nn.Module) -> None:
+    assert fingerprint((layer,)) == fingerprint((layer,)) is not None
 
 
 GLOBAL = network()
