@@ -9,11 +9,10 @@ from torch import Tensor, nn
 
 import geodesic
 from geodesic import Status
-from geodesic.geometry.jumps import jumps, unseen
-from geodesic.geometry.path import segment_lengths
+from geodesic.geometry.jumps import along, jumps, unseen
 from tests.decoders import network, pairs
 
-_NETWORK = network(activation=nn.Tanh)
+_NETWORK, _KINKED = network(activation=nn.Tanh), network(activation=nn.ReLU, width=64)
 
 
 def _beside(part: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
@@ -104,9 +103,79 @@ def test_a_metric_that_jumps_leaves_curves_their_lengths() -> None:
 def test_what_is_missed_is_the_size_of_the_jumps() -> None:
     manifold = geodesic.PullbackManifold(lambda z: z + (z > 0.33).to(z) + 2 * (z > 0.71).to(z))
     path = geodesic.straight_path(torch.zeros(1, 1), torch.ones(1, 1))
-    found = unseen(manifold, path, segment_lengths(manifold, path), manifold.squared_chords(path))
+    found = unseen(manifold, path, along(manifold, path))
     torch.testing.assert_close(found.length, torch.tensor([3.0]))
     assert found.jump
+
+
+# --- what falls with a slope, and what is hidden ---
+
+_A, _B = torch.tensor([0.3, -0.4], dtype=torch.float64), torch.tensor([1.3, 0.1], dtype=torch.float64)
+# Each is as long by derivatives as its chords, or longer.
+_FALLING: dict[str, Callable[[Tensor], Tensor]] = {
+    "saw": _beside(lambda z: torch.remainder(32 * z[:, :1], 1) / 8),
+    "saw in place of a coordinate": lambda z: torch.stack([z[:, 0], torch.remainder(40 * z[:, 1], 1)], dim=1),
+    "small": _beside(lambda z: 0.2 * z[:, :1] - 0.005 * (z[:, :1] > 0.8).to(z)),
+    "beside a slope": _beside(lambda z: 10 * z[:, 1:] - (z[:, :1] > 0.8).to(z)),
+    "in a kinked network": _beside(lambda z: _KINKED(z) - 0.1 * (z[:, :1] > 0.8).to(z)),
+    "hidden": _beside(lambda z: 2 * (-70 * (z.detach() - (_A + _B).to(z) / 2).square().sum(1, keepdim=True)).exp()),
+}
+_ASKED: dict[str, Callable[[geodesic.Manifold, Tensor, Tensor], Any]] = {
+    "solve": geodesic.solve,
+    "log": lambda m, a, b: geodesic.log_map(m, a, b, follow=geodesic.Follow(method="discrete")),
+    "exp": lambda m, a, b: geodesic.exp_map(m, a, b - a, follow=geodesic.Follow(method="ode", rtol=1e-4)),
+}
+
+
+@pytest.mark.filterwarnings("ignore::geodesic.errors.GeodesicWarning")
+@pytest.mark.slow
+@pytest.mark.parametrize("tool", _ASKED)
+@pytest.mark.parametrize("name", _FALLING)
+def test_a_jump_that_no_chord_shows_is_named(name: str, tool: str) -> None:
+    answer = _ASKED[tool](geodesic.PullbackManifold(_FALLING[name]), _A, _B)
+    assert Status(int(answer.status)) == Status.JUMP
+    assert not answer.converged
+
+
+@pytest.mark.filterwarnings("ignore::geodesic.errors.GeodesicWarning")
+def test_a_mean_across_a_jump_that_no_chord_shows_is_not_converged() -> None:
+    manifold = geodesic.PullbackManifold(_FALLING["small"])
+    assert Status(int(geodesic.frechet_mean(manifold, torch.stack([_A, _B])).status)) == Status.JUMP
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("name", [name for name in _FALLING if name != "hidden"])  # which probes would meet here
+def test_a_jump_that_no_chord_shows_is_seen_in_any_precision_and_between_any_nodes(
+    name: str, dtype: torch.dtype
+) -> None:
+    def part(z: Tensor) -> Tensor:
+        return _FALLING[name](z.double()).to(dtype)
+
+    manifold = geodesic.PullbackManifold(_FALLING[name] if dtype == torch.float64 else part)
+    for segments in (7, 32, 33):
+        path = geodesic.straight_path(_A, _B, segments)[None].to(dtype)
+        assert jumps(manifold, path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("segments", [2, 32])
+def test_many_kinks_and_steep_smooth_places_are_no_jumps(segments: int, dtype: torch.dtype) -> None:
+    wide = network(activation=nn.ReLU, width=512).to(dtype)
+    steep = network(activation=nn.Tanh).to(dtype)
+    for decoder in (wide, lambda z: steep(20 * z), _beside(lambda z: torch.sigmoid(300 * (z[:, :1] - 0.123)))):
+        path = geodesic.straight_path(*(z.to(dtype) for z in pairs(20)), segments)
+        assert not jumps(geodesic.PullbackManifold(decoder), path).any()
+
+
+@pytest.mark.filterwarnings("ignore::geodesic.errors.GeodesicWarning")
+@pytest.mark.parametrize("method", ["ode", "discrete"])
+def test_no_logarithm_is_shorter_than_the_way_over_a_cliff_and_converged(method: str) -> None:
+    cliff = geodesic.PullbackManifold(_beside(lambda z: torch.sigmoid(1e5 * (z[:, :1] - 0.8))))
+    answer = geodesic.log_map(cliff, _A, _B, follow=geodesic.Follow(method=method))
+    torch.testing.assert_close(answer.solution.lower_bound, torch.tensor(1.5, dtype=torch.float64))
+    assert answer.length < 1.2
+    assert Status(int(answer.status)) in (Status.NOT_RESOLVED, Status.SPEED_CHANGED)
+    assert not answer.converged
 
 
 # --- tools -----------------------------------------------------------------------------------

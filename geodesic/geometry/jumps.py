@@ -1,4 +1,4 @@
-"""Jumps of a decoder: what chords cross and no derivative sees, found by differences along a path."""
+"""Jumps of a decoder: what no derivative sees of the way along a path, found by differences."""
 
 from __future__ import annotations
 
@@ -6,18 +6,46 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.path import segment_lengths
-from geodesic.numerics.spline import hermite, like, on_interval, spline_matrices
+from geodesic.numerics.spline import hermite, like, spline_matrices, spline_quadrature
 
-__all__ = ["Unseen", "jumps", "unseen"]
+__all__ = ["Along", "Unseen", "along", "jumps", "unseen"]
 
 _NEGLIGIBLE = 1e-4  # of a path's length may go unexamined: it is part of the stated error
-_SUSPECTS = 8  # segments of a path that are looked at, those with the longest chords beyond their lengths
+_BY_KINKS = 3e-3  # of a path's length may be missed in a segment without a closer look, if its bends explain it
+_SUSPECTS = 8  # segments of a path that are looked at, those of which derivatives miss most
 _ROUNDINGS = 64  # of the outputs: a smaller step is no jump
+_PARTS = 8  # that a suspect is divided into, and the worst of them again
+_HIDDEN_AT = (
+    3  # divisions after which a part that is hidden is told from kinks, which are few in so little of a segment
+)
+_HIDDEN = 0.02  # of a step, that derivatives miss in nearly all parts where something is hidden
+
+
+class Along(NamedTuple):
+    """The spline through the nodes of paths, (P, T + 1, d), segment by segment.
+
+    Attributes:
+        speed: At Gauss-Legendre points, (P, Q).
+        weights: Of these, (Q,), which sum to 1.
+        squared_chords: (P, T).
+        missed: What derivatives do not see of each segment, (P, T), see `Traveled`.
+        bent: By how much the velocity changes in each, (P, T).
+    """
+
+    speed: Float[Tensor, "P Q"]
+    weights: Float[Tensor, " Q"]
+    squared_chords: Float[Tensor, "P T"]
+    missed: Float[Tensor, "P T"]
+    bent: Float[Tensor, "P T"]
+
+    @property
+    def lengths(self) -> Float[Tensor, "P T"]:
+        """Of the segments: they sum to `path_length`."""
+        return (self.speed * self.weights).unflatten(1, (self.missed.shape[1], -1)).sum(-1)
 
 
 class Unseen(NamedTuple):
@@ -25,11 +53,28 @@ class Unseen(NamedTuple):
 
     Attributes:
         length: By how much chords exceed the lengths of their segments by derivatives, summed, (P,).
-        jump: Whether the decoder jumps between two nodes, (P,).
+        jump: Whether the decoder jumps between two nodes, or changes there by a part that is hidden, (P,).
     """
 
     length: Float[Tensor, " P"]
     jump: Bool[Tensor, " P"]
+
+
+@torch.no_grad()
+def along(manifold: Manifold, path: Float[Tensor, "P nodes d"]) -> Along:
+    """The spline through the nodes, by its derivatives and by its chords: for the price of its length.
+
+    Where a curve has no length beside its segments, their chords, of which nothing is missed.
+    """
+    T = path.shape[1] - 1
+    if not manifold.has_length:
+        chords = manifold.squared_chords(path)
+        nothing = torch.zeros_like(chords)
+        return Along(T * chords.sqrt(), torch.full_like(path[0, 1:, 0], 1 / T), chords, nothing, nothing)
+    position, velocity, weights = like(path, *spline_quadrature(T))
+    z, v = ((matrix @ path).unflatten(1, (T, -1)) for matrix in (position, velocity / T))
+    found = manifold.traveled(path, z, v, T * weights[: z.shape[2]])
+    return Along(T * found.speed.flatten(1), weights, *found[1:])
 
 
 def jumps(manifold: Manifold, path: Float[Tensor, "*batch nodes d"]) -> Bool[Tensor, "*batch"]:
@@ -43,79 +88,87 @@ def jumps(manifold: Manifold, path: Float[Tensor, "*batch nodes d"]) -> Bool[Ten
         tensor([ True, False])
     """
     paths = path.detach().reshape(-1, *path.shape[-2:])
-    with torch.no_grad():
-        lengths, chords = segment_lengths(manifold, paths), manifold.squared_chords(paths)
-    return unseen(manifold, paths, lengths, chords).jump.reshape(path.shape[:-2])
+    return unseen(manifold, paths, along(manifold, paths)).jump.reshape(path.shape[:-2])
 
 
 @torch.no_grad()
-def unseen(
-    manifold: Manifold,
-    path: Float[Tensor, "P nodes d"],
-    lengths: Float[Tensor, "P T"],
-    squared_chords: Float[Tensor, "P T"],
-) -> Unseen:
-    """What derivatives do not see of paths, from the lengths of their segments by derivatives and from their chords.
+def unseen(manifold: Manifold, path: Float[Tensor, "P nodes d"], along: Along) -> Unseen:
+    """What derivatives do not see of paths.
 
-    A chord is never longer than its curve. Where it is longer than quadrature says, either quadrature is coarse (a
-    kink, a steep place) or the decoder jumps. Bisection tells: along the half with the greater excess, what
-    quadrature misses shrinks with the interval, and a jump does not. What has not shrunk when the interval is shorter
-    than a millionth of the segment (in float32, than a five hundredth) is a jump.
+    Between two nodes the outputs change by the integral of J c'. Where they do not, quadrature is coarse (a kink, a
+    steep place), or the decoder jumps, or a part of it is hidden from derivatives. Division tells: in the part of a
+    segment of which most is missed, what quadrature misses shrinks with the part, and a jump does not. What has not
+    shrunk when the part is shorter than a millionth of the segment (in float32, than a five hundredth) is a jump. What
+    is hidden is missed in all parts, however short, and a kink in one of them.
 
     Warning:
-        A jump that two nodes enclose in both directions, up and down again, leaves no trace in their chord. Neither
-        does one below a ten thousandth of the path's length, or a few roundings of the outputs.
+        A jump that two nodes enclose in both directions, up and down again, leaves no trace between them. Neither
+        does one below a ten thousandth of the path's length, or a few roundings of the outputs. Without an embedding
+        steps have sizes alone: what is missed shows where a chord is longer than its curve.
 
     Args:
         manifold: Where to measure.
         path: Nodes, (P, T + 1, d).
-        lengths: Of the segments of the spline through the nodes, as by `segment_lengths`.
-        squared_chords: Of the segments, as by `manifold.squared_chords`.
+        along: What `along` says of them.
     """
-    T = lengths.shape[1]
-    excess = squared_chords.clamp_min(0).sqrt() - lengths
-    floor = _NEGLIGIBLE / T * (lengths + excess.clamp_min(0)).sum(1)
+    lengths, missed, T = along.lengths, along.missed, path.shape[1] - 1
+    excess = (along.squared_chords.clamp_min(0).sqrt() - lengths).clamp_min(0)
+    whole = (lengths + excess).sum(1)
+    floor = _NEGLIGIBLE / T * whole
     found = Unseen(torch.zeros_like(floor), torch.zeros_like(floor, dtype=torch.bool))
-    rows, segment = (excess > floor[:, None]).nonzero(as_tuple=True)
+    rows, segment = (missed > floor[:, None]).nonzero(as_tuple=True)
     if not len(rows):
         return found
-    # Chords that are no lower bounds, as those of a metric at midpoints, exceed lengths and mean nothing.
     ends = path[rows, segment], path[rows, segment + 1]
     rounding = _ROUNDINGS * torch.finfo(path.dtype).eps * manifold.observe(torch.stack(ends)).flatten(2).norm(dim=-1)
-    least = floor[rows].maximum(rounding.amax(0))
-    beyond = manifold.lower_bound(*ends) - lengths[rows, segment]
-    excess = torch.zeros_like(excess).index_put((rows, segment), torch.where(beyond > least, beyond, 0))
-    least = torch.zeros_like(excess).index_put((rows, segment), least)
-    worst = excess.topk(min(_SUSPECTS, max(T // 2, 1)), dim=1)
+    least = torch.full_like(missed, torch.inf).index_put((rows, segment), floor[rows].maximum(rounding.amax(0)))
+    if not manifold.has_embedding:
+        # Chords that are no lower bounds, as those of a metric at midpoints, exceed lengths and mean nothing.
+        beyond = (manifold.lower_bound(*ends) - lengths[rows, segment]).clamp_min(0)
+        missed = excess = torch.zeros_like(missed).index_put((rows, segment), beyond)
+    excess, missed = (torch.where(x > least, x, 0) for x in (excess, missed))
+    missed = torch.where((missed > along.bent / 2) | (missed > _BY_KINKS * whole[:, None]), missed, 0)
+    worst = missed.topk(min(_SUSPECTS, max(T // 2, 1)), dim=1)
     rows, place = (worst.values > 0).nonzero(as_tuple=True)
-    if not len(rows):
-        return found
-    segment = worst.indices[rows, place]
-    jumping = _persistent(manifold, path, rows, segment, least[rows, segment])
-    return Unseen(excess.sum(1), found.jump.index_fill(0, rows[jumping], True))
+    if len(rows):
+        segment = worst.indices[rows, place]
+        pace = along.speed.unflatten(1, (T, -1)).amax(-1) / T
+        persistent = _persistent(manifold, path, (rows, segment), least[rows, segment], pace[rows, segment])
+        found = found._replace(jump=found.jump.index_fill(0, rows[persistent], True))
+    return found._replace(length=excess.sum(1))
 
 
-def _persistent(manifold: Manifold, path: Tensor, rows: Tensor, segment: Tensor, least: Tensor) -> Tensor:
-    """Which of some segments, by their paths and places, keep an excess under bisection: indices into them."""
+def _persistent(
+    manifold: Manifold, path: Tensor, suspects: tuple[Tensor, Tensor], least: Tensor, pace: Tensor
+) -> Int[Tensor, " jumping"]:
+    """Of which segments, by their paths and places, something is missed however short their parts are.
+
+    Where `least` at the least is missed, and more than a kink could hide at that pace.
+    """
+    rows, segment = suspects
     T, eps = path.shape[1] - 1, torch.finfo(path.dtype).eps
     slope = like(path, *spline_matrices(T, T))[1] @ path / T
     ends = [x[rows, i] for x in (path, slope) for i in (segment, segment + 1)]
     active, left, width = torch.arange(len(rows), device=rows.device), torch.zeros_like(least), 1.0
-    points, weights = like(path, *on_interval())
-    # Of float64's 52 bits 20, of float32's 23 nine: with the others outputs are told apart.
-    for _ in range(int(-0.4 * math.log2(eps))):
-        width /= 2
-        a = left[active, None]
-        z0, z1, m0, m1 = (x[active, None] for x in ends)
-        u = torch.cat([a, a + width, a + 2 * width, a + width * points, a + width * (1 + points)], dim=1)
-        at, velocity = hermite(z0, z1, m0, m1, u[..., None])
-        length = width * manifold.squared_norm(at[:, 3:], velocity[:, 3:]).sqrt().unflatten(1, (2, -1)) @ weights
-        chord = manifold.squared_chords(at[:, :3]).clamp_min(0).sqrt()
-        excess, half = (chord - length).max(1)
-        left[active] += width * half
-        sharp = (chord > 2 * length).gather(1, half[:, None])[:, 0]
-        kept = excess > least[active]
-        active, sharp = active[kept], sharp[kept]
+    bounds, middles = (torch.arange(_PARTS + 1).to(path) / _PARTS, (torch.arange(_PARTS) + 0.5).to(path) / _PARTS)
+    hidden = []
+    # Of float64's 52 bits 21, of float32's 23 nine: with the others outputs are told apart.
+    for division in range(1, 1 + round(-0.4 * math.log2(eps) / math.log2(_PARTS))):
         if not len(active):
-            return active
-    return active[sharp]
+            break
+        z0, z1, m0, m1 = (x[active, None] for x in ends)
+        at = [left[active, None, None] + width * share[:, None] for share in (bounds, middles)]
+        width /= _PARTS
+        nodes, _ = hermite(z0, z1, m0, m1, at[0])
+        z, v = hermite(z0, z1, m0, m1, at[1])
+        found = manifold.traveled(nodes, z[:, :, None], width * v[:, :, None], torch.ones_like(width * z[0, 0, :1]))
+        missed, worst = found.missed.max(1)
+        left[active] += width * worst
+        chords = found.squared_chords.clamp_min(0).sqrt()
+        if division == _HIDDEN_AT and manifold.has_embedding:
+            everywhere = (found.missed > _HIDDEN * chords).sum(1) >= _PARTS - 1
+            hidden.append(active[everywhere & (missed > least[active])])
+        sharp = missed > 2 * torch.maximum(width * pace[active], found.speed.flatten(1).amax(1))
+        kept = missed > least[active]
+        active, sharp = active[kept], sharp[kept]
+    return torch.cat([active[sharp] if len(active) else active, *hidden])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple, final
 
 import torch
 from jaxtyping import Float
@@ -19,7 +19,7 @@ from geodesic.door.door import Door
 from geodesic.errors import InputError
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 
-__all__ = ["Deviation", "Expansion", "Manifold", "weighted"]
+__all__ = ["Deviation", "Expansion", "Manifold", "Traveled", "weighted"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,24 @@ class Deviation:
     metric: Float[Tensor, "*batch d d"]
     connection: Float[Tensor, "*batch d d"]
     curvature: Float[Tensor, "*batch d d"]
+
+
+class Traveled(NamedTuple):
+    """The segments of paths, (P, T + 1, d), by their ends and by derivatives between them.
+
+    Attributes:
+        speed: At the points of quadrature, (P, T, Q).
+        squared_chords: (P, T).
+        missed: How far derivatives lead past the end of each segment, |x_{i+1} - x_i - integral of J c'|, (P, T).
+            Without an embedding: by how much its chord is longer than its curve.
+        bent: By how much J c' changes in each segment, and from there to the next points of quadrature, (P, T): a kink
+            misses no more than half of it. Without an embedding 0.
+    """
+
+    speed: Float[Tensor, "P T Q"]
+    squared_chords: Float[Tensor, "P T"]
+    missed: Float[Tensor, "P T"]
+    bent: Float[Tensor, "P T"]
 
 
 class Manifold(ABC):
@@ -205,6 +223,32 @@ class Manifold(ABC):
         x = self.door if self.has_embedding and self.door is not None else self.embed
         J = self.way(z).jacobian(x, z.reshape(-1, z.shape[-1])).flatten(1, -2)
         return J.reshape(*z.shape[:-1], *J.shape[1:])
+
+    def traveled(
+        self,
+        path: Float[Tensor, "P nodes d"],
+        z: Float[Tensor, "P T Q d"],
+        v: Float[Tensor, "P T Q d"],
+        weights: Float[Tensor, " Q"],
+    ) -> Traveled:
+        """What derivatives see of the segments of paths, and what they do not, by quadrature.
+
+        Args:
+            path: Nodes.
+            z: Points of quadrature on the curve between neighbors.
+            v: Its velocities there, per segment.
+            weights: Of the points; they sum to 1.
+        """
+        if not self.has_embedding:
+            speed, squared_chords = self.squared_norm(z, v).sqrt(), self.squared_chords(path)
+            missed = (squared_chords.clamp_min(0).sqrt() - speed @ weights).clamp_min(0)
+            return Traveled(speed, squared_chords, missed, torch.zeros_like(missed))
+        Q, d, x = z.shape[2], z.shape[3], self.door or self.embed
+        step = x(path).flatten(2).diff(dim=1)
+        seen = self.way(z).push(x, z.reshape(-1, d), v.reshape(-1, d)).reshape(*z.shape[:-1], -1)
+        missed = (step - weights @ seen).norm(dim=-1)
+        bends = torch.nn.functional.pad(seen.flatten(1, 2).diff(dim=1).norm(dim=-1), (1, 1))
+        return Traveled(seen.norm(dim=-1), step.square().sum(-1), missed, bends.unfold(1, Q + 1, Q).sum(-1))
 
     def observe(self, z: Float[Tensor, "*batch d"]) -> Tensor:
         """What the geometry is made from at points z, (*batch, ...): outputs of a decoder, or the metric tensor."""

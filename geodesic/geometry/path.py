@@ -17,7 +17,6 @@ __all__ = [
     "constant_speed",
     "path_length",
     "refine_path",
-    "segment_lengths",
     "spline_speed",
     "spline_through",
     "straight_path",
@@ -143,7 +142,7 @@ def path_length(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
 
     Warning:
         Derivatives do not see where a decoder jumps (`round`, `sign`, `argmax`, a hard threshold): the length leaves
-        such steps out, and is then below the sum of the chords. `solve` names such pairs, `Status.JUMP`.
+        such steps out, and may be below the sum of the chords. `solve` names such pairs, `Status.JUMP`.
 
     Args:
         manifold: Whose metric to measure with.
@@ -182,12 +181,6 @@ def spline_speed(manifold: Manifold, path: Tensor) -> tuple[Float[Tensor, "*batc
         return T * chords, torch.full_like(path[(0,) * (path.dim() - 2)][1:, 0], 1 / T)
     position, velocity, weights = like(path, *spline_quadrature(T))
     return manifold.squared_norm(position @ path, velocity @ path).sqrt(), weights
-
-
-def segment_lengths(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch T"]:
-    """Riemannian lengths of the segments of the spline through the nodes: they sum to `path_length`."""
-    speed, weights = spline_speed(manifold, path)
-    return (speed * weights).unflatten(-1, (path.shape[-2] - 1, -1)).sum(-1)
 
 
 def spline_through(path: Tensor) -> tuple[Tensor, Tensor, Tensor]:

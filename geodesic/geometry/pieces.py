@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.door.door import Door
-from geodesic.geometry.manifold import Deviation, Expansion, Manifold, weighted
+from geodesic.geometry.manifold import Deviation, Expansion, Manifold, Traveled, weighted
 from geodesic.geometry.memory import bytes_a_row, comfortable, grouped, halving, rows_within
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 
@@ -135,6 +135,24 @@ class InPieces(Manifold):
         paths = path.reshape(-1, *path.shape[-2:])
         found = self._by_paths("squared_chords", in_pieces, paths)
         return torch.cat(found).reshape(*path.shape[:-2], -1)
+
+    def traveled(
+        self,
+        path: Float[Tensor, "P nodes d"],
+        z: Float[Tensor, "P T Q d"],
+        v: Float[Tensor, "P T Q d"],
+        weights: Float[Tensor, " Q"],
+    ) -> Traveled:
+        # Neighbors of all paths as paths of one segment, in groups: their ends are evaluated twice.
+        if z.shape[:-1].numel() <= (size := self.size_of("squared_norm")):
+            return self.manifold.traveled(path, z, v, weights)
+        ends = torch.stack([path[:, :-1], path[:, 1:]], dim=2).flatten(0, 1)
+
+        def some(ends: Tensor, z: Tensor, v: Tensor) -> Traveled:
+            return self.manifold.traveled(ends, z[:, None], v[:, None], weights)
+
+        found = grouped(some, max(1, size // (2 + len(weights))), ends, z.flatten(0, 1), v.flatten(0, 1))
+        return Traveled(*(x[:, 0].unflatten(0, z.shape[:2]) for x in found))
 
     def chords_and_pullback(
         self, path: Float[Tensor, "*batch nodes d"], weights: Float[Tensor, "*batch nodes-1"] | None = None

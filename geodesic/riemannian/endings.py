@@ -6,13 +6,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geodesic.geometry.jumps import unseen
+from geodesic.geometry.jumps import along, unseen
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import grouped, rows_at_once
-from geodesic.geometry.path import segment_lengths
 from geodesic.solvers.status import Status
 
-__all__ = ["after_integration", "at_constant_speed", "unless_jumping"]
+__all__ = ["after_integration", "at_constant_speed", "unless_unseen"]
+
+_SHORT = 1e-3  # of its length, by which chords may exceed a geodesic: what a solution calls resolved
 
 
 def after_integration(time: Float[Tensor, " N"], stuck: Bool[Tensor, " N"]) -> Int[Tensor, " N"]:
@@ -33,32 +34,40 @@ def at_constant_speed(
     return change, torch.where((status == Status.CONVERGED) & (change > rtol), Status.SPEED_CHANGED, status)
 
 
-def unless_jumping(
+def unless_unseen(
     manifold: Manifold,
     path: Float[Tensor, "N nodes d"],
     status: Int[Tensor, " N"],
     speed: Float[Tensor, "N nodes"] | None = None,
 ) -> Int[Tensor, " N"]:
-    """The status, or `Status.JUMP` where the decoder jumps along the path: no equation and no derivative sees that.
+    """The status, or what forbids it where derivatives do not see all of the way.
+
+    `Status.JUMP` where the decoder jumps along the path, or hides a part: no equation and no derivative sees that.
+    `Status.NOT_RESOLVED` where a geodesic that has converged is shorter than its own chords: it passed over a steep
+    place.
 
     Args:
         manifold: Where the paths lie.
         path: Nodes at equal times in [0, 1], (N, T + 1, d).
         status: What is known otherwise, (N,).
-        speed: Riemannian speeds at the nodes, where they are known: as good as lengths along a geodesic, and cheaper.
+        speed: Riemannian speeds at the nodes, where the paths are to be geodesics.
     """
     if path.shape[1] == 2:  # no spline leads through two nodes
         path = torch.stack([path[:, 0], path.mean(1), path[:, 1]], dim=1)
         speed = None if speed is None else speed[:, :1].expand(-1, 3)
 
-    def jump(some: Tensor, *speed: Tensor) -> Tensor:
-        if speed:
+    def look(some: Tensor, *speed: Tensor) -> tuple[Tensor, ...]:
+        seen = along(manifold, some)
+        short = torch.zeros_like(seen.missed[:, 0], dtype=torch.bool)
+        if speed:  # coarse quadrature alone says nothing of a geodesic, whose speed is constant
             lengths = (speed[0][:, 1:] + speed[0][:, :-1]) / 2 / (some.shape[1] - 1)
-        else:
-            lengths = segment_lengths(manifold, some)
-        return unseen(manifold, some, lengths, manifold.squared_chords(some)).jump
+            beyond = seen.squared_chords.clamp_min(0).sqrt() - torch.maximum(lengths, seen.lengths)
+            short = beyond.clamp_min(0).sum(1) > _SHORT * lengths.sum(1)
+        return unseen(manifold, some, seen).jump, short
 
     with torch.no_grad():
         size = max(1, rows_at_once(manifold, path[:, 0], order=1) // (3 * path.shape[1]))
-        found = grouped(jump, size, path.detach(), *(() if speed is None else (speed,)))
-    return torch.where(found, Status.JUMP, status)
+        jumping, short = grouped(look, size, path.detach(), *(() if speed is None else (speed,)))
+    if manifold.has_embedding:
+        status = torch.where(short & (status == Status.CONVERGED), Status.NOT_RESOLVED, status)
+    return torch.where(jumping, Status.JUMP, status)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.geometry.energy import constant, energy_and_gradient, path_energy
-from geodesic.geometry.jumps import unseen
+from geodesic.geometry.jumps import along, unseen
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.path import refine_path, spline_speed, straight_path
 from geodesic.geometry.residual import tangential_acceleration
@@ -87,19 +87,18 @@ def _sizes(manifold: Manifold, path: Float[Tensor, "P nodes d"]) -> tuple[dict[s
     """Fields of a solution by name, (P,); whether the decoder jumps along the path, (P,); lengths up to its nodes."""
     T = path.shape[1] - 1
     with torch.no_grad():
-        speed, weights = spline_speed(manifold, path)
+        seen = along(manifold, path)
+        speed, weights, chords, arcs = seen.speed, seen.weights, seen.squared_chords, seen.lengths
         length = speed @ weights
         coarse_speed, coarse_weights = spline_speed(manifold, refine_path(path, max(T // 2, 2)))
         # As dear as a step: half of the segments will do, unless there are few.
         residual, deficiency = tangential_acceleration(manifold, path, every=2 if T >= 16 else 1)
-        chords = manifold.squared_chords(path)
         # |x_{i+1} - 2 x_i + x_{i-1}|^2 from the chords between next neighbors.
         wide = torch.stack([path[:, :-2], path[:, 2:]], dim=2)
         bend = 2 * (chords[:, 1:] + chords[:, :-1]) - manifold.squared_chords(wide)[..., 0]
         lower_bound = manifold.lower_bound(path[:, 0], path[:, -1])
     energy, gradient = energy_and_gradient(manifold, path)
-    arcs = (speed * weights).unflatten(-1, (T, -1)).sum(-1)
-    missed = unseen(manifold, path, arcs, chords)
+    missed = unseen(manifold, path, seen)
     # What the spline loses, as if its order were 2, which is what a decoder with kinks leaves of its 4; and what
     # the nodes lose: a tangential acceleration of period 1/T bends the path by a factor (pi T)^2 less.
     error = (length - coarse_speed @ coarse_weights).abs() / 3 / length

@@ -94,9 +94,9 @@ _REMEDIES = {
         "encoder, or use a decoder with two continuous derivatives; for a ReLU, transport='projection'"
     ),
     Status.JUMP: (
-        "the decoder jumps between nodes of the path, which derivatives do not see, so lengths leave it out, that of "
-        "the straight line too: look for round, sign, argmax or a hard threshold in it, and put a smooth function "
-        "in its place, or take ends on one side of the jump"
+        "the decoder jumps between nodes of the path, or hides a part there, which derivatives do not see, so lengths "
+        "leave it out, that of the straight line too: look for round, sign, argmax, a hard threshold or .detach() in "
+        "it, and put a smooth function in its place, or take ends on one side of the jump"
     ),
 }
 

@@ -15,7 +15,7 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import comfortable, rows_at_once, rows_within
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.keywords import renamed
-from geodesic.riemannian.endings import after_integration, at_constant_speed, unless_jumping
+from geodesic.riemannian.endings import after_integration, at_constant_speed, unless_unseen
 from geodesic.riemannian.maps.flow import follow_with_neighbors
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_by_equation
 from geodesic.riemannian.maps.stride import Stride
@@ -171,7 +171,7 @@ def _search(manifold: Manifold, z: Tensor, v: Tensor, frame: Tensor, stride: Str
     speed = norms_at(manifold, along.path, along.velocity)
     status = after_integration(end, along.run.stuck)
     error, status = at_constant_speed(speed, torch.ones_like(along.run.stuck), status, stride.speed_rtol)
-    status = unless_jumping(manifold, along.path, status, speed)
+    status = unless_unseen(manifold, along.path, status, speed)
     spread = _least_singular_value(coframe, along.Y) / times.clamp_min(torch.finfo(z.dtype).tiny)
     margin = torch.where(followed, spread, 1).amin(-1).clamp(max=1)
     needed = _segments_needed(manifold, along.path, along.velocity, inverse.frame)

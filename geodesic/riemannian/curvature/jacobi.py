@@ -13,7 +13,7 @@ from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.keywords import renamed
-from geodesic.riemannian.endings import after_integration, at_constant_speed, unless_jumping
+from geodesic.riemannian.endings import after_integration, at_constant_speed, unless_unseen
 from geodesic.riemannian.maps.flow import follow_with_neighbors
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_by_equation
 from geodesic.solvers.answer import Answer
@@ -122,7 +122,7 @@ def jacobi_field(
             )
         speed = norms_at(manifold, path, velocity)
         change, status = at_constant_speed(speed, moving, after_integration(share, stuck), stride.speed_rtol)
-        status = unless_jumping(manifold, path, status, speed)
+        status = unless_unseen(manifold, path, status, speed)
     return JacobiField(
         path=given.back(path),
         velocity=given.back(velocity),

@@ -14,7 +14,7 @@ from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.keywords import renamed
-from geodesic.riemannian.endings import after_integration, at_constant_speed, unless_jumping
+from geodesic.riemannian.endings import after_integration, at_constant_speed, unless_unseen
 from geodesic.riemannian.maps.discrete import follow_discretely
 from geodesic.riemannian.maps.flow import follow as integrate
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, method_at, stride_of
@@ -127,7 +127,7 @@ def exp_map(
                 flow = _in_shorter_steps(manifold, flow, pace)
         speed = norms_at(manifold, flow.path, flow.velocity)
         change, status = at_constant_speed(speed, moving, flow.status, flow.speed_rtol)
-        status = unless_jumping(manifold, flow.path, status, speed)
+        status = unless_unseen(manifold, flow.path, status, speed)
         if bool(inverse.deficiency.any()):
             ignored = inverse_at(manifold, flow.path, on_range=True).deficiency
             uneven = (ignored != inverse.deficiency[:, None]).any(-1)

@@ -17,7 +17,7 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.keywords import renamed
 from geodesic.numerics.tolerance import excess_for_vectors, usual_tol
-from geodesic.riemannian.endings import unless_jumping
+from geodesic.riemannian.endings import unless_unseen
 from geodesic.riemannian.maps.aim import Budget, Target, aimed
 from geodesic.riemannian.maps.discrete import first_momentum
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, method_at, stride_of
@@ -146,7 +146,7 @@ def log_map(
             vector, error, path, status, iterations = aimed(target, vector, path, usable)
             status = torch.where((status == Status.NO_NEARER) & ~solved, Status.NO_GEODESIC, status)
         length = norms_at(manifold, a, vector)
-        status = unless_jumping(manifold, path, status, length[:, None].expand(-1, path.shape[1]))
+        status = unless_unseen(manifold, path, status, length[:, None].expand(-1, path.shape[1]))
     return LogarithmMap(
         vector=given.back(vector),
         length=given.each(length),

@@ -16,7 +16,7 @@ from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit
-from geodesic.riemannian.endings import unless_jumping
+from geodesic.riemannian.endings import unless_unseen
 from geodesic.riemannian.maps.exp_map import ExponentialMap, per_time
 from geodesic.riemannian.maps.stride import times_from
 from geodesic.riemannian.transport.projection import TangentSpaces, latent_rows
@@ -108,7 +108,7 @@ def shoot(
     status = torch.where(last.stalled, Status.NO_NEARER, status)
     status = torch.where(~last.alive, Status.CUT_SHORT, status)
     path, velocity = (torch.stack(x, dim=1) for x in zip(*((now.point, now.velocity) for now in states), strict=True))
-    status = unless_jumping(manifold, path, status, shot.speed.expand(-1, segments + 1))
+    status = unless_unseen(manifold, path, status, shot.speed.expand(-1, segments + 1))
     return ExponentialMap(
         point=given.back(last.point),
         path=given.back(path),

@@ -15,7 +15,7 @@ from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, inverse_at, require_limit
 from geodesic.keywords import renamed
-from geodesic.riemannian.endings import after_integration, unless_jumping
+from geodesic.riemannian.endings import after_integration, unless_unseen
 from geodesic.riemannian.maps.discrete import follow_discretely
 from geodesic.riemannian.maps.flow import follow as integrate
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
@@ -127,7 +127,7 @@ def random_walk(
             kept = status[rows] == Status.CONVERGED
             path[rows[kept], i + 1 :] = end[kept, None]
             reached[rows[~kept]] = i
-        status = unless_jumping(manifold, path, status)
+        status = unless_unseen(manifold, path, status)
     batch, event = (*given.batch, *walks), given.event
     path = path.reshape(*batch, steps + 1, *event)
     return RandomWalk(

@@ -18,7 +18,7 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import rows_at_once
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.keywords import mistaken, renamed
-from geodesic.riemannian.endings import unless_jumping
+from geodesic.riemannian.endings import unless_unseen
 from geodesic.riemannian.transport.connection import along_connection
 from geodesic.riemannian.transport.ladders import along_ladder
 from geodesic.riemannian.transport.projection import along_projection
@@ -163,7 +163,7 @@ def parallel_transport(
     status = torch.where(error > tol, Status.NOT_RESOLVED, status)
     status = torch.where(stalled, Status.NO_NEARER, status)
     status = torch.where(~vectors.isfinite().flatten(1).all(-1), Status.CUT_SHORT, status)
-    status = unless_jumping(manifold, nodes, status)
+    status = unless_unseen(manifold, nodes, status)
     return ParallelTransport(
         vector=given.back(vectors[:, -1]),
         vectors=given.back(vectors),
