@@ -7,9 +7,7 @@ here loops over N.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from functools import cache
 from typing import Any, cast
 
 import torch
@@ -19,7 +17,7 @@ from torch import Tensor
 from geodesic.checks import require_integer
 from geodesic.errors import InputError
 from geodesic.keywords import renamed
-from geodesic.tangents import without_zeros
+from geodesic.tangents import forward, prepare_forward_mode, without_zeros
 
 __all__ = ["curl", "derivative", "divergence", "gradient", "jacobian", "jvp", "laplacian", "vjp"]
 
@@ -82,7 +80,7 @@ def jvp(f: RowWise, z: Tensor, u: Tensor, mode: str = "forward") -> Tensor:
     _require_float("z", z)
     _require_shape("u", u, z.shape, "z")
     if mode == "forward":
-        _prepare_forward_mode()
+        prepare_forward_mode()
         return _jvp(f, z, u)[1]
     if mode == "double_vjp":
         y, pull = _vjp(f, z)
@@ -118,7 +116,7 @@ def jacobian(f: RowWise, z: Tensor, mode: str = "jvp") -> Tensor:
     """
     _require_rows(z)
     if mode == "jvp":
-        _prepare_forward_mode()
+        prepare_forward_mode()
         units = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
         return _for_each(lambda e: _column(f, z, e), units, out_dims=-1)
     if mode == "vjp":
@@ -188,7 +186,7 @@ def divergence(f: RowWise, z: Tensor) -> Float[Tensor, " N"]:
         tensor([6.])
     """
     _require_field(f, z)
-    _prepare_forward_mode()
+    prepare_forward_mode()
     units = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
 
     def entry(e: Tensor) -> Tensor:
@@ -291,7 +289,7 @@ def expand(f: RowWise, z: Tensor, cotangent: RowWise) -> tuple[Tensor, Tensor, F
     Returns:
         f(z), (N, ...); its Jacobian, (N, ..., d); the Hessians, (N, d, d).
     """
-    _prepare_forward_mode()
+    prepare_forward_mode()
     units = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
     # y is the same for all directions
     return _for_each(lambda e: _expanded(f, z, cotangent, e), units, out_dims=(None, -1, -1))
@@ -310,11 +308,11 @@ def bend(f: RowWise, z: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         The Jacobian and its derivative, both (N, ..., d).
     """
-    _prepare_forward_mode()
+    prepare_forward_mode()
     units = torch.eye(z.shape[-1], dtype=z.dtype, device=z.device)
 
     def column(e: Tensor) -> tuple[Tensor, Tensor]:
-        return torch.func.jvp(lambda z: _jvp(f, z, v), (z.contiguous(),), (e.expand_as(z).contiguous(),))[1]
+        return forward(lambda z: _jvp(f, z, v), z, e.expand_as(z))[1]
 
     # directions around both levels: between them, operators would be torch's own, which multiply by zeros
     return _for_each(column, units, out_dims=(-1, -1))
@@ -322,7 +320,7 @@ def bend(f: RowWise, z: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 def _expanded(f: RowWise, z: Tensor, cotangent: RowWise, e: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """`expand` for one vector e, (d,): f(z), J_f(z) e, and the Hessian times e."""
-    pulled = torch.func.jvp(without_zeros()(lambda z: _pulled(f, z, cotangent)), (z,), (e.expand_as(z),))
+    pulled = forward(without_zeros()(lambda z: _pulled(f, z, cotangent)), z, e.expand_as(z))
     return pulled[0][0], *pulled[1]
 
 
@@ -339,9 +337,7 @@ def _vjp(f: RowWise, z: Tensor) -> tuple[Tensor, Callable[[Tensor], tuple[Tensor
 
 def _jvp(f: RowWise, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     """f(z), and its product with the tangents u."""
-    # Forward mode refuses tensors whose entries share memory, as after `expand`.
-    f = without_zeros()(_on_a_copy(f))
-    return cast(tuple[Tensor, Tensor], torch.func.jvp(f, (z.contiguous(),), (u.contiguous(),)))
+    return cast(tuple[Tensor, Tensor], forward(without_zeros()(_on_a_copy(f)), z, u))
 
 
 def _for_each(f: Callable[[Tensor], Any], units: Tensor, out_dims: Any = 0) -> Any:
@@ -357,14 +353,6 @@ def _for_each(f: Callable[[Tensor], Any], units: Tensor, out_dims: Any = 0) -> A
 def _on_a_copy(f: RowWise) -> RowWise:
     """f, which may begin with an operation in place, without effect on the points that it is given."""
     return lambda z: f(z.clone())
-
-
-@cache
-def _prepare_forward_mode() -> None:
-    """Make the first forward-mode product now, where torch's own FutureWarning about it can be kept in."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        torch.func.jvp(torch.sin, (torch.zeros(1),), (torch.ones(1),))
 
 
 def _require_float(name: str, z: Tensor) -> None:

@@ -3,6 +3,8 @@
 import functools
 import types
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 import torch
@@ -319,6 +321,39 @@ def test_a_metric_is_refused_as_a_metric() -> None:
     door = Door(lambda z: torch.eye(2) * z.detach().norm(dim=1)[:, None, None], (), metric=True)
     with pytest.raises(InputError, match="manifold: its metric_tensor: its output does not depend on z"):
         door.findings(torch.randn(3, 2))
+
+
+def in_threads(jobs: list[Callable[[], Tensor]]) -> list[Tensor]:
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        return [future.result() for future in [pool.submit(job) for job in jobs]]
+
+
+def test_one_manifold_has_the_same_derivatives_in_several_threads() -> None:
+    manifold, z = geodesic.PullbackManifold(network()), torch.randn(4, 2)
+
+    def job() -> Tensor:
+        return torch.stack([geodesic.riemannian.scalar_curvature(manifold, z) for _ in range(3)])
+
+    expected = job()
+    for found in in_threads([job] * 3):
+        assert_close(found, expected)
+
+
+def test_threads_leave_the_switches_of_torch_as_they_were() -> None:
+    before = torch.backends.mkldnn.enabled
+    entered = Barrier(2)
+
+    def job(first: bool) -> Tensor:
+        with KERNELS["without oneDNN and cuDNN"]():
+            entered.wait()
+            if not first:
+                entered.wait()  # leaves after the other one
+        if first:
+            entered.wait()
+        return torch.zeros(())
+
+    in_threads([functools.partial(job, first) for first in (True, False)])
+    assert torch.backends.mkldnn.enabled == before
 
 
 # --- when it is looked at again ---------------------------------------------------------------

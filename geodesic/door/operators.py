@@ -8,6 +8,7 @@ a second reverse pass but in its mathematical form. Values differ by rounding al
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -50,15 +51,40 @@ def written_out() -> Iterator[None]:
 @contextmanager
 def plain_kernels() -> Iterator[None]:
     """Operators written out, without the kernels of oneDNN and cuDNN: their recurrent layers lack derivatives."""
-    before = torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled
-    try:  # not by their `flags`, which warn of precisions that nobody has set
-        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]  # torch's stubs miss the setter
-        torch.backends.cudnn.enabled = False
+    _SWITCHES.turn_off()
+    try:
         with written_out():
             yield
     finally:
-        torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled = before
+        _SWITCHES.turn_back()
 
+
+class _Switches:
+    """Those of oneDNN and cuDNN, which all threads share: off as long as one of them wants that."""
+
+    def __init__(self) -> None:
+        self._lock, self._users, self._before = threading.Lock(), 0, (True, True)
+
+    def turn_off(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._before = torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled
+                self._set(False, False)
+            self._users += 1
+
+    def turn_back(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._set(*self._before)
+
+    def _set(self, onednn: bool, cudnn: bool) -> None:
+        # not by their `flags`, which warn of precisions that nobody has set
+        torch.backends.mkldnn.enabled = onednn  # type: ignore[assignment]  # torch's stubs miss the setter
+        torch.backends.cudnn.enabled = cudnn
+
+
+_SWITCHES = _Switches()
 
 KERNELS: dict[str, Callable[[], Any]] = {
     "as they are": as_they_are,
