@@ -340,7 +340,7 @@ def test_one_manifold_has_the_same_derivatives_in_several_threads() -> None:
 
 
 def test_threads_leave_the_switches_of_torch_as_they_were() -> None:
-    before = torch.backends.mkldnn.enabled
+    before = torch.backends.mkldnn.enabled, torch.backends.cuda.flash_sdp_enabled()
     entered = Barrier(2)
 
     def job(first: bool) -> Tensor:
@@ -353,7 +353,7 @@ def test_threads_leave_the_switches_of_torch_as_they_were() -> None:
         return torch.zeros(())
 
     in_threads([functools.partial(job, first) for first in (True, False)])
-    assert torch.backends.mkldnn.enabled == before
+    assert (torch.backends.mkldnn.enabled, torch.backends.cuda.flash_sdp_enabled()) == before
 
 
 # --- when it is looked at again ---------------------------------------------------------------

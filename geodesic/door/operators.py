@@ -44,47 +44,56 @@ def written_out() -> Iterator[None]:
         ...     print(torch.nn.functional.layer_norm(torch.tensor([[1.0, 3.0]]), (2,)))
         tensor([[-1.0000,  1.0000]])
     """
-    with sdpa_kernel(SDPBackend.MATH), _WrittenOut():
+    with _MATH(), _WrittenOut():
         yield
 
 
 @contextmanager
 def plain_kernels() -> Iterator[None]:
     """Operators written out, without the kernels of oneDNN and cuDNN: their recurrent layers lack derivatives."""
-    _SWITCHES.turn_off()
-    try:
-        with written_out():
-            yield
-    finally:
-        _SWITCHES.turn_back()
+    with _PLAIN(), written_out():
+        yield
 
 
-class _Switches:
-    """Those of oneDNN and cuDNN, which all threads share: off as long as one of them wants that."""
+class _Shared:
+    """Settings that all threads share: entered by the first that wants them, and left by the last.
 
-    def __init__(self) -> None:
-        self._lock, self._users, self._before = threading.Lock(), 0, (True, True)
+    Args:
+        setting: Makes the context in which they hold.
+    """
 
-    def turn_off(self) -> None:
+    def __init__(self, setting: Callable[[], Any]) -> None:
+        self._setting, self._lock, self._users = setting, threading.Lock(), 0
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
         with self._lock:
             if self._users == 0:
-                self._before = torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled
-                self._set(False, False)
+                self._held = self._setting()
+                self._held.__enter__()
             self._users += 1
-
-    def turn_back(self) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                self._set(*self._before)
-
-    def _set(self, onednn: bool, cudnn: bool) -> None:
-        # not by their `flags`, which warn of precisions that nobody has set
-        torch.backends.mkldnn.enabled = onednn  # type: ignore[assignment]  # torch's stubs miss the setter
-        torch.backends.cudnn.enabled = cudnn
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if self._users == 0:
+                    self._held.__exit__(None, None, None)
 
 
-_SWITCHES = _Switches()
+@contextmanager
+def _without_onednn_and_cudnn() -> Iterator[None]:
+    before = torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled
+    try:  # not by their `flags`, which warn of precisions that nobody has set
+        torch.backends.mkldnn.enabled = False  # type: ignore[assignment]  # torch's stubs miss the setter
+        torch.backends.cudnn.enabled = False
+        yield
+    finally:
+        torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled = before
+
+
+_PLAIN = _Shared(_without_onednn_and_cudnn)
+_MATH = _Shared(lambda: sdpa_kernel(SDPBackend.MATH))
 
 KERNELS: dict[str, Callable[[], Any]] = {
     "as they are": as_they_are,
