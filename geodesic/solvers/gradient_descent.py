@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -12,8 +13,7 @@ from torch import Tensor
 
 from geodesic.checks import require_choice, require_flag, require_positive
 from geodesic.errors import InputError
-from geodesic.geometry.decoders import require_evaluation_mode
-from geodesic.geometry.encoder import encoder_form
+from geodesic.geometry.encoder import Encoder, encoder_form
 from geodesic.geometry.energy import energy_and_gradient
 from geodesic.geometry.manifold import Manifold
 from geodesic.numerics.line_search import SUFFICIENT_DECREASE, Trial, backtrack
@@ -106,13 +106,16 @@ class GradientDescent(Solver[_State]):
         require_choice("direction", self.direction, _DIRECTIONS)
         if self.direction == "encoder" and self.encoder is None:
             raise InputError("encoder: direction='encoder' needs the encoder h; pass encoder=vae.encode")
-        if self.encoder is not None and not callable(self.encoder):
-            raise InputError(f"encoder: expected a function, got {type(self.encoder).__name__}")
-        require_evaluation_mode(self.encoder, "encoder")
+        if self.encoder is not None:
+            Encoder(self.encoder)
         require_flag("preconditioned", self.preconditioned)
         require_choice("mode", self.mode, _METHODS)
         require_positive("step_size", self.step_size, optional=True)
         require_positive("epsilon", self.epsilon, optional=True)
+
+    @cached_property
+    def _encoder(self) -> Encoder | None:
+        return None if self.encoder is None else Encoder(self.encoder)
 
     def uses_hessian(self, d: int) -> bool:
         return d <= LARGEST_EXPLICIT
@@ -161,8 +164,8 @@ class GradientDescent(Solver[_State]):
     def _directions(self, manifold: Manifold, state: _State) -> tuple[Tensor, Tensor]:
         """eta, and p: eta preconditioned, if asked for."""
         eta = state.gradient
-        if self.direction == "encoder" and self.encoder is not None:
-            eta = encoder_form(manifold, state.path, self.encoder, self.mode, state.weights)
+        if self.direction == "encoder" and self._encoder is not None:
+            eta = encoder_form(manifold, state.path, self._encoder, self.mode, state.weights)
         return eta, inverse_laplacian(eta, state.weights) if self.preconditioned else eta
 
     def _cauchy_step(self, manifold: Manifold, state: _State) -> Tensor:

@@ -13,13 +13,14 @@ from torch import Tensor
 from geodesic.checks import require_integer
 from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded
+from geodesic.geometry.encoder import Encoder
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows, require_limit
 from geodesic.riemannian.endings import unless_unseen
 from geodesic.riemannian.maps.exp_map import ExponentialMap, per_time
 from geodesic.riemannian.maps.stride import times_from
-from geodesic.riemannian.transport.projection import TangentSpaces, latent_rows
+from geodesic.riemannian.transport.projection import TangentSpaces
 from geodesic.solvers.status import Status
 
 __all__ = ["shoot"]
@@ -73,7 +74,7 @@ def shoot(
         InputError: Shapes, dtypes or settings cannot be used, or the manifold has no embedding.
         SingularMetricError: The decoder's Jacobian at a point z is singular, and its rank not the same all around; or
             it is zero.
-        DecoderError: The decoder is in training mode.
+        DecoderError: The decoder is in training mode, or the encoder is, its rows are coupled, or it is random.
 
     Example:
         >>> import torch, geodesic
@@ -97,7 +98,8 @@ def shoot(
         require_regular(start, tangent.regular)
         a = tangent.of_latent(pace)
         pace = torch.where((tangent.deficiency > 0)[:, None], tangent.latent(a), pace)
-        shot = _Shot(manifold, encoder, segments, speed=_norm(a))
+        through = None if encoder is None else Encoder(encoder)
+        shot = _Shot(manifold, through, segments, speed=_norm(a))
         states = [shot.first(tangent, start, pace, a)]
         for _ in range(segments):
             states.append(shot.following(states[-1]))
@@ -140,15 +142,17 @@ class _Shot:
     """What stays the same while N shots are under way; `speed` is (N, 1)."""
 
     manifold: Manifold
-    encoder: Callable[[Tensor], Tensor] | None
+    encoder: Encoder | None
     segments: int
     speed: Float[Tensor, "N 1"]
 
     def first(self, tangent: TangentSpaces, z: Tensor, v: Tensor, a: Tensor) -> _State:
         """At points z with latent velocities v, which are a in the bases of the tangent spaces."""
         alive = torch.ones_like(z[:, 0], dtype=torch.bool)
-        x = self.manifold.embed(z).flatten(1)
-        return _State(z, v, x, _in_outputs(tangent, a), alive, ~alive, torch.zeros_like(z[:, 0]))
+        outputs = self.manifold.embed(z)
+        if self.encoder is not None:
+            self.encoder.require_apart(outputs, z.shape[1])
+        return _State(z, v, outputs.flatten(1), _in_outputs(tangent, a), alive, ~alive, torch.zeros_like(z[:, 0]))
 
     def following(self, now: _State) -> _State:
         """One step; shots that leave the finite numbers stay where they are."""
@@ -177,7 +181,7 @@ class _Shot:
             guess = now.point + now.velocity / self.segments
             return _projected(self.manifold, aim, guess, now.alive, self.speed[:, 0] / self.segments)
         outputs = self.manifold.embed(now.point)
-        landed = latent_rows(self.encoder(aim.reshape(outputs.shape)), now.point)
+        landed = self.encoder.at(aim.reshape(outputs.shape), now.point.shape[1])
         tangent = TangentSpaces(self.manifold, torch.where(landed.isfinite(), landed, now.point))
         return landed, tangent, torch.zeros_like(now.alive)
 

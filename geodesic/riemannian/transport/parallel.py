@@ -13,6 +13,7 @@ from torch import Tensor
 from geodesic.checks import require_choice, require_positive, require_same_type
 from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded
+from geodesic.geometry.encoder import Encoder
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import rows_at_once
@@ -146,7 +147,8 @@ def parallel_transport(
                     f"manifold: projection needs points of an embedding, got {type(manifold).__name__}; use "
                     "transport='connection'"
                 )
-            vectors, error = along_projection(manifold, nodes, rows, encoder, size)
+            through = None if encoder is None else Encoder(encoder)
+            vectors, error = along_projection(manifold, nodes, rows, through, size)
         else:
             if transport == "connection":
                 vectors, error = along_connection(manifold, nodes, rows, size)

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geodesic.autodiff import jvp
-from geodesic.errors import InputError
+from geodesic.geometry.encoder import Encoder
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import inverse_at
 
-__all__ = ["TangentSpaces", "along_projection", "latent_rows"]
+__all__ = ["TangentSpaces", "along_projection"]
 
 
 class TangentSpaces:
@@ -73,7 +69,7 @@ def along_projection(
     manifold: Manifold,
     path: Float[Tensor, "N nodes d"],
     v: Float[Tensor, "N d"],
-    encoder: Callable[[Tensor], Tensor] | None,
+    encoder: Encoder | None,
     size: int,
 ) -> tuple[Float[Tensor, "N nodes d"], Float[Tensor, " N"]]:
     """Vectors at all nodes by Shao, Kumar and Fletcher's algorithm 2.
@@ -113,7 +109,7 @@ def along_projection(
         if encoder is not None:
             x = manifold.embed(z[:, -1])
             u = (U[:, -1] @ a[:, -1, :, None]).reshape(x.shape)
-            vectors[:, -1] = latent_rows(jvp(encoder, x, u), vectors[:, -1])
+            vectors[:, -1] = encoder.push(x, u, d, "forward")
         parts.append(vectors)
     return torch.cat(parts), torch.cat(errors)
 
@@ -127,17 +123,6 @@ def _carried(U: Float[Tensor, "N nodes D k"], u: Float[Tensor, "N D"]) -> Float[
         projected = (turn[:, i] @ a[-1][..., None])[..., 0]
         a.append(torch.where(norm > 0, projected * (norm / _norm(projected)), 0))
     return torch.stack(a, dim=1)
-
-
-def latent_rows(encoded: Any, like: Float[Tensor, "N d"]) -> Float[Tensor, "N d"]:
-    """What an encoder returned, as rows, after its shape has been checked."""
-    if not isinstance(encoded, Tensor) or encoded.shape[:1] != like.shape[:1] or encoded[0].numel() != like.shape[1]:
-        got = tuple(encoded.shape) if isinstance(encoded, Tensor) else type(encoded).__name__
-        raise InputError(
-            f"encoder: expected {like.shape[1]} latent coordinates for each decoder output, {tuple(like.shape)}, got "
-            f"{got}; pass the mean of q(z|x) alone"
-        )
-    return encoded.detach().reshape(like.shape).to(like)
 
 
 def _norm(a: Float[Tensor, "N k"]) -> Float[Tensor, "N 1"]:
