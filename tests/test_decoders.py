@@ -234,6 +234,24 @@ MISTAKEN = {
     "shares": (lambda z: NET(z).exp() / NET(z).exp().sum(1, True), "Categorical", "sum to 1 over 20 classes"),
     "a softplus": (lambda z: nn.functional.softplus(NET(z)), "Poisson", "from a softplus"),
     "an exponential": (lambda z: NET(z).exp(), "Poisson", "from an exponential"),
+    "a clamped sigmoid": (lambda z: NET(z)[:, :3].sigmoid().clamp(1e-6, 1 - 1e-6), "Bernoulli", "from a sigmoid"),
+    "one minus a sigmoid": (lambda z: 1 - NET(z)[:, :3].sigmoid(), "Bernoulli", "from a sigmoid"),
+    "a narrowed sigmoid": (lambda z: NET(z)[:, :3].sigmoid() * 0.999 + 0.0005, "Bernoulli", "from a sigmoid"),
+    "a softplus and a little": (lambda z: nn.functional.softplus(NET(z)[:, :3]) + 1e-6, "Poisson", "from a softplus"),
+    "a clamped exponential": (lambda z: NET(z)[:, :3].exp().clamp(1e-4, 1e4), "Poisson", "from an exponential"),
+    "squares": (lambda z: NET(z)[:, :3].square() + 0.1, "Poisson", "from a power"),
+    "shares of a size": (lambda z: NET(z)[:, :3].softmax(1) * 1e3, "Poisson", "from a softmax"),
+    "positive numbers": (lambda z: 2 + NET(z).sin(), "Poisson", r"all 20 are at least 0 at \d points"),
+    "a softplus as scale": (
+        lambda z: torch.stack([NET(z)[:, :3], nn.functional.softplus(NET(z)[:, :3]) + 1e-3], 1),
+        "Gaussian",
+        "look like scales .*from a softplus",
+    ),
+    "half an exponential as scale": (
+        lambda z: torch.cat([NET(z)[:, :3], (NET(z)[:, :3] / 2).exp()], 1).unflatten(1, (2, 3)),
+        "Gaussian",
+        "look like scales .*from an exponential",
+    ),
 }
 
 
@@ -243,15 +261,43 @@ def test_what_looks_like_other_parameters_is_refused_until_the_user_says_what_it
     geometry = getattr(geodesic.outputs, f"FisherRao{family}")
     default, other = geometry.words()
     with pytest.raises(DecoderError, match=f'{why}.* takes {default}; .*parameters="{other}".*parameters="{default}"'):
-        geodesic.solve(geodesic.PullbackManifold(decoder, geometry()), START, END)
+        geodesic.path_energy(geodesic.PullbackManifold(decoder, geometry()), torch.stack([START, END]))
     for word in (default, other):
-        assert geodesic.solve(geodesic.PullbackManifold(decoder, geometry(word)), START, END).converged
+        geodesic.PullbackManifold(decoder, geometry(word)).examine(torch.stack([START, END]))
 
 
 def test_what_does_not_look_like_them_is_taken_for_the_default() -> None:
     small = lambda z: NET(z)[:, :3].square() / 100  # few of them within [0, 1] are no evidence  # noqa: E731
     for decoder in (NET, small, lambda z: z.new_zeros(len(z), 20) + 0 * z[:, :1]):
         geodesic.PullbackManifold(decoder, geodesic.outputs.FisherRaoBernoulli()).examine(torch.randn(4, 2))
+
+
+def test_outputs_that_no_word_settles_are_refused_with_what_the_geometry_takes() -> None:
+    ends = torch.stack([START, END])
+    counts = geodesic.PullbackManifold(
+        lambda z: nn.functional.softplus(NET(z)), geodesic.outputs.FisherRaoNegativeBinomial(2.0)
+    )
+    with pytest.raises(
+        DecoderError, match=r"like means \(they come from a softplus\).* takes logits, log\(mean / total_"
+    ):
+        geodesic.path_energy(counts, ends)
+    one_by_one = geodesic.PullbackManifold(lambda z: NET(z)[:, :3].sigmoid(), geodesic.outputs.FisherRaoCategorical())
+    with pytest.raises(DecoderError, match=r"from a sigmoid, .* as for FisherRaoBernoulli"):
+        geodesic.path_energy(one_by_one, ends)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "family"),
+    [
+        (lambda z: 10 * NET(z).sigmoid() - 5, "Bernoulli"),
+        (lambda z: NET(z).log_softmax(1) + z[:, :1], "Poisson"),
+        (lambda z: torch.stack([NET(z).exp(), NET(z)], 1), "Gaussian"),
+        (lambda z: torch.stack([NET(z).sigmoid(), 0 * NET(z)], 1), "Gaussian"),
+    ],
+)
+def test_what_is_made_from_such_operations_and_cannot_be_them_is_taken(decoder, family: str) -> None:
+    geometry = getattr(geodesic.outputs, f"FisherRao{family}")()
+    geodesic.PullbackManifold(decoder, geometry).examine(torch.randn(8, 2))
 
 
 def test_a_sigmoid_of_a_sigmoid_is_refused() -> None:

@@ -154,8 +154,7 @@ class ExpectedGaussian(TwoWords, OutputGeometry):
         return torch.stack([mean, scale if self.parameters == "scales" else scale.exp()], dim=1)
 
     def doubt(self, values: Tensor, last: str) -> str | None:
-        scale = mean_and_scale(values, "ExpectedGaussian")[1]
-        return self.questioned(scale, None, bool((scale > 0).all()), "positive scales")
+        return self.questioned_scales(values, last)
 
 
 @OUTPUT_GEOMETRIES.register("fisher_rao_bernoulli")
@@ -193,8 +192,8 @@ class FisherRaoBernoulli(TwoWords, OutputGeometry):
         return math.pi / 2 + 2 * torch.atan(torch.tanh(parameters / 4))
 
     def doubt(self, values: Tensor, last: str) -> str | None:
-        fits = bool(((values >= 0) & (values <= 1)).all())
-        return self.questioned(values, look_like_probabilities(values, last), fits, "numbers in [0, 1]")
+        fits, looks = bool(((values >= 0) & (values <= 1)).all()), look_like_probabilities(values, last)
+        return self.questioned(values, looks, fits, "numbers in [0, 1]")
 
 
 @OUTPUT_GEOMETRIES.register("fisher_rao_categorical")
@@ -247,8 +246,7 @@ class FisherRaoPoisson(TwoWords, OutputGeometry):
         F. J. Anscombe, The Transformation of Poisson, Binomial and Negative-Binomial Data, 1948.
 
     Args:
-        parameters: What the decoder returns: "log_rates", the default, or "rates". Where it is left out, outputs that
-            come from a softplus or an exponential are refused when geodesics are asked for.
+        parameters: What the decoder returns: "log_rates", the default, or "rates", which are refused unless said.
 
     Raises:
         InputError: `parameters` is no such word.
@@ -265,8 +263,7 @@ class FisherRaoPoisson(TwoWords, OutputGeometry):
         return 2 * root(parameters) if self.parameters == "rates" else 2 * (parameters / 2).exp()
 
     def doubt(self, values: Tensor, last: str) -> str | None:
-        fits = bool((values >= 0).all())
-        return self.questioned(values, look_like_rates(values, last), fits, "numbers from 0 on")
+        return self.questioned(values, look_like_rates(values, last), bool((values >= 0).all()), "numbers from 0 on")
 
 
 @OUTPUT_GEOMETRIES.register("fisher_rao_negative_binomial")
@@ -303,6 +300,10 @@ class FisherRaoNegativeBinomial(OutputGeometry):
         high = torch.where(low, 0, parameters)
         large = high + 2 * torch.log1p((1 + (-high).exp()).sqrt())
         return math.sqrt(self.total_count) * torch.where(low, small, large)
+
+    def doubt(self, values: Tensor, last: str) -> str | None:
+        looks = look_like_rates(values, last)
+        return looks and f"its outputs look like means ({looks}), and {self} takes logits, log(mean / total_count)"
 
 
 @OUTPUT_GEOMETRIES.register("fisher_rao_gaussian")
@@ -346,8 +347,7 @@ class FisherRaoGaussian(TwoWords, DistanceGeometry):
         return 8 * squared_arcsinh_of_root(between_means + between_scales).flatten(1).sum(1)
 
     def doubt(self, values: Tensor, last: str) -> str | None:
-        scale = mean_and_scale(values, "FisherRaoGaussian")[1]
-        return self.questioned(scale, None, bool((scale > 0).all()), "positive scales")
+        return self.questioned_scales(values, last)
 
     def _mean_and_log_scale(self, parameters: Tensor) -> tuple[Tensor, Tensor]:
         mean, scale = mean_and_scale(parameters, "FisherRaoGaussian")

@@ -29,7 +29,11 @@ __all__ = [
 ]
 
 _MANY = 16  # so many outputs within [0, 1] at all points are no logits
-_SHAPING = ("View", "UnsafeView", "Reshape", "Squeeze", "Unsqueeze", "Clone", "Permute", "Transpose", "Alias", "Slice")
+_SOURCES = {"Softplus": "a softplus", "Exp": "an exponential", "Relu": "a ReLU", "ReLU": "a ReLU", "Pow": "a power"}
+_SOURCES |= {"Softmax": "a softmax", "Sigmoid": "a sigmoid", "Abs": "an absolute value", "Sqrt": "a root"}
+# What a decoder does at last to the numbers that it made, without making others of them.
+_SHIFTING = ("Clamp", "ClampMin", "ClampMax", "Hardtanh", "Add", "Sub", "Rsub", "Mul", "Div", "Minimum", "Maximum")
+_SHAPING = ("View", "Reshape", "Squeeze", "Unsqueeze", "Clone", "Permute", "Transpose", "Alias", "Slice")
 
 
 def root(x: Tensor) -> Tensor:
@@ -97,15 +101,23 @@ def look_like_classes(values: Tensor, last: str) -> str | None:
         return None
     if last == "Softmax":
         return "they come from a softmax"
+    if last == "Sigmoid" and bool((values <= 1).all()):
+        return "they come from a sigmoid, and make one probability each, as for FisherRaoBernoulli"
     if bool(((values.sum(1) - 1).abs() <= 1e4 * torch.finfo(values.dtype).eps).all()):
         return f"all are at least 0 and sum to 1 over {values.shape[1]} classes"
     return None
 
 
 def look_like_rates(values: Tensor, last: str) -> str | None:
-    """Why outputs, (N, ...), look like rates of counts, in words; None where they do not."""
-    made = {"Softplus": "a softplus", "Exp": "an exponential", "Relu": "a ReLU", "ReLU": "a ReLU"}.get(last)
-    return f"they come from {made}" if made and bool((values >= 0).all()) else None
+    """Why outputs, (N, ...), look like rates of counts, or scales, in words; None where they do not."""
+    # Zeros everywhere are logarithms of ones, of a decoder that knows nothing there.
+    if not (bool((values >= 0).all()) and bool((values > 0).any())):
+        return None
+    if last in _SOURCES:
+        return f"they come from {_SOURCES[last]}"
+    if values[0].numel() >= _MANY:
+        return f"all {values[0].numel()} are at least 0 at {len(values)} points"
+    return None
 
 
 def sigmoid_twice(mean: Callable[[Tensor], Tensor], values: Tensor, last: str) -> str | None:
@@ -122,6 +134,9 @@ def sigmoid_twice(mean: Callable[[Tensor], Tensor], values: Tensor, last: str) -
 def last_operation(values: Tensor, decoder: object) -> str:
     """The operation that made a decoder's outputs, such as "Sigmoid": from their history, or from the module's layers.
 
+    What only reshapes, clamps, shifts or scales them is passed over; of several tensors side by side it is that of the
+    last, scales beside means.
+
     Args:
         values: Outputs, with their history if they have one.
         decoder: What made them.
@@ -135,9 +150,13 @@ def last_operation(values: Tensor, decoder: object) -> str:
     node = values.grad_fn
     while node is not None:
         name = node.name().partition("Backward")[0]
-        if not name.endswith(_SHAPING):
+        before = [parent for parent, _ in node.next_functions if parent is not None]
+        if name in ("Stack", "Cat"):
+            node = before[-1] if before else None
+        elif name.endswith(_SHAPING) or (name in _SHIFTING and len(before) == 1) or name in ("Mul", "Div"):
+            node = before[0] if before else None
+        else:
             return name
-        node = node.next_functions[0][0] if node.next_functions else None
     owner = decoder if isinstance(decoder, nn.Module) else getattr(decoder, "__self__", None)
     if not isinstance(owner, nn.Module):
         return ""
@@ -174,6 +193,11 @@ class TwoWords:
         literal, _ = get_args(get_type_hints(cls)["parameters"])
         default, other = get_args(literal)
         return default, other
+
+    def questioned_scales(self, parameters: Tensor, last: str) -> str | None:
+        """The same of the scales of Gaussian parameters, (N, 2, *event)."""
+        scale = mean_and_scale(parameters, type(self).__name__)[1]
+        return self.questioned(scale, look_like_rates(scale, last), bool((scale > 0).all()), "positive scales")
 
     def questioned(self, values: Tensor, looks: str | None, fits: bool, wanted: str) -> str | None:
         """Why a decoder's outputs are not what the geometry takes, and the word that settles it; None if they may be.
