@@ -77,8 +77,8 @@ def train(
 
 @app.command(
     epilog="Example: `geodesic solve configs/mnist.yaml pairs.count=20 --name twenty`\n\n"
-    "From two starts, with as many segments as the lengths need: "
-    "`geodesic solve configs/mnist.yaml geodesic.init=best geodesic.length_rtol=1e-3 --name fine`\n\n"
+    "From two starts, with lengths to a ten thousandth: "
+    "`geodesic solve configs/mnist.yaml geodesic.init=best geodesic.length_rtol=1e-4 --name fine`\n\n"
     "With one solver: `geodesic solve configs/mnist.yaml geodesic.solvers='[{name: newton, kind: newton}]' --name one`"
 )
 def solve(

@@ -170,14 +170,17 @@ def test_ends_of_a_straight_path_are_exact_bit_for_bit() -> None:
     assert torch.equal(path[:, -1], end)
 
 
-def test_the_residual_is_the_tangential_acceleration_of_the_spline_over_its_speed() -> None:
+def test_the_residual_is_the_geodesic_curvature_of_the_spline_times_its_length() -> None:
     manifold, path = geodesic.PullbackManifold(mlp(2)), random_paths(T=6, d=2)
     spline = CubicSpline(np.linspace(0, 1, 7), path.numpy(), bc_type="not-a-knot")
     t, h = (np.arange(6) + 0.5) / 6, 1e-4
     before, x, after = (manifold.embed(torch.from_numpy(spline(t + s))) for s in (-h, 0, h))
     Q = torch.linalg.qr(manifold.jacobian(torch.from_numpy(spline(t)))).Q
-    tangential = (Q.mT @ ((after - 2 * x + before) / h**2)[..., None]).norm(dim=(-2, -1))
-    expected = (tangential / ((after - before) / (2 * h)).norm(dim=-1)).max()
+    acceleration, velocity = (after - 2 * x + before) / h**2, (after - before) / (2 * h)
+    tangential = (Q @ (Q.mT @ acceleration[..., None]))[..., 0]
+    along = (tangential * velocity).sum(-1, keepdim=True) / velocity.square().sum(-1, keepdim=True)
+    curvature = (tangential - along * velocity).norm(dim=-1) / velocity.square().sum(-1)
+    expected = curvature.max() * geodesic.path_length(manifold, path)
     torch.testing.assert_close(geodesic.geometry.decoder_residual(manifold, path), expected, rtol=1e-5, atol=0)
 
 

@@ -38,7 +38,7 @@ def test_the_optimal_controls_are_a_step_of_gauss_and_newton():
     manifold = metrics.Metric(metrics.sphere)
     path = torch.randn(4, T + 1, d, dtype=torch.float64)
     state = method.Georce().begin(manifold, path, torch.ones(4, T, dtype=torch.float64))
-    gradient = method._gradient(state)
+    gradient = state.gradient
     torch.testing.assert_close(gradient, geodesic.energy_gradient(manifold, path) / T)
     S = torch.zeros(4, T - 1, d, T - 1, d, dtype=torch.float64)
     for i in range(T - 1):

@@ -340,7 +340,7 @@ def test_too_few_steps_are_reported() -> None:
         ({"initial_point": torch.zeros(2)}, r"initial_point: expected a point for each row, shape \(2, 2\)"),
         ({"follow": Follow(segments=8)}, r"follow: geodesics have the segments of search here, 32, got segments=8"),
         ({"search": Search(init=torch.zeros(2, 4, 5, 2))}, "search: expected init to be 'straight', 'graph' or 'best'"),
-        ({"search": Search(length_rtol=1e-3)}, "search: expected no length_rtol, .* raise its segments"),
+        ({"search": Search(length_rtol=1e-3)}, "search: a statistic works with nodes .* raise segments instead"),
     ],
 )
 def test_what_cannot_be_used_is_refused_with_the_reason(settings: dict[str, Any], message: str) -> None:
@@ -385,7 +385,7 @@ def test_what_a_search_says_reaches_the_solver(tool: Any, monkeypatch: pytest.Mo
     tool(SPHERE, 0.3 * torch.randn(3, 2), search=search)
     first, *others = asked
     assert all(getattr(first, field.name) is getattr(search, field.name) for field in dataclasses.fields(Search))
-    assert {(how.segments, how.tol, how.memory, how.graph_points) for how in others} == {(6, 1e-9, 1e8, None)}
+    assert {(how.segments, how.tol, how.memory, how.graph_points) for how in others} == {(None, 1e-9, 1e8, None)}
 
 
 def test_a_single_point_without_an_axis_for_their_number_is_refused() -> None:

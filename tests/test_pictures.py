@@ -100,7 +100,10 @@ def test_the_path_drawn_is_the_shortest_that_converged(
     bent = {
         method: straight + 0.1 * k * np.sin(np.linspace(0, np.pi, T + 1))[:, None] for k, method in enumerate(METHODS)
     }
-    write_npz(runs / "small" / "geodesics.npz", changed | {f"{m}/path": path for m, path in bent.items()})
+    write_npz(
+        runs / "small" / "geodesics.npz",
+        changed | {f"{m}/{name}": path for m, path in bent.items() for name in ("path", "mesh")},
+    )
 
     drawn = strips(monkeypatch)
     written = plot_run(runs / "small", overwrite=True)

@@ -125,7 +125,7 @@ def test_a_latent_shape_is_that_of_directions_too() -> None:
         ({"components": 3}, "components: expected an integer from 1 to 2"),
         ({"follow": Follow(segments=8)}, "follow: geodesics have the segments of search here, 32, got segments=8"),
         ({"points": torch.zeros(2)}, "mean: expected a point for each set of points"),
-        ({"search": Search(length_rtol=1e-3)}, "search: expected no length_rtol"),
+        ({"search": Search(length_rtol=1e-3)}, "search: a statistic works with nodes at equal times"),
     ],
 )
 def test_bad_input_is_named(change: dict, message: str) -> None:

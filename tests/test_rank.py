@@ -43,7 +43,7 @@ def test_the_coordinate_without_effect_goes_straight_on() -> None:
     path = geodesic.solve(geodesic.PullbackManifold(parabolas), _START, _END).path
     # Nodes move along it at the pace that the straight line's constant speed gave them, and keep their order.
     assert (path[0, :, 2].diff() > 0).all()
-    assert (path[1, :, 2] == 2).all()
+    torch.testing.assert_close(path[1, :, 2], torch.full_like(path[1, :, 2], 2), rtol=0, atol=1e-12)
 
 
 @pytest.mark.slow
@@ -77,9 +77,9 @@ def test_fibers_may_bend() -> None:
 def test_units_that_are_dead_on_a_part_of_the_path_do_no_harm() -> None:
     # All points with z_1 below 1 have one output, from which the second one rises to 4.
     manifold = geodesic.PullbackManifold(lambda z: torch.stack([z[:, 1] * 0, (z[:, 0] - 1).relu() ** 2], dim=1))
-    solution = geodesic.solve(manifold, torch.tensor([-1.0, 0.0]), torch.tensor([3.0, 1.0]), segments=64)
+    solution = geodesic.solve(manifold, torch.tensor([-1.0, 0.0]), torch.tensor([3.0, 1.0]))
     assert solution.converged
-    assert abs(float(solution.length) - 4) < float(solution.error * solution.length)
+    assert abs(float(solution.length) - 4) <= max(float(solution.error * solution.length), 1e-6)
     assert solution.rank_deficiency >= 1
 
 

@@ -113,23 +113,24 @@ def test_segments_are_doubled_for_the_pairs_that_need_it() -> None:
     end = torch.tensor([[0.01, 0.0], [2.5, -2.0]])
     solution = geodesic.solve(manifold, start, end, segments=8, length_rtol=1e-6)
     easy, hard = solution.segments.tolist()
-    assert easy == 16
+    assert easy == 8
     assert hard > 32
-    assert solution.path.shape == (2, hard + 1, 2)
-    fine = geodesic.solve(manifold, start, end, init=geodesic.refine_path(solution.path, 2 * hard), tol=1e-10)
+    assert solution.path.shape == (2, 9, 2)
+    assert solution.mesh.shape == (2, hard + 1, 2)
+    fine = geodesic.solve(manifold, start, end, segments=1024, tol=1e-12)
     torch.testing.assert_close(solution.length, fine.length, rtol=2e-6, atol=0)
     alone = geodesic.solve(manifold, start[0], end[0], segments=8, length_rtol=1e-6)
     torch.testing.assert_close(alone.length, solution.length[0], rtol=1e-12, atol=0)
-    assert int(alone.segments) == 16
+    assert int(alone.segments) == 8
 
 
-def test_lengths_that_agree_are_those_of_geodesics_and_not_of_one_curve_twice() -> None:
+def test_lengths_that_are_resolved_are_those_of_geodesics_whatever_the_tolerance() -> None:
     manifold, start, end, length, _ = surfaces.KNOWN["paraboloid"]
     solution = geodesic.solve(manifold, torch.tensor(start), torch.tensor(end), tol=1e-3, length_rtol=1e-8)
     assert float(solution.length) == pytest.approx(length, rel=1e-8)
 
 
-def test_lengths_that_never_agree_are_not_called_resolved() -> None:
+def test_what_no_number_of_segments_resolves_is_not_called_resolved() -> None:
     start, end = (z.float() for z in pairs(1))
     manifold = geodesic.PullbackManifold(network().float())
     solution = geodesic.solve(manifold, start, end, segments=512, length_rtol=1e-12)
@@ -149,7 +150,7 @@ def test_memory_bounds_the_rows_that_the_decoder_sees_and_changes_no_answer() ->
     free = geodesic.solve(geodesic.PullbackManifold(watched), start, end)
     most = max(seen)
     seen.clear()
-    bounded = geodesic.solve(geodesic.PullbackManifold(watched), start, end, memory=3e7)
+    bounded = geodesic.solve(geodesic.PullbackManifold(watched), start, end, memory=2e7)
     assert max(seen) < most / 3
     torch.testing.assert_close(bounded.path, free.path, rtol=0, atol=1e-6)
     assert torch.equal(bounded.status, free.status)

@@ -56,8 +56,8 @@ def test_the_shapes_and_types_of_the_results_agree(arrays: Arrays) -> None:
         names = [Status(number).name for number in arrays[f"{method}/status"]]
         assert arrays[f"{method}/status_name"].tolist() == names
         shapes = {key: arrays[f"{method}/{key}"].shape for key in FIELDS}
-        assert shapes.pop("path") == (P, T + 1, D)
-        assert shapes.pop("arc") == (P, T + 1)
+        assert shapes.pop("path") == shapes.pop("mesh") == (P, T + 1, D)
+        assert shapes.pop("arc") == shapes.pop("times") == (P, T + 1)
         assert shapes.pop("tol") == shapes.pop("solver") == shapes.pop("memory") == ()
         assert set(shapes.values()) == {(P,)}
         assert arrays[f"{method}/path"].dtype == np.float64

@@ -1,4 +1,4 @@
-"""The tangential acceleration of a curve: zero along a geodesic, and what T segments leave of it."""
+"""The geodesic curvature of a curve: zero along a geodesic, and what T segments leave of it."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from geodesic.geometry.checks import admit_path, guarded
 from geodesic.geometry.energy import constant, require_path
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.path import spline_through
+from geodesic.geometry.path import path_length, spline_through
 from geodesic.numerics.conjugate_gradients import conjugate_gradients
 from geodesic.numerics.kernel import rank
 
-__all__ = ["decoder_residual", "inverse_norm", "tangential_acceleration"]
+__all__ = ["decoder_residual", "geodesic_curvature", "inverse_norm"]
 
 _EXPLICIT = 64  # latent coordinates up to which metric tensors are formed
 
 
 @guarded
 def decoder_residual(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"]:
-    """Largest tangential acceleration of the spline through the nodes over its speed, halfway between the nodes.
+    """Largest geodesic curvature of the spline through the nodes times its length, halfway between the nodes.
 
-    max_i |P a_i| / |x'_i|,   |P a|^2 = u^T G^{-1} u   with u = J^T a = G (c'' + Gamma(c', c'))
+    L max_i |P a_i| / |x'_i|^2,   |P a|^2 = u^T G^{-1} u - (c' . u)^2 / |x'|^2,   u = J^T a = G (c'' + Gamma(c', c'))
 
-    a is the acceleration of x(c(t)), c the not-a-knot spline, and P the projection onto the tangent space: zero along
-    a geodesic. At the nodes of a converged path it vanishes however coarse the path is; between them it is of order
-    1/T^2, and tells whether T was enough.
+    a is the acceleration of x(c(t)), c the not-a-knot spline, and P the projection onto the directions that are tangent
+    to the surface and orthogonal to the curve: zero along a geodesic, whatever its speed. On a geodesic run through at
+    constant speed this is the tangential acceleration over the speed. At the nodes of a converged path it vanishes
+    however coarse the path is; between them it is of order 1/T^2, and tells whether T was enough.
 
     Args:
         manifold: Gives the metric and the acceleration.
         path: Nodes, (*batch, T + 1, d), with T at least 2.
 
     Returns:
-        The residuals, (*batch,), per unit of the curve's time [0, 1]. Zero for a constant path. Above 64 latent
-        coordinates, or where memory does not suffice for the metric, a lower bound, see `tangential_acceleration`.
-        Without history.
+        The residuals, (*batch,), without unit. Zero for a constant path. Above 64 latent coordinates, or where memory
+        does not suffice for the metric, a lower bound, see `geodesic_curvature`. Without history.
 
     Raises:
         InputError: The path has no interior node.
@@ -49,13 +49,15 @@ def decoder_residual(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"
     """
     require_path(path, interior=True)
     admit_path(manifold, path)
-    return tangential_acceleration(manifold, path.detach())[0].amax(-1)
+    curvature = geodesic_curvature(manifold, path.detach())[0]
+    with torch.no_grad():
+        return curvature.amax(-1) * path_length(manifold, path.detach())
 
 
-def tangential_acceleration(
+def geodesic_curvature(
     manifold: Manifold, path: Tensor, every: int = 1
 ) -> tuple[Float[Tensor, "*batch middles"], Int[Tensor, "*batch"]]:
-    """|P a| / |x'| halfway between the nodes of every segment, or of some, as in `decoder_residual`.
+    """|P a| / |x'|^2 halfway between the nodes of every segment, or of some, as in `decoder_residual`: one over length.
 
     And how many latent directions the metric ignores there, at most: d minus its least rank, see
     `geodesic.numerics.kernel`; not looked for above 64 latent coordinates, 0.
@@ -65,7 +67,7 @@ def tangential_acceleration(
     """
     middle, velocity, acceleration = (x[..., every // 2 :: every, :] for x in spline_through(path))
     with torch.no_grad():
-        speed = manifold.squared_norm(middle, velocity).sqrt()
+        squared = manifold.squared_norm(middle, velocity)
         u = manifold.lowered_acceleration(middle, velocity, acceleration)
         if path.shape[-1] <= _EXPLICIT and manifold.forms_metric:
             G = manifold.metric_tensor(middle)
@@ -73,9 +75,10 @@ def tangential_acceleration(
             square = (u * torch.cholesky_solve(u[..., None], L)[..., 0]).sum(-1)
         else:
             square, deficiency = inverse_norm(manifold, middle, u), torch.zeros_like(u[..., 0, 0], dtype=torch.int64)
-        # A curve that stands still, and one whose parts are lost in rounding, has no acceleration to speak of.
-        residual = square.clamp_min(0).sqrt() / speed
-    return torch.where(constant(path)[..., None], 0, residual), deficiency
+        along = (u * velocity).sum(-1).square() / squared
+        # A curve that stands still, and one whose parts are lost in rounding, has no curvature to speak of.
+        curvature = (square - along).clamp_min(0).sqrt() / squared
+    return torch.where(constant(path)[..., None] | (squared == 0), 0, curvature), deficiency
 
 
 def inverse_norm(

@@ -15,6 +15,7 @@ from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 __all__ = [
+    "constant_speed_at",
     "hermite",
     "like",
     "on_interval",
@@ -22,6 +23,7 @@ __all__ = [
     "spline_at_midpoints",
     "spline_matrices",
     "spline_quadrature",
+    "through",
 ]
 
 _GAUSS_POINTS = 3  # per segment: quadrature of order 6, under the spline's own error of order 4
@@ -67,6 +69,48 @@ def hermite(z0: Tensor, z1: Tensor, m0: Tensor, m1: Tensor, u: Tensor) -> tuple[
     value = z0 * (1 - u) ** 2 * (1 + 2 * u) + z1 * u**2 * (3 - 2 * u) + m0 * u * (1 - u) ** 2 - m1 * u**2 * (1 - u)
     rate = 6 * (z1 - z0) * u * (1 - u) + m0 * (1 - u) * (1 - 3 * u) + m1 * u * (3 * u - 2)
     return value, rate
+
+
+def through(
+    nodes: Float[Tensor, "P nodes d"], at: Float[Tensor, "P K"]
+) -> tuple[Float[Tensor, "P K d"], Float[Tensor, "P K d"]]:
+    """The spline through nodes and its derivative, at times of their own for each path, (P, K), in [0, 1]."""
+    T = nodes.shape[1] - 1
+    slope = like(nodes, *spline_matrices(T, T))[1] @ nodes / T
+    i = (at * T).long().clamp(0, T - 1)
+    u = (at * T - i)[..., None]
+
+    def some(values: Tensor, i: Tensor) -> Tensor:
+        return values.gather(1, i[..., None].expand(*i.shape, values.shape[-1]))
+
+    value, rate = hermite(some(nodes, i), some(nodes, i + 1), some(slope, i), some(slope, i + 1), u)
+    return value, T * rate
+
+
+def constant_speed_at(
+    nodes: Float[Tensor, "P nodes d"], share: Float[Tensor, "P nodes"], time: Float[Tensor, " K"]
+) -> tuple[Float[Tensor, "P K d"], Float[Tensor, "P K d"]]:
+    """The spline through nodes, run through at constant speed, and its velocity, at times in [0, 1].
+
+    Its parameter is a cubic Hermite function of the share of the length, with slopes from the spline of the shares.
+
+    Args:
+        nodes: (P, T + 1, d).
+        share: Of the length up to each node, (P, T + 1), from 0 to 1.
+        time: (K,).
+    """
+    T = nodes.shape[1] - 1
+    _, rate = like(share, *spline_matrices(T, T))
+    slope = 1 / (rate @ share[..., None])[..., 0]
+    times = time.expand(len(share), -1).contiguous()
+    i = (torch.searchsorted(share.contiguous(), times, right=True) - 1).clamp(0, T - 1)
+    left, right = share.gather(1, i), share.gather(1, i + 1)
+    width = (right - left).clamp_min(torch.finfo(share.dtype).tiny)
+    u = ((times - left) / width).clamp(0, 1)
+    before, after = (k.to(share.dtype) / T for k in (i, i + 1))
+    rise, pace = hermite(before, after, slope.gather(1, i) * width, slope.gather(1, i + 1) * width, u)
+    values, slopes = through(nodes, rise.clamp(0, 1))
+    return values, slopes * (pace / width)[..., None]
 
 
 def like(x: Tensor, *matrices: Matrix) -> tuple[Float[Tensor, "..."], ...]:

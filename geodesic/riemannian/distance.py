@@ -19,6 +19,7 @@ from geodesic.geometry.pieces import pieced
 from geodesic.geometry.points import Rows, require_limit
 from geodesic.keywords import renamed
 from geodesic.solvers.doubts import doubts_of, warn_of_doubts
+from geodesic.solvers.mesh import Mesh
 from geodesic.solvers.search import IN_SEARCH, Search
 from geodesic.solvers.solve import find
 
@@ -76,13 +77,16 @@ def distance(manifold: Manifold, start: Tensor, end: Tensor, *, search: Search =
     warn_of_doubts("distance", doubts_of(solution), "their distances are lengths of paths that are not the shortest")
     d = math.prod(given.event)
     start, end = start.reshape(-1, d), end.reshape(-1, d)
-    interior = solution.path.reshape(len(start), -1, d)[:, 1:-1]
+    mesh = Mesh(solution.mesh.reshape(len(start), -1, d), solution.times.reshape(len(start), -1))
     # Between equal outputs, as of a constant decoder, the length is the root of zero.
-    (moving,) = ((start != end).any(-1) & (solution.length.reshape(-1) != 0)).nonzero(as_tuple=True)
+    segments, moving = solution.segments.reshape(-1), (start != end).any(-1) & (solution.length.reshape(-1) != 0)
     lengths = 0 * (start.sum(-1) + end.sum(-1))  # with a gradient, of zero, also where all points are equal
-    size = max(1, rows_at_once(manifold, start) // (interior.shape[1] + 2))
-    for rows in moving.split(size) if len(moving) else ():
-        lengths = lengths.index_put((rows,), _length(manifold, start[rows], interior[rows], end[rows]))
+    for T in segments.unique().tolist():
+        (rows,) = (moving & (segments == T)).nonzero(as_tuple=True)
+        size = max(1, rows_at_once(manifold, start) // (T + 1))
+        for some in rows.split(size) if len(rows) else ():
+            nodes = Mesh(mesh.path[some, : T + 1], mesh.times[some, : T + 1])
+            lengths = lengths.index_put((some,), _length(manifold, start[some], nodes, end[some]))
     return given.each(lengths)
 
 
@@ -129,10 +133,10 @@ def length_ratio(
 
 
 def _length(
-    manifold: Manifold, start: Float[Tensor, "P d"], interior: Float[Tensor, "P n d"], end: Float[Tensor, "P d"]
+    manifold: Manifold, start: Float[Tensor, "P d"], mesh: Mesh, end: Float[Tensor, "P d"]
 ) -> Float[Tensor, " P"]:
     """Lengths of paths that make the energy stationary, with their total derivative in ends and decoder."""
-    inner = interior.detach().clone()
+    inner = mesh.path[:, 1:-1].detach().clone()
     path = torch.cat([start[:, None], inner, end[:, None]], dim=1)
     asked = path.requires_grad or manifold.squared_chords(path[:1, :2]).requires_grad
     if not asked:
@@ -142,10 +146,10 @@ def _length(
     path = torch.cat([start[:, None], inner, end[:, None]], dim=1)
     length = path_length(manifold, path)
     (slope,) = torch.autograd.grad(length.sum(), inner, retain_graph=True)
-    factors = pieced(manifold, path).expansion(path.detach()).hessian.cholesky()
+    factors = pieced(manifold, path).expansion(path.detach(), mesh.weights).hessian.cholesky()
     # At a path that is no strict minimum the nodes have no derivative; what is left is the path as it stands.
     adjoint = torch.where(factors.positive[:, None, None], factors.solve(slope), 0)
-    (force,) = torch.autograd.grad(manifold.squared_chords(path).sum() / 2, inner, create_graph=True)
+    (force,) = torch.autograd.grad((mesh.weights * manifold.squared_chords(path)).sum() / 2, inner, create_graph=True)
     response = (adjoint * force).sum((1, 2))
     return length - (response - response.detach())
 

@@ -25,7 +25,7 @@ from geodesic.riemannian.maps.log_map import log_map
 from geodesic.solvers.doubts import doubts_of, warn_of_doubts
 from geodesic.solvers.search import IN_SEARCH, Search, require_search
 from geodesic.solvers.solution import GeodesicSolution
-from geodesic.solvers.solve import find
+from geodesic.solvers.solve import at_equal_times, find
 from geodesic.solvers.status import Status
 
 __all__ = ["Minimality", "is_minimizing"]
@@ -115,6 +115,7 @@ def is_minimizing(
     """
     if not isinstance(solution, GeodesicSolution):
         raise InputError(f"solution: expected the answer of `solve`, got {type(solution).__name__}")
+    solution = at_equal_times(manifold, solution)
     axes = 1 if manifold.latent_shape is None else len(manifold.latent_shape)
     start, end = solution.path.select(-axes - 1, 0), solution.path.select(-axes - 1, -1)
     given = Rows(manifold, start=start, end=end)
@@ -225,8 +226,8 @@ def _competitors(
     """The shortest path to which a neighbor graph and lines lead each pair."""
     length, best = torch.full_like(path[:, 0, 0], torch.inf), path
     a, b = given.back(path[:, 0]), given.back(path[:, -1])
-    graph = replace(search, init="graph", segments=path.shape[1] - 1)
-    for how in [graph, *(replace(graph, init=given.back(line), graph_points=None) for line in lines)]:
+    graph = replace(search, init="graph", segments=path.shape[1] - 1, length_rtol=None)
+    for how in [graph, *(replace(graph, init=given.back(line), graph_points=None, segments=None) for line in lines)]:
         found = find(manifold, a, b, how)
         other = torch.where(found.converged, found.length, torch.inf).reshape(-1)
         better = other < length

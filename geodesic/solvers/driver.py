@@ -12,16 +12,18 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geodesic.geometry.checks import admit
+from geodesic.geometry.energy import energy_and_gradient
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import grouped
-from geodesic.geometry.path import constant_speed, straight_path
+from geodesic.geometry.path import constant_speed, path_length, straight_path
 from geodesic.solvers.choose import choose_solver
 from geodesic.solvers.initial import graph_path
-from geodesic.solvers.measure import StraightLines, measured, straight_lines
+from geodesic.solvers.measure import Asked, StraightLines, measured, straight_lines
 from geodesic.solvers.memory import Plan
+from geodesic.solvers.mesh import Mesh, even, placed
 from geodesic.solvers.progress import Progress, Watch
-from geodesic.solvers.rows import joined, resampled, shaped, shorter, with_rows
-from geodesic.solvers.run import Run
+from geodesic.solvers.rows import chosen, joined, shaped, shorter, with_rows
+from geodesic.solvers.run import Ended, Run
 from geodesic.solvers.search import MOST_SEGMENTS, Search, given_path
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solver import Solver, select
@@ -74,7 +76,7 @@ class Driver:
         batch = start.shape[: start.dim() - len(event)]
         a, b = (z.detach().clone().reshape(-1, math.prod(event)) for z in (start, end))
         given = given_path(search, start, end, len(event))
-        segments = search.segments if given is None else given.shape[1] - 1
+        segments = search.first_segments if given is None else given.shape[1] - 1
         admit(manifold, torch.cat([a, b]), start, finite=True)
         solver, reason = search.solver, repr(search.solver)
         if isinstance(solver, str):
@@ -86,7 +88,20 @@ class Driver:
         driver = cls(manifold, search, a, b, given, plan.solver, reason, segments, plan, watch)
         lines = driver._lines()
         answer = shorter([driver._refined(path, usable, lines) for path, usable in driver._starts()])
-        return shaped(replace(answer, tol=search.tolerance(a.dtype)), batch, event)
+        return shaped(driver._sampled(answer), batch, event)
+
+    @property
+    def _moves_nodes(self) -> bool:
+        return self.search.refines and self.manifold.has_length
+
+    def _sampled(self, answer: GeodesicSolution) -> GeodesicSolution:
+        """The answer with its path at equal times."""
+        if not self._moves_nodes:
+            return answer
+        times = torch.linspace(0, 1, self.segments + 1, dtype=answer.times.dtype, device=answer.times.device)
+        path = torch.cat([answer.mesh[:, :1], answer(times)[:, 1:-1], answer.mesh[:, -1:]], dim=1)
+        solved = (answer.segments == self.segments)[:, None, None]  # with nodes at these times
+        return replace(answer, path=torch.where(solved, answer.mesh[:, : self.segments + 1], path))
 
     def _graph_points(self) -> Float[Tensor, "N d"] | None:
         points = self.search.graph_points
@@ -117,45 +132,106 @@ class Driver:
     def _refined(
         self, path: Float[Tensor, "P nodes d"], usable: Bool[Tensor, " P"], lines: StraightLines
     ) -> GeodesicSolution:
-        """Solve and measure; then, if asked for, with twice the segments for the pairs whose length still changes.
+        """Solve and measure; where segments are not fixed, with twice as many for the pairs that are not resolved.
 
-        Pairs that did not converge stay as they are: more segments would not help them.
+        Pairs that did not converge stay as they are: more segments would not help them. No answer is longer than a
+        curve that was known before it.
         """
-        rows, rtol = torch.arange(len(path), device=path.device), self.search.length_rtol
-        tol = self.search.tolerance(path.dtype)
-        if rtol is None:
-            return self._solved(rows, path, usable, lines, tol)
-        tol = min(tol, rtol / 10)  # or two lengths of one and the same curve would agree
-        answer = self._solved(rows, path, usable, lines, tol)
-        open_rows = rows[answer.converged]
-        while len(open_rows) and answer.path.shape[1] - 1 < MOST_SEGMENTS:
-            answer = resampled(answer, 2 * (answer.path.shape[1] - 1))
+        rows = torch.arange(len(path), device=path.device)
+        answer = self._solved(rows, even(path), usable, lines)
+        open_rows = rows[answer.converged & ~answer.resolved & self._moves_nodes]
+        segments = 2 * (path.shape[1] - 1)
+        while len(open_rows) and segments <= MOST_SEGMENTS:
             old = answer[open_rows]
-            new = self._solved(open_rows, old.path, usable[open_rows], select(lines, open_rows), tol)
-            new = replace(new, iterations=new.iterations + old.iterations)
+            T = int(old.segments.max())
+            mesh = placed(self.plan.at(T).manifold, old.mesh[:, : T + 1], segments)
+            new = self._solved(open_rows, mesh, usable[open_rows], select(lines, open_rows))
+            new = self._kept(new, old, mesh.path)
             answer = with_rows(answer, open_rows, new)
-            agreed = (new.length - old.length).abs() <= rtol * new.length
-            open_rows = open_rows[~agreed & new.converged]
-        # Those that are left have the most segments, and their lengths do not agree yet.
-        return replace(answer, resolved=answer.resolved.index_fill(0, open_rows, False))
+            open_rows = open_rows[(new.segments == segments) & ~new.resolved]
+            segments *= 2
+        return self._no_longer(answer, path, lines) if self.manifold.has_length else answer
+
+    def _kept(self, new: GeodesicSolution, old: GeodesicSolution, path: Float[Tensor, "n nodes d"]) -> GeodesicSolution:
+        """The answers of more segments; those of fewer where more have not converged, or ended on a longer curve.
+
+        Args:
+            new: Of more segments.
+            old: Of fewer.
+            path: The curves of the old ones, through the first nodes of the new ones.
+        """
+        new = replace(new, iterations=new.iterations + old.iterations)
+        # With more segments a curve is also measured more exactly: its own length counts as that.
+        known = self._lengths(path, new.length > old.length)
+        worse = new.length > (1 + self.search.rtol) * known
+        off = (known / old.length - 1).abs()
+        old = replace(
+            old,
+            iterations=new.iterations,
+            length=torch.where(worse, known, old.length),
+            error=torch.where(worse, old.error.maximum(off), old.error),
+        )
+        return chosen(worse | ~new.converged, old, new)
+
+    def _no_longer(
+        self, answer: GeodesicSolution, start: Float[Tensor, "P nodes d"], lines: StraightLines
+    ) -> GeodesicSolution:
+        """The answers, or the straight lines or the paths that they began with where these are shorter."""
+        room, rtol = self.plan.at(self.segments), self.search.rtol
+        ended = (answer.status != Status.NOT_CONNECTED) & (answer.status != Status.JUMP) & answer.length.isfinite()
+        line = straight_path(self.start, self.end, self.segments)
+        known = [(line, lines.length)]
+        if self.given is not None or self.search.init != "straight":
+            chords = grouped(
+                lambda path: room.manifold.squared_chords(path).clamp_min(0).sqrt().sum(1), room.solver, start
+            )
+            known.append((start, chords))  # no longer than the path
+        for path, least in known:
+            length = self._lengths(path, ended & (answer.length > (1 + rtol) * least))
+            (rows,) = (answer.length > (1 + rtol) * length).nonzero(as_tuple=True)
+            if len(rows):
+                answer = with_rows(answer, rows, self._given_up(answer[rows], path[rows], select(lines, rows)))
+        return answer
+
+    def _given_up(
+        self, old: GeodesicSolution, path: Float[Tensor, "n nodes d"], lines: StraightLines
+    ) -> GeodesicSolution:
+        """The answers for paths that are better than where the solver ended: not those that a jump makes look so."""
+        room = self.plan.at(self.segments)
+        mesh, nothing = even(path), torch.full_like(old.length, torch.nan)
+        energy, gradient = energy_and_gradient(room.manifold, path)
+        slope = gradient.square().sum((1, 2)).sqrt()
+        status = torch.where(old.converged, Status.NOT_SHORTER, old.status)
+        ended = Ended(mesh, status, old.iterations, nothing, torch.zeros_like(old.converged), energy, slope)
+        new = measured(room.manifold, ended, lines, Asked(old.tol, self.search.rtol, old.solver, old.memory))
+        return chosen(new.status == Status.JUMP, old, new)
+
+    def _lengths(self, path: Float[Tensor, "n nodes d"], asked: Bool[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """Lengths of some curves, infinite for the others."""
+        lengths, room = torch.full_like(path[:, 0, 0], torch.inf), self.plan.at(path.shape[1] - 1)
+        (rows,) = asked.nonzero(as_tuple=True)
+        if len(rows):
+            with torch.no_grad():
+                lengths[rows] = grouped(lambda some: path_length(room.manifold, some), room.solver, path[rows])
+        return lengths
 
     def _solved(
         self,
         rows: Int[Tensor, " n"],
-        path: Float[Tensor, "n nodes d"],
+        mesh: Mesh,
         usable: Bool[Tensor, " n"],
         lines: StraightLines,
-        tol: float,
     ) -> GeodesicSolution:
         """Run the solver on some pairs, after its warm-up, and measure where the paths end."""
-        room, most = self.plan.at(path.shape[1] - 1), self.search.max_steps
+        T, most, tol = mesh.path.shape[1] - 1, self.search.max_steps, self.search.exactness(mesh.path.dtype)
+        room = self.plan.at(T)
         reason = "; ".join(filter(None, (self.reason, room.said)))
         status = torch.where(usable, Status.RUNNING, Status.NOT_CONNECTED)
-        run = Run(room.manifold, path, torch.ones_like(path[:, 1:, 0]), status, room.warm_up, self.watch.of(rows))
+        run = Run(room.manifold, mesh, status, room.warm_up, self.watch.of(rows))
         if self.solver.warm_up is not None:
             steps = int(self.solver.warm_up_share * most)
             run.stage(self.solver.warm_up, max(tol, _HANDOVER), steps, room.warm_up, certified=False)
         run.stage(self.solver, tol, most, room.solver, certified=True)
-        groups = torch.arange(len(path), device=path.device).split(room.solver)
-        how = (tol, reason, room.bytes_of(len(path)))
-        return joined([measured(room.manifold, select(run.ended, i), select(lines, i), *how) for i in groups])
+        groups = torch.arange(len(rows), device=rows.device).split(room.solver)
+        asked = Asked(tol, self.search.rtol, reason, room.bytes_of(len(rows)))
+        return joined([measured(room.manifold, select(run.ended, i), select(lines, i), asked) for i in groups])

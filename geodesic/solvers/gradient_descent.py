@@ -35,7 +35,7 @@ class _State(NamedTuple):
     weights: Float[Tensor, "P T"]
     energy: Float[Tensor, " P"]
     excess: Float[Tensor, " P"]  # no estimate: zero
-    gradient: Float[Tensor, "P interior d"]
+    gradient: Float[Tensor, "P interior d"]  # of half the weighted squared chords
     alpha: Float[Tensor, " P"]  # the step to try next
     status: Int[Tensor, " P"]
 
@@ -121,7 +121,7 @@ class GradientDescent(Solver[_State]):
         return d <= LARGEST_EXPLICIT
 
     def begin(self, manifold: Manifold, path: Tensor, weights: Tensor) -> _State:
-        energy, gradient = energy_and_gradient(manifold, path, weights)
+        energy, gradient = _evaluated(manifold, path, weights)
         status = torch.zeros(len(path), dtype=torch.int64, device=path.device)
         state = _State(path, weights, energy, torch.zeros_like(energy), gradient, torch.ones_like(energy), status)
         if self.step_size is not None:
@@ -140,7 +140,7 @@ class GradientDescent(Solver[_State]):
         else:
             path, alpha, failed = self._backtrack(manifold, state, p)
             state = state._replace(alpha=alpha)
-        energy, gradient = energy_and_gradient(manifold, path, state.weights)
+        energy, gradient = _evaluated(manifold, path, state.weights)
         finite = energy.isfinite() & gradient.isfinite().all(-1).all(-1)
 
         status = torch.where(finite, state.status, Status.DIVERGED)
@@ -163,7 +163,7 @@ class GradientDescent(Solver[_State]):
 
     def _directions(self, manifold: Manifold, state: _State) -> tuple[Tensor, Tensor]:
         """eta, and p: eta preconditioned, if asked for."""
-        eta = state.gradient
+        eta = (state.path.shape[1] - 1) * state.gradient
         if self.direction == "encoder" and self._encoder is not None:
             eta = encoder_form(manifold, state.path, self._encoder, self.mode, state.weights)
         return eta, inverse_laplacian(eta, state.weights) if self.preconditioned else eta
@@ -174,22 +174,20 @@ class GradientDescent(Solver[_State]):
         # p is of the order of the squared outputs: products with it would leave the range of float32.
         size = p.abs().amax((1, 2)).clamp_min(torch.finfo(p.dtype).tiny)
         p = p / size[:, None, None]
-        T = state.path.shape[1] - 1
         middle = (state.path[:, 1:] + state.path[:, :-1]) / 2
         change = torch.nn.functional.pad(p, (0, 0, 1, 1)).diff(dim=1)
         with torch.no_grad():
-            curvature = T * (state.weights * manifold.squared_norm(middle, change)).sum(-1)
+            curvature = (state.weights * manifold.squared_norm(middle, change)).sum(-1)
         alpha = inner(state.gradient, p) / curvature / size
         # A direction of ascent or without effect gets a step too, for backtracking to refuse.
         return torch.where((alpha > 0) & alpha.isfinite(), alpha, torch.ones_like(alpha))
 
     def _backtrack(self, manifold: Manifold, state: _State, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Halve each pair's step until its energy falls enough; pairs that never do are marked as failed."""
+        T = state.path.shape[1] - 1
         decrease = torch.zeros_like(state.alpha)  # that the slope at the first trial promises
         if self.direction == "decoder":
-            decrease = inner(state.gradient, state.alpha[:, None, None] * p)
-
-        T = state.path.shape[1] - 1
+            decrease = T * inner(state.gradient, state.alpha[:, None, None] * p)
 
         def trial(rows: Tensor, alpha: Tensor) -> Trial:
             path = moved(state.path[rows], alpha[:, None, None] * p[rows])
@@ -213,3 +211,9 @@ class GradientDescent(Solver[_State]):
         proposal = -alpha * inner(old.gradient, step) / inner(y, step)
         proposal = torch.where(proposal > 0, proposal, 2 * alpha)
         return torch.minimum(torch.maximum(proposal, alpha / _MAX_GROWTH), alpha * _MAX_GROWTH)
+
+
+def _evaluated(manifold: Manifold, path: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Energies, and the gradients of half the weighted squared chords."""
+    energy, gradient = energy_and_gradient(manifold, path, weights)
+    return energy, gradient / (path.shape[1] - 1)

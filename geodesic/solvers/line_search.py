@@ -31,10 +31,6 @@ class Directed(SolverState, Protocol):
     """A state that knows where to go."""
 
     @property
-    def gradient(self) -> Float[Tensor, "P interior d"]:
-        """E's gradient over T, (P, T - 1, d): that of half the weighted squared chords."""
-
-    @property
     def direction(self) -> Float[Tensor, "P interior d"]:
         """What to subtract from the interior nodes at the full step, (P, T - 1, d)."""
 

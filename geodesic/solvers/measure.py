@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.geometry.energy import constant, energy_and_gradient, path_energy
+from geodesic.geometry.energy import constant, path_energy
 from geodesic.geometry.jumps import along, unseen
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.path import refine_path, spline_speed, straight_path
-from geodesic.geometry.residual import tangential_acceleration
+from geodesic.geometry.residual import geodesic_curvature
+from geodesic.solvers.mesh import Mesh, turning
 from geodesic.solvers.run import Ended
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.status import Status
 
-__all__ = ["StraightLines", "measured", "straight_lines"]
-
-_RESOLVED = 1e-3  # largest estimated relative error of a resolved length
+__all__ = ["Asked", "StraightLines", "measured", "straight_lines"]
 
 
 class StraightLines(NamedTuple):
@@ -35,22 +35,36 @@ class StraightLines(NamedTuple):
     length: Float[Tensor, " P"]
 
 
-def measured(
-    manifold: Manifold, ended: Ended, lines: StraightLines, tol: float, solver: str, memory: float
-) -> GeodesicSolution:
+@dataclass(frozen=True)
+class Asked:
+    """What paths are measured against, and what is said of all of them.
+
+    Attributes:
+        tol: Largest relative excess energy that counts as converged.
+        rtol: Largest estimated relative error of a resolved length.
+        solver: Which solver was used, and why.
+        memory: Bytes that its work took, about.
+    """
+
+    tol: float
+    rtol: float
+    solver: str
+    memory: float
+
+
+def measured(manifold: Manifold, ended: Ended, lines: StraightLines, asked: Asked) -> GeodesicSolution:
     """The solution for these paths.
 
     Args:
         manifold: Where the paths lie.
         ended: Where a run ended.
         lines: The straight lines between the same endpoints.
-        tol: Largest relative excess energy that counts as converged.
-        solver: Which solver was used, and why.
-        memory: Bytes that its work took, about.
+        asked: What is asked of them.
     """
-    path, status, steps, excess, minimum = ended
-    T, still = path.shape[1] - 1, constant(path)
-    sizes, jump, share = _sizes(manifold, path)
+    mesh, status, steps, excess, minimum, energy, slope = ended
+    path, still = mesh.path, constant(mesh.path)
+    sizes, jump, share = _sizes(manifold, mesh, excess)
+    sizes |= {"energy": energy, "gradient_norm": slope}
     # A path on which the decoder is constant has no length either.
     still = still | ((status == Status.CONVERGED) & (sizes["energy"] == 0))
     # What no derivative sees is neither in the length nor in the certificate.
@@ -60,66 +74,81 @@ def measured(
     sizes = {name: torch.where(still & (name != "rank_deficiency"), 0, size) for name, size in sizes.items()}
     if not manifold.has_length:  # nor between equal ends
         sizes["error"] = torch.full_like(excess, torch.inf)
-    lost = (status == Status.CONVERGED) & ~(excess <= tol) & ~still
+    lost = (status == Status.CONVERGED) & ~(excess <= asked.tol) & ~still
     status = torch.where(lost, Status.STALLED, status)
     status = torch.where(jump, Status.JUMP, status)
     converged = status == Status.CONVERGED
-    even = torch.linspace(0, 1, T + 1, dtype=path.dtype, device=path.device)
     return GeodesicSolution(
         path=path,
+        mesh=path,
+        times=mesh.times,
         **sizes,
         initial_energy=lines.energy,
         straight_length=lines.length,
         status=status,
         converged=converged,
         minimum=minimum & ~jump,
-        resolved=converged & (sizes["error"] <= _RESOLVED),
+        resolved=converged & (sizes["error"] <= asked.rtol),
         iterations=steps,
-        segments=torch.full_like(status, T),
-        arc=torch.where(still[:, None], even, share / share[:, -1:]),
-        tol=tol,
-        solver=solver,
-        memory=memory,
+        segments=torch.full_like(status, path.shape[1] - 1),
+        arc=torch.where(still[:, None], mesh.times, share / share[:, -1:]),
+        tol=asked.tol,
+        solver=asked.solver,
+        memory=asked.memory,
     )
 
 
-def _sizes(manifold: Manifold, path: Float[Tensor, "P nodes d"]) -> tuple[dict[str, Tensor], Tensor, Tensor]:
+def _sizes(manifold: Manifold, mesh: Mesh, excess: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     """Fields of a solution by name, (P,); whether the decoder jumps along the path, (P,); lengths up to its nodes."""
-    T = path.shape[1] - 1
+    path, T = mesh.path, mesh.path.shape[1] - 1
+    every = 2 if T >= 16 else 1  # as dear as a step: half of the segments will do, unless there are few
     with torch.no_grad():
         seen = along(manifold, path)
         speed, weights, chords, arcs = seen.speed, seen.weights, seen.squared_chords, seen.lengths
         length = speed @ weights
         coarse_speed, coarse_weights = spline_speed(manifold, refine_path(path, max(T // 2, 2)))
-        # As dear as a step: half of the segments will do, unless there are few.
-        residual, deficiency = tangential_acceleration(manifold, path, every=2 if T >= 16 else 1)
-        # |x_{i+1} - 2 x_i + x_{i-1}|^2 from the chords between next neighbors.
-        wide = torch.stack([path[:, :-2], path[:, 2:]], dim=2)
-        bend = 2 * (chords[:, 1:] + chords[:, :-1]) - manifold.squared_chords(wide)[..., 0]
+        bend, deficiency = geodesic_curvature(manifold, path, every=every)
+        angles = turning(manifold, path, chords)
         lower_bound = manifold.lower_bound(path[:, 0], path[:, -1])
-    energy, gradient = energy_and_gradient(manifold, path)
     missed = unseen(manifold, path, seen)
-    # What the spline loses, as if its order were 2, which is what a decoder with kinks leaves of its 4; and what
-    # the nodes lose: a tangential acceleration of period 1/T bends the path by a factor (pi T)^2 less.
-    error = (length - coarse_speed @ coarse_weights).abs() / 3 / length
-    error = error + residual.square().mean(-1) / (2 * math.pi**2 * T**2)
+    error = _spline_error(arcs, coarse_speed * coarse_weights) / length
+    # What the nodes lose: what bends the path with the period of two segments moves it by a factor pi^2 less.
+    near = arcs[:, every // 2 :: every]
+    error = error + (near * (bend * near).square()).sum(-1) / near.sum(-1) / math.pi**2
     error = error.maximum(missed.length / length)
+    error = error + excess.clamp_min(0).nan_to_num(0.0) / 2  # and what is left of the energy, a square of lengths
     # Too few nodes to leave out every second one: nothing is known of the spline's error.
     if T < 4:
         error = torch.full_like(error, torch.inf)
     sizes = {
-        "energy": energy,
         "length": length,
-        "gradient_norm": gradient.square().sum((1, 2)).sqrt(),
         "error": error,
-        "decoder_residual": residual.amax(-1),
-        "speed_variation": (speed.amax(-1) - speed.amin(-1)) / length,
-        "speed_allowance": (bend.clamp_min(0) / (chords[:, 1:] * chords[:, :-1]).sqrt()).amax(-1),
+        "decoder_residual": bend.amax(-1) * length,
+        "speed_variation": _spread(arcs / mesh.times.diff(dim=1)) / length,
+        "speed_allowance": angles.amax(-1),
         "rank_deficiency": deficiency,
         # Equal up to rounding on a straight line of a flat manifold.
         "lower_bound": torch.where(lower_bound < (1 + 1e-6) * length, lower_bound.minimum(length), lower_bound),
     }
     return sizes, missed.jump, torch.nn.functional.pad(arcs.cumsum(-1), (1, 0))
+
+
+def _spline_error(arcs: Float[Tensor, "P T"], coarse: Float[Tensor, "P Q"]) -> Float[Tensor, " P"]:
+    """What the spline loses of the length, from that of the spline through every second node, twice the likely part.
+
+    As if its order were 2, which is what a decoder with kinks leaves of its 4. Kinks make signs random, and lengths
+    agree by chance: so many errors of random sign add up to the root of the sum of their squares.
+    """
+    T, segments = arcs.shape[1], max(arcs.shape[1] // 2, 2)
+    coarse = coarse.unflatten(-1, (segments, -1)).sum(-1)
+    total = (arcs.sum(-1) - coarse.sum(-1)).abs()
+    if 2 * segments == T:
+        total = total.maximum((arcs.unflatten(-1, (segments, 2)).sum(-1) - coarse).square().sum(-1).sqrt())
+    return 2 / 3 * total
+
+
+def _spread(x: Float[Tensor, "P n"]) -> Float[Tensor, " P"]:
+    return x.amax(-1) - x.amin(-1)
 
 
 def straight_lines(

@@ -10,11 +10,10 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from geodesic.geometry.path import refine_path
 from geodesic.solvers.solution import GeodesicSolution, tensors
 from geodesic.solvers.status import Status
 
-__all__ = ["joined", "resampled", "shaped", "shorter", "with_rows"]
+__all__ = ["chosen", "joined", "padded", "shaped", "shorter", "with_rows"]
 
 
 def joined(answers: Sequence[GeodesicSolution]) -> GeodesicSolution:
@@ -25,39 +24,46 @@ def joined(answers: Sequence[GeodesicSolution]) -> GeodesicSolution:
 
 
 def with_rows(answer: GeodesicSolution, rows: Int[Tensor, " n"], new: GeodesicSolution) -> GeodesicSolution:
-    """The answer with some rows replaced by those of a new one; both have the same number of segments.
+    """The answer with some rows replaced by those of a new one.
 
     What is said about the work is that of the new one, which took more segments and the more memory.
     """
+    nodes = max(answer.times.shape[1], new.times.shape[1])
+    answer, new = padded(answer, nodes), padded(new, nodes)
     values: dict[str, Any] = {name: x.index_put((rows,), tensors(new)[name]) for name, x in tensors(answer).items()}
     return replace(answer, **values, solver=new.solver, memory=max(answer.memory, new.memory))
 
 
-def resampled(answer: GeodesicSolution, segments: int) -> GeodesicSolution:
-    """The same curves with another number of nodes."""
-    if answer.path.shape[1] - 1 == segments:
+def padded(answer: GeodesicSolution, nodes: int) -> GeodesicSolution:
+    """The answer with room for more nodes: behind the last node of a path follows that node again."""
+    missing = nodes - answer.times.shape[1]
+    if not missing:
         return answer
-    arc = refine_path(answer.arc[..., None], segments)[..., 0]
-    return replace(answer, path=refine_path(answer.path, segments), arc=arc)
+    last = answer.mesh[:, -1:].expand(-1, missing, -1)
+    times, arc = (torch.cat([x, x[:, -1:].expand(-1, missing)], dim=1) for x in (answer.times, answer.arc))
+    mesh = torch.cat([answer.mesh, last], dim=1)
+    return replace(answer, path=mesh, mesh=mesh, times=times, arc=arc)
 
 
 def shorter(answers: Sequence[GeodesicSolution]) -> GeodesicSolution:
     """For each pair the answer of least length among those whose start could be used."""
     best = answers[0]
     for other in answers[1:]:
-        T = max(best.path.shape[1], other.path.shape[1]) - 1
-        best, other = resampled(best, T), resampled(other, T)
-        best = _chosen(_usable_length(other) < _usable_length(best), other, best)
+        best = chosen(_usable_length(other) < _usable_length(best), other, best)
     return best
 
 
 def shaped(answer: GeodesicSolution, batch: torch.Size, event: tuple[int, ...]) -> GeodesicSolution:
     """The answer with the axes of the endpoints in place of the one of pairs, and those of a point in place of d."""
     values: dict[str, Any] = {name: x.reshape(batch + x.shape[1:]) for name, x in tensors(answer).items()}
-    return replace(answer, **values | {"path": answer.path.reshape(*batch, answer.path.shape[1], *event)})
+    nodes = {name: x.reshape(*batch, x.shape[1], *event) for name, x in (("path", answer.path), ("mesh", answer.mesh))}
+    return replace(answer, **values | nodes)
 
 
-def _chosen(first: Bool[Tensor, " P"], one: GeodesicSolution, other: GeodesicSolution) -> GeodesicSolution:
+def chosen(first: Bool[Tensor, " P"], one: GeodesicSolution, other: GeodesicSolution) -> GeodesicSolution:
+    """For each pair one of two answers."""
+    nodes = max(one.times.shape[1], other.times.shape[1])
+    one, other = padded(one, nodes), padded(other, nodes)
     values: dict[str, Any] = {
         name: torch.where(first.reshape(-1, *[1] * (x.dim() - 1)), tensors(one)[name], x)
         for name, x in tensors(other).items()

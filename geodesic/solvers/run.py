@@ -10,6 +10,7 @@ from torch import Tensor
 
 from geodesic.geometry.energy import energy_and_gradient
 from geodesic.geometry.manifold import Manifold
+from geodesic.solvers.mesh import Mesh
 from geodesic.solvers.progress import Report
 from geodesic.solvers.solver import Solver, select
 from geodesic.solvers.status import Status
@@ -23,18 +24,22 @@ class Ended(NamedTuple):
     """Where paths ended.
 
     Attributes:
-        path: Nodes, (P, T + 1, d).
+        mesh: The paths, and when they pass their nodes.
         status: `Status` of each pair, (P,).
         steps: Taken by each pair, (P,).
         excess: Relative excess energies by the certificates, (P,); NaN where there is none.
         minimum: Whether the certificate says that the path is a strict local minimum, (P,).
+        energy: Of the paths, (P,).
+        gradient_norm: Of their energies, (P,).
     """
 
-    path: Float[Tensor, "P nodes d"]
+    mesh: Mesh
     status: Int[Tensor, " P"]
     steps: Int[Tensor, " P"]
     excess: Float[Tensor, " P"]
     minimum: Bool[Tensor, " P"]
+    energy: Float[Tensor, " P"]
+    gradient_norm: Float[Tensor, " P"]
 
 
 class Run:
@@ -44,8 +49,7 @@ class Run:
 
     Args:
         manifold: Where the paths lie.
-        path: Where they begin, (P, T + 1, d).
-        weights: Of their segments, (P, T): 1 / (T h) for a segment that takes a time h.
+        mesh: Where they begin, and when they pass their nodes.
         status: `Status` of each pair; those that do not start as `Status.RUNNING` stay as they are.
         size: Most pairs whose energy and gradient are computed at once.
         report: Called with the step, and energies, active and converged pairs, (P,).
@@ -54,20 +58,20 @@ class Run:
     def __init__(
         self,
         manifold: Manifold,
-        path: Float[Tensor, "P nodes d"],
-        weights: Float[Tensor, "P T"],
+        mesh: Mesh,
         status: Int[Tensor, " P"],
         size: int,
         report: Report,
     ) -> None:
         self.manifold, self._report = manifold, report
-        self.path, self.weights = path.clone(), weights
+        path, self._times = mesh
+        self.path, self._weights = path.clone(), mesh.weights
         still = (path[:, 0] == path[:, -1]).all(-1)
         self.path[still] = path[still, :1]
         # One pair where the decoder is not finite must not spoil the others.
-        finite, level = (
-            torch.cat(x) for x in zip(*(_begun(manifold, group) for group in path.split(size)), strict=True)
-        )
+        groups = zip(path.split(size), self._weights.split(size), strict=True)
+        parts = zip(*(_begun(manifold, *group) for group in groups), strict=True)
+        self._reached, self._slope, finite, level = (torch.cat(part) for part in parts)
         status = torch.where(finite | (status != Status.RUNNING), status, Status.NOT_FINITE)
         still = still | (level & (status == Status.RUNNING))
         self.status = torch.where(still, Status.CONVERGED, status)
@@ -79,7 +83,9 @@ class Run:
     @property
     def ended(self) -> Ended:
         """Where the paths are by now."""
-        return Ended(self.path, self.status, self.steps, self.excess, self.minimum)
+        return Ended(
+            Mesh(self.path, self._times), self.status, self.steps, self.excess, self.minimum, self._energy, self._slope
+        )
 
     def stage(self, solver: Solver[Any], tol: float, max_steps: int, size: int, certified: bool) -> None:
         """Run one solver on the pairs that are not finished, until all their steps are `max_steps`.
@@ -96,7 +102,7 @@ class Run:
     def _group(self, solver: Solver[Any], active: Tensor, tol: float, max_steps: int, certified: bool) -> None:
         limit = max_steps - self.steps
         done = int(self.steps[active].max())
-        state = solver.begin(self.manifold, self.path[active], self.weights[active])
+        state = solver.begin(self.manifold, self.path[active], self._weights[active])
         before = torch.full_like(self._energy, torch.inf)
         for step in range(max_steps + 1):
             self._energy[active] = state.energy
@@ -115,6 +121,8 @@ class Run:
                 ended |= (state.excess <= tol) | last
             rows = active[ended]
             self.path[rows], self.steps[rows] = state.path[ended], self.steps[rows] + step
+            self._reached[rows] = state.energy[ended]
+            self._slope[rows] = (state.path.shape[1] - 1) * state.gradient[ended].square().sum((1, 2)).sqrt()
             if bool(ended.any()):
                 active = active[~ended]
                 state = select(state, ~ended)
@@ -145,12 +153,12 @@ class Run:
         self._report(step, self._energy, self.status == Status.RUNNING, self.status == Status.CONVERGED)
 
 
-def _begun(manifold: Manifold, path: Tensor) -> tuple[Bool[Tensor, " P"], Bool[Tensor, " P"]]:
-    """On which paths the energy and its gradient are finite; and on which the decoder is constant, bit for bit.
+def _begun(manifold: Manifold, path: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
+    """Energies of paths, norms of their gradients, whether both are finite, and whether the decoder is constant there.
 
-    An energy of zero alone may be one whose squares have left the range of the dtype.
+    Constant bit for bit: an energy of zero alone may be one whose squares have left the range of the dtype.
     """
-    energy, gradient = energy_and_gradient(manifold, path)
+    energy, gradient = energy_and_gradient(manifold, path, weights)
     level = energy == 0
     if bool(level.any()):
         with torch.no_grad():
@@ -158,4 +166,5 @@ def _begun(manifold: Manifold, path: Tensor) -> tuple[Bool[Tensor, " P"], Bool[T
             # Of a metric alone this is the metric, which may well be constant: its speed must vanish too.
             x, speed = manifold.observe(nodes), manifold.squared_norm(nodes[:, 1:], nodes.diff(dim=1))
         level[level.clone()] = (x == x[:, :1]).flatten(1).all(1) & (speed == 0).all(1)
-    return energy.isfinite() & gradient.isfinite().flatten(1).all(1), level
+    finite = energy.isfinite() & gradient.isfinite().flatten(1).all(1)
+    return energy, gradient.square().sum((1, 2)).sqrt(), finite, level

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -16,10 +16,15 @@ from geodesic.keywords import by_name
 from geodesic.numerics.tolerance import usual_tol
 from geodesic.solvers.solver import Solver
 
-__all__ = ["IN_SEARCH", "MOST_SEGMENTS", "Search", "given_path", "require_search"]
+__all__ = ["IN_SEARCH", "MOST_SEGMENTS", "SEGMENTS", "Search", "given_path", "require_search"]
+
+SEGMENTS = 32
+"""So many segments paths begin with."""
 
 MOST_SEGMENTS = 1024
-"""To so many segments `length_rtol` goes."""
+"""Up to so many, where lengths need them."""
+
+_LENGTH_RTOL = 1e-3
 
 _STARTS = ("straight", "graph", "best")
 _CLOUD = "a tensor of latent points, (N, d) or (N, *latent_shape)"
@@ -46,10 +51,11 @@ class Search:
             neighbor graph, see `graph_path`; "best", both, and the shorter of the two answers for each pair; or
             paths of your own, (*batch, T + 1, d), with the given ends.
         graph_points: Latent points for the graph, (N, d), such as the encodings of the training data; drawn if None.
-        segments: Number T of segments of each path, at least 2. Paths of your own have their T.
-        length_rtol: Double T, from `segments` on, until two successive lengths of a pair agree to this relative
-            difference; a pair that does not agree at 1,024 segments is not resolved. The paths of all pairs are
-            resampled to the largest T.
+        segments: A fixed number T of segments, at least 2, passed in equal times. By default each pair gets as many as
+            its length needs, from 32 on, more of them where the outputs bend. Paths of your own have their T.
+        length_rtol: Largest estimated relative error of a length that is resolved, by default 1e-3. Set together with
+            `segments`, or with paths of your own, it begins with these. Segments of a pair are doubled until it is
+            resolved, up to 1,024.
         tol: Largest relative excess energy of a pair that counts as converged, without unit. None leaves it to the
             tool: for `solve`, 1e-6 in float64 and 1e-4 in float32.
         max_steps: Most steps of the solver for any pair and number of segments.
@@ -70,7 +76,7 @@ class Search:
     solver: Solver[Any] | str = "auto"
     init: Tensor | str = "straight"
     graph_points: Tensor | None = None
-    segments: int = 32
+    segments: int | None = None
     length_rtol: float | None = None
     tol: float | None = None
     max_steps: int = 1000
@@ -85,7 +91,8 @@ class Search:
             raise InputError(f"init: expected {', '.join(map(repr, _STARTS))} or paths, got {got}")
         if self.graph_points is not None and not isinstance(self.graph_points, Tensor):
             raise InputError(f"graph_points: expected {_CLOUD}, got {type(self.graph_points).__name__}")
-        require_integer("segments", self.segments, least=2)
+        if self.segments is not None:
+            require_integer("segments", self.segments, least=2)
         require_integer("max_steps", self.max_steps, least=1)
         require_fraction("length_rtol", self.length_rtol, optional=True)
         require_fraction("tol", self.tol, optional=True)
@@ -115,18 +122,18 @@ class Search:
             raise InputError(
                 "graph_points: no graph is looked at unless init is 'graph' or 'best'; set init, or leave them out"
             )
-        if self.length_rtol is not None and self.segments >= MOST_SEGMENTS:
+        if self.length_rtol is not None and self.segments is not None and self.segments >= MOST_SEGMENTS:
             raise InputError(
                 f"length_rtol: segments are doubled up to {MOST_SEGMENTS:,}, got segments={self.segments}; set fewer "
                 "segments, or leave out length_rtol"
             )
         # Which axis of the paths counts nodes depends on the manifold: these differ on any axis.
-        if isinstance(self.init, Tensor) and self.segments + 1 not in self.init.shape:
+        if isinstance(self.init, Tensor) and self.segments is not None and self.segments + 1 not in self.init.shape:
             self.refuse_segments()
 
     def refuse_segments(self) -> None:
-        """Refuse segments beside paths of another number of them; the default asks for none in particular."""
-        if isinstance(self.init, Tensor) and self.segments != Search.segments:
+        """Refuse segments beside paths of another number of them."""
+        if isinstance(self.init, Tensor) and self.segments is not None:
             raise InputError(
                 f"segments: paths of your own have theirs, got segments={self.segments} with paths of shape "
                 f"{tuple(self.init.shape)}; leave segments out, or resample: refine_path(init, {self.segments})"
@@ -147,6 +154,42 @@ class Search:
                 f"length_rtol: chords of {manifold} do not vanish with the step, so its lengths have no limit to "
                 "refine to; choose `segments` as a part of the model"
             )
+
+    @property
+    def refines(self) -> bool:
+        """Whether pairs get as many segments as they need, or a fixed number."""
+        fixed = self.segments is not None or isinstance(self.init, Tensor)
+        return not fixed or self.length_rtol is not None
+
+    @property
+    def rtol(self) -> float:
+        """Largest estimated relative error of a resolved length."""
+        return _LENGTH_RTOL if self.length_rtol is None else self.length_rtol
+
+    @property
+    def first_segments(self) -> int:
+        """T of the first paths, which are not the user's."""
+        return SEGMENTS if self.segments is None else self.segments
+
+    def even(self, tool: str) -> Search:
+        """The same search for discrete geodesics: with a fixed number of segments, passed in equal times.
+
+        Args:
+            tool: Which works with the nodes themselves.
+
+        Raises:
+            InputError: Lengths are to be refined.
+        """
+        if self.length_rtol is not None:
+            raise InputError(
+                f"search: {tool} works with nodes at equal times, of a fixed number, got length_rtol="
+                f"{self.length_rtol:g}; leave it out, and raise segments instead"
+            )
+        return self if isinstance(self.init, Tensor) else replace(self, segments=self.first_segments)
+
+    def exactness(self, dtype: torch.dtype) -> float:
+        """The relative excess energy that is sought: lengths that are asked for to `length_rtol` need a tenth of it."""
+        return self.tolerance(dtype) if self.length_rtol is None else min(self.tolerance(dtype), self.length_rtol / 10)
 
     def tolerance(self, dtype: torch.dtype) -> float:
         """`tol`, or what is usual for a dtype."""
@@ -195,7 +238,7 @@ def given_path(search: Search, start: Tensor, end: Tensor, event: int) -> Float[
         )
     if init.shape[time] < 3:
         raise InputError(f"init: expected paths of at least 2 segments, got {init.shape[time] - 1}")
-    if init.shape[time] != search.segments + 1:
+    if search.segments is not None and init.shape[time] != search.segments + 1:
         search.refuse_segments()
     require_finite("init", init)
     for name, point, at in (("start", start, 0), ("end", end, -1)):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from geodesic.errors import DataError, InputError
 from geodesic.files import read_npz, write_npz
-from geodesic.numerics.spline import hermite, like, spline_matrices
+from geodesic.numerics.spline import constant_speed_at
 from geodesic.solvers.answer import Answer
 from geodesic.solvers.status import remedies
 
@@ -26,12 +26,15 @@ class GeodesicSolution(Answer):
     """Geodesics between pairs of points, with a certificate for each. Leading axes are those of the endpoints.
 
     Two words have a threshold each. *Converged*: the discrete path is at a stationary point of the energy, its relative
-    excess energy is at most `tol`. *Resolved*: it is, and T segments were enough, the estimated relative error of the
-    length is at most 1e-3. Neither says that no other path is shorter.
+    excess energy is at most `tol`. *Resolved*: it is, and its segments were enough, the estimated relative error of the
+    length is at most `length_rtol`, by default 1e-3. Neither says that no other path is shorter.
 
     Attributes:
-        path: Nodes, (*batch, T + 1, d), equally spaced in time.
-        energy: E = (T/2) sum |x_{i+1} - x_i|^2, (*batch,).
+        path: Points of the geodesics at equal times, (*batch, N + 1, d), with N the `segments` asked for, or 32.
+        mesh: The nodes that were solved for, (*batch, M + 1, d), more of them where the outputs bend; with `segments`
+            of a pair below M, its last node fills what is left. The same as `path` where `segments` was given alone.
+        times: When the geodesics pass these nodes, (*batch, M + 1), from 0 to 1.
+        energy: E = 1/2 sum |x_{i+1} - x_i|^2 / (t_{i+1} - t_i) of the mesh, (*batch,).
         initial_energy: E of the straight line at equal latent steps, (*batch,).
         length: Riemannian length of the spline through the nodes, (*batch,).
         straight_length: Riemannian length of the straight line, (*batch,).
@@ -43,14 +46,16 @@ class GeodesicSolution(Answer):
         minimum: Whether the Hessian of the energy is positive definite: a strict local minimum, (*batch,), boolean;
             but for directions that the outputs ignore, which change no length. From more than 32 latent coordinates
             on: whether no direction of negative curvature was met.
-        resolved: Whether the pair has converged and `error` is at most 1e-3, (*batch,), boolean.
+        resolved: Whether the pair has converged and `error` is at most `length_rtol`, by default 1e-3, (*batch,),
+            boolean.
         error: Estimated relative error of the length as that of a geodesic, (*batch,): what the spline loses,
-            from the lengths through all and through every second node, and what the nodes lose, from the
-            decoder residual.
-        decoder_residual: Largest tangential acceleration over the speed, on the spline between the nodes, (*batch,):
+            from the lengths through all and through every second node; what the nodes lose, from its geodesic
+            curvature between them; and half of the excess energy.
+        decoder_residual: Largest geodesic curvature times the length, on the spline between the nodes, (*batch,):
             from 16 segments on, in every second one.
             It falls with 1/T^2 only where the decoder has three derivatives: ELU's second one jumps.
-        speed_variation: Largest minus smallest speed along the spline, over the mean, (*batch,).
+        speed_variation: Largest minus smallest speed of the segments, their lengths over their times, relative to the
+            mean, (*batch,).
         speed_allowance: What of it the discretization explains, (*batch,): of order 1/T^2, the square of the largest
             angle between neighboring chords.
         rank_deficiency: Latent directions that the outputs ignore somewhere on the path, (*batch,), integer: d minus
@@ -58,8 +63,8 @@ class GeodesicSolution(Answer):
             64 latent coordinates, 0. Lengths are right; along these directions the path may lie anywhere.
         status: Why the pair ended, a `Status` as integer, (*batch,).
         iterations: Steps taken by the solver, (*batch,).
-        segments: Segments that the pair was solved with, (*batch,); its nodes are resampled where others took more.
-        arc: Share of the length up to each node, (*batch, T + 1).
+        segments: Segments that the pair was solved with, (*batch,).
+        arc: Share of the length up to each node of the mesh, (*batch, M + 1).
         tol: The tolerance that `converged` refers to.
         solver: Which solver was used, and why, whether paths were worked on in pieces, for want of memory, and how
             derivatives were taken, where not in forward and reverse mode.
@@ -67,6 +72,8 @@ class GeodesicSolution(Answer):
     """
 
     path: Float[Tensor, "*path"]
+    mesh: Float[Tensor, "*mesh"]
+    times: Float[Tensor, "*batch nodes"]
     energy: Float[Tensor, "*batch"]
     initial_energy: Float[Tensor, "*batch"]
     length: Float[Tensor, "*batch"]
@@ -114,38 +121,15 @@ class GeodesicSolution(Answer):
         time = torch.as_tensor(t, dtype=self.path.dtype, device=self.path.device)
         if not bool(((time >= 0) & (time <= 1)).all()):
             raise InputError("t: expected times between 0 and 1")
-        T = self.arc.shape[-1] - 1
-        arc = self.arc.reshape(-1, T + 1)
-        path = self.path.reshape(len(arc), T + 1, -1)
-        times = time.reshape(-1).expand(len(arc), -1).contiguous()
-        # Spline parameter s as a function of the share of the arc: cubic Hermite, with the slopes 1 / (d arc / d s).
-        _, rate = like(arc, *spline_matrices(T, T))
-        slope = 1 / (rate @ arc[..., None])[..., 0]
-        i = (torch.searchsorted(arc, times, right=True) - 1).clamp(0, T - 1)
-        left, right = arc.gather(1, i), arc.gather(1, i + 1)
-        width = (right - left).clamp_min(torch.finfo(arc.dtype).tiny)
-        u = ((times - left) / width).clamp(0, 1)
-        m0, m1 = slope.gather(1, i) * width, slope.gather(1, i + 1) * width
-        rise = 1 / T
-        s = i / T + rise * u**2 * (3 - 2 * u) + m0 * u * (1 - u) ** 2 - m1 * u**2 * (1 - u)
-        values, slopes = self._spline(path, s.clamp(0, 1))
-        if derivative:
-            pace = 6 * rise * u * (1 - u) + m0 * (1 - u) * (1 - 3 * u) + m1 * u * (3 * u - 2)
-            values = slopes * (pace / width)[..., None]
+        arc = self.arc.reshape(-1, self.arc.shape[-1])
+        mesh = self.mesh.reshape(*arc.shape, -1)
+        values = mesh.new_empty(len(arc), time.numel(), mesh.shape[-1])
+        segments = self.segments.reshape(-1)
+        for T in segments.unique().tolist():
+            (rows,) = (segments == T).nonzero(as_tuple=True)
+            found = constant_speed_at(mesh[rows, : T + 1], arc[rows, : T + 1], time.reshape(-1))
+            values[rows] = found[int(derivative)]
         return values.reshape(*batch, *time.shape, *self.path.shape[len(batch) + 1 :])
-
-    def _spline(self, path: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        """The not-a-knot spline and its derivative at parameters s, (P, K), from its values and slopes at the nodes."""
-        T = path.shape[1] - 1
-        slope = like(path, *spline_matrices(T, T))[1] @ path / T
-        i = (s * T).long().clamp(0, T - 1)
-        u = (s * T - i)[..., None]
-
-        def nodes(values: Tensor, i: Tensor) -> Tensor:
-            return values.gather(1, i[..., None].expand(*i.shape, values.shape[-1]))
-
-        value, rate = hermite(nodes(path, i), nodes(path, i + 1), nodes(slope, i), nodes(slope, i + 1), u)
-        return value, T * rate
 
     def save(self, path: str | Path) -> None:
         """Write all fields to an .npz file, which needs nothing but NumPy to read.
@@ -240,7 +224,7 @@ class GeodesicSolution(Answer):
         lines += remedies(self.status.reshape(-1).tolist())
         unknown = self.converged & self.error.isinf()
         if coarse := int((self.converged & ~self.resolved & ~unknown).sum()):
-            lines.append(f"{coarse} converged but not resolved: raise segments, or set length_rtol")
+            lines.append(f"{coarse} converged but not resolved: leave segments out, or raise length_rtol")
         if bound := int(unknown.sum()):
             lines.append(
                 f"{bound} converged with lengths that hold for these segments alone: there are fewer than 4, or chords "
@@ -254,8 +238,6 @@ class GeodesicSolution(Answer):
             )
         if still := int((self.converged & (self.length == 0)).sum()):
             lines.append(f"{still} of length 0: the outputs do not change between the ends")
-        if longer := int((self.length > self.straight_length * (1 + 1e-3)).sum()):
-            lines.append(f"{longer} longer than the straight line: the paths are too coarse, raise segments")
         if saddles := int((self.converged & ~self.minimum).sum()):
             lines.append(f'{saddles} converged to no strict minimum: other starts may end lower, try init="best"')
         return "\n".join(lines)

@@ -18,7 +18,7 @@ from geodesic.solvers.search import Search, require_search
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solver import Solver
 
-__all__ = ["find", "solve"]
+__all__ = ["at_equal_times", "find", "solve"]
 
 
 @guarded
@@ -36,7 +36,7 @@ def solve(
     solver: Solver[Any] | str = "auto",
     init: str | Tensor = "straight",
     graph_points: Tensor | None = None,
-    segments: int = 32,
+    segments: int | None = None,
     length_rtol: float | None = None,
     tol: float | None = None,
     max_steps: int = 1000,
@@ -61,10 +61,11 @@ def solve(
             neighbor graph, see `graph_path`; "best", both, and the shorter of the two answers for each pair; or
             paths of your own, (*batch, T + 1, d), with the given ends.
         graph_points: Latent points for the graph, (N, d), such as the encodings of the training data; drawn if None.
-        segments: Number T of segments of each path, at least 2. Paths of your own have their T.
-        length_rtol: Double T, from `segments` on, until two successive lengths of a pair agree to this relative
-            difference; a pair that does not agree at 1,024 segments is not resolved. The paths of all pairs are
-            resampled to the largest T.
+        segments: A fixed number T of segments, at least 2, passed in equal times. By default each pair gets as many as
+            its length needs, from 32 on, more of them where the outputs bend. Paths of your own have their T.
+        length_rtol: Largest estimated relative error of a length that is resolved, by default 1e-3. Set together with
+            `segments`, or with paths of your own, it begins with these. Segments of a pair are doubled until it is
+            resolved, up to 1,024.
         tol: Largest relative excess energy of a pair that counts as converged, without unit; by default 1e-6 in
             float64 and 1e-4 in float32.
         max_steps: Most steps for any pair and number of segments.
@@ -102,6 +103,22 @@ def solve(
         memory=memory,
     )
     return find(manifold, start, end, search, callback)
+
+
+def at_equal_times(manifold: Manifold, solution: GeodesicSolution) -> GeodesicSolution:
+    """The solution for nodes at equal times: solved for again, with the most that a pair has, where they are elsewhere.
+
+    Args:
+        manifold: Where it was found.
+        solution: The answer of `solve`.
+    """
+    if solution.mesh.shape == solution.path.shape and torch.equal(solution.mesh, solution.path):
+        return solution
+    axis = -2 if manifold.latent_shape is None else -1 - len(manifold.latent_shape)
+    start, end, T = solution.path.select(axis, 0), solution.path.select(axis, -1), solution.times.shape[-1] - 1
+    path = solution(torch.linspace(0, 1, T + 1, dtype=start.dtype, device=start.device))
+    path = torch.cat([start.unsqueeze(axis), path.narrow(axis, 1, T - 1), end.unsqueeze(axis)], axis)
+    return find(manifold, start, end, Search(init=path, tol=solution.tol))
 
 
 @guarded

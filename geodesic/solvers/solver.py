@@ -37,6 +37,10 @@ class SolverState(Protocol):
         """Energies of the paths, (P,)."""
 
     @property
+    def gradient(self) -> Float[Tensor, "P interior d"]:
+        """E's gradient over T, (P, T - 1, d): that of half the weighted squared chords."""
+
+    @property
     def excess(self) -> Float[Tensor, " P"]:
         """The solver's own estimate of the relative excess energy, (P,); zero where it has none."""
 
@@ -101,7 +105,8 @@ SOLVERS: Registry[Solver[Any]] = Registry("solver")
 
 def select(record: Record, rows: Tensor) -> Record:
     """Some pairs of a named tuple with a row for each, such as a state: by a boolean mask, or by indices."""
-    return type(record)(*(part[rows] for part in record))  # type: ignore[attr-defined]
+    parts = (select(part, rows) if isinstance(part, tuple) else part[rows] for part in record)  # type: ignore[attr-defined]
+    return type(record)(*parts)
 
 
 def moved(path: Float[Tensor, "P nodes d"], step: Float[Tensor, "P interior d"]) -> Float[Tensor, "P nodes d"]:

@@ -39,6 +39,8 @@ class Status(IntEnum):
     NOT_RESOLVED = 13
     # Of all of them.
     JUMP = 14
+    # Of `solve` again.
+    NOT_SHORTER = 15
 
     @property
     def remedy(self) -> str:
@@ -97,6 +99,10 @@ _REMEDIES = {
         "the decoder jumps between nodes of the path, or hides a part there, which derivatives do not see, so lengths "
         "leave it out, that of the straight line too: look for round, sign, argmax, a hard threshold or .detach() in "
         "it, and put a smooth function in its place, or take ends on one side of the jump"
+    ),
+    Status.NOT_SHORTER: (
+        "the solver ended on a curve longer than the one it began with, which is returned: between its nodes the path "
+        'leaves the surface (a fold, a ridge); set init="best", or take more segments'
     ),
 }
 

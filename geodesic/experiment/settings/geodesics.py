@@ -54,9 +54,12 @@ class GeodesicSettings(Section):
     members: Literal["same", "independent"] = Field(
         "same", description="of an ensemble of decoders, which stand at the two ends of a segment"
     )
-    segments: int = Field(32, ge=2)
+    segments: int | None = Field(
+        None, ge=2, description="a fixed number; null: as many as each pair needs, from 32 on, where the outputs bend"
+    )
     length_rtol: PositiveFloat | None = Field(
-        None, description="double the segments until two lengths agree to this; null: `segments` as they are"
+        None,
+        description="largest estimated error of a resolved length; null: 1e-3, with `segments` as they are where given",
     )
     init: Literal["straight", "graph", "best"] = Field(
         "straight", description="where to start; the graph is one over the encodings of the training rows"

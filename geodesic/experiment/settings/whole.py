@@ -25,7 +25,7 @@ class Settings(Section):
         >>> from geodesic.experiment import Settings
         >>> settings = Settings.model_validate({"name": "first", "data": {"kind": "digits"}})
         >>> settings.model.latent_size, settings.geodesic.segments
-        (2, 32)
+        (2, None)
     """
 
     name: str = Field(pattern=NAME, description="the run folder is runs/NAME")

@@ -24,7 +24,7 @@ from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, method_at, stride
 from geodesic.riemannian.maps.followed import Followed
 from geodesic.solvers.search import IN_SEARCH, Search, require_search
 from geodesic.solvers.solution import GeodesicSolution
-from geodesic.solvers.solve import find
+from geodesic.solvers.solve import at_equal_times, find
 from geodesic.solvers.status import Status
 
 __all__ = ["LogarithmMap", "exact_enough", "log_map"]
@@ -128,7 +128,9 @@ def log_map(
         require_regular(a, inverse, "start")
         require_regular(b, at_end, "end")
         if solution is None:
-            solution = find(manifold, start, end, exact_enough(search, stride.method, a.dtype))
+            solution = find(manifold, start, end, exact_enough(search, "a logarithm", stride.method, a.dtype))
+        elif stride.method == "discrete":
+            solution = at_equal_times(manifold, solution)
         path = _nodes(solution, given, a, b)
         vector = inverse(first_momentum(manifold, path))
         vector = torch.where((a == b).all(-1, keepdim=True), 0, vector)
@@ -161,9 +163,14 @@ def log_map(
     )
 
 
-def exact_enough(search: Any, method: str, dtype: torch.dtype) -> Search:
-    """The search, with a tolerance that suits velocities where it leaves that open: they are as exact as its root."""
+def exact_enough(search: Any, tool: str, method: str, dtype: torch.dtype) -> Search:
+    """The search for nodes at equal times, with a tolerance that suits velocities: they are as exact as its root.
+
+    Raises:
+        InputError: It is no `Search`, or refines lengths.
+    """
     require_search(search)
+    search = search.even(tool)
     open_ = method == "discrete" and search.tol is None
     return replace(search, tol=excess_for_vectors(usual_tol(dtype), dtype)) if open_ else search
 

@@ -125,10 +125,10 @@ class Data(Record):
         B, N, d = self.y.shape
         a, b = z.reshape(-1, d), self.y.reshape(-1, d)
         shape = (B * N, *(self.manifold.latent_shape or (d,)))
-        search = exact_enough(self.search, "discrete", z.dtype)
+        search = exact_enough(self.search, "a regression", "discrete", z.dtype)
         if before is not None:
             init = self._moved(a, b, before).reshape(B * N, -1, *shape[1:])
-            search = replace(search, init=init, graph_points=None)
+            search = replace(search, init=init, graph_points=None, segments=None)
         solution = find(self.manifold, a.reshape(shape), b.reshape(shape), search)
         by_energy = Follow(method="discrete")
         there = log_map(self.manifold, a.reshape(shape), b.reshape(shape), follow=by_energy, solution=solution)

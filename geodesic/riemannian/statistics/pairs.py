@@ -57,10 +57,7 @@ def require_for_moving_ends(search: Any) -> None:
             "search: expected init to be 'straight', 'graph' or 'best', as the ends of the paths are not known before, "
             "got paths"
         )
-    if search.length_rtol is not None:
-        raise InputError(
-            "search: expected no length_rtol, as segments stay the same while the ends move; raise its segments instead"
-        )
+    search.even("a statistic")
 
 
 def followed(follow: Any, search: Search, tol: float, dtype: torch.dtype) -> Follow:
@@ -73,10 +70,10 @@ def followed(follow: Any, search: Search, tol: float, dtype: torch.dtype) -> Fol
         InputError: It is no `Follow`, has settings that cannot be used, or other segments than the paths of the search.
     """
     method = stride_of(follow, dtype, "discrete").method
-    if follow.segments not in (None, search.segments):
+    if follow.segments not in (None, search.first_segments):
         raise InputError(
-            f"follow: geodesics have the segments of search here, {search.segments}, got segments={follow.segments}; "
-            "set search=Search(segments=...)"
+            f"follow: geodesics have the segments of search here, {search.first_segments}, got "
+            f"segments={follow.segments}; set search=Search(segments=...)"
         )
     exact = method == "ode" and follow.rtol is None
     return replace(follow, method=method, rtol=step_for(tol, dtype) if exact else follow.rtol)
@@ -127,11 +124,11 @@ class Geodesics:
         """Geodesics between rows of points, searched from paths between them where some are known."""
         shape = (len(start), *(self.manifold.latent_shape or start.shape[1:]))
         a, b = start.reshape(shape), end.reshape(shape)
-        search = replace(self.search, tol=self.path_tol(start.dtype))
+        search = replace(self.search.even("a statistic"), tol=self.path_tol(start.dtype))
         if path is not None:
             known = path.reshape(len(start), -1, *shape[1:])
             few = max(1, search.max_steps // _AGAIN)
-            search = replace(search, init=known, graph_points=None, max_steps=few)
+            search = replace(search, init=known, graph_points=None, segments=None, max_steps=few)
         solution = find(self.manifold, a, b, search)
         found = solution.path.reshape(len(start), -1, start.shape[1])
         if self.method == "discrete":

@@ -127,6 +127,7 @@ def geodesic_regression(
     require_limit(manifold, "geodesics")
     require_for_moving_ends(search)
     require_stop(stop)
+    search = search.even("a regression")
     follow = replace(followed(follow, search, stop.tolerance(points.dtype), points.dtype), segments=search.segments)
     stride = stride_of(follow, points.dtype, "discrete")
     if not given.batch or given.batch[-1] < 2:

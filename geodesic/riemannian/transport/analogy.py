@@ -114,7 +114,7 @@ def analogy(
     given = Rows(manifold, a=a, b=b, c=c)
     require_limit(manifold, "exponential map")
     method = stride_of(follow, a.dtype, method_at(follow, manifold, torch.cat(given.rows))).method
-    follow, search = replace(follow, method=method), exact_enough(search, method, a.dtype)
+    follow, search = replace(follow, method=method), exact_enough(search, "an analogy", method, a.dtype)
     along, across = find(manifold, a, b, search), find(manifold, a, c, search)
     logarithm = log_map(manifold, a, b, follow=follow, solution=along)
     known = torch.where(logarithm.vector.isfinite(), logarithm.vector, 0)

@@ -28,6 +28,12 @@ class _State(NamedTuple):
     G: Tensor  # (P, T, d, d), at the midpoints
     w: Tensor  # (P, T, d), gradients of u^T G(m) u in the midpoint m
 
+    @property
+    def gradient(self) -> Tensor:
+        """That of half the squared chords in the interior nodes, (P, T - 1, d)."""
+        Gu = (self.G @ self.path.diff(dim=1)[..., None])[..., 0]
+        return Gu[:, :-1] - Gu[:, 1:] + (self.w[:, :-1] + self.w[:, 1:]) / 4
+
 
 @dataclass(frozen=True)
 class Georce(Solver[_State]):
@@ -69,7 +75,7 @@ class Georce(Solver[_State]):
     def step(self, manifold: Manifold, state: _State) -> _State:
         T = state.path.shape[1] - 1
         move = _optimal(state) - state.path
-        slope = T * inner(_gradient(state), -move[:, 1:-1])
+        slope = T * inner(state.gradient, -move[:, 1:-1])
         new = state._replace(
             path=state.path.clone(),
             energy=state.energy.clone(),
@@ -131,12 +137,6 @@ def _metric(manifold: Manifold, path: Tensor) -> tuple[Tensor, Tensor, Callable[
         return torch.autograd.grad(chords.sum(), middle)[0]
 
     return energy, G.detach(), pull
-
-
-def _gradient(state: _State) -> Tensor:
-    """That of half the squared chords in the interior nodes, (P, T - 1, d)."""
-    Gu = (state.G @ state.path.diff(dim=1)[..., None])[..., 0]
-    return Gu[:, :-1] - Gu[:, 1:] + (state.w[:, :-1] + state.w[:, 1:]) / 4
 
 
 def _optimal(state: _State) -> Tensor:

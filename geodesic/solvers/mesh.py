@@ -1,0 +1,95 @@
+"""Where the nodes of a path lie: at which times, and at which places of its curve.
+
+A path is a curve through its nodes, run through at constant speed: node i is passed at time t_i. Where all segments
+take the same time, the nodes are evenly spaced; where the outputs bend, more of them are needed than elsewhere.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn import functional
+
+from geodesic.geometry.manifold import Manifold
+from geodesic.numerics.monotone import monotone_at
+from geodesic.numerics.spline import through
+
+__all__ = ["Mesh", "even", "placed", "turning"]
+
+_BENDS = 0.7  # part of the nodes that go where the outputs bend; the others are spread evenly over the length
+_STRAIGHT = 0.1  # angle in all, in radians, below which the bends of a path count less
+
+
+class Mesh(NamedTuple):
+    """Paths and when they pass their nodes.
+
+    Attributes:
+        path: Nodes, (P, T + 1, d).
+        times: Of the nodes, (P, T + 1), from 0 to 1.
+    """
+
+    path: Float[Tensor, "P nodes d"]
+    times: Float[Tensor, "P nodes"]
+
+    @property
+    def weights(self) -> Float[Tensor, "P T"]:
+        """What squared chords are multiplied by in the energy E = (T/2) sum w_i |x_{i+1} - x_i|^2: 1 / (T h_i)."""
+        steps = self.times.diff(dim=1)
+        return 1 / (steps.shape[1] * steps)
+
+
+def even(path: Float[Tensor, "P nodes d"]) -> Mesh:
+    """Paths with their nodes at equal times."""
+    return Mesh(path, torch.linspace(0, 1, path.shape[1], dtype=path.dtype, device=path.device).expand(path.shape[:2]))
+
+
+@torch.no_grad()
+def placed(manifold: Manifold, path: Float[Tensor, "P nodes d"], segments: int) -> Mesh:
+    """The curves through the nodes of paths with other nodes on them: more where the outputs turn.
+
+    Of the nodes 3 in 10 are spread evenly over the length, and the others over the angles between chords; the density
+    is smoothed, so that neighboring segments are of like length. Times are shares of the length, by chords.
+
+    Args:
+        manifold: Whose chords to look at.
+        path: Nodes, (P, T + 1, d).
+        segments: How many there are to be.
+    """
+    chords = manifold.squared_chords(path).clamp_min(0)
+    usable = (chords.isfinite() & (chords > 0)).all(1)
+    chords = torch.where(usable[:, None], chords, 1)
+    lengths = chords.sqrt()
+    share = lengths / lengths.sum(1, keepdim=True)
+    angles = turning(manifold, path, chords).sqrt().nan_to_num(0.0)
+    # Half of an angle belongs to each of its segments; the outer ones, which have one only, count it whole.
+    bend = functional.pad(angles, (1, 1), mode="replicate").unfold(1, 2, 1).mean(2) if angles.shape[1] else share
+    bend = (bend + _STRAIGHT * share) / (bend.sum(1, keepdim=True) + _STRAIGHT)
+    density = (1 - _BENDS) * share + _BENDS * torch.where(usable[:, None], bend, share)
+    for _ in range(2):
+        wider = functional.pad(density, (1, 1), mode="replicate")
+        density = (wider[:, :-2] + 2 * density + wider[:, 2:]) / 4
+    nodes = functional.pad((density / density.sum(1, keepdim=True)).cumsum(1), (1, 0))
+    old = torch.linspace(0, 1, path.shape[1], dtype=path.dtype, device=path.device).expand_as(nodes)
+    wanted = torch.linspace(0, 1, segments + 1, dtype=path.dtype, device=path.device).expand(len(path), -1)
+    at = monotone_at(nodes / nodes[:, -1:], old, wanted)
+    times = monotone_at(old, functional.pad(share.cumsum(1), (1, 0)), at)
+    inner = through(path, at)[0][:, 1:-1]
+    times = torch.cat([torch.zeros_like(times[:, :1]), times[:, 1:-1], torch.ones_like(times[:, :1])], dim=1)
+    return Mesh(torch.cat([path[:, :1], inner, path[:, -1:]], dim=1), times)
+
+
+def turning(
+    manifold: Manifold, path: Float[Tensor, "P nodes d"], squared_chords: Float[Tensor, "P T"]
+) -> Float[Tensor, "P T-1"]:
+    """2 (1 - cos) of the angle between neighboring chords, about its square: from the chords over two segments."""
+    wide = squared_chords.new_empty(len(path), path.shape[1] - 2)
+    for first in (0, 1):  # every second node, and the others: each once
+        nodes = path[:, first::2]
+        if nodes.shape[1] > 1:
+            wide[:, first::2] = manifold.squared_chords(nodes)
+    lengths = squared_chords.clamp_min(0).sqrt()
+    one, other = lengths[:, :-1], lengths[:, 1:]
+    return (((one + other).square() - wide) / (one * other)).clamp(0, 4)
