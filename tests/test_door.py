@@ -183,6 +183,22 @@ def test_a_branch_that_reverse_mode_does_not_see_leaves_forward_mode() -> None:
     assert "forward mode alone" in found.note
 
 
+def test_forward_mode_alone_multiplies_by_hessians_where_parameters_require_gradients() -> None:
+    net, side = network(), network()
+
+    def decoder(z: Tensor) -> Tensor:
+        with torch.no_grad():
+            s = side(z)
+        return net(z) + s
+
+    path, direction = geodesic.straight_path(torch.zeros(2), torch.ones(2), 4), torch.randn(3, 2)
+    found, expected = (
+        geodesic.PullbackManifold(f).gradient_and_product(path) for f in (decoder, lambda z: net(z) + side(z))
+    )
+    assert_close(found[1], expected[1])
+    assert_close(found[2](direction), expected[2](direction).detach())
+
+
 @pytest.mark.parametrize(
     "hide",
     [

@@ -102,11 +102,12 @@ class EmbeddedManifold(Manifold):
             return super().gradient_and_product(path, weights)
         # No graph to differentiate once more: J^T of the change of the second differences, and what bends J^T.
         rows = path.detach().reshape(-1, d)
-        with torch.no_grad():
+        with torch.no_grad():  # parameters of a decoder may require gradients, which nobody asks for here
             step = self._x(path.detach()).diff(dim=time)
-        r = _second_difference(weighted(step, weights), time).flatten(0, time)
-        gradient = way.pull(self._x, rows, r).reshape(path.shape)
+            r = _second_difference(weighted(step, weights), time).flatten(0, time)
+            gradient = way.pull(self._x, rows, r).reshape(path.shape)
 
+        @torch.no_grad()
         def product(direction: Tensor) -> Tensor:
             u = torch.nn.functional.pad(direction, (0, 0, 1, 1)).reshape(rows.shape)
             change = way.push(self._x, rows, u).unflatten(0, path.shape[:-1])
