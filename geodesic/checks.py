@@ -207,17 +207,21 @@ def broadcast_points(latent_shape: tuple[int, ...] | None, start: Any, end: Any)
 
 
 def require_tensor(name: str, value: object) -> None:
-    """Refuse what is no tensor.
+    """Refuse what is no dense tensor with values.
 
     Raises:
         InputError: With the argument's name, what was received and, where there is a way, what makes a tensor of it.
     """
-    from torch import Tensor
+    import torch
 
-    if not isinstance(value, Tensor):
+    if not isinstance(value, torch.Tensor):
         numbers = isinstance(value, int | float | list | tuple) or hasattr(value, "__array__")
         hint = f"; use torch.as_tensor({name})" if numbers else ""
         raise InputError(f"{name}: expected a tensor, got {type(value).__name__}{hint}")
+    if value.is_meta:
+        raise InputError(f"{name}: it is on the meta device, where tensors have no values; give one with values")
+    if value.layout != torch.strided:
+        raise InputError(f"{name}: expected a dense tensor, got {value.layout}; use {name}.to_dense()")
 
 
 def require_floating(name: str, value: Any) -> None:

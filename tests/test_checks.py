@@ -64,7 +64,7 @@ def test_what_cannot_be_used_is_named(check: str, arguments: dict[str, Any], mes
             r"end: expected the shape of start, .* got \(3, 2\); .*expand_as",
         ),
         (None, torch.zeros(2).float(), torch.zeros(2).double(), "end: expected the dtype of start, torch.float32"),
-        (None, torch.zeros(2), torch.zeros(2, device="meta"), "end: expected the device of start, cpu"),
+        (None, torch.zeros(2), torch.zeros(2, device="meta"), "end: it is on the meta device"),
         (None, torch.zeros(2), torch.tensor([0.0, math.inf]), "end: expected finite coordinates, got inf"),
     ],
 )

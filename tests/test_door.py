@@ -16,7 +16,7 @@ from geodesic.door.derivatives import FIRST_ORDER, FORWARD, FORWARD_ONLY, REVERS
 from geodesic.door.door import Door, visit
 from geodesic.door.operators import KERNELS, written_out
 from geodesic.door.watch import fingerprint, modules_in
-from geodesic.errors import DecoderError, InputError
+from geodesic.errors import DecoderError, GeodesicError, InputError
 
 Function = Callable[[Tensor], Tensor]
 
@@ -170,6 +170,13 @@ def test_affine_constant_and_tiny_functions_are_let_in() -> None:
         assert findings(function).derivatives is FORWARD
 
 
+def test_functions_of_one_output_are_compared_as_any() -> None:
+    for function in (lambda z: z.square().sum(1), lambda z: z.sum(1, keepdim=True).tanh(), lambda z: z[:, :1].exp()):
+        assert findings(function).derivatives is FORWARD
+    with pytest.raises(DecoderError, match="hidden from autograd"):
+        findings(lambda z: (z + 0.1 * z.detach()).sum(1).sin())
+
+
 def test_a_branch_that_reverse_mode_does_not_see_leaves_forward_mode() -> None:
     net, side = network(), network()
 
@@ -292,6 +299,8 @@ def test_a_scripted_module_is_differentiated_in_reverse() -> None:
         lambda z: z.cumsum(0),
         lambda z: z + torch.arange(len(z))[:, None],
         lambda z: z * len(z),
+        lambda z: z + (torch.arange(len(z))[:, None] > 6) * z[:, :1],
+        lambda z: z * (1 + (len(z) > 16)),
         lambda z: z.softmax(0),
         nn.BatchNorm1d(2, track_running_stats=False).double().eval(),
         nn.BatchNorm1d(2).double(),
@@ -309,6 +318,64 @@ def test_a_little_dropout_is_refused_whatever_the_seed() -> None:
         torch.manual_seed(seed)
         with pytest.raises(DecoderError, match="random"):
             findings(lambda z: net(z))
+
+
+@pytest.mark.parametrize("p", [1e-2, 1e-6])
+def test_dropout_that_shows_in_no_call_is_refused(p: float) -> None:
+    with pytest.raises(DecoderError, match="random numbers"):
+        findings(lambda z: nn.functional.dropout(z, p, training=True))
+
+
+def test_a_function_that_remembers_its_calls_is_not_taken_for_a_random_one() -> None:
+    calls = []
+
+    def decoder(z: Tensor) -> Tensor:
+        calls.append(0)
+        return z * len(calls)
+
+    with pytest.raises(DecoderError, match=r"draws no random numbers.*remembers earlier calls"):
+        findings(decoder)
+
+
+def test_points_that_are_not_finite_are_not_looked_at() -> None:
+    plane = geodesic.PullbackManifold(lambda z: z.tanh())
+    path = geodesic.straight_path(torch.zeros(2), torch.ones(2), 4)
+    both = geodesic.path_length(plane, torch.stack([path * torch.nan, path]))
+    assert both[0].isnan()
+    assert_close(both[1], geodesic.path_length(plane, path))
+    assert geodesic.path_length(plane, path * torch.nan).isnan()
+    assert geodesic.path_length(plane, path.new_zeros(0, 5, 2)).shape == (0,)
+
+
+def test_a_function_is_looked_at_where_it_is_finite_and_refused_where_it_never_is() -> None:
+    z = torch.linspace(-1, 1, 12)[:, None]
+    assert Door(torch.sqrt, ()).findings(z).derivatives is FORWARD
+    with pytest.raises(DecoderError, match=r"not finite at"):
+        Door(torch.sqrt, ()).findings(z - 2)
+
+
+def test_tensors_without_values_and_sparse_outputs_are_refused_by_name() -> None:
+    plane, z = geodesic.PullbackManifold(lambda z: z), torch.ones(3, 2)
+    meta = z.to("meta")
+    for name, call in (
+        ("start", lambda: geodesic.solve(plane, meta, meta)),
+        ("path", lambda: geodesic.path_energy(plane, meta)),
+        ("points", lambda: plane.metric_tensor(meta)),
+        ("points", lambda: geodesic.frechet_mean(plane, meta)),
+    ):
+        with pytest.raises(InputError, match=f"{name}: it is on the meta device"):
+            call()
+    with pytest.raises(DecoderError, match=r"to_dense\(\)"):
+        geodesic.path_length(geodesic.PullbackManifold(Tensor.to_sparse), z)
+
+
+def test_outputs_of_another_precision_and_of_extreme_size_are_refused_with_the_remedy() -> None:
+    z = torch.randn(3, 2, dtype=torch.float32)
+    with pytest.raises(DecoderError, match=r"\.double\(\) on the points or \.float\(\) on its output"):
+        geodesic.path_length(geodesic.PullbackManifold(Tensor.double), z)
+    for scale in (1e25, 1e-25):
+        with pytest.raises(GeodesicError, match=r"too small or too large to be squared; multiply"):
+            geodesic.frechet_mean(geodesic.PullbackManifold(lambda z, scale=scale: scale * z), z)
 
 
 def test_the_callers_random_numbers_go_on_as_if_nothing_had_happened() -> None:

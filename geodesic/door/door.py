@@ -20,11 +20,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geodesic.checks import require_tensor
 from geodesic.door.comparisons import is_smooth, wrong_with
 from geodesic.door.derivatives import FIRST_ORDER, FORWARD, FORWARD_ONLY, REVERSE, Derivatives
 from geodesic.door.operators import KERNELS, eagerly
 from geodesic.door.probes import Probes
-from geodesic.door.rows import require_apart, require_full_precision
+from geodesic.door.rows import require_apart, require_full_precision, where_finite
 from geodesic.door.watch import fingerprint, has_kinks, is_compiled, is_scripted
 from geodesic.errors import DecoderError, InputError
 
@@ -155,12 +156,17 @@ class Door:
         """
         if torch._C._functorch.is_functorch_wrapped_tensor(z):  # something differentiates: it has been looked at
             return self._found(z)
+        require_tensor("points", z)
         visited, key = _VISIT.get(), _kind(z)
         if visited is not None and (id(self), key) in visited:
             return self._found(z)
         mark, before = fingerprint(self._parts), self._known.get(key)
         if mark is None or before is None or before[0] != mark:
-            self._known[key] = (mark, self._examined(z.detach().reshape(-1, z.shape[-1])))
+            points = z.detach().reshape(-1, z.shape[-1])
+            points = points[points.isfinite().all(1)]
+            if not len(points):  # there is nothing to find out
+                return self._found(z)
+            self._known[key] = (mark, self._examined(points))
         if visited is not None:
             visited[id(self), key] = self
         return self._found(z)
@@ -190,12 +196,13 @@ def examine(function: RowWise, points: Float[Tensor, "N d"], scripted: bool = Fa
         scripted: Whether `torch.jit` compiled it, which makes forward mode unreliable.
 
     Raises:
-        DecoderError: Its rows are coupled, it is random, computes in a precision below that of the points, or none of
-            the ways to differentiate it agrees with differences of its values.
+        DecoderError: It is finite nowhere, its rows are coupled, it is random, computes in a precision below that of
+            the points, or none of the ways to differentiate it agrees with differences of its values.
     """
     with torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(_devices(points)), eagerly():
-        require_apart(function, points)
+        points = where_finite(function, points)
         require_full_precision(function, points)
+        require_apart(function, points)
         function = _scaled(function, points)
         probes = Probes(function, points)
         _settle(function, points[:2])

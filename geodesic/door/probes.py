@@ -90,9 +90,9 @@ class Probes:
         u, v = (self._spread * draw(rows.shape) for _ in range(2))
         step = _STEPS[k] * torch.finfo(rows.dtype).eps ** (1 / 3)
         along, error = _derivative(f, z, u, step, self.tolerance)
-        # Half at random, half along the change itself, where most of it is seen.
+        # In part at random, in part along the change itself, where most of it is seen; the two never cancel.
         random = draw(along.shape)
-        r = random / size_of(random) + along / size_of(along).clamp_min(torch.finfo(along.dtype).tiny)
+        r = random / (2 * size_of(random)) + along / size_of(along).clamp_min(torch.finfo(along.dtype).tiny)
         return Probe(z, u, v, r, along, error, step)
 
 

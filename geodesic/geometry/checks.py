@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from geodesic.checks import brief, warn
+from geodesic.checks import brief, require_tensor, warn
 from geodesic.door.door import first_time, visit
 from geodesic.door.operators import eagerly
 from geodesic.errors import DecoderError, InputError
@@ -119,6 +119,7 @@ def admit(
 
 def admit_path(manifold: Manifold, path: Float[Tensor, "*batch nodes d"]) -> None:
     """Let a manifold in, if it can be used on paths like these: at their first nodes, and further on."""
+    require_tensor("path", path)
     if path.numel():
         admit(manifold, path.detach().reshape(-1, path.shape[-1]))
 
@@ -159,11 +160,15 @@ def check_manifold(
             f"that it maps (N, d) to (N, ...), that its latent size is {d}, and that its dtype and device are "
             "those of the endpoints (decoder.to(start))"
         ) from error
-    if alone.dtype != points.dtype or alone.numel() == 0:
+    if alone.dtype != points.dtype:
+        words = {torch.float32: "float", torch.float64: "double"}
+        ways = [f".{words[alone.dtype]}() on the points"] if alone.dtype in words else []
         raise DecoderError(
-            f"decoder: for points of {points.dtype} its output has {alone.dtype} and shape {tuple(alone.shape)}; "
-            "expected the same dtype and at least one number a row"
+            f"decoder: for points of {points.dtype} its output has {alone.dtype}; expected the same dtype: call "
+            f"{' or '.join([*ways, f'.{words[points.dtype]}() on its output'])}"
         )
+    if alone.numel() == 0:
+        raise DecoderError(f"decoder: its output has shape {tuple(alone.shape)}; expected at least one number a row")
     usable = together[:-1].isfinite().flatten(1).all(1)
     if finite and not usable.all():
         raise DecoderError(

@@ -25,6 +25,7 @@ class MetricInverse:
     Attributes:
         regular: Where G can be inverted, (*batch,), boolean.
         deficiency: Directions that G ignores and that it was completed along, (*batch,), integer: see `on_range`.
+        largest: The largest entry of G in size, (*batch,).
         factor: Lower triangular L with L L^T = G, (*batch, d, d); NaN where G is singular.
         coframe: E with E^T E = G, (*batch, d, d): L^T, or on the range of G one with as many zero rows, the last ones,
             as G ignores directions. |E v| is the Riemannian norm.
@@ -46,6 +47,7 @@ class MetricInverse:
         self.regular: Bool[Tensor, "*batch"] = finite & ~lost & (failed == 0)
         self.deficiency: Int[Tensor, "*batch"] = torch.zeros_like(failed, dtype=torch.int64)
         self.factor = (scale[..., None] * L).masked_fill(~self.regular[..., None, None], torch.nan)
+        self.largest: Float[Tensor, "*batch"] = G.abs().amax((-2, -1))
         self._G = G
 
     @classmethod
@@ -107,10 +109,21 @@ def require_regular(z: Float[Tensor, "*batch d"], inverse: MetricInverse | Tenso
     Or at which it is not regular, by a mask, (*batch,).
     """
     singular = ~(inverse if isinstance(inverse, Tensor) else inverse.regular)
-    if singular.any():
+    if not singular.any():
+        return
+    point = brief(z[singular][0])
+    # Not a number, where an entry of the metric is not.
+    size = 1.0 if isinstance(inverse, Tensor) else float(inverse.largest[singular][0])
+    if not torch.finfo(z.dtype).tiny <= size < torch.inf:
+        found = "zero to" if size < 1 else "too large for"
         raise SingularMetricError(
-            f"{argument}: the metric is singular at {brief(z[singular][0])}, so vectors there cannot be told apart by "
-            "their lengths; the decoder's Jacobian has deficient rank (a dead or saturated unit, a latent "
-            "coordinate without effect, a pole of the coordinates): move the point, use float64, or a decoder without "
-            "that coordinate"
+            f"{argument}: the metric is singular at {point}, where it is {found} {z.dtype}: a constant decoder, or one "
+            "whose outputs are too small or too large to be squared; multiply them by a constant, with which lengths "
+            "scale, or use float64"
         )
+    raise SingularMetricError(
+        f"{argument}: the metric is singular at {point}, so vectors there cannot be told apart by "
+        "their lengths; the decoder's Jacobian has deficient rank (a dead or saturated unit, a latent "
+        "coordinate without effect, a pole of the coordinates): move the point, use float64, or a decoder without "
+        "that coordinate"
+    )

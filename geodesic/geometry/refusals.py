@@ -36,7 +36,12 @@ def refuse_output(argument: str, value: Any, count: int) -> None:
             f"{argument}: {count} points gave an output of shape {tuple(value.shape)}; it must map (N, d) to "
             "(N, ...), one row for each"
         )
-    if value.numel() == 0:
+    if value.layout != torch.strided:
+        raise DecoderError(
+            f"{argument}: its output is {value.layout}, and geometries are of dense tensors; give lambda z: "
+            f"{argument}(z).to_dense()"
+        )
+    if value.numel() == 0 and count:
         raise DecoderError(
             f"{argument}: its output is empty, of shape {tuple(value.shape)}; it must return at least one number a row"
         )
