@@ -118,10 +118,30 @@ def admit(
 
 
 def admit_path(manifold: Manifold, path: Float[Tensor, "*batch nodes d"]) -> None:
+<<<<<<< HEAD
     """Let a manifold in, if it can be used on paths like these: at their first nodes, and further on."""
     require_tensor("path", path)
     if path.numel():
         admit(manifold, path.detach().reshape(-1, path.shape[-1]))
+=======
+    """Let a manifold in, if it can be used on paths like these: at their first nodes, and further on.
+
+    Raises:
+        DecoderError: As from `check_manifold` and `Manifold.way`.
+        InputError: A metric of the user's is not positive definite at a node, or between two.
+    """
+    if not path.numel():
+        return
+    points = path.detach().reshape(-1, path.shape[-1])
+    admit(manifold, points)
+    if manifold.door is not None and type(manifold).observe is Manifold.observe:
+        middles = ((path[..., 1:, :] + path[..., :-1, :]) / 2).detach().reshape(-1, path.shape[-1])
+        with torch.no_grad():
+            for z in (points, middles):
+                G = manifold.metric_tensor(z)
+                usable = G.isfinite().flatten(1).all(1)
+                _require_positive(G[usable], torch.cat([z[usable], z[:1]]), singular=True)
+>>>>>>> 8d6276c (Metric tensors that are not positive definite between the ends are refused with the place: solvers ran to energies of -4.7e10 there; a coupled one answers no one)
 
 
 def check_manifold(
@@ -213,7 +233,8 @@ def _check_metric(manifold: Manifold, points: Float[Tensor, "N d"]) -> None:
         ) from error
 
 
-def _require_positive(G: Float[Tensor, "N d d"], points: Tensor) -> None:
+def _require_positive(G: Float[Tensor, "N d d"], points: Tensor, *, singular: bool = False) -> None:
+    """Refuse metrics at all points but the last that are none; singular ones only where they may not be so."""
     finite = G.isfinite().flatten(1).all(1)
     if not finite.all():
         raise InputError(f"manifold: its metric_tensor is not finite at {brief(points[:-1][~finite][0])}")
@@ -225,7 +246,7 @@ def _require_positive(G: Float[Tensor, "N d d"], points: Tensor) -> None:
             f"G - G^T is up to {float((G - G.mT)[askew][0].abs().max()):.3g}; give (G + G^T) / 2 if that is meant"
         )
     least = torch.linalg.eigvalsh((G + G.mT) / 2)[:, 0]
-    flat = ~(least > 0)
+    flat = least < -1e3 * torch.finfo(G.dtype).eps * scale if singular else ~(least > 0)
     if flat.any():
         raise InputError(
             f"manifold: its metric_tensor is not positive definite at {brief(points[:-1][flat][0])}, where its least "

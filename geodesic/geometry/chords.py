@@ -26,7 +26,7 @@ class ChordManifold(Manifold):
     """
 
     def squared_norm(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
-        return _quadratic_form(self.metric_tensor(z), v)
+        return _squared_length(self.metric_tensor(z), v)
 
     @final
     def _twice(self, z: Float[Tensor, "*batch d"]) -> Derivatives:
@@ -203,7 +203,7 @@ class MetricManifold(ChordManifold):
     @final
     def squared_chords(self, path: Float[Tensor, "*batch nodes d"]) -> Float[Tensor, "*batch nodes-1"]:
         G = self.metric_tensor(_midpoints(path))
-        return _quadratic_form(G, path.diff(dim=-2))
+        return _squared_length(G, path.diff(dim=-2))
 
 
 def _midpoints(path: Float[Tensor, "*batch nodes d"]) -> Float[Tensor, "*batch nodes-1 d"]:
@@ -212,3 +212,10 @@ def _midpoints(path: Float[Tensor, "*batch nodes d"]) -> Float[Tensor, "*batch n
 
 def _quadratic_form(G: Float[Tensor, "*batch d d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
     return (v * (G @ v[..., None])[..., 0]).sum(-1)
+
+
+def _squared_length(G: Float[Tensor, "*batch d d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
+    """v^T G v; NaN where it is negative beyond rounding, and G no metric: minimizers would run there."""
+    square = _quadratic_form(G, v)
+    rounding = 100 * torch.finfo(v.dtype).eps * G.detach().abs().amax((-2, -1)) * v.detach().square().sum(-1)
+    return torch.where(square < -rounding, torch.nan, square)

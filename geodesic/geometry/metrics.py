@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.checks import require_cloud, require_positive
-from geodesic.door.door import Door
+from geodesic.door.door import Door, visit
 from geodesic.geometry.chords import MetricManifold
 from geodesic.geometry.memory import comfortable, grouped, rows_within
 
@@ -27,7 +27,8 @@ class MetricFunction(MetricManifold):
             derivatives by autograd. It must treat rows apart.
 
     Raises:
-        InputError: From `solve`, where the metric at an endpoint is not symmetric and positive definite.
+        InputError: From `solve`, where the metric at an endpoint is not symmetric and positive definite. Pairs whose
+            path meets such a place further on end `Status.NOT_FINITE`.
 
     Example:
         >>> import torch, geodesic
@@ -47,7 +48,10 @@ class MetricFunction(MetricManifold):
         return self._door
 
     def metric_tensor(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
-        return self._metric_tensor(z)
+        with visit() as outermost:
+            if outermost and z.numel():  # elsewhere a tool has looked at it
+                self.way(z)
+            return self._metric_tensor(z)
 
     def __repr__(self) -> str:
         name = getattr(self._metric_tensor, "__name__", type(self._metric_tensor).__name__)

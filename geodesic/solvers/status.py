@@ -62,8 +62,9 @@ _REMEDIES = {
     ),
     Status.DIVERGED: "the fixed step left the region where the energy is finite: lower step_size or drop it",
     Status.NOT_FINITE: (
-        "the decoder or its derivatives are not finite along the path, or their squares leave the range of the dtype: "
-        "check the weights there, give a path around, use float64, or an activation with two derivatives"
+        "the decoder or its derivatives are not finite along the path, their squares leave the range of the dtype, or "
+        "a metric tensor is not positive definite there: check the weights there, give a path around, use float64, or "
+        "an activation with two derivatives"
     ),
     Status.NOT_CONNECTED: (
         'the neighbor graph does not connect the ends: give more graph_points between them, or use init="best"'
