@@ -118,18 +118,13 @@ def admit(
 
 
 def admit_path(manifold: Manifold, path: Float[Tensor, "*batch nodes d"]) -> None:
-<<<<<<< HEAD
-    """Let a manifold in, if it can be used on paths like these: at their first nodes, and further on."""
-    require_tensor("path", path)
-    if path.numel():
-        admit(manifold, path.detach().reshape(-1, path.shape[-1]))
-=======
     """Let a manifold in, if it can be used on paths like these: at their first nodes, and further on.
 
     Raises:
         DecoderError: As from `check_manifold` and `Manifold.way`.
-        InputError: A metric of the user's is not positive definite at a node, or between two.
+        InputError: The path is no tensor, or a metric of the user's is not positive definite at a node or between two.
     """
+    require_tensor("path", path)
     if not path.numel():
         return
     points = path.detach().reshape(-1, path.shape[-1])
@@ -141,7 +136,6 @@ def admit_path(manifold: Manifold, path: Float[Tensor, "*batch nodes d"]) -> Non
                 G = manifold.metric_tensor(z)
                 usable = G.isfinite().flatten(1).all(1)
                 _require_positive(G[usable], torch.cat([z[usable], z[:1]]), singular=True)
->>>>>>> 8d6276c (Metric tensors that are not positive definite between the ends are refused with the place: solvers ran to energies of -4.7e10 there; a coupled one answers no one)
 
 
 def check_manifold(
