@@ -1,4 +1,4 @@
-"""Metric tensors of the user's that are none in some places: no number is made of them."""
+"""Metrics that are none in some places, or whose numbers are lost to the dtype: nothing is made of them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,8 @@ from torch import Tensor
 
 import geodesic
 from geodesic import Status
-from geodesic.errors import InputError
+from geodesic.errors import DecoderError, InputError, SingularMetricError
+from tests.decoders import network
 
 _A, _B = torch.tensor([0.3, -0.4], dtype=torch.float64), torch.tensor([1.3, 0.1], dtype=torch.float64)
 
@@ -60,3 +61,36 @@ def test_squared_lengths_are_nan_where_the_metric_is_negative_and_zero_where_it_
     assert _HOLE.squared_norm(middle, _B - _A).isnan()
     flat = geodesic.MetricFunction(lambda z: torch.diag_embed(torch.stack([1 + 0 * z[..., 0], 0 * z[..., 1]], -1)))
     assert flat.squared_norm(middle, torch.tensor([0.0, 1.0], dtype=torch.float64)) == 0
+
+
+# --- the range of the dtype ---
+
+_NETWORK = network()
+_SINGLE = network().float()
+_SCALED: dict[str, Callable[[geodesic.Manifold], Any]] = {
+    "solve": lambda m: geodesic.solve(m, _A.float(), _B.float()),
+    "mean": lambda m: geodesic.frechet_mean(m, torch.stack([_A, _B]).float()),
+    "ratio": lambda m: geodesic.riemannian.length_ratio(m, _A.float(), _B.float()),
+}
+
+
+@pytest.mark.parametrize("scale", [1e-25, 1e-16, 1e25])
+@pytest.mark.parametrize("tool", _SCALED)
+def test_outputs_whose_squares_are_lost_are_refused(tool: str, scale: float) -> None:
+    manifold = geodesic.PullbackManifold(lambda z: scale * _SINGLE(z))
+    with pytest.raises((DecoderError, SingularMetricError), match=r"multiply them by a constant, .* use float64"):
+        _SCALED[tool](manifold)
+
+
+@pytest.mark.parametrize("scale", [1e-140, 1e-75, 1e75, 1e140])
+def test_curvature_scales_as_it_should_as_far_as_squares_have_their_digits(scale: float) -> None:
+    at = torch.stack([_A, _B])
+    expected = geodesic.riemannian.scalar_curvature(geodesic.PullbackManifold(_NETWORK), at)
+    found = geodesic.riemannian.scalar_curvature(geodesic.PullbackManifold(lambda z: scale * _NETWORK(z)), at)
+    torch.testing.assert_close(found * scale * scale, expected)
+
+
+def test_curvature_of_a_metric_below_the_range_is_refused() -> None:
+    tiny = geodesic.PullbackManifold(lambda z: 1e-160 * _NETWORK(z))
+    with pytest.raises((DecoderError, SingularMetricError), match="multiply them by a constant"):
+        geodesic.riemannian.scalar_curvature(tiny, _A)

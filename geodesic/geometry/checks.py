@@ -105,16 +105,17 @@ def admit(
     """Let a manifold in, if it can be used at points like these: once in a public call, in pieces or whole.
 
     Raises:
-        DecoderError: As from `check_manifold` and `Manifold.way`.
+        DecoderError: As from `check_manifold` and `Manifold.way`; or, where values have to be finite, their squares are
+            lost to the dtype.
         InputError: A metric tensor cannot be used.
     """
-    if not first_time(manifold.door or manifold):
-        return
     some = torch.cat([points[:_PROBES], points[len(points) // 2 :][:_PROBES]])
-    if finite or manifold.door is not None:
+    if first_time(manifold.door or manifold) and (finite or manifold.door is not None):
         usable = check_manifold(manifold, some, given, finite=finite)
         if usable.any():  # elsewhere tools say row by row that there is nothing
             manifold.way(some[usable])
+    if finite and manifold.has_embedding:
+        _require_squares(manifold, some)
 
 
 def admit_path(manifold: Manifold, path: Float[Tensor, "*batch nodes d"]) -> None:
@@ -190,6 +191,18 @@ def check_manifold(
             "the endpoints lie where the decoder was trained"
         )
     return usable
+
+
+def _require_squares(manifold: Manifold, points: Float[Tensor, "N d"]) -> None:
+    """Refuse outputs that differ by so little, or so much, that the squares of steps between them are lost."""
+    with torch.no_grad():
+        outputs = manifold.observe(points)
+    info, apart = torch.finfo(outputs.dtype), float((outputs - outputs[:1]).abs().nan_to_num(0).amax())
+    if apart != 0 and not (100 * info.tiny / info.eps) ** 0.5 < apart < (info.max / 100) ** 0.5:
+        raise DecoderError(
+            f"decoder: its outputs differ by {apart:.1e} between the points, and squares of that leave the range of "
+            f"{outputs.dtype}; multiply them by a constant, with which lengths scale, or use float64"
+        )
 
 
 def _check_metric(manifold: Manifold, points: Float[Tensor, "N d"]) -> None:

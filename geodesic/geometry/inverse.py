@@ -44,10 +44,10 @@ class MetricInverse:
         # Also with a little taken away, which a matrix that is singular up to rounding does not survive.
         lost = torch.linalg.cholesky_ex(even - 10 * d * eps * eye).info > 0
         L, failed = torch.linalg.cholesky_ex(even)
-        self.regular: Bool[Tensor, "*batch"] = finite & ~lost & (failed == 0)
+        self.largest: Float[Tensor, "*batch"] = G.abs().amax((-2, -1))
+        self.regular: Bool[Tensor, "*batch"] = finite & ~lost & (failed == 0) & _normal(self.largest)
         self.deficiency: Int[Tensor, "*batch"] = torch.zeros_like(failed, dtype=torch.int64)
         self.factor = (scale[..., None] * L).masked_fill(~self.regular[..., None, None], torch.nan)
-        self.largest: Float[Tensor, "*batch"] = G.abs().amax((-2, -1))
         self._G = G
 
     @classmethod
@@ -57,7 +57,7 @@ class MetricInverse:
         G is completed along its kernel, see `geodesic.numerics.kernel.on_kernel`: G^{-1} p is then the vector of least
         norm, in coordinates scaled alike, that G takes to p. Where G is zero there is no range, and no inverse.
         """
-        filled = even & (rank(G) > 0)
+        filled = even & (rank(G) > 0) & _normal(G.abs().amax((-2, -1)))
         G0 = torch.where(filled[..., None, None], G, torch.eye(G.shape[-1], dtype=G.dtype, device=G.device))
         R = on_kernel(G0, torch.zeros_like(G0), 0.0)
         inverse = cls(torch.where(filled[..., None, None], G0 + R, G))
@@ -101,6 +101,11 @@ class MetricInverse:
         columns = v[..., None] if v.dim() < self.factor.dim() else v
         raised = torch.cholesky_solve(columns, self.factor)
         return raised.reshape(v.shape)
+
+
+def _normal(size: Tensor) -> Bool[Tensor, "*batch"]:
+    """Where numbers are large enough to have all their digits."""
+    return size >= torch.finfo(size.dtype).tiny
 
 
 def require_regular(z: Float[Tensor, "*batch d"], inverse: MetricInverse | Tensor, argument: str = "z") -> None:
