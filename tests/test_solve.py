@@ -238,7 +238,7 @@ PLANE = geodesic.PullbackManifold(lambda z: z)
     [
         (A, torch.ones(3), {}, "end: expected the shape of start"),
         (A, B.double(), {}, "end: expected the dtype of start"),
-        (A, B.to("meta"), {}, "end: expected the device of start"),
+        (A, B.to("meta"), {}, "end: it is on the meta device"),
         (A.long(), B.long(), {}, "start: expected floating point"),
         (A, B.long(), {}, "end: expected floating point"),
         ([0.0, 0.0], B, {}, "start: expected a tensor, got list"),
