@@ -25,7 +25,7 @@ def eagerly() -> Any:
     """Without `torch.compile`, which compiles anew for each way to differentiate and takes seconds for it."""
     if "torch._dynamo" not in sys.modules:  # nothing is compiled
         return nullcontext()
-    return torch.compiler.set_stance("force_eager")
+    return _EAGER()
 
 
 def as_they_are() -> Any:
@@ -92,6 +92,7 @@ def _without_onednn_and_cudnn() -> Iterator[None]:
         torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled = before
 
 
+_EAGER = _Shared(lambda: torch.compiler.set_stance("force_eager"))
 _PLAIN = _Shared(_without_onednn_and_cudnn)
 _MATH = _Shared(lambda: sdpa_kernel(SDPBackend.MATH))
 
