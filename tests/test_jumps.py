@@ -174,7 +174,7 @@ def test_no_logarithm_is_shorter_than_the_way_over_a_cliff_and_converged(method:
     answer = geodesic.log_map(cliff, _A, _B, follow=geodesic.Follow(method=method))
     torch.testing.assert_close(answer.solution.lower_bound, torch.tensor(1.5, dtype=torch.float64))
     assert answer.length < 1.2
-    assert Status(int(answer.status)) in (Status.NOT_RESOLVED, Status.SPEED_CHANGED)
+    assert Status(int(answer.status)) in (Status.NO_GEODESIC, Status.NOT_RESOLVED, Status.SPEED_CHANGED)
     assert not answer.converged
 
 

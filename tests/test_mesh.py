@@ -213,6 +213,16 @@ def test_a_jump_makes_no_straight_line_shorter() -> None:
     assert float(solution.length) == pytest.approx(math.pi, rel=1e-6)
 
 
+@pytest.mark.parametrize("segments", [None, 32])
+def test_nothing_is_certified_below_the_distance_of_its_ends(segments: int | None) -> None:
+    # A step so steep that no point at which speeds are taken lies on it.
+    steep = geodesic.PullbackManifold(lambda z: torch.cat([z, torch.sigmoid(1e5 * (z[:, :1] - 0.8))], dim=1))
+    solution = geodesic.solve(steep, torch.tensor([0.3, -0.4]), torch.tensor([1.3, 0.1]), segments=segments)
+    assert float(solution.length) < float(solution.lower_bound)
+    assert int(solution.status) == Status.NOT_RESOLVED
+    assert not bool(solution.converged | solution.minimum | solution.resolved)
+
+
 def test_tools_that_work_with_the_nodes_refuse_to_refine_and_say_what_to_do() -> None:
     search = geodesic.Search(length_rtol=1e-4)
     with pytest.raises(

@@ -88,7 +88,7 @@ class Driver:
         driver = cls(manifold, search, a, b, given, plan.solver, reason, segments, plan, watch)
         lines = driver._lines()
         answer = shorter([driver._refined(path, usable, lines) for path, usable in driver._starts()])
-        return shaped(driver._sampled(answer), batch, event)
+        return shaped(driver._sampled(_above_their_bounds(answer)), batch, event)
 
     @property
     def _moves_nodes(self) -> bool:
@@ -235,3 +235,18 @@ class Driver:
         groups = torch.arange(len(rows), device=rows.device).split(room.solver)
         asked = Asked(tol, self.search.rtol, reason, room.bytes_of(len(rows)))
         return joined([measured(room.manifold, select(run.ended, i), select(lines, i), asked) for i in groups])
+
+
+def _above_their_bounds(answer: GeodesicSolution) -> GeodesicSolution:
+    """The answers, none of which is certified below the distance of its ends in the surrounding space.
+
+    A step that is steeper than quadrature sees is missing in the length; that it is none of a jump's is no excuse.
+    """
+    short = answer.converged & (answer.length < answer.lower_bound)
+    return replace(
+        answer,
+        status=torch.where(short, Status.NOT_RESOLVED, answer.status),
+        converged=answer.converged & ~short,
+        minimum=answer.minimum & ~short,
+        resolved=answer.resolved & ~short,
+    )

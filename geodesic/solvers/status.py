@@ -93,8 +93,9 @@ _REMEDIES = {
         "search=Search(...)"
     ),
     Status.NOT_RESOLVED: (
-        "the nodes are too far apart to carry the vector within tol: use a path with more segments, leave out the "
-        "encoder, or use a decoder with two continuous derivatives; for a ReLU, transport='projection'"
+        "the nodes are too far apart for what happens between them (a vector carried within tol, a length that is no "
+        "less than the distance of its ends): use more segments, leave out the encoder, or use a decoder with two "
+        "continuous derivatives; for a ReLU, transport='projection'"
     ),
     Status.JUMP: (
         "the decoder jumps between nodes of the path, or hides a part there, which derivatives do not see, so lengths "
