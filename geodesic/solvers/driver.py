@@ -88,7 +88,7 @@ class Driver:
         driver = cls(manifold, search, a, b, given, plan.solver, reason, segments, plan, watch)
         lines = driver._lines()
         answer = shorter([driver._refined(path, usable, lines) for path, usable in driver._starts()])
-        return shaped(driver._sampled(_above_their_bounds(answer)), batch, event)
+        return shaped(driver._sampled(_above_their_bounds(answer, search.rtol)), batch, event)
 
     @property
     def _moves_nodes(self) -> bool:
@@ -237,12 +237,12 @@ class Driver:
         return joined([measured(room.manifold, select(run.ended, i), select(lines, i), asked) for i in groups])
 
 
-def _above_their_bounds(answer: GeodesicSolution) -> GeodesicSolution:
-    """The answers, none of which is certified below the distance of its ends in the surrounding space.
+def _above_their_bounds(answer: GeodesicSolution, rtol: float) -> GeodesicSolution:
+    """The answers, none of which is certified below the distance of its ends in the surrounding space, up to `rtol`.
 
     A step that is steeper than quadrature sees is missing in the length; that it is none of a jump's is no excuse.
     """
-    short = answer.converged & (answer.length < answer.lower_bound)
+    short = answer.converged & ((1 + rtol) * answer.length < answer.lower_bound)
     return replace(
         answer,
         status=torch.where(short, Status.NOT_RESOLVED, answer.status),
