@@ -10,8 +10,9 @@ help: ## list the targets
 demo: .venv/installed-train ## train on bundled digits, find geodesics, draw pictures: runs/demo
 	$(BIN)/geodesic demo
 
-test: lint ## linter, type checker and the whole test suite
-	$(BIN)/python -m pytest -n 2
+test: lint ## linter, type checker and the whole test suite; the slow tests without checks of shapes at run time
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+	JAXTYPING_DISABLE=1 $(BIN)/python -m pytest -n 2 -m slow
 
 quick: .venv/installed-dev ## the tests that are not marked slow
 	$(BIN)/python -m pytest -n 2 -m "not slow"

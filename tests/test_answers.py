@@ -183,6 +183,7 @@ def test_a_solution_is_an_answer_as_those_of_the_tools() -> None:
     assert issubclass(geodesic.GeodesicSolution, Answer)
 
 
+@pytest.mark.slow
 def test_an_analogy_ends_as_the_first_of_its_parts_that_does_not_converge() -> None:
     points = torch.tensor([[0.2, 0.1], [0.5, 0.3], [-0.2, 0.4]])
     few = geodesic.analogy(geodesic.surfaces.StereographicSphere(), *points, follow=geodesic.Follow(max_iterations=1))

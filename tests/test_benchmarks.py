@@ -53,6 +53,7 @@ def test_a_benchmark_that_does_not_exist_is_refused(capsys):
 # --- decoders ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_cells_of_decoders_do_what_the_docs_say(capsys):
     rows = decoders.main(["--family", "Rank"])
     assert rows["ignores a coordinate"]["solve"] == "right"

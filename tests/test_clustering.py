@@ -63,6 +63,7 @@ def test_on_a_swiss_roll_clusters_follow_the_arc_length_and_not_the_latent_coord
     assert same_partition(answer.labels, best["arc"])
 
 
+@pytest.mark.slow
 def test_what_is_minimized_never_rises() -> None:
     x = 0.7 * torch.randn(9, 2)
     answer = k_means(SPHERE, x, 3, stop=Stop(tol=1e-3), search=Search(segments=4))
@@ -72,6 +73,7 @@ def test_what_is_minimized_never_rises() -> None:
     assert_close(answer.inertia, answer.history[-1], rtol=0.1, atol=0)
 
 
+@pytest.mark.slow
 def test_every_point_is_with_its_nearest_center() -> None:
     x = 0.7 * torch.randn(9, 2)
     answer = k_means(SPHERE, x, 2, stop=Stop(tol=1e-3), search=Search(segments=8))

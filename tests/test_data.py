@@ -504,6 +504,7 @@ def test_photographs_stand_upright(tmp_path: Path) -> None:
     assert load_folder(tmp_path).event_shape == (3, 8, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # where there is one core
 @pytest.mark.parametrize("workers", [0, 2])
 def test_images_that_cannot_be_read_are_named_or_left_out(tmp_path: Path, workers: int) -> None:

@@ -81,6 +81,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", REFUSED)
 def test_what_is_no_decoder_is_refused_with_the_way_out(what: str) -> None:
     decoder, message = REFUSED[what]
@@ -170,6 +171,7 @@ def test_a_decoder_that_raises_on_the_way_is_told_where_by_other_tools_too() -> 
         geodesic.exp_map(manifold, START, END)
 
 
+@pytest.mark.slow
 def test_a_failure_of_derivatives_alone_is_left_to_those_who_take_them() -> None:
     net = nn.Sequential(nn.Linear(2, 16), nn.SiLU(), nn.Linear(16, 20)).double().requires_grad_(False)
     manifold = geodesic.PullbackManifold(net)  # forward mode knows no second derivative of it

@@ -146,6 +146,7 @@ def test_kinks_and_rounding_are_not_taken_for_wrong_derivatives(
         assert findings(network(activation, width=100).to(dtype), dtype).derivatives is FORWARD
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("activation", "smooth"),
     [(nn.ReLU, False), (nn.LeakyReLU, False), (nn.ELU, False), (nn.Hardtanh, False)]
@@ -206,6 +207,7 @@ def test_forward_mode_alone_multiplies_by_hessians_where_parameters_require_grad
     assert_close(found[2](direction), expected[2](direction).detach())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "hide",
     [
@@ -674,6 +676,7 @@ def test_what_is_unusual_about_derivatives_is_said_by_manifolds_and_solutions() 
     assert "operators" not in geodesic.solve(usual, *ends, segments=8).solver + repr(usual)
 
 
+@pytest.mark.slow
 def test_members_of_an_ensemble_are_called_with_the_operators_that_were_found_right() -> None:
     centers = torch.randn(5, 2)
     members = [lambda z, c=c: (-(torch.cdist(z, c) ** 2)).exp() for c in (centers, centers + 0.1)]

@@ -59,6 +59,7 @@ def said(tool: str, decoder: Callable[[Tensor], Tensor], segments: int) -> tuple
     return [text for text in texts if "may not be unique" not in text], answer
 
 
+@pytest.mark.slow
 @each_tool
 def test_geodesics_across_a_jump_are_said_to_be_such(tool: str) -> None:
     texts, answer = said(tool, stairs, 8)
@@ -71,6 +72,7 @@ def test_geodesics_across_a_jump_are_said_to_be_such(tool: str) -> None:
         assert bool((status == Status.JUMP).any())
 
 
+@pytest.mark.slow
 @each_tool
 def test_geodesics_that_are_not_resolved_are_counted(tool: str) -> None:
     texts, _ = said(tool, bowl, 4)

@@ -65,6 +65,7 @@ def test_shots_ask_for_values_of_an_encoder_alone() -> None:
     torch.testing.assert_close(_TOOLS["shoot"](lambda x: _mean(x.detach())), _TOOLS["shoot"](_mean))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", _TOOLS)
 def test_what_only_forward_mode_sees_of_an_encoder_is_seen(tool: str) -> None:
     torch.testing.assert_close(_TOOLS[tool](_under_no_grad), _TOOLS[tool](_mean))

@@ -73,6 +73,7 @@ class _Once(torch.autograd.Function):
         return slope * ctx.saved_tensors[0].cos()
 
 
+@pytest.mark.slow
 def test_of_what_is_differentiable_once_the_energy_has_a_gradient_and_the_length_refuses_it() -> None:
     scale = torch.ones(2, requires_grad=True)
     once = geodesic.PullbackManifold(lambda z: _Once.apply(scale * z))

@@ -55,6 +55,7 @@ def test_the_path_goes_around_hills_that_the_straight_line_climbs(points: Tensor
     assert found.path[:, 1].abs().max() > 0.5
 
 
+@pytest.mark.slow
 def test_the_path_leads_a_solver_to_a_shorter_geodesic_than_the_straight_line_does() -> None:
     # A wall that is lower in the middle, so that the straight line slides into the gap, and ends at |y| = 1.2.
     def wall(z: Tensor) -> Tensor:

@@ -167,6 +167,7 @@ def test_many_kinks_and_steep_smooth_places_are_no_jumps(segments: int, dtype: t
         assert not jumps(geodesic.PullbackManifold(decoder), path).any()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::geodesic.errors.GeodesicWarning")
 @pytest.mark.parametrize("method", ["ode", "discrete"])
 def test_no_logarithm_is_shorter_than_the_way_over_a_cliff_and_converged(method: str) -> None:

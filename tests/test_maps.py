@@ -141,6 +141,7 @@ def test_a_geodesic_goes_on_as_itself() -> None:
     torch.testing.assert_close(torch.cat([half.path, rest.path[1:]]), whole.path, rtol=0, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_each_row_has_its_own_time() -> None:
     z, v, t = torch.rand(3, 2) + 0.5, torch.randn(3, 2) / 2, torch.tensor([0.0, 0.5, -1.0])
     together = exp_map(geodesic.surfaces.Torus(), z, v, t=t)
@@ -171,6 +172,7 @@ def test_no_velocity_leads_nowhere() -> None:
         assert torch.equal(answer.path, torch.tensor([1.0, 2.0]).expand(1, 33, 2))
 
 
+@pytest.mark.slow
 def test_single_precision_agrees_with_double() -> None:
     net = mlp()
     z, v = torch.randn(2, 3, 2) / 2
@@ -212,6 +214,7 @@ def test_discrete_steps_are_of_second_order() -> None:
     assert linregress(np.log(counts), np.log(errors)).slope == pytest.approx(-2, abs=0.15)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("activation", [nn.Tanh(), nn.ELU(), nn.ReLU()], ids=["tanh", "elu", "relu"])
 def test_the_discrete_maps_undo_each_other(activation: nn.Module) -> None:
     manifold = geodesic.PullbackManifold(mlp(activation))
@@ -225,6 +228,7 @@ def test_the_discrete_maps_undo_each_other(activation: nn.Module) -> None:
     torch.testing.assert_close(back.path[solved], there.path[solved], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("activation", "method"), [(nn.Tanh(), "ode"), (nn.ELU(), "discrete"), (nn.ReLU(), "discrete")]
 )
@@ -243,6 +247,7 @@ def test_maps_take_the_method_that_suits_the_second_derivatives(activation: nn.M
         torch.testing.assert_close(there.vector, told.vector, rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_an_accuracy_asks_for_the_equation_and_statistics_for_chords() -> None:
     bent, torus = geodesic.PullbackManifold(mlp(nn.ELU())), geodesic.surfaces.Torus()
     z, v = torch.randn(2, 2) / 8
@@ -523,6 +528,7 @@ def test_equal_points_have_distance_and_gradient_zero() -> None:
     assert (a.grad[1] != 0).any()
 
 
+@pytest.mark.slow
 def test_distances_are_a_metric() -> None:
     manifold = geodesic.PullbackManifold(mlp())
     a, b, c = torch.randn(3, 3, 2)

@@ -218,6 +218,7 @@ def test_points_of_any_latent_shape_keep_it() -> None:
     assert mean.paths.shape == (2, 4, 5, 2, 3)
 
 
+@pytest.mark.slow
 def test_float32_converges_to_what_it_can_tell_apart() -> None:
     x = 0.4 * torch.randn(5, 2)
     single, double = (frechet_mean(SPHERE, z, search=Search(segments=4)) for z in (x.float(), x))
@@ -372,6 +373,7 @@ def test_what_is_no_search_is_refused_with_an_example() -> None:
         inspect.unwrap(require_for_moving_ends)({"segments": 16})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", [frechet_mean, frechet_median])
 def test_what_a_search_says_reaches_the_solver(tool: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Search] = []

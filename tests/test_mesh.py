@@ -90,6 +90,7 @@ def test_a_path_that_stands_still_in_part_has_nodes_all_the_same() -> None:
     assert (mesh.times.diff(dim=1) > 0).all()
 
 
+@pytest.mark.slow
 def test_each_pair_gets_the_segments_that_its_length_needs() -> None:
     solution = geodesic.solve(RIDGE, START, END)
     assert solution.resolved.all()
@@ -111,6 +112,7 @@ def test_the_path_has_its_points_at_equal_times_whatever_the_mesh() -> None:
     torch.testing.assert_close(solution(torch.linspace(0, 1, 33)), solution.path, rtol=0, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(
     "solver", [Newton(), NewtonKrylov(), LBFGS(), GradientDescent()], ids=lambda s: type(s).__name__
@@ -123,6 +125,7 @@ def test_all_solvers_resolve_in_both_precisions(solver: geodesic.solvers.Solver,
     assert ((solution.length / exact.length - 1).abs() < 2e-3).all()
 
 
+@pytest.mark.slow
 def test_a_pairs_answer_does_not_depend_on_its_batch() -> None:
     together = geodesic.solve(RIDGE, START, END)
     for i in range(2):
@@ -161,6 +164,7 @@ def test_the_energy_is_that_of_the_mesh_and_bounded_by_the_length() -> None:
     assert (2 * solution.energy <= solution.length**2 * (1 + 1e-6)).all()
 
 
+@pytest.mark.slow
 def test_a_smaller_error_takes_more_segments_and_holds() -> None:
     exact = geodesic.solve(RIDGE, START[:1], END[:1], segments=1024, tol=1e-14).length
     before = 0
@@ -174,6 +178,7 @@ def test_a_smaller_error_takes_more_segments_and_holds() -> None:
     assert before > 32
 
 
+@pytest.mark.slow
 def test_gradients_of_a_distance_are_those_of_the_geodesic_on_any_mesh() -> None:
     start = START.clone().requires_grad_()
     length = geodesic.distance(RIDGE, start, END)
@@ -184,6 +189,7 @@ def test_gradients_of_a_distance_are_those_of_the_geodesic_on_any_mesh() -> None
     torch.testing.assert_close(slope, first_variation, rtol=0, atol=5e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"segments": 8}, {"segments": 128}, {"length_rtol": 1e-2}])
 def test_no_answer_is_longer_than_the_straight_line(settings: dict) -> None:
     manifold, a, b = folded()
@@ -195,6 +201,7 @@ def test_no_answer_is_longer_than_the_straight_line(settings: dict) -> None:
     assert 'set init="best"' in solution.summary()
 
 
+@pytest.mark.slow
 def test_no_answer_is_longer_than_its_own_start() -> None:
     manifold, a, b = folded()
     best = geodesic.solve(manifold, a, b, init="best", segments=64)

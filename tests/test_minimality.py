@@ -42,6 +42,7 @@ def test_a_geodesic_is_minimizing_up_to_its_first_conjugate_point_only(follow: g
     assert answer.gap < 0  # leaving the equator is shorter
 
 
+@pytest.mark.slow
 def test_the_discrete_conjugate_time_is_of_second_order_in_the_segments() -> None:
     conjugate = math.pi * math.sqrt(3.0) / 3
     errors = [

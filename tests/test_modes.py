@@ -94,6 +94,7 @@ def test_answers_are_the_same_in_inference_mode_whatever_the_defaults_of_torch_a
         require_same(found, tool)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", ["solve", "log_map", "frechet_mean", "riemann_tensor"])
 def test_answers_are_the_same_with_more_threads(tool: str) -> None:
     z, v = points("cpu")

@@ -91,6 +91,7 @@ def test_a_notebook_runs_without_an_error(path: Path, kernel: Callable[[Path, Pa
     assert kernel(path, tmp_path) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS)
 def test_a_notebook_is_stored_with_clean_outputs_of_one_run(path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)

@@ -390,6 +390,7 @@ def test_chords_of_independent_members_are_the_mean_over_all_pairs_of_them() -> 
     torch.testing.assert_close(manifold.squared_norm(path, path), same.squared_norm(path, path))
 
 
+@pytest.mark.slow
 def test_lengths_of_independent_members_are_sums_of_chords_and_are_not_resolved() -> None:
     manifold = geodesic.IndependentEnsembleManifold(ensemble())
     start, end = torch.randn(2, 3, 2)
@@ -405,6 +406,7 @@ def test_lengths_of_independent_members_are_sums_of_chords_and_are_not_resolved(
     torch.testing.assert_close(solution.straight_length, manifold.squared_chords(straight).sqrt().sum(-1))
 
 
+@pytest.mark.slow
 def test_independent_members_keep_to_where_they_agree() -> None:
     """Two members that agree on the unit circle alone: the path between two of its points bends towards it."""
 

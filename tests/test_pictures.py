@@ -124,6 +124,7 @@ def test_the_path_drawn_is_the_shortest_that_converged(
         assert METHODS[nearest] == method
 
 
+@pytest.mark.slow
 def test_the_frames_of_a_strip_are_evenly_spaced_along_the_geodesic(
     runs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

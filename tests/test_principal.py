@@ -149,6 +149,7 @@ def test_geodesics_to_the_points_and_to_the_mean_begin_on_the_graph(mean: Tensor
     assert_close(answer.variances, straight.variances, rtol=1e-4, atol=0)
 
 
+@pytest.mark.slow
 def test_the_mean_is_looked_for_where_none_is_given() -> None:
     points = torch.tensor([[1.0, 0.2], [1.4, -0.3], [1.8, 0.5], [1.2, 0.6]])
     weights = torch.tensor([1.0, 2.0, 1.0, 0.5])

@@ -185,6 +185,7 @@ def test_a_set_whose_latent_mean_is_singular_starts_elsewhere() -> None:
     assert fit.point_at_center[0].isfinite().all()
 
 
+@pytest.mark.slow
 def test_without_a_mean_there_is_no_variance() -> None:
     sphere = geodesic.surfaces.StereographicSphere()
     points = on_a_geodesic(sphere)[2] + 0.2 * torch.randn(6, 2)

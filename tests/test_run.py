@@ -30,6 +30,7 @@ def test_a_geometry_that_the_model_will_not_suit_is_refused_before_it_is_trained
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_record_of_a_training_holds_its_measures_and_is_documented(small: Home) -> None:
     record = json.loads((small.run / "record.json").read_text())
     vae, test = VAE.load(small.run), settings().data.load().test.values

@@ -129,6 +129,7 @@ def test_walks_of_a_batch_are_different_and_begin_where_they_should() -> None:
     assert random_walk(plane, z, 1.0, 3, follow=Follow(segments=1)).path.shape == (2, 4, 2)
 
 
+@pytest.mark.slow
 def test_a_walk_that_leaves_the_chart_is_lost_alone_and_says_when() -> None:
     # A disc whose metric ends at its rim.
     class Disc(geodesic.geometry.MetricManifold):

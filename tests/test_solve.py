@@ -34,6 +34,7 @@ def test_the_best_start_is_no_longer_than_either() -> None:
     torch.testing.assert_close(lengths["best"], torch.minimum(lengths["straight"], lengths["graph"]))
 
 
+@pytest.mark.slow
 def test_a_graph_that_does_not_connect_a_pair_says_so_and_spoils_no_other() -> None:
     points = torch.cat([torch.randn(40, 2), torch.randn(40, 2) + 100])
     start, end = torch.tensor([[0.0, 0.0], [0.0, 0.0]]), torch.tensor([[1.0, 0.0], [100.0, 100.0]])

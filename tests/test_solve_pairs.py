@@ -154,6 +154,7 @@ SOLVERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SOLVERS)
 def test_each_kind_of_solver_is_made_with_its_options(runs: Path, kind: str) -> None:
     options, made = SOLVERS[kind]

@@ -226,6 +226,7 @@ def test_the_means_are_those_of_the_library_and_have_no_gradient_left(runs, mani
         torch.testing.assert_close(found["apart"][k], apart)
 
 
+@pytest.mark.slow
 def test_without_labels_asked_for_there_is_one_mean(runs) -> None:
     found = find_means(settings(mean={"per_label": False, "count": 2, "segments": 8}), runs, name="one").arrays
     assert found["names"].tolist() == ["all"]
@@ -241,6 +242,7 @@ def test_the_mean_of_a_linear_decoder_is_the_latent_mean(linear, tmp_path) -> No
 # --- transport ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_answers_are_those_of_the_library(runs, manifold) -> None:
     found = arrays(runs / "small", "transport")
     a, b, c = found["encodings"][torch.tensor(SMALL["analogy"]["triples"]).T]
