@@ -64,6 +64,7 @@ def test_the_cells_of_decoders_do_what_the_docs_say(capsys):
 # --- energy-gradient --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_methods_agree_and_are_timed(capsys):
     rows = energy_gradient.main(["--segments", "8", "--repeats", "1", "--warmup", "0", "--pairs", "2"])
     assert [(row.latent_size, row.method) for row in rows] == [
@@ -171,6 +172,7 @@ def test_what_is_done_aside_costs_nothing():
     assert trace.energies.shape == (2, 5)
 
 
+@pytest.mark.slow
 def test_excess_is_measured_in_the_own_basin():
     problem = hill()
     above, below = (excess.polish(problem, bent(problem, height)) for height in (1.0, -1.0))

@@ -146,6 +146,7 @@ def test_the_table_has_a_line_for_each_pair_and_method(small: Home) -> None:
     assert "runs/small/geodesics.npz" in small.solve.out
 
 
+@pytest.mark.slow
 def test_the_table_says_converged_and_resolved_in_lines_of_at_most_140_characters(home: Path) -> None:
     own_decoder()
     np.savez("points.npz", start=np.array([[0.1, 0.0], [6.0, 0.0]]), end=np.array([[0.0, 0.1], [0.0, 6.0]]))
@@ -506,6 +507,7 @@ def test_what_needs_an_encoder_is_refused_without_one(home: Path, change: str, w
     refused(run("solve", "own.yaml", change), 2, word)
 
 
+@pytest.mark.slow
 def test_a_collapsed_latent_space_is_warned_of(home: Path) -> None:
     settings = [
         "training.kl_weight=1000",

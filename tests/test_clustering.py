@@ -100,6 +100,7 @@ def test_equal_points_leave_no_cluster_empty() -> None:
     assert sorted(k_medoids(SPHERE, x, 2, search=Search(segments=4)).labels.bincount(minlength=2).tolist())[0] >= 1
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_clusters_and_leaves_the_callers_generator() -> None:
     x, state = 0.5 * torch.randn(4, 2), torch.get_rng_state()
     one, two = (

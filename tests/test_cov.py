@@ -123,6 +123,7 @@ def test_models_that_are_trained_further_are_measured_again(measured, tmp_path: 
     np.testing.assert_array_equal(again.geodesic, anew.geodesic)
 
 
+@pytest.mark.slow
 def test_distances_of_another_precision_are_measured_again(measured, tmp_path: Path) -> None:
     runs, found, _ = measured
     shutil.copytree(runs, tmp_path / "runs")

@@ -199,6 +199,7 @@ def test_a_damaged_member_of_an_npz_is_refused(tmp_path: Path) -> None:
         load_array(file)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["npy", "npz"])
 def test_a_file_damaged_anywhere_is_refused_by_name_and_closed(tmp_path: Path, suffix: str) -> None:
     file = tmp_path / f"a.{suffix}"

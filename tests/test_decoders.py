@@ -211,6 +211,7 @@ def test_the_gradient_of_one_start_is_the_sum_over_its_ends() -> None:
 # --- what the outputs are ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_decoder_of_probabilities_has_the_distance_of_one_of_logits() -> None:
     p, q = 0.1, 0.9
     exact = 2 * abs(math.asin(p**0.5) - math.asin(q**0.5))

@@ -171,6 +171,7 @@ def test_affine_constant_and_tiny_functions_are_let_in() -> None:
         assert findings(function).derivatives is FORWARD
 
 
+@pytest.mark.slow
 def test_functions_of_one_output_are_compared_as_any() -> None:
     for function in (lambda z: z.square().sum(1), lambda z: z.sum(1, keepdim=True).tanh(), lambda z: z[:, :1].exp()):
         assert findings(function).derivatives is FORWARD
@@ -178,6 +179,7 @@ def test_functions_of_one_output_are_compared_as_any() -> None:
         findings(lambda z: (z + 0.1 * z.detach()).sum(1).sin())
 
 
+@pytest.mark.slow
 def test_a_branch_that_reverse_mode_does_not_see_leaves_forward_mode() -> None:
     net, side = network(), network()
 
@@ -191,6 +193,7 @@ def test_a_branch_that_reverse_mode_does_not_see_leaves_forward_mode() -> None:
     assert "forward mode alone" in found.note
 
 
+@pytest.mark.slow
 def test_forward_mode_alone_multiplies_by_hessians_where_parameters_require_gradients() -> None:
     net, side = network(), network()
 
@@ -553,6 +556,7 @@ def test_what_a_function_names_of_classes_and_python_modules_is_part_of_it(monke
     assert first != second != fingerprint((scaled,)) != first
 
 
+@pytest.mark.slow
 def test_a_part_that_is_hidden_by_a_flag_later_is_refused_in_the_next_call() -> None:
     model = Gated().eval()
     plane = geodesic.PullbackManifold(model)

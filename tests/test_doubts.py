@@ -82,5 +82,6 @@ def test_geodesics_that_are_not_resolved_are_counted(tool: str) -> None:
     assert "raise them in search=Search(segments=...)" in texts[0]
 
 
+@pytest.mark.slow
 def test_nothing_is_said_of_geodesics_that_can_be_relied_on() -> None:
     assert said("distance", bowl, 64)[0] == []

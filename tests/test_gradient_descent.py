@@ -28,6 +28,7 @@ def test_preconditioning_takes_away_the_growth_of_steps_with_the_segments() -> N
     assert steps(False, 16) >= 8 * steps(True, 16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scale", "preconditioned"), [(1e-12, True), (1e-8, True), (1e8, True), (1e12, True), (1e-12, False), (1e12, False)]
 )
@@ -72,6 +73,7 @@ def test_the_encoder_form_stops_on_the_straight_line_of_the_paraboloid_and_is_no
     assert float(decoder_form.length) == pytest.approx(length, abs=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["forward", "double_vjp"])
 def test_the_encoder_form_finds_geodesics_of_flat_space(mode: str) -> None:
     A, a, b = torch.randn(5, 2), torch.tensor([-1.0, 0.5]), torch.ones(2)

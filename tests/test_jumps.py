@@ -143,6 +143,7 @@ def test_a_mean_across_a_jump_that_no_chord_shows_is_not_converged() -> None:
     assert Status(int(geodesic.frechet_mean(manifold, torch.stack([_A, _B])).status)) == Status.JUMP
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.parametrize("name", [name for name in _FALLING if name != "hidden"])  # which probes would meet here
 def test_a_jump_that_no_chord_shows_is_seen_in_any_precision_and_between_any_nodes(
@@ -220,6 +221,7 @@ def test_no_tool_calls_what_lies_across_a_jump_converged(tool: str) -> None:
     assert answer.converged.tolist() == [False, True]
 
 
+@pytest.mark.slow
 def test_a_walk_across_a_jump_is_not_converged() -> None:
     start = torch.tensor([0.0, 0.0])
     walks = geodesic.random_walk(_AFTER_A_STEP, start, count=6, steps=10, time=0.2, seed=0)

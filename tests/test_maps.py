@@ -98,6 +98,7 @@ def test_geodesics_of_the_sphere_are_great_circles_to_the_tolerance(rtol: float)
     assert (answer.error < 30 * rtol).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SYMMETRIC)
 def test_clairauts_relation_holds_along_geodesics(name: str) -> None:
     known = KNOWN[name]
@@ -154,6 +155,7 @@ def test_each_row_has_its_own_time() -> None:
     assert torch.equal(together.velocity[0], v[0].expand(33, 2))
 
 
+@pytest.mark.slow
 def test_the_velocity_is_the_derivative_of_the_path() -> None:
     answer = exp_map(geodesic.PullbackManifold(mlp()), torch.randn(2), torch.randn(2) / 2, follow=Follow(segments=256))
     slope = (answer.path[2:] - answer.path[:-2]) * 128

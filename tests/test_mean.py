@@ -71,6 +71,7 @@ def test_the_discrete_mean_on_a_flat_torus_is_of_second_order_and_that_of_ode_is
     assert_close(exact.variance, (x - x.mean(0)).square().sum(1).mean(), rtol=1e-7, atol=0)
 
 
+@pytest.mark.slow
 def test_points_symmetric_round_an_axis_of_the_sphere_have_their_mean_on_it() -> None:
     angle = torch.arange(5) * 2 * torch.pi / 5
     x = torch.stack([angle.cos(), angle.sin(), torch.full((5,), -0.8)], dim=-1)
@@ -234,6 +235,7 @@ def test_the_middle_of_three_points_on_a_line_is_their_median() -> None:
     assert float(median.error) == 0
 
 
+@pytest.mark.slow
 def test_a_point_of_more_than_half_of_the_weight_is_the_median() -> None:
     x, w = 0.5 * torch.randn(6, 2), torch.tensor([1.0, 1.0, 1.0, 5.5, 1.0, 1.0])
     for initial_point in (None, torch.tensor([0.5, 0.5])):
@@ -242,6 +244,7 @@ def test_a_point_of_more_than_half_of_the_weight_is_the_median() -> None:
         assert median.converged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("N", [3, 4, 7, 20])
 def test_the_median_of_a_plane_is_that_of_scipy(N: int) -> None:
     A, x = torch.randn(3, 2), torch.randn(N, 2)
@@ -308,6 +311,7 @@ def test_the_median_of_an_even_number_of_points_on_a_line_is_not_unique() -> Non
     assert 1 - 1e-9 <= float(median.point[0]) <= 2.2 + 1e-9
 
 
+@pytest.mark.slow
 def test_points_in_a_small_ball_do_not_warn() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

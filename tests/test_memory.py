@@ -146,6 +146,7 @@ def test_what_paths_have_in_pieces_they_have_as_a_whole(kind: str, nodes: int) -
     close(pieces.lower_bound(path[:, 0], path[:, -1]), whole.lower_bound(path[:, 0], path[:, -1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["embedding", "metric"])
 def test_what_points_have_one_by_one_they_have_together(kind: str) -> None:
     whole, (z, v, w) = MANIFOLDS[kind](), torch.randn(3, 2, 4, 3)
@@ -160,6 +161,7 @@ def test_what_points_have_one_by_one_they_have_together(kind: str) -> None:
     close(pieces.observe(z), whole.observe(z))
 
 
+@pytest.mark.slow
 def test_one_node_and_its_neighbors_are_all_that_the_decoder_sees_where_no_more_fits() -> None:
     seen: list[int] = []
     decoder = network()

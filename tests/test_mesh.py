@@ -104,6 +104,7 @@ def test_each_pair_gets_the_segments_that_its_length_needs() -> None:
     assert not geodesic.solve(RIDGE, START, END, segments=32).resolved.all()
 
 
+@pytest.mark.slow
 def test_the_path_has_its_points_at_equal_times_whatever_the_mesh() -> None:
     solution = geodesic.solve(RIDGE, START, END)
     arcs = along(RIDGE, geodesic.refine_path(solution.path, 512)).lengths.unflatten(1, (32, 16))
@@ -146,6 +147,7 @@ def test_a_fixed_number_of_segments_has_equal_times_and_its_nodes_are_the_path()
     assert at_equal_times(RIDGE, solution) is solution
 
 
+@pytest.mark.slow
 def test_nodes_at_equal_times_are_found_from_any_others() -> None:
     solution = geodesic.solve(RIDGE, START, END)
     same = at_equal_times(RIDGE, solution)
@@ -155,6 +157,7 @@ def test_nodes_at_equal_times_are_found_from_any_others() -> None:
     assert (same.length / solution.length - 1).abs().amax() < 5e-3
 
 
+@pytest.mark.slow
 def test_the_energy_is_that_of_the_mesh_and_bounded_by_the_length() -> None:
     solution = geodesic.solve(RIDGE, START, END)
     chords = RIDGE.squared_chords(solution.mesh)
@@ -238,6 +241,7 @@ def test_tools_that_work_with_the_nodes_refuse_to_refine_and_say_what_to_do() ->
         geodesic.log_map(RIDGE, START, END, search=search)
 
 
+@pytest.mark.slow
 def test_pairs_of_random_networks_are_resolved_and_their_errors_hold() -> None:
     manifold = geodesic.PullbackManifold(network())
     start, end = pairs(20)

@@ -130,6 +130,7 @@ def test_what_the_outputs_ignore_is_no_part_of_a_minimum_and_said() -> None:
     assert (solution.rank_deficiency == 1).all()
 
 
+@pytest.mark.slow
 def test_products_alone_tell_a_saddle_from_a_minimum() -> None:
     def hilly(z: torch.Tensor) -> torch.Tensor:
         return torch.cat([z, 3 * (-z.square().sum(1, keepdim=True)).exp()], dim=1)
@@ -144,6 +145,7 @@ def test_products_alone_tell_a_saddle_from_a_minimum() -> None:
     assert float(aside.length) < float(over.length)
 
 
+@pytest.mark.slow
 def test_thousands_of_latent_coordinates_form_no_jacobian(monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(*_: object) -> None:
         raise AssertionError("a Jacobian was formed")
@@ -173,6 +175,7 @@ def test_backward_passes_without_forward_mode_rules_will_do(d: int) -> None:
     assert solution.decoder_residual.isfinite().all()
 
 
+@pytest.mark.slow
 def test_steps_that_the_warm_up_leaves_are_the_solvers() -> None:
     manifold, start, end, *_ = surfaces.KNOWN["paraboloid"]
     solution = geodesic.solve(

@@ -368,6 +368,7 @@ def test_the_same_members_give_the_average_of_their_metrics() -> None:
     torch.testing.assert_close(geodesic.EnsembleManifold(members).metric_tensor(z), expected)
 
 
+@pytest.mark.slow
 def test_members_that_are_one_decoder_are_that_decoder() -> None:
     (g,) = ensemble(1)
     a, b = torch.randn(2, 2)

@@ -15,6 +15,7 @@ def curved(A: Tensor) -> geodesic.PullbackManifold:
     return geodesic.PullbackManifold(lambda z: geodesic.surfaces.StereographicSphere().embed(z @ A.mT))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ode", "discrete"])
 def test_under_an_affine_decoder_it_is_weighted_principal_component_analysis_of_the_outputs(method: str) -> None:
     A, points, weights = torch.randn(5, 3), torch.randn(8, 3), torch.rand(8)
@@ -51,6 +52,7 @@ def test_points_along_a_geodesic_of_the_sphere_have_one_component_with_the_varia
     assert_close(answer.directions[0], v / speed, rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_directions_are_orthonormal_and_scores_lead_back_to_the_points() -> None:
     plane, mean = geodesic.surfaces.HyperbolicPlane(), torch.tensor([0.0, 1.5])
     points = mean + 0.4 * torch.randn(6, 2)

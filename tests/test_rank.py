@@ -75,6 +75,7 @@ def test_fibers_may_bend() -> None:
     torch.testing.assert_close(solution.length, between_parabolas(*bent), rtol=1e-5, atol=0)
 
 
+@pytest.mark.slow
 def test_units_that_are_dead_on_a_part_of_the_path_do_no_harm() -> None:
     # All points with z_1 below 1 have one output, from which the second one rises to 4.
     manifold = geodesic.PullbackManifold(lambda z: torch.stack([z[:, 1] * 0, (z[:, 0] - 1).relu() ** 2], dim=1))
@@ -254,6 +255,7 @@ def test_ladders_climb_as_without_the_directions_that_the_decoder_ignores(name: 
     assert torch.equal(there.status, alone.status)
 
 
+@pytest.mark.slow
 def test_curvature_is_that_of_what_is_seen(fibers: Fibers) -> None:
     at, u, v = fibers.to(_Z), fibers.push(_Z, _U), fibers.push(_Z, _V)
     near = {"rtol": 1e-9, "atol": 1e-10}

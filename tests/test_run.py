@@ -77,6 +77,7 @@ def test_a_resumed_training_draws_the_same_rows_and_the_same_noise(tmp_path: Pat
     assert straight == parts
 
 
+@pytest.mark.slow
 def test_with_patience_the_last_pictures_are_those_of_the_weights_that_are_kept(tmp_path: Path) -> None:
     training = {"epochs": 60, "batch_size": 16, "learning_rate": 0.1, "patience": 2, "picture_every": 1000}
     result = train(settings(training=training), tmp_path, progress=False)

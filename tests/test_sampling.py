@@ -26,6 +26,7 @@ def law_of_the_radius(growth: Callable, s: float, end: float) -> Callable:
     return lambda x: np.interp(x, r, total / total[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ode", "discrete"])
 def test_on_a_plane_samples_have_the_mean_and_covariance_of_the_normal_distribution(method: str) -> None:
     A, mean, s, n = torch.tensor([[2.0, 0.5], [0.0, 0.4]]), torch.tensor([1.0, -2.0]), 0.7, 400
@@ -85,6 +86,7 @@ def test_the_vectors_lead_to_the_points() -> None:
     assert_close(one.acceptance[0], alone.acceptance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ode", "discrete"])
 def test_one_step_on_the_sphere_has_the_mean_cosine_of_a_normal_step(method: str) -> None:
     sphere, h, n = geodesic.surfaces.StereographicSphere(), 0.5, 1000
@@ -148,6 +150,7 @@ def test_a_walk_that_leaves_the_chart_is_lost_alone_and_says_when() -> None:
     assert_close(walk.time[walk.converged], torch.ones(int(walk.converged.sum())))
 
 
+@pytest.mark.slow
 def test_a_seed_decides_everything_and_no_global_state_is_touched() -> None:
     sphere, z = geodesic.surfaces.StereographicSphere(), torch.zeros(2)
     state = torch.get_rng_state()

@@ -35,6 +35,7 @@ def test_two_segments_resolve_nothing() -> None:
     assert not bool(solution.resolved)
 
 
+@pytest.mark.slow
 def test_the_length_error_is_of_the_size_of_the_true_one() -> None:
     manifold = geodesic.PullbackManifold(network())
     start, end = pairs(12)

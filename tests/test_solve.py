@@ -23,6 +23,7 @@ def untyped_solve(monkeypatch: pytest.MonkeyPatch) -> Callable[..., geodesic.Geo
     return inspect.unwrap(geodesic.solve)
 
 
+@pytest.mark.slow
 def test_the_best_start_is_no_longer_than_either() -> None:
     manifold = geodesic.PullbackManifold(hill)
     start, end = torch.tensor([[-1.5, 0.0], [-1.0, 0.6]]), torch.tensor([[1.5, 0.0], [1.0, 0.8]])
@@ -131,6 +132,7 @@ def test_lengths_that_are_resolved_are_those_of_geodesics_whatever_the_tolerance
     assert float(solution.length) == pytest.approx(length, rel=1e-8)
 
 
+@pytest.mark.slow
 def test_what_no_number_of_segments_resolves_is_not_called_resolved() -> None:
     start, end = (z.float() for z in pairs(1))
     manifold = geodesic.PullbackManifold(network().float())
@@ -164,6 +166,7 @@ def test_memory_for_less_than_a_gradient_is_refused_with_what_it_takes() -> None
         geodesic.solve(geodesic.PullbackManifold(network(outputs=500)), *pairs(2), memory=1e4)
 
 
+@pytest.mark.slow
 def test_points_may_have_the_shape_that_the_decoder_wants() -> None:
     decoder = network(8)
     images = geodesic.PullbackManifold(lambda z: decoder(z.flatten(1)), latent_shape=(2, 2, 2))

@@ -129,6 +129,7 @@ def test_what_converged_did_so_by_its_own_measure(arrays: Arrays) -> None:
     assert arrays["auto/converged"].all()
 
 
+@pytest.mark.slow
 def test_the_same_settings_give_the_same_results_and_the_callback_sees_every_step(runs: Path, arrays: Arrays) -> None:
     seen: dict[str, list[int]] = {}
 

@@ -142,6 +142,7 @@ def test_what_is_measured_at_encodings_is_that_of_the_library(runs, manifold, to
     torch.testing.assert_close(found["curvature"][:, 0], expected, rtol=1e-8, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_planes_are_spanned_by_vectors_that_the_metric_calls_orthonormal(runs) -> None:
     found = map_curvature(solid(), runs, name="planes").arrays
     vae = geodesic.VAE.load(runs / "solid").double().requires_grad_(False)
@@ -155,6 +156,7 @@ def test_planes_are_spanned_by_vectors_that_the_metric_calls_orthonormal(runs) -
     np.testing.assert_allclose(found["curvature"], expected, rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_more_dimensions_have_histograms_and_no_map(runs) -> None:
     found = map_curvature(solid(), runs)
     assert [file.name for file in found.pictures] == ["histograms.png"]
@@ -207,6 +209,7 @@ def test_points_with_a_singular_metric_are_left_out_and_counted(linear, tmp_path
 # --- means --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_means_are_those_of_the_library_and_have_no_gradient_left(runs, manifold) -> None:
     found = arrays(runs / "small", "mean")
     assert found["names"].tolist() == ["3", "5"]
@@ -234,6 +237,7 @@ def test_without_labels_asked_for_there_is_one_mean(runs) -> None:
     assert found["rows"].shape == (2,)
 
 
+@pytest.mark.slow
 def test_the_mean_of_a_linear_decoder_is_the_latent_mean(linear, tmp_path) -> None:
     found = find_means(linear, tmp_path).arrays
     np.testing.assert_allclose(found["point"], found["euclidean"], atol=1e-6)
@@ -306,6 +310,7 @@ def test_results_and_pictures_are_kept_unless_one_asks_otherwise(runs, name: str
     assert file.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_results_are_replaced_when_asked_and_old_pictures_go(runs) -> None:
     pictures = runs / "solid" / "figures" / "again"
     pictures.mkdir(parents=True)

@@ -471,6 +471,7 @@ def test_a_constant_metric_is_flat() -> None:
     torch.testing.assert_close(solution.length**2, torch.einsum("ni,ij,nj->n", b - a, G, b - a))
 
 
+@pytest.mark.slow
 def test_a_metric_that_hides_its_derivative_from_autograd_is_refused() -> None:
     manifold = Metric(lambda z: HyperbolicPlane().metric_tensor(z.detach()))
     with pytest.raises(geodesic.errors.InputError, match="metric_tensor: its output does not depend on z"):

@@ -152,6 +152,7 @@ def test_every_likelihood_trains(tmp_path: Path, digits: Dataset, kind: str) -> 
     assert result.test_elbo == evaluate_elbo(VAE.load(tmp_path), data.test.values)
 
 
+@pytest.mark.slow
 def test_scales_of_pixels_that_never_vary_stay_above_their_bound(tmp_path: Path, digits: Dataset) -> None:
     data = digits
     vae = new_vae(data.event_shape, likelihood=Gaussian("per_pixel", min_scale=0.05))
@@ -183,6 +184,7 @@ def test_rows_that_a_likelihood_has_no_density_for_are_refused_before_anything_i
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_training_repeats_itself_and_leaves_the_random_state_alone(
     tmp_path: Path, straight: tuple[Path, TrainingResult]
 ) -> None:

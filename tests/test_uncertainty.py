@@ -72,6 +72,7 @@ def test_the_scale_grows_to_its_limit_away_from_the_data() -> None:
     torch.testing.assert_close(scales[-1], torch.full((5,), (3.0**2 + 0.01**2) ** 0.5))
 
 
+@pytest.mark.slow
 def test_the_scale_of_an_output_that_never_varies_stays_above_its_bound() -> None:
     """Without a bound its weights grow until they overflow, and are no numbers."""
     z = ring(4000).float()
