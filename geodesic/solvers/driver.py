@@ -144,13 +144,18 @@ class Driver:
         while len(open_rows) and segments <= MOST_SEGMENTS:
             old = answer[open_rows]
             T = int(old.segments.max())
-            mesh = placed(self.plan.at(T).manifold, old.mesh[:, : T + 1], segments)
+            mesh = self._placed(old.mesh[:, : T + 1], segments)
             new = self._solved(open_rows, mesh, usable[open_rows], select(lines, open_rows))
             new = self._kept(new, old, mesh.path)
             answer = with_rows(answer, open_rows, new)
             open_rows = open_rows[(new.segments == segments) & ~new.resolved]
             segments *= 2
         return self._no_longer(answer, path, lines) if self.manifold.has_length else answer
+
+    def _placed(self, path: Float[Tensor, "n nodes d"], segments: int) -> Mesh:
+        """The curves with other nodes, in groups that fit into memory."""
+        room = self.plan.at(path.shape[1] - 1)
+        return Mesh(*grouped(lambda some: placed(room.manifold, some, segments), room.solver, path))
 
     def _kept(self, new: GeodesicSolution, old: GeodesicSolution, path: Float[Tensor, "n nodes d"]) -> GeodesicSolution:
         """The answers of more segments; those of fewer where more have not converged, or ended on a longer curve.
@@ -189,8 +194,8 @@ class Driver:
         for path, least in known:
             length = self._lengths(path, ended & (answer.length > (1 + rtol) * least))
             (rows,) = (answer.length > (1 + rtol) * length).nonzero(as_tuple=True)
-            if len(rows):
-                answer = with_rows(answer, rows, self._given_up(answer[rows], path[rows], select(lines, rows)))
+            for some in rows.split(room.solver) if len(rows) else ():
+                answer = with_rows(answer, some, self._given_up(answer[some], path[some], select(lines, some)))
         return answer
 
     def _given_up(

@@ -112,7 +112,7 @@ def _sizes(manifold: Manifold, mesh: Mesh, excess: Tensor) -> tuple[dict[str, Te
         lower_bound = manifold.lower_bound(path[:, 0], path[:, -1])
     missed = unseen(manifold, path, seen)
     error = _spline_error(arcs, coarse_speed * coarse_weights) / length
-    # What the nodes lose: what bends the path with the period of two segments moves it by a factor pi^2 less.
+    # What the nodes lose, twice the likely part: bends of the period of two segments move a path by a factor pi^2 less.
     near = arcs[:, every // 2 :: every]
     error = error + (near * (bend * near).square()).sum(-1) / near.sum(-1) / math.pi**2
     error = error.maximum(missed.length / length)
