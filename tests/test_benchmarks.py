@@ -1,9 +1,11 @@
 """The benchmark scripts run, and the methods that they compare compute the same thing."""
 
+import dataclasses
 import json
 import math
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,8 +15,8 @@ import geodesic
 from scripts.benchmarks import __main__ as runner
 from scripts.benchmarks import counting, decoders, energy_gradient, geometries, riemannian
 from scripts.benchmarks.solvers import command as solvers
-from scripts.benchmarks.solvers import excess, grid, second, singly
-from scripts.benchmarks.solvers.problems import Problem, second_problem
+from scripts.benchmarks.solvers import error, excess, grid, resolved, second, singly
+from scripts.benchmarks.solvers.problems import Problem, decoder_problem, second_problem
 from tests.naive import naive_energy_gradient
 
 
@@ -225,8 +227,21 @@ def test_a_peer_that_takes_too_long_is_stopped():
 
 
 @pytest.mark.slow
+def test_the_time_to_an_excess_is_that_of_its_first_note():
+    problem = second_problem(1.0, 2)
+    recorder = counting.Recorder(problem.manifold)
+    path = geodesic.solve(problem.manifold, problem.start, problem.end, segments=20).path
+    for nodes in (problem.straight(), path, path):
+        recorder.path(nodes)
+    trace = recorder.trace(path, ["-"] * 2, "")
+    assert second._seconds_to(1e-3, problem, trace) == trace.seconds[1]
+    assert second._seconds_to(1.0, problem, trace) == trace.seconds[0]
+    assert second._seconds_to(-1.0, problem, trace) is None
+
+
+@pytest.mark.slow
 def test_all_sections_run_and_are_written_down(tmp_path, capsys):
-    methods = ["auto", "torch-adam", "latent-geometry", "naive"]
+    methods = ["auto", "torch-lbfgs", "torch-adam", "latent-geometry", "naive"]
     sections = ["--sections", "mnist", "second", "global", "segments"]
     results = solvers.main([*TINY, *sections, "--methods", *methods, "--out", str(tmp_path), "--peer-seconds", "0.1"])
     assert {file.name for file in tmp_path.iterdir()} == {f"{name}.json" for name in results} | {"work-precision.png"}
@@ -253,6 +268,66 @@ def test_all_sections_run_and_are_written_down(tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "Headlines" in printed
     assert "slope" in printed
+    assert "our whole call" in printed
+
+
+@pytest.mark.slow
+def test_what_resolving_costs_is_counted_in_passes_and_in_times_of_one(tmp_path, capsys):
+    tiny = ["--resolved-decoders", "tiny-2", "--out", str(tmp_path), "--sections", "resolved"]
+    rows = {row["search"]: row for row in solvers.main([*TINY, *tiny])["resolved"]}
+    assert list(rows) == list(resolved.SEARCHES)
+    assert all(row["message"] == "" and row["converged"] == 3 for row in rows.values())
+    assert all(sum(row["segments"].values()) == 3 for row in rows.values())
+    assert rows["segments=128"]["segments"] == {128: 3}
+    # Four times as many nodes; what is the same for both is the straight line at 32.
+    assert 2 < rows["segments=128"]["passes"] / rows["segments=32, tol=1e-6"]["passes"] < 6
+    assert all(row["pass_times"] > 1 for row in rows.values())
+    assert "pass-times" in capsys.readouterr().out
+
+
+def test_held_out_points_are_paired_in_the_order_of_a_seed():
+    problem = decoder_problem("tiny-2", Path(), 1, 32)
+    order = torch.randperm(64, generator=torch.Generator().manual_seed(5))
+    chosen = resolved.neighbors(problem, 4)
+    assert torch.equal(chosen.start, problem.encodings[order[:4]])
+    assert torch.equal(chosen.end, problem.encodings[order[4:8]])
+
+
+def test_fine_lengths_are_exact_to_fourth_order_and_need_no_derivatives(monkeypatch):
+    sphere = geodesic.PullbackManifold(lambda z: torch.stack([z[:, 0].sin(), z[:, 0].cos(), 0 * z[:, 0]], dim=1))
+    monkeypatch.setattr(error, "CHORDS", 64)
+    path = torch.linspace(0, 3, 5)[None, :, None]
+    torch.testing.assert_close(error.fine_length(sphere, path), torch.tensor([3.0]), rtol=1e-6, atol=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(geodesic.PullbackManifold, "metric_tensor", None)
+        error.fine_length(sphere, path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_stated_errors_hold_on_random_decoders(activation):
+    manifold = geodesic.PullbackManifold(error.network(activation, 2))
+    found = error.errors(manifold, geodesic.solve(manifold, *error.ends(2, 2)))
+    assert len(found.rows) == 2
+    assert (found.true <= 3 * found.solution.error + 1e-6).all()
+
+
+@pytest.mark.slow
+def test_a_stated_error_that_is_too_small_is_found():
+    manifold = geodesic.PullbackManifold(error.network("tanh", 2))
+    solution = geodesic.solve(manifold, *error.ends(2, 4), segments=4)
+    claims = dataclasses.replace(
+        solution, resolved=torch.ones_like(solution.resolved), error=torch.full_like(solution.error, 1e-8)
+    )
+    assert (error.errors(manifold, claims).ratio > 3).all()
+
+
+@pytest.mark.slow
+def test_the_errors_of_every_kind_of_decoder_are_listed(tmp_path, capsys):
+    rows = solvers.main(["--sections", "error", "--error-pairs", "2", "--out", str(tmp_path)])["error"]
+    assert [row["decoder"] for row in rows] == ["elu-2", "elu-8"]
+    assert all(row["pairs"] == row["resolved"] == row["honest"] == 1 for row in rows)
+    assert "the worst" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -261,6 +336,7 @@ def test_memory_is_that_of_a_process_of_its_own(tmp_path):
     (memory,) = results["memory"]
     assert memory["message"] == ""
     assert 0 < memory["peak_bytes"] < 1e9
+    assert (memory["segments"], memory["dtype"]) == (4, "float32")
 
 
 def test_a_decoder_that_does_not_exist_is_refused(capsys):

@@ -2,8 +2,11 @@
 
 Sections:
 
+    resolved  what an answer costs with as many segments as its length needs, and with a fixed number of them
+    error     whether the errors that resolved answers state hold, on decoders with random weights
     mnist     energies along the run on VAEs of MNIST: work and time to a relative excess energy, and a diagram
-    second    an untrained decoder whose figures at other programs are known: length over the straight line's
+    second    an untrained decoder whose figures at other programs are known: length over the straight line's, and our
+              whole call beside the time that torch's L-BFGS takes to an excess of 1e-3
     global    how many pairs reach the best length known, from each kind of start
     memory    peak memory and pairs per second of one call with many pairs, in a process of its own
     segments  work and time against the number of segments
@@ -30,14 +33,18 @@ from rich.console import Console
 
 from scripts.benchmarks.options import make_parser, positive, segment_count
 from scripts.benchmarks.records import plain, versions, versions_line, write_json
-from scripts.benchmarks.solvers import basins, memory, mnist, second, segments
+from scripts.benchmarks.solvers import basins, error, memory, mnist, resolved, second, segments
 from scripts.benchmarks.solvers.catalog import all_methods
 from scripts.benchmarks.solvers.headlines import headlines_table
 from scripts.benchmarks.solvers.methods import Budget
-from scripts.benchmarks.solvers.problems import ACTIVATIONS, DECODERS
+from scripts.benchmarks.solvers.problems import ACTIVATIONS
 
+DECODERS, METHODS = ("elu-2", "elu-16"), ("auto", "LBFGS", "stochman", "torch-lbfgs")
+RESOLVED = ("elu-2", "relu-2", "elu-16", "relu-16")
 PEERS = ("stochman", "latent-geometry", "geomstats")
 SECTIONS = {
+    "resolved": resolved.section,
+    "error": error.section,
     "mnist": mnist.section,
     "second": second.section,
     "global": basins.section,
@@ -52,8 +59,10 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = make_parser("solvers", __doc__)
     parser.add_argument("--sections", nargs="+", choices=list(SECTIONS), default=list(SECTIONS))
     parser.add_argument("--decoders", nargs="+", default=list(DECODERS), help="ACTIVATION-D of MNIST, or tiny-D")
-    parser.add_argument("--methods", nargs="+", choices=names, default=names)
-    parser.add_argument("--pairs", type=positive, default=64, help="of mnist and second")
+    parser.add_argument("--resolved-decoders", nargs="+", default=list(RESOLVED), help="the same, of resolved")
+    parser.add_argument("--methods", nargs="+", choices=names, default=list(METHODS), help=f"of {', '.join(names)}")
+    parser.add_argument("--pairs", type=positive, default=64, help="of resolved, mnist and second")
+    parser.add_argument("--error-pairs", type=positive, default=1000, help="of all decoders of error together")
     parser.add_argument("--counted", type=positive, help="count the work of so many pairs only")
     parser.add_argument("--global-pairs", type=positive, default=256)
     parser.add_argument("--grid", type=positive, default=200, help="nodes of the grid graph along each axis")
@@ -74,13 +83,13 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--peer-seconds", type=float, default=Budget.peer_seconds, help="for all pairs of a peer that takes them singly"
     )
     parser.add_argument("--repeats", type=positive, default=3, help="timed runs of each method")
-    parser.add_argument("--repeat-seconds", type=float, default=60.0, help="a run longer than this is not repeated")
+    parser.add_argument("--repeat-seconds", type=float, default=30.0, help="a run longer than this is not repeated")
     parser.add_argument("--threads", type=positive, default=1, help="of torch; memory always takes 2")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of pairs")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the trained VAEs are")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"))
     options = parser.parse_args(arguments)
-    for name in options.decoders:
+    for name in (*options.decoders, *options.resolved_decoders):
         kind, _, size = name.partition("-")
         if kind not in (*ACTIVATIONS, "tiny") or not size.isdigit() or int(size) < 1:
             parser.error(f"--decoders {name}: expected {', '.join(ACTIVATIONS)} or tiny, a hyphen and d, as in elu-2")

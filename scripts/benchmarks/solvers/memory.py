@@ -31,21 +31,26 @@ def section(options: argparse.Namespace, console: Console) -> tuple[list[dict], 
             command = [sys.executable, "-m", "scripts.benchmarks.solvers.child", str(file), str(options.segments)]
             child = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
         row: dict[str, Any] = {"problem": name, "pairs": options.memory_pairs, "message": ""}
+        row |= {"segments": options.segments, "dtype": "float32"}
         if child.returncode:
             row["message"] = (child.stderr.strip().splitlines() or [f"exit status {child.returncode}"])[-1]
         else:
             row |= json.loads(child.stdout.splitlines()[-1])
         rows.append(row)
         table = make_table(
-            f"{name}, float32, 2 threads", "pairs", "peak above the imports", "pairs per second", "ended"
+            f"{name}, T = {options.segments}, float32, 2 threads",
+            "pairs",
+            "peak above the imports",
+            "pairs per second",
+            "ended",
         )
         if row["message"]:
             table.add_row(str(row["pairs"]), "-", "-", row["message"])
         else:
             gigabytes = row["peak_bytes"] / 1e9
             table.add_row(str(row["pairs"]), f"{gigabytes:.3f} GB", f"{row['pairs_per_second']:.1f}", row["ended"])
-            what = f"{name}: peak memory of {row['pairs']} pairs above the imports"
-            shown = f"{gigabytes:.2f} GB, {row['pairs_per_second']:.0f} pairs per second"
+            what = f"{name}: {row['pairs']} pairs in one call, T = {row['segments']}, {row['dtype']}, above the imports"
+            shown = f"at most {gigabytes:.2f} GB, {row['pairs_per_second']:.0f} pairs per second"
             headlines.append(Headline(what, shown))
         console.print(table)
     return rows, headlines

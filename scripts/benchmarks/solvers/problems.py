@@ -12,8 +12,7 @@ import geodesic
 from geodesic.experiment.run import open_run
 from scripts.benchmarks.vaes import CONFIG, trained
 
-ACTIVATIONS, SIZES = ("elu", "relu", "softplus"), (2, 16, 64)
-DECODERS = tuple(f"{activation}-{d}" for d in SIZES for activation in ACTIVATIONS)
+ACTIVATIONS = ("elu", "relu", "softplus")
 STRETCHES = (1.0, 3.0)  # of the first weights of the second work
 
 
