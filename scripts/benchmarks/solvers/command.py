@@ -64,7 +64,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--pairs", type=positive, default=64, help="of resolved, mnist and second")
     parser.add_argument("--error-pairs", type=positive, default=1000, help="of all decoders of error together")
     parser.add_argument("--counted", type=positive, help="count the work of so many pairs only")
-    parser.add_argument("--global-pairs", type=positive, default=256)
+    parser.add_argument("--global-pairs", type=positive, default=64)
     parser.add_argument("--grid", type=positive, default=200, help="nodes of the grid graph along each axis")
     parser.add_argument("--memory-pairs", type=positive, default=4096)
     parser.add_argument("--segment-pairs", type=positive, default=8)
@@ -83,7 +83,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--peer-seconds", type=float, default=Budget.peer_seconds, help="for all pairs of a peer that takes them singly"
     )
     parser.add_argument("--repeats", type=positive, default=3, help="timed runs of each method")
-    parser.add_argument("--repeat-seconds", type=float, default=30.0, help="a run longer than this is not repeated")
+    parser.add_argument("--repeat-seconds", type=float, default=15.0, help="a run longer than this is not repeated")
     parser.add_argument("--threads", type=positive, default=1, help="of torch; memory always takes 2")
     parser.add_argument("--seed", type=int, default=0, help="of the choice of pairs")
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the trained VAEs are")

@@ -36,7 +36,7 @@ def section(options: argparse.Namespace, console: Console) -> tuple[list[dict], 
     rows, headlines = [], []
     for name in options.resolved_decoders:
         problem = neighbors(decoder_problem(name, options.runs, 1, SEGMENTS), options.pairs)
-        found = _measure(problem, options.repeats)
+        found = _measure(problem, options)
         rows += found
         table = make_table(f"{name}, {len(problem.start)} pairs, float64", *_HEADINGS, words=("search",))
         for row in found:
@@ -58,7 +58,7 @@ def neighbors(problem: Problem, pairs: int) -> Problem:
     return replace(problem, start=a, end=b)
 
 
-def _measure(problem: Problem, repeats: int) -> list[dict]:
+def _measure(problem: Problem, options: argparse.Namespace) -> list[dict]:
     """A row for each search. The searches and a forward pass take turns; work is counted in a run of its own."""
     path, pairs = problem.straight(), len(problem.start)
     rows: dict[str, dict] = {}
@@ -77,8 +77,10 @@ def _measure(problem: Problem, repeats: int) -> list[dict]:
         except Exception as error:  # its message is the row
             rows[name]["message"] = explain(error)
     forward = [_seconds(embed) for _ in range(4)][1:]
-    for _ in range(repeats):
+    for _ in range(options.repeats):
         for name in (name for name in SEARCHES if not rows[name]["message"]):
+            if times[name] and times[name][0] > options.repeat_seconds:
+                continue
             times[name].append(_seconds(lambda name=name: rows[name].update(_outcome(_solved(problem, name)))))
             forward += [_seconds(embed) for _ in range(3)]
     for name, seconds in times.items():
