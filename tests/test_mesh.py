@@ -74,6 +74,17 @@ def test_nodes_are_placed_where_the_outputs_bend_and_keep_the_curve() -> None:
     assert mesh.times[:, [0, -1]].tolist() == [[0.0, 1.0]]
 
 
+def test_a_corner_gets_its_share_of_nodes_and_no_more_however_often_they_are_doubled() -> None:
+    creased = geodesic.PullbackManifold(lambda z: torch.cat([z, 3 * z[:, :1].relu()], dim=1))
+    path = geodesic.straight_path(START[:1], END[:1], 32)
+    for segments in (64, 128, 256, 512, 1024):
+        mesh = placed(creased, path, segments)
+        path = mesh.path
+    steps = mesh.times.diff(dim=1) * segments
+    assert 1 / 20 < steps.amin() < 1 / 3
+    assert steps.amax() < 3
+
+
 def test_without_bends_nodes_are_spread_over_the_length() -> None:
     plane = geodesic.PullbackManifold(lambda z: z)
     t = torch.linspace(0, 1, 33)[:, None]
@@ -102,6 +113,17 @@ def test_each_pair_gets_the_segments_that_its_length_needs() -> None:
     fine = geodesic.solve(RIDGE, START, END, segments=512, tol=1e-12)
     assert ((solution.length / fine.length - 1).abs() <= 3 * solution.error + 1e-12).all()
     assert not geodesic.solve(RIDGE, START, END, segments=32).resolved.all()
+
+
+@pytest.mark.slow
+def test_what_stalls_on_a_kink_goes_on_with_other_nodes() -> None:
+    manifold = geodesic.PullbackManifold(network(activation=torch.nn.ReLU))
+    start, end = (2 * z[[11, 21]] for z in pairs(40))
+    coarse = geodesic.solve(manifold, start, end, segments=32)
+    assert (coarse.status == Status.STALLED).all()
+    solution = geodesic.solve(manifold, start, end)
+    assert solution.resolved.any()  # rounding decides on which side of a kink a node comes to lie
+    assert (solution.length <= (1 + coarse.error) * coarse.length).all()
 
 
 @pytest.mark.slow

@@ -31,6 +31,8 @@ from geodesic.solvers.status import Status
 
 __all__ = ["Driver"]
 
+_UNSURE = 10  # times `length_rtol`: errors up to this are believed
+_STALLS = 2  # so often a pair may stall before it is left as it is
 _HANDOVER = 1e-6  # relative excess energy, by its own estimate, at which a warm-up is over
 
 
@@ -134,22 +136,24 @@ class Driver:
     ) -> GeodesicSolution:
         """Solve and measure; where segments are not fixed, with twice as many for the pairs that are not resolved.
 
-        Pairs that did not converge stay as they are: more segments would not help them. No answer is longer than a
-        curve that was known before it.
+        What stalls near its minimum lies on a kink of the decoder, as a rule, and other nodes may lie beside it: such a
+        pair goes on from there, a few times. No answer is longer than a curve that was known before it.
         """
         rows = torch.arange(len(path), device=path.device)
-        answer = self._solved(rows, even(path), usable, lines)
-        open_rows = rows[answer.converged & ~answer.resolved & self._moves_nodes]
-        segments = 2 * (path.shape[1] - 1)
-        while len(open_rows) and segments <= MOST_SEGMENTS:
-            old = answer[open_rows]
-            T = int(old.segments.max())
-            mesh = self._placed(old.mesh[:, : T + 1], segments)
-            new = self._solved(open_rows, mesh, usable[open_rows], select(lines, open_rows))
-            new = self._kept(new, old, mesh.path)
-            answer = with_rows(answer, open_rows, new)
-            open_rows = open_rows[(new.segments == segments) & ~new.resolved]
-            segments *= 2
+        last = answer = self._solved(rows, even(path), usable, lines)
+        segments, stalls = path.shape[1] - 1, torch.zeros_like(rows)
+        worse = torch.full_like(answer.converged, not self._moves_nodes)
+        while True:
+            stalled = (last.status == Status.STALLED) & (last.relative_excess_energy <= self.search.rtol)
+            stalls = stalls + stalled
+            on = ~last.resolved & (last.converged | (stalled & (stalls <= _STALLS))) & ~worse
+            rows, last, stalls, segments = rows[on], last[on], stalls[on], 2 * segments
+            if not len(rows) or segments > MOST_SEGMENTS:
+                break
+            mesh = self._placed(last.mesh, segments)
+            last = self._solved(rows, mesh, usable[rows], select(lines, rows))
+            kept, worse = self._kept(last, answer[rows], mesh.path)
+            answer = with_rows(answer, rows, kept)
         return self._no_longer(answer, path, lines) if self.manifold.has_length else answer
 
     def _placed(self, path: Float[Tensor, "n nodes d"], segments: int) -> Mesh:
@@ -157,26 +161,33 @@ class Driver:
         room = self.plan.at(path.shape[1] - 1)
         return Mesh(*grouped(lambda some: placed(room.manifold, some, segments), room.solver, path))
 
-    def _kept(self, new: GeodesicSolution, old: GeodesicSolution, path: Float[Tensor, "n nodes d"]) -> GeodesicSolution:
+    def _kept(
+        self, new: GeodesicSolution, old: GeodesicSolution, path: Float[Tensor, "n nodes d"]
+    ) -> tuple[GeodesicSolution, Bool[Tensor, " n"]]:
         """The answers of more segments; those of fewer where more have not converged, or ended on a longer curve.
+
+        And which ended on a longer curve. What is not resolved yet may seem longer by its error, if that is small.
 
         Args:
             new: Of more segments.
-            old: Of fewer.
-            path: The curves of the old ones, through the first nodes of the new ones.
+            old: The best of fewer.
+            path: The curves that the new ones began with, through their first nodes.
         """
         new = replace(new, iterations=new.iterations + old.iterations)
         # With more segments a curve is also measured more exactly: its own length counts as that.
         known = self._lengths(path, new.length > old.length)
-        worse = new.length > (1 + self.search.rtol) * known
+        rtol = self.search.rtol
+        unsure = torch.where(new.resolved, 0, new.error.clamp_max(_UNSURE * rtol))
+        worse = new.length > (1 + rtol + unsure) * known
+        own = worse & (2 * old.segments == path.shape[1] - 1)  # or else those of a pair that stalled in between
         off = (known / old.length - 1).abs()
         old = replace(
             old,
             iterations=new.iterations,
-            length=torch.where(worse, known, old.length),
-            error=torch.where(worse, old.error.maximum(off), old.error),
+            length=torch.where(own, known, old.length),
+            error=torch.where(own, old.error.maximum(off), old.error),
         )
-        return chosen(worse | ~new.converged, old, new)
+        return chosen(worse | (old.converged & ~new.converged), old, new), worse
 
     def _no_longer(
         self, answer: GeodesicSolution, start: Float[Tensor, "P nodes d"], lines: StraightLines

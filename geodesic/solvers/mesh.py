@@ -20,6 +20,9 @@ from geodesic.numerics.spline import through
 __all__ = ["Mesh", "even", "placed", "turning"]
 
 _BENDS = 0.7  # part of the nodes that go where the outputs bend; the others are spread evenly over the length
+_DENSEST = (
+    4  # nodes per length before all are scaled to their number: corners on kinks are sharp with any number of them
+)
 _STRAIGHT = 0.1  # angle in all, in radians, below which the bends of a path count less
 
 
@@ -51,7 +54,8 @@ def placed(manifold: Manifold, path: Float[Tensor, "P nodes d"], segments: int) 
     """The curves through the nodes of paths with other nodes on them: more where the outputs turn.
 
     Of the nodes 3 in 10 are spread evenly over the length, and the others over the angles between chords; the density
-    is smoothed, so that neighboring segments are of like length. Times are shares of the length, by chords.
+    is smoothed, so that neighboring segments are of like length, and nowhere above some 13 times that of nodes spread
+    evenly. Times are shares of the length, by chords.
 
     Args:
         manifold: Whose chords to look at.
@@ -71,6 +75,7 @@ def placed(manifold: Manifold, path: Float[Tensor, "P nodes d"], segments: int) 
     for _ in range(2):
         wider = functional.pad(density, (1, 1), mode="replicate")
         density = (wider[:, :-2] + 2 * density + wider[:, 2:]) / 4
+    density = density.minimum(_DENSEST * share)
     nodes = functional.pad((density / density.sum(1, keepdim=True)).cumsum(1), (1, 0))
     old = torch.linspace(0, 1, path.shape[1], dtype=path.dtype, device=path.device).expand_as(nodes)
     wanted = torch.linspace(0, 1, segments + 1, dtype=path.dtype, device=path.device).expand(len(path), -1)
