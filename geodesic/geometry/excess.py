@@ -12,10 +12,10 @@ from geodesic.geometry.checks import admit_path, guarded
 from geodesic.geometry.energy import constant, require_path
 from geodesic.geometry.jumps import jumps
 from geodesic.geometry.manifold import Expansion, Manifold
-from geodesic.numerics.block_tridiagonal import BlockTridiagonal
+from geodesic.numerics.block_tridiagonal import BlockCholesky, BlockTridiagonal
 from geodesic.numerics.kernel import on_kernel
 
-__all__ = ["NewtonStep", "hessian_seen", "newton_step", "relative_excess_energy"]
+__all__ = ["ExactStep", "NewtonStep", "hessian_seen", "newton_step", "relative_excess_energy"]
 
 
 @guarded
@@ -72,7 +72,18 @@ class NewtonStep:
     minimum: Bool[Tensor, " P"]
 
 
-def newton_step(expansion: Expansion) -> NewtonStep:
+@dataclass(frozen=True)
+class ExactStep(NewtonStep):
+    """A step with what it was made from.
+
+    Attributes:
+        factors: Of the exact Hessian; their solutions are NaN where it is not positive definite.
+    """
+
+    factors: BlockCholesky
+
+
+def newton_step(expansion: Expansion) -> ExactStep:
     """Minimize the quadratic model of the energy, or a convex one where it has no minimum.
 
     Where the exact Hessian fails to be positive definite, its sources of negative curvature are halved, then left
@@ -81,8 +92,9 @@ def newton_step(expansion: Expansion) -> NewtonStep:
     """
     g, hessian = expansion.gradient, expansion.hessian
     eps = torch.finfo(g.dtype).eps
-    factors = hessian.damped(10 * eps).cholesky()
-    direction, definite, minimum = factors.solve(g), factors.positive, _strictly_positive(hessian)
+    exact = factors = hessian.damped(10 * eps).cholesky()
+    direction, minimum = factors.solve(g), _strictly_positive(hessian)
+    exact.positive &= minimum
     finite = hessian.diagonal.isfinite().flatten(1).all(1) & hessian.upper.isfinite().flatten(1).all(1)
     finite &= g.isfinite().flatten(1).all(1)
     (rows,) = (finite & ~minimum).nonzero(as_tuple=True)
@@ -90,7 +102,7 @@ def newton_step(expansion: Expansion) -> NewtonStep:
         ignored = on_kernel(expansion.convexified(rows, 0.0).diagonal, hessian.diagonal[rows], eps**0.5)
         seen = hessian[rows].plus(ignored)
         factors = seen.damped(10 * eps).cholesky()
-        direction[rows], definite[rows] = factors.solve(g[rows]), factors.positive
+        direction[rows] = factors.solve(g[rows])
         minimum[rows] = _strictly_positive(seen)
         left, rows = ~factors.positive, rows[~factors.positive]
         ignored = ignored[left]
@@ -107,7 +119,7 @@ def newton_step(expansion: Expansion) -> NewtonStep:
     # Below the range of the dtype squares underflow, and zero over zero would pass for converged.
     seen_at_all = total > torch.finfo(g.dtype).tiny / eps
     excess = torch.where(seen_at_all, (g * direction).sum((-2, -1)) / total, torch.nan)
-    return NewtonStep(direction, excess, minimum)
+    return ExactStep(direction, excess, minimum, exact)
 
 
 def hessian_seen(expansion: Expansion) -> BlockTridiagonal:

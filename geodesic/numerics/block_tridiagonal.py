@@ -102,6 +102,18 @@ class BlockCholesky:
         chosen._levels = [(L[rows], X[rows], Y[rows]) for L, X, Y in self._levels]
         return chosen
 
+    def with_rows(self, rows: Tensor, others: BlockCholesky) -> BlockCholesky:
+        """The factors, of some rows those of other matrices."""
+
+        def put(x: Tensor, y: Tensor) -> Tensor:
+            return x.index_put((rows,), y)
+
+        changed = object.__new__(BlockCholesky)
+        changed.positive = put(self.positive, others.positive)
+        together = zip(self._levels, others._levels, strict=True)
+        changed._levels = [(put(L, M), put(X, V), put(Y, W)) for (L, X, Y), (M, V, W) in together]
+        return changed
+
     def solve(self, right: Float[Tensor, "*batch n d"]) -> Float[Tensor, "*batch n d"]:
         """The solution y of S y = right."""
         rest = right[..., None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,12 +15,39 @@ from geodesic.registry import setting
 from geodesic.solvers.krylov import LARGEST_EXPLICIT, certify
 from geodesic.solvers.line_search import descend
 from geodesic.solvers.preconditioner import Preconditioner, precondition
-from geodesic.solvers.solver import SOLVERS, Certificate, Solver, inner
+from geodesic.solvers.solver import SOLVERS, Certificate, Solver, SolverState, inner
 from geodesic.solvers.status import Status
 
-__all__ = ["LBFGS"]
+__all__ = ["LBFGS", "corrected_step"]
 
 _CURVED = 1e-10  # cosine between step and change of gradient below which a pair learns nothing from the step
+
+
+class Corrected(SolverState, Protocol):
+    """A named tuple with an approximation of the Hessian that is corrected by the latest steps."""
+
+    @property
+    def direction(self) -> Float[Tensor, "P interior d"]:
+        """What to subtract at the full step."""
+
+    @property
+    def preconditioner(self) -> Preconditioner:
+        """The approximation before its corrections."""
+
+    @property
+    def steps(self) -> Float[Tensor, "P m interior d"]:
+        """s_k, the latest first."""
+
+    @property
+    def changes(self) -> Float[Tensor, "P m interior d"]:
+        """y_k, of the gradient."""
+
+    @property
+    def scales(self) -> Float[Tensor, "P m"]:
+        """1 / <s_k, y_k>; zero where a pair learned nothing."""
+
+
+S = TypeVar("S", bound=Corrected)
 
 
 class _State(NamedTuple):
@@ -32,9 +59,9 @@ class _State(NamedTuple):
     gradient: Float[Tensor, "P interior d"]  # of half the weighted squared chords
     direction: Float[Tensor, "P interior d"]
     preconditioner: Preconditioner
-    steps: Float[Tensor, "P m interior d"]  # s_k, the latest first
-    changes: Float[Tensor, "P m interior d"]  # y_k, of the gradient
-    scales: Float[Tensor, "P m"]  # 1 / <s_k, y_k>; zero where a pair learned nothing
+    steps: Float[Tensor, "P m interior d"]
+    changes: Float[Tensor, "P m interior d"]
+    scales: Float[Tensor, "P m"]
 
 
 @SOLVERS.register("lbfgs")
@@ -107,28 +134,34 @@ class LBFGS(Solver[_State]):
         return state._replace(excess=_excess(state))
 
     def step(self, manifold: Manifold, state: _State) -> _State:
-        found = descend(manifold, state, with_gradient=True)
-        s = (found.path - state.path)[:, 1:-1]
-        y = found.gradient - state.gradient
-        curvature = inner(s, y)
-        learned = curvature > _CURVED * (inner(s, s) * inner(y, y)).sqrt()
-        state = state._replace(
-            path=found.path,
-            energy=found.energy,
-            gradient=found.gradient,
-            status=torch.where(found.failed, Status.STALLED, state.status),
-            steps=_pushed(state.steps, s, self.history),
-            changes=_pushed(state.changes, y, self.history),
-            scales=_pushed(state.scales, torch.where(learned, 1 / curvature, 0), self.history),
-        )
-        state = state._replace(direction=_direction(state, learned))
+        state = corrected_step(manifold, state, self.history)
         return state._replace(excess=_excess(state))
 
     def certify(self, manifold: Manifold, state: _State) -> Certificate:
         return certify(manifold, state.path, state.weights)
 
 
-def _direction(state: _State, learned: Bool[Tensor, " P"]) -> Tensor:
+def corrected_step(manifold: Manifold, state: S, history: int = 20) -> S:
+    """The state one step on, with the step and the change of the gradient among its corrections; `excess` stays."""
+    found = descend(manifold, state, with_gradient=True)
+    s = (found.path - state.path)[:, 1:-1]
+    y = found.gradient - state.gradient
+    curvature = inner(s, y)
+    learned = curvature > _CURVED * (inner(s, s) * inner(y, y)).sqrt()
+    stepped: Any = state
+    stepped = stepped._replace(
+        path=found.path,
+        energy=found.energy,
+        gradient=found.gradient,
+        status=torch.where(found.failed, Status.STALLED, state.status),
+        steps=_pushed(state.steps, s, history),
+        changes=_pushed(state.changes, y, history),
+        scales=_pushed(state.scales, torch.where(learned, 1 / curvature, 0), history),
+    )
+    return stepped._replace(direction=_direction(stepped, learned))
+
+
+def _direction(state: Corrected, learned: Bool[Tensor, " P"]) -> Tensor:
     """H_k g by the two-loop recursion."""
     q, shares = state.gradient, []
     for k in range(state.steps.shape[1]):
