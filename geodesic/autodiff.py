@@ -80,13 +80,24 @@ def jvp(f: RowWise, z: Tensor, u: Tensor, mode: str = "forward") -> Tensor:
     _require_float("z", z)
     _require_shape("u", u, z.shape, "z")
     if mode == "forward":
-        prepare_forward_mode()
-        return _jvp(f, z, u)[1]
+        return value_and_jvp(f, z, u)[1]
     if mode == "double_vjp":
         y, pull = _vjp(f, z)
         # J^T v is linear in v: any v will do as the point at which to differentiate it.
         return _vjp(lambda v: pull(v)[0], torch.zeros_like(y))[1](u)[0]
     raise InputError(f"mode: expected 'forward' or 'double_vjp', got {mode!r}")
+
+
+def value_and_jvp(f: RowWise, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """f(z) and `jvp`, by one evaluation in forward mode.
+
+    Example:
+        >>> import torch, geodesic
+        >>> geodesic.autodiff.value_and_jvp(torch.square, torch.tensor([[3.0]]), torch.tensor([[1.0]]))
+        (tensor([[9.]]), tensor([[6.]]))
+    """
+    prepare_forward_mode()
+    return _jvp(f, z, u)
 
 
 @renamed(method="mode")

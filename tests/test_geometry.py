@@ -343,3 +343,16 @@ def test_points_beyond_the_memory_are_taken_in_groups_and_the_answers_stay(monke
     assert sizes == [1] * 12
     torch.testing.assert_close(norms_at(manifold, z, v), norms)
     torch.testing.assert_close(norms, (v * (metric(manifold, z) @ v[..., None])[..., 0]).sum(-1).sqrt())
+
+
+def test_arcs_from_values_and_velocities_at_nodes_are_of_fourth_order() -> None:
+    sphere, errors = geodesic.surfaces.Sphere(), []
+    for T in (8, 16):
+        t = torch.linspace(0, 1, T + 1)
+        path = torch.stack([torch.pi / 2 * torch.ones_like(t), 2 * t + 0.5 * t**2], dim=-1)[None]  # along the equator
+        velocity = torch.stack([torch.zeros_like(t), (2 + t) / T], dim=-1)[None]
+        squared, lengths = sphere.arcs(path, velocity)
+        torch.testing.assert_close(squared, sphere.squared_chords(path))
+        errors.append(float((lengths.sum() - 2.5).abs()))
+    assert errors[0] < 1e-4
+    assert 12 < errors[0] / errors[1] < 20

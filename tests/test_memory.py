@@ -144,6 +144,10 @@ def test_what_paths_have_in_pieces_they_have_as_a_whole(kind: str, nodes: int) -
     for share in (0.0, 0.5):
         blocks_close(one.convexified(rows, share), other.convexified(rows, share))
     close(pieces.lower_bound(path[:, 0], path[:, -1]), whole.lower_bound(path[:, 0], path[:, -1]))
+    if whole.has_embedding:
+        velocity = torch.randn_like(path)
+        for a, b in zip(pieces.arcs(path, velocity), whole.arcs(path, velocity), strict=True):
+            close(a, b)
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import geodesic
 from geodesic import Newton, NewtonKrylov, Status
 from geodesic.geometry.energy import energy_and_gradient
 from geodesic.geometry.excess import newton_step
+from scripts.benchmarks.counting import flops_of
 from tests import surfaces
 from tests.decoders import network, pairs
 
@@ -83,6 +84,33 @@ def test_newton_ends_quadratically() -> None:
     # The excess is quadratic in the distance, which is squared at each step.
     assert (excess[1] < 1e3 * excess[0] ** 1.5).all()
     assert (excess[2] < 1e-15).all()
+
+
+def test_a_hessian_is_kept_while_it_leads_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    manifold, formed = geodesic.PullbackManifold(network()), []
+    expansion = type(manifold).expansion
+    monkeypatch.setattr(
+        type(manifold), "expansion", lambda self, path, *rest: formed.append(len(path)) or expansion(self, path, *rest)
+    )
+    a, b = pairs(8)
+    solution = geodesic.solve(manifold, a, b, tol=1e-10, segments=32)
+    assert solution.converged.all()
+    assert sum(formed) < 1.5 * 8  # one where the warm-up ended, and few more
+    monkeypatch.undo()
+    # The certificate by a Hessian from before is that by the path's own, to a fifth.
+    own = geodesic.geometry.relative_excess_energy(manifold, solution.path)
+    assert (own < 1.2 * solution.relative_excess_energy + 1e-14).all()
+
+
+def test_what_is_no_step_costs_a_bounded_number_of_passes() -> None:
+    manifold = geodesic.PullbackManifold(network(width=64, outputs=400))
+    a, b = pairs(8)
+    path = geodesic.straight_path(a, b)
+    once = flops_of(lambda: manifold.observe(path))
+    manifold.door.derivatives(path)  # looked at before
+    started = flops_of(lambda: geodesic.solve(manifold, a, b, segments=32, solver=geodesic.LBFGS(), max_steps=1))
+    # Two for the straight line, two for the first gradient, 4 for two trials, 6 for the certificate, 15 of measuring.
+    assert started < 31 * once
 
 
 def test_work_is_linear_in_the_segments() -> None:

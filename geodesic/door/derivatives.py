@@ -60,6 +60,10 @@ class Derivatives(ABC):
     def turn(self, f: RowWise, z: Tensor, r: Tensor, w: Tensor) -> Float[Tensor, "N d"]:
         """The Hessian of <r, f(z)> times w, (N, d): the derivative of J^T r along w, r held fixed."""
 
+    def carried(self, f: RowWise, z: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """f(z) and J v, both (N, ...), for tangents v, (N, d)."""
+        return f(z.clone()), self.push(f, z, v)
+
     def second_along(self, f: RowWise, z: Tensor, v: Tensor, w: Tensor) -> Tensor:
         """The second derivative of f along a curve of velocity v and second derivative w: J w + D^2 f (v, v)."""
         return self.push(f, z, w) + self.second(f, z, v, v)
@@ -80,6 +84,9 @@ class _Forward(Derivatives):
 
     def push(self, f: RowWise, z: Tensor, v: Tensor) -> Tensor:
         return autodiff.jvp(f, z, v)
+
+    def carried(self, f: RowWise, z: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        return autodiff.value_and_jvp(f, z, v)
 
     def pull(self, f: RowWise, z: Tensor, r: Tensor) -> Float[Tensor, "N d"]:
         return autodiff.vjp(f, z, r)

@@ -34,6 +34,7 @@ class Along(NamedTuple):
         squared_chords: (P, T).
         missed: What derivatives do not see of each segment, (P, T), see `Traveled`.
         bent: By how much the velocity changes in each, (P, T).
+        size: Of the outputs at its ends, (P, T).
     """
 
     speed: Float[Tensor, "P Q"]
@@ -41,6 +42,7 @@ class Along(NamedTuple):
     squared_chords: Float[Tensor, "P T"]
     missed: Float[Tensor, "P T"]
     bent: Float[Tensor, "P T"]
+    size: Float[Tensor, "P T"]
 
     @property
     def lengths(self) -> Float[Tensor, "P T"]:
@@ -70,7 +72,7 @@ def along(manifold: Manifold, path: Float[Tensor, "P nodes d"]) -> Along:
     if not manifold.has_length:
         chords = manifold.squared_chords(path)
         nothing = torch.zeros_like(chords)
-        return Along(T * chords.sqrt(), torch.full_like(path[0, 1:, 0], 1 / T), chords, nothing, nothing)
+        return Along(T * chords.sqrt(), torch.full_like(path[0, 1:, 0], 1 / T), chords, nothing, nothing, nothing)
     position, velocity, weights = like(path, *spline_quadrature(T))
     z, v = ((matrix @ path).unflatten(1, (T, -1)) for matrix in (position, velocity / T))
     found = manifold.traveled(path, z, v, T * weights[: z.shape[2]])
@@ -119,13 +121,14 @@ def unseen(manifold: Manifold, path: Float[Tensor, "P nodes d"], along: Along) -
     rows, segment = (missed > floor[:, None]).nonzero(as_tuple=True)
     if not len(rows):
         return found
-    ends = path[rows, segment], path[rows, segment + 1]
-    rounding = _ROUNDINGS * torch.finfo(path.dtype).eps * manifold.observe(torch.stack(ends)).flatten(2).norm(dim=-1)
-    least = torch.full_like(missed, torch.inf).index_put((rows, segment), floor[rows].maximum(rounding.amax(0)))
+    size = along.size
     if not manifold.has_embedding:
+        ends = path[rows, segment], path[rows, segment + 1]
+        size = size.index_put((rows, segment), manifold.observe(torch.stack(ends)).flatten(2).norm(dim=-1).amax(0))
         # Chords that are no lower bounds, as those of a metric at midpoints, exceed lengths and mean nothing.
         beyond = (manifold.lower_bound(*ends) - lengths[rows, segment]).clamp_min(0)
         missed = excess = torch.zeros_like(missed).index_put((rows, segment), beyond)
+    least = (_ROUNDINGS * torch.finfo(path.dtype).eps * size).maximum(floor[:, None])
     excess, missed = (torch.where(x > least, x, 0) for x in (excess, missed))
     missed = torch.where((missed > along.bent / 2) | (missed > _BY_KINKS * whole[:, None]), missed, 0)
     worst = missed.topk(min(_SUSPECTS, max(T // 2, 1)), dim=1)

@@ -18,6 +18,7 @@ from geodesic.door.derivatives import FORWARD, Derivatives
 from geodesic.door.door import Door
 from geodesic.errors import InputError
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
+from geodesic.numerics.spline import on_interval
 
 __all__ = ["Deviation", "Expansion", "Manifold", "Traveled", "weighted"]
 
@@ -66,12 +67,15 @@ class Traveled(NamedTuple):
             Without an embedding: by how much its chord is longer than its curve.
         bent: By how much J c' changes in each segment, and from there to the next points of quadrature, (P, T): a kink
             misses no more than half of it. Without an embedding 0.
+        size: Norm of the larger one of the outputs at both ends, (P, T): what rounding of a chord is relative to.
+            Without an embedding 0.
     """
 
     speed: Float[Tensor, "P T Q"]
     squared_chords: Float[Tensor, "P T"]
     missed: Float[Tensor, "P T"]
     bent: Float[Tensor, "P T"]
+    size: Float[Tensor, "P T"]
 
 
 class Manifold(ABC):
@@ -242,13 +246,40 @@ class Manifold(ABC):
         if not self.has_embedding:
             speed, squared_chords = self.squared_norm(z, v).sqrt(), self.squared_chords(path)
             missed = (squared_chords.clamp_min(0).sqrt() - speed @ weights).clamp_min(0)
-            return Traveled(speed, squared_chords, missed, torch.zeros_like(missed))
+            nothing = torch.zeros_like(missed)
+            return Traveled(speed, squared_chords, missed, nothing, nothing)
         Q, d, x = z.shape[2], z.shape[3], self.door or self.embed
-        step = x(path).flatten(2).diff(dim=1)
+        y = x(path).flatten(2)
+        step, sizes = y.diff(dim=1), y.norm(dim=-1)
         seen = self.way(z).push(x, z.reshape(-1, d), v.reshape(-1, d)).reshape(*z.shape[:-1], -1)
         missed = (step - weights @ seen).norm(dim=-1)
         bends = torch.nn.functional.pad(seen.flatten(1, 2).diff(dim=1).norm(dim=-1), (1, 1))
-        return Traveled(seen.norm(dim=-1), step.square().sum(-1), missed, bends.unfold(1, Q + 1, Q).sum(-1))
+        bent, size = bends.unfold(1, Q + 1, Q).sum(-1), sizes.unfold(1, 2, 1).amax(-1)
+        return Traveled(seen.norm(dim=-1), step.square().sum(-1), missed, bent, size)
+
+    def arcs(
+        self, path: Float[Tensor, "P nodes d"], velocity: Float[Tensor, "P nodes d"]
+    ) -> tuple[Float[Tensor, "P T"], Float[Tensor, "P T"]]:
+        """Squared chords and lengths of the segments of curves, from values and velocities at their nodes alone.
+
+        Between two nodes the cubic with these values and velocities takes the place of the curve in the surrounding
+        space: of order 4, for two passes. Only for manifolds with an embedding.
+
+        Args:
+            path: Nodes.
+            velocity: Of the curve at its nodes, per segment.
+        """
+        x, rows = self.door or self.embed, path.reshape(-1, path.shape[-1])
+        y, slope = self.way(path).carried(x, rows, velocity.reshape(rows.shape))
+        y, slope = (part.detach().reshape(*path.shape[:2], -1) for part in (y, slope))
+        step, left, right = y.diff(dim=1), slope[:, :-1], slope[:, 1:]
+        u, weights = (torch.as_tensor(x, dtype=path.dtype, device=path.device) for x in on_interval())
+        # |6 u (1 - u) step + (1 - u) (1 - 3 u) left + u (3 u - 2) right| from the inner products of the three.
+        shares = torch.stack([6 * u * (1 - u), (1 - u) * (1 - 3 * u), u * (3 * u - 2)])
+        three = (step, left, right)
+        gram = torch.stack([torch.stack([(a * b).sum(-1) for a in three], dim=-1) for b in three], dim=-1)
+        squares = torch.einsum("aq,ptab,bq->ptq", shares, gram, shares)
+        return gram[..., 0, 0], squares.clamp_min(0).sqrt() @ weights
 
     def observe(self, z: Float[Tensor, "*batch d"]) -> Tensor:
         """What the geometry is made from at points z, (*batch, ...): outputs of a decoder, or the metric tensor."""

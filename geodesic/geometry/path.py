@@ -20,6 +20,7 @@ __all__ = [
     "spline_speed",
     "spline_through",
     "straight_path",
+    "with_equal_chords",
 ]
 
 
@@ -112,9 +113,16 @@ def constant_speed(manifold: Manifold, path: Tensor, segments: int | None = None
     if path.dim() < 2 or path.shape[-2] < 2:
         raise InputError(f"path: expected nodes of shape (*batch, T + 1, d) with T >= 1, got {tuple(path.shape)}")
     admit_path(manifold, path)
-    d, T = path.shape[-1], path.shape[-2] - 1
     with torch.no_grad():
         chords = manifold.squared_chords(path).clamp_min(0).sqrt()
+    return with_equal_chords(path, chords, segments)
+
+
+def with_equal_chords(
+    path: Float[Tensor, "*batch nodes d"], chords: Float[Tensor, "*batch T"], segments: int | None = None
+) -> Tensor:
+    """`constant_speed` by the lengths of the chords."""
+    d, T = path.shape[-1], path.shape[-2] - 1
     chords = torch.where(chords.sum(-1, keepdim=True) > 0, chords, torch.ones_like(chords))
     arc = torch.nn.functional.pad(chords.cumsum(-1), (1, 0))
     share = (arc / arc[..., -1:]).contiguous()

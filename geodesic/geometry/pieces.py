@@ -154,6 +154,15 @@ class InPieces(Manifold):
         found = grouped(some, max(1, size // (2 + len(weights))), ends, z.flatten(0, 1), v.flatten(0, 1))
         return Traveled(*(x[:, 0].unflatten(0, z.shape[:2]) for x in found))
 
+    def arcs(
+        self, path: Float[Tensor, "P nodes d"], velocity: Float[Tensor, "P nodes d"]
+    ) -> tuple[Float[Tensor, "P T"], Float[Tensor, "P T"]]:
+        if path.shape[:-1].numel() <= (size := self.size_of("squared_norm")):
+            return self.manifold.arcs(path, velocity)
+        ends, slopes = (torch.stack([x[:, :-1], x[:, 1:]], dim=2).flatten(0, 1) for x in (path, velocity))
+        found = grouped(self.manifold.arcs, max(1, size // 2), ends, slopes)
+        return tuple(x[:, 0].unflatten(0, (len(path), -1)) for x in found)
+
     def chords_and_pullback(
         self, path: Float[Tensor, "*batch nodes d"], weights: Float[Tensor, "*batch nodes-1"] | None = None
     ) -> tuple[Float[Tensor, "*batch nodes-1"], Callable[[], Tensor]]:

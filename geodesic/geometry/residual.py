@@ -67,13 +67,14 @@ def geodesic_curvature(
     """
     middle, velocity, acceleration = (x[..., every // 2 :: every, :] for x in spline_through(path))
     with torch.no_grad():
-        squared = manifold.squared_norm(middle, velocity)
         u = manifold.lowered_acceleration(middle, velocity, acceleration)
         if path.shape[-1] <= _EXPLICIT and manifold.forms_metric:
             G = manifold.metric_tensor(middle)
+            squared = (velocity * (G @ velocity[..., None])[..., 0]).sum(-1)
             L, deficiency = _cholesky(G), _deficiency(G).amax(-1)
             square = (u * torch.cholesky_solve(u[..., None], L)[..., 0]).sum(-1)
         else:
+            squared = manifold.squared_norm(middle, velocity)
             square, deficiency = inverse_norm(manifold, middle, u), torch.zeros_like(u[..., 0, 0], dtype=torch.int64)
         along = (u * velocity).sum(-1).square() / squared
         # A curve that stands still, and one whose parts are lost in rounding, has no curvature to speak of.

@@ -15,7 +15,7 @@ from geodesic.geometry.checks import admit
 from geodesic.geometry.energy import energy_and_gradient
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import grouped
-from geodesic.geometry.path import constant_speed, path_length, straight_path
+from geodesic.geometry.path import path_length, straight_path, with_equal_chords
 from geodesic.solvers.choose import choose_solver
 from geodesic.solvers.initial import graph_path
 from geodesic.solvers.measure import Asked, StraightLines, measured, straight_lines
@@ -89,7 +89,7 @@ class Driver:
         watch = Watch(callback, batch, a)
         driver = cls(manifold, search, a, b, given, plan.solver, reason, segments, plan, watch)
         lines = driver._lines()
-        answer = shorter([driver._refined(path, usable, lines) for path, usable in driver._starts()])
+        answer = shorter([driver._refined(path, usable, lines) for path, usable in driver._starts(lines)])
         return shaped(driver._sampled(_above_their_bounds(answer, search.rtol)), batch, event)
 
     @property
@@ -115,18 +115,18 @@ class Driver:
         parts = [straight_lines(room.manifold, *ends, self.segments) for ends in groups]
         return StraightLines(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
-    def _starts(self) -> list[tuple[Tensor, Tensor]]:
+    def _starts(self, lines: StraightLines) -> list[tuple[Tensor, Tensor]]:
         """Paths to begin from, and which pairs may begin from them."""
         init, everywhere = self.search.init, torch.ones_like(self.start[:, 0], dtype=torch.bool)
         if self.given is not None:
             return [(self.given, everywhere)]
-        starts, room = [], self.plan.at(self.segments)
+        starts = []
         if init in ("straight", "best"):
-            lines = straight_path(self.start, self.end, self.segments)
-            even = grouped(lambda path: constant_speed(room.manifold, path), room.solver, lines)
-            starts.append((even, everywhere))
+            straight = straight_path(self.start, self.end, self.segments)
+            starts.append((with_equal_chords(straight, lines.chords), everywhere))
         if init in ("graph", "best"):
-            graph = graph_path(room.manifold, self.start, self.end, self.segments, graph_points=self._graph_points())
+            manifold = self.plan.at(self.segments).manifold
+            graph = graph_path(manifold, self.start, self.end, self.segments, graph_points=self._graph_points())
             # Beside the straight line itself, a second straight line would be solved for nothing.
             starts.append((graph.path, graph.connected & ~(graph.straight & bool(starts))))
         return starts

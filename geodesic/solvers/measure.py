@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.geometry.energy import constant, path_energy
+from geodesic.geometry.energy import constant
 from geodesic.geometry.jumps import along, unseen
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.path import refine_path, spline_speed, straight_path
@@ -29,10 +29,12 @@ class StraightLines(NamedTuple):
     Attributes:
         energy: (P,).
         length: (P,).
+        chords: Lengths of their chords, at equal latent steps, (P, T).
     """
 
     energy: Float[Tensor, " P"]
     length: Float[Tensor, " P"]
+    chords: Float[Tensor, "P T"]
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,14 @@ def straight_lines(
     """Energies and lengths of the straight lines between endpoints, at equal latent steps."""
     path = straight_path(start, end, segments)
     with torch.no_grad():
-        energy = path_energy(manifold, path)
-        speed, weights = spline_speed(manifold, path)
-    return StraightLines(*(torch.where(constant(path), 0, x) for x in (energy, speed @ weights)))
+        if manifold.has_embedding and manifold.has_length:
+            velocity = ((end - start) / segments)[:, None].expand_as(path)
+            squared, arcs = manifold.arcs(path, velocity)
+            length = arcs.sum(-1)
+        else:
+            squared = manifold.squared_chords(path)
+            speed, weights = spline_speed(manifold, path)
+            length = speed @ weights
+        energy = segments / 2 * squared.sum(-1)
+        still = constant(path)
+    return StraightLines(torch.where(still, 0, energy), torch.where(still, 0, length), squared.clamp_min(0).sqrt())

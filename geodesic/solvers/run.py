@@ -68,17 +68,15 @@ class Run:
         self.path, self._weights = path.clone(), mesh.weights
         still = (path[:, 0] == path[:, -1]).all(-1)
         self.path[still] = path[still, :1]
-        # One pair where the decoder is not finite must not spoil the others.
-        groups = zip(path.split(size), self._weights.split(size), strict=True)
-        parts = zip(*(_begun(manifold, *group) for group in groups), strict=True)
-        self._reached, self._slope, finite, level = (torch.cat(part) for part in parts)
-        status = torch.where(finite | (status != Status.RUNNING), status, Status.NOT_FINITE)
-        still = still | (level & (status == Status.RUNNING))
         self.status = torch.where(still, Status.CONVERGED, status)
         self.steps = torch.zeros_like(self.status)
         self.excess = torch.where(still, 0, torch.full_like(path[:, 0, 0], torch.nan))
         self.minimum = still
-        self._energy = self.excess.clone()
+        self._energy, self._slope = (torch.where(still, 0.0, torch.nan).to(path) for _ in range(2))
+        (rows,) = ((self.status != Status.RUNNING) & ~still).nonzero(as_tuple=True)
+        for some in rows.split(size) if len(rows) else ():  # where nothing runs, what is there is measured
+            energy, gradient = energy_and_gradient(manifold, self.path[some], self._weights[some])
+            self._energy[some], self._slope[some] = energy, gradient.square().sum((1, 2)).sqrt()
 
     @property
     def ended(self) -> Ended:
@@ -103,6 +101,7 @@ class Run:
         limit = max_steps - self.steps
         done = int(self.steps[active].max())
         state = solver.begin(self.manifold, self.path[active], self._weights[active])
+        active, state = self._admitted(active, state)
         before = torch.full_like(self._energy, torch.inf)
         for step in range(max_steps + 1):
             self._energy[active] = state.energy
@@ -121,7 +120,6 @@ class Run:
                 ended |= (state.excess <= tol) | last
             rows = active[ended]
             self.path[rows], self.steps[rows] = state.path[ended], self.steps[rows] + step
-            self._reached[rows] = state.energy[ended]
             self._slope[rows] = (state.path.shape[1] - 1) * state.gradient[ended].square().sum((1, 2)).sqrt()
             if bool(ended.any()):
                 active = active[~ended]
@@ -130,6 +128,22 @@ class Run:
             if not len(active):
                 break
             state = solver.step(self.manifold, state)
+
+    def _admitted(self, active: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """The pairs that can be worked on: not where the decoder is constant, or not finite."""
+        finite = state.energy.isfinite() & state.gradient.isfinite().flatten(1).all(1)
+        level = state.energy == 0
+        if bool((finite & ~level).all()):
+            return active, state
+        level = _level(self.manifold, state.path, level)
+        ended = level | ~finite
+        rows, energy = active[ended], state.energy[ended]
+        self.status[rows] = torch.where(level[ended], Status.CONVERGED, Status.NOT_FINITE)
+        self.excess[rows] = torch.where(level[ended], 0.0, torch.nan).to(energy)
+        self.minimum[rows] = level[ended]
+        self._energy[rows] = energy
+        self._slope[rows] = torch.where(level[ended], 0.0, torch.nan).to(energy)
+        return active[~ended], select(state, ~ended)
 
     def _certified(
         self, solver: Solver[Any], state: Any, active: Tensor, due: Tensor, final: Tensor, tol: float
@@ -153,18 +167,16 @@ class Run:
         self._report(step, self._energy, self.status == Status.RUNNING, self.status == Status.CONVERGED)
 
 
-def _begun(manifold: Manifold, path: Tensor, weights: Tensor) -> tuple[Tensor, ...]:
-    """Energies of paths, norms of their gradients, whether both are finite, and whether the decoder is constant there.
+def _level(manifold: Manifold, path: Tensor, suspects: Bool[Tensor, " P"]) -> Bool[Tensor, " P"]:
+    """On which paths the decoder is constant, bit for bit.
 
-    Constant bit for bit: an energy of zero alone may be one whose squares have left the range of the dtype.
+    An energy of zero alone may be one whose squares have left the range of the dtype.
     """
-    energy, gradient = energy_and_gradient(manifold, path, weights)
-    level = energy == 0
-    if bool(level.any()):
-        with torch.no_grad():
-            nodes = path[level]
-            # Of a metric alone this is the metric, which may well be constant: its speed must vanish too.
-            x, speed = manifold.observe(nodes), manifold.squared_norm(nodes[:, 1:], nodes.diff(dim=1))
-        level[level.clone()] = (x == x[:, :1]).flatten(1).all(1) & (speed == 0).all(1)
-    finite = energy.isfinite() & gradient.isfinite().flatten(1).all(1)
-    return energy, gradient.square().sum((1, 2)).sqrt(), finite, level
+    if not bool(suspects.any()):
+        return suspects
+    with torch.no_grad():
+        nodes = path[suspects]
+        # Of a metric alone this is the metric, which may well be constant: its speed must vanish too.
+        x, speed = manifold.observe(nodes), manifold.squared_norm(nodes[:, 1:], nodes.diff(dim=1))
+    constant = (x == x[:, :1]).flatten(1).all(1) & (speed == 0).all(1)
+    return suspects.clone().masked_scatter(suspects, constant)
