@@ -168,7 +168,8 @@ def test_the_table_says_converged_and_resolved_in_lines_of_at_most_140_character
     assert said["a"] == [("yes", "yes"), ("yes", "NO")]
     assert said["b"] == [(f"NO ({ended[0]})", "NO"), (f"NO ({ended[1]})", "NO")]
     assert "a: 2 of 2 pairs converged (tol 1e-06), 1 resolved" in table
-    assert "1 converged but not resolved: leave segments out, or raise length_rtol" in table
+    assert "1 converged but not resolved: leave segments out, or set length_rtol" in table
+    assert "resolved: it is, and its length error is at most length_rtol" in table
     assert "a took Newton: d = 2 is at most 32" in table
     assert "b took" not in table
 

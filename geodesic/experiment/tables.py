@@ -64,7 +64,7 @@ def geodesic_table(solutions: Mapping[str, GeodesicSolution], pair_names: list[s
 
 
 def _caption(solutions: Mapping[str, GeodesicSolution]) -> str:
-    lines = ["converged: the path is stationary to tol; resolved: it is, and its length is right to 1e-3"]
+    lines = ["converged: the path is stationary to tol; resolved: it is, and its length error is at most length_rtol"]
     for name, solution in solutions.items():
         lines.append(f"{name}: {solution.summary()}")
         if solution.solver.partition(":")[0].isalpha():  # not the settings of one that was named: a reason

@@ -74,7 +74,8 @@ def distance(manifold: Manifold, start: Tensor, end: Tensor, *, search: Search =
     given = Rows(manifold, start=start, end=end)
     require_limit(manifold, "distance")
     solution = find(manifold, start.detach(), end.detach(), search)
-    warn_of_doubts("distance", doubts_of(solution), "their distances are lengths of paths that are not the shortest")
+    effect = "their distances are lengths of paths that are not the shortest, or inexact"
+    warn_of_doubts("distance", doubts_of(solution), effect, refined=search.refines)
     d = math.prod(given.event)
     start, end = start.reshape(-1, d), end.reshape(-1, d)
     mesh = Mesh(solution.mesh.reshape(len(start), -1, d), solution.times.reshape(len(start), -1))
@@ -128,7 +129,8 @@ def length_ratio(
     Rows(manifold, start=start, end=end)
     require_limit(manifold, "length of a geodesic to compare with")
     solution = find(manifold, start, end, search)
-    warn_of_doubts("length_ratio", doubts_of(solution), "their ratios are not known, or too large")
+    effect = "their ratios are not known, or too large"
+    warn_of_doubts("length_ratio", doubts_of(solution), effect, refined=search.refines)
     return torch.where(solution.converged, solution.length_ratio, torch.nan)
 
 

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from geodesic.checks import warn
+from geodesic.solvers.search import MOST_SEGMENTS
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.status import Status
 
@@ -38,13 +39,14 @@ def of_all(doubts: Int[Tensor, "*batch N"]) -> Int[Tensor, "*batch"]:
     return torch.where((doubts == Status.JUMP).any(-1), Status.JUMP, status)
 
 
-def warn_of_doubts(tool: str, doubts: Int[Tensor, "*batch"], effect: str) -> None:
+def warn_of_doubts(tool: str, doubts: Int[Tensor, "*batch"], effect: str, *, refined: bool = False) -> None:
     """Warn of geodesics that were not found, or are too coarse, with their number and what to do.
 
     Args:
         tool: What builds on them.
         doubts: As by `doubts_of`.
         effect: What they do to its answer.
+        refined: Whether pairs had as many segments as they needed, see `Search.refines`: more are not to be had.
     """
     counts = Counter(doubts.reshape(-1).tolist())
     coarse = counts[Status.NOT_RESOLVED]
@@ -56,6 +58,11 @@ def warn_of_doubts(tool: str, doubts: Int[Tensor, "*batch"], effect: str) -> Non
         remedies.append(lost[0][1].remedy)
     if coarse:
         said.append(f"{coarse} {'is' if coarse == 1 else 'are'} not resolved")
-        remedies.append("too few segments: raise them in search=Search(segments=...)")
+        remedies.append(
+            f"up to {MOST_SEGMENTS:,} segments did not resolve them: raise length_rtol, or look from other "
+            'starts, init="best"'
+            if refined
+            else "too few segments: raise them in search=Search(segments=...)"
+        )
     if said:
         warn(f"{tool}: of {doubts.numel()} geodesics {' and '.join(said)}, so {effect}; {'; '.join(remedies)}")

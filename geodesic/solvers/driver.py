@@ -15,7 +15,7 @@ from geodesic.geometry.checks import admit
 from geodesic.geometry.energy import energy_and_gradient
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import grouped
-from geodesic.geometry.path import path_length, straight_path, with_equal_chords
+from geodesic.geometry.path import path_length, refine_path, straight_path, with_equal_chords
 from geodesic.solvers.choose import choose_solver
 from geodesic.solvers.initial import graph_path
 from geodesic.solvers.measure import Asked, StraightLines, measured, straight_lines
@@ -33,6 +33,9 @@ __all__ = ["Driver"]
 
 _UNSURE = 10  # times `length_rtol`: errors up to this are believed
 _STALLS = 2  # so often a pair may stall before it is left as it is
+_ROUNDINGS = 100  # of a length, by which two measurements of one curve may differ
+_LEAP = 1.1  # times its chords, that a curve is longer which leaps over a fold or a ridge between two nodes
+_TRIED = 16  # times as many segments as at first are always tried where curves leap over what their start crosses
 _HANDOVER = 1e-6  # relative excess energy, by its own estimate, at which a warm-up is over
 
 
@@ -93,6 +96,11 @@ class Driver:
         return shaped(driver._sampled(_above_their_bounds(answer, search.rtol)), batch, event)
 
     @property
+    def _rtol(self) -> float:
+        """By how much one length must exceed another to be longer: no less than rounding."""
+        return max(self.search.rtol, _ROUNDINGS * torch.finfo(self.start.dtype).eps)
+
+    @property
     def _moves_nodes(self) -> bool:
         return self.search.refines and self.manifold.has_length
 
@@ -114,6 +122,12 @@ class Driver:
         groups = zip(self.start.split(room.solver), self.end.split(room.solver), strict=True)
         parts = [straight_lines(room.manifold, *ends, self.segments) for ends in groups]
         return StraightLines(*(torch.cat(part) for part in zip(*parts, strict=True)))
+
+    def _lines_again(self, lines: StraightLines, rows: Int[Tensor, " n"], segments: int) -> StraightLines:
+        """The straight lines, some of them measured with other segments, as their geodesics are."""
+        path = straight_path(self.start[rows], self.end[rows], segments)
+        length = self._lengths(path, torch.ones_like(rows, dtype=torch.bool))
+        return lines._replace(length=lines.length.index_put((rows,), length))
 
     def _starts(self, lines: StraightLines) -> list[tuple[Tensor, Tensor]]:
         """Paths to begin from, and which pairs may begin from them."""
@@ -150,11 +164,25 @@ class Driver:
             rows, last, stalls, segments = rows[on], last[on], stalls[on], 2 * segments
             if not len(rows) or segments > MOST_SEGMENTS:
                 break
-            mesh = self._placed(last.mesh, segments)
+            coarse, lines = lines, self._lines_again(lines, rows, segments)
+            again = self._too_long(last, lines.length[rows])
+            begun = torch.where(again[:, None, None], refine_path(path[rows], segments // 2), last.mesh)
+            mesh = self._placed(begun, segments)
             last = self._solved(rows, mesh, usable[rows], select(lines, rows))
-            kept, worse = self._kept(last, answer[rows], mesh.path)
+            kept, worse = self._kept(last, answer[rows], mesh.path, again)
             answer = with_rows(answer, rows, kept)
+            if segments >= _TRIED * self.segments:  # those whose start is known well enough would end there again
+                known = (coarse.length / lines.length - 1).abs()[rows] <= self._rtol
+                worse = worse | (known & self._too_long(last, lines.length[rows]))
         return self._no_longer(answer, path, lines) if self.manifold.has_length else answer
+
+    def _too_long(self, answer: GeodesicSolution, straight: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
+        """Whether curves are longer than the straight lines, or than their own chords.
+
+        Their nodes leap over what the start crosses, a fold or a ridge, and none are left there: the start gets more.
+        """
+        chords = (2 * answer.energy).sqrt()
+        return (answer.length > _LEAP * chords) | (answer.length > (1 + self._rtol) * straight)
 
     def _placed(self, path: Float[Tensor, "n nodes d"], segments: int) -> Mesh:
         """The curves with other nodes, in groups that fit into memory."""
@@ -162,7 +190,11 @@ class Driver:
         return Mesh(*grouped(lambda some: placed(room.manifold, some, segments), room.solver, path))
 
     def _kept(
-        self, new: GeodesicSolution, old: GeodesicSolution, path: Float[Tensor, "n nodes d"]
+        self,
+        new: GeodesicSolution,
+        old: GeodesicSolution,
+        path: Float[Tensor, "n nodes d"],
+        again: Bool[Tensor, " n"],
     ) -> tuple[GeodesicSolution, Bool[Tensor, " n"]]:
         """The answers of more segments; those of fewer where more have not converged, or ended on a longer curve.
 
@@ -172,11 +204,12 @@ class Driver:
             new: Of more segments.
             old: The best of fewer.
             path: The curves that the new ones began with, through their first nodes.
+            again: Which began again from their start, and have nothing to lose.
         """
         new = replace(new, iterations=new.iterations + old.iterations)
         # With more segments a curve is also measured more exactly: its own length counts as that.
-        known = self._lengths(path, new.length > old.length)
-        rtol = self.search.rtol
+        known = self._lengths(path, (new.length > old.length) & ~again)
+        rtol = self._rtol
         unsure = torch.where(new.resolved, 0, new.error.clamp_max(_UNSURE * rtol))
         worse = new.length > (1 + rtol + unsure) * known
         own = worse & (2 * old.segments == path.shape[1] - 1)  # or else those of a pair that stalled in between
@@ -193,27 +226,32 @@ class Driver:
         self, answer: GeodesicSolution, start: Float[Tensor, "P nodes d"], lines: StraightLines
     ) -> GeodesicSolution:
         """The answers, or the straight lines or the paths that they began with where these are shorter."""
-        room, rtol = self.plan.at(self.segments), self.search.rtol
+        room, rtol = self.plan.at(self.segments), self._rtol
         ended = (answer.status != Status.NOT_CONNECTED) & (answer.status != Status.JUMP) & answer.length.isfinite()
-        line = straight_path(self.start, self.end, self.segments)
-        known = [(line, lines.length)]
+        known = [(straight_path(self.start, self.end, self.segments), lines.length)]
         if self.given is not None or self.search.init != "straight":
             chords = grouped(
                 lambda path: room.manifold.squared_chords(path).clamp_min(0).sqrt().sum(1), room.solver, start
             )
             known.append((start, chords))  # no longer than the path
         for path, least in known:
-            length = self._lengths(path, ended & (answer.length > (1 + rtol) * least))
-            (rows,) = (answer.length > (1 + rtol) * length).nonzero(as_tuple=True)
-            for some in rows.split(room.solver) if len(rows) else ():
-                answer = with_rows(answer, some, self._given_up(answer[some], path[some], select(lines, some)))
+            (suspects,) = (ended & (answer.length > (1 + rtol) * least)).nonzero(as_tuple=True)
+            for T in answer.segments[suspects].unique().tolist():
+                # Measured as the answers are: with few segments much of a curve can be missed.
+                rows = suspects[answer.segments[suspects] == T]
+                curves = path[rows] if path.shape[1] == T + 1 else refine_path(path[rows], T)
+                lengths = self._lengths(curves, torch.ones_like(rows, dtype=torch.bool))
+                (shorter,) = (answer.length[rows] > (1 + rtol) * lengths).nonzero(as_tuple=True)
+                for some in shorter.split(self.plan.at(T).solver) if len(shorter) else ():
+                    i = rows[some]
+                    answer = with_rows(answer, i, self._given_up(answer[i], curves[some], select(lines, i)))
         return answer
 
     def _given_up(
         self, old: GeodesicSolution, path: Float[Tensor, "n nodes d"], lines: StraightLines
     ) -> GeodesicSolution:
         """The answers for paths that are better than where the solver ended: not those that a jump makes look so."""
-        room = self.plan.at(self.segments)
+        room = self.plan.at(path.shape[1] - 1)
         mesh, nothing = even(path), torch.full_like(old.length, torch.nan)
         energy, gradient = energy_and_gradient(room.manifold, path)
         slope = gradient.square().sum((1, 2)).sqrt()

@@ -16,6 +16,7 @@ from geodesic.errors import DataError, InputError
 from geodesic.files import read_npz, write_npz
 from geodesic.numerics.spline import constant_speed_at
 from geodesic.solvers.answer import Answer
+from geodesic.solvers.search import MOST_SEGMENTS
 from geodesic.solvers.status import remedies
 
 __all__ = ["GeodesicSolution", "tensors"]
@@ -223,8 +224,7 @@ class GeodesicSolution(Answer):
         ]
         lines += remedies(self.status.reshape(-1).tolist())
         unknown = self.converged & self.error.isinf()
-        if coarse := int((self.converged & ~self.resolved & ~unknown).sum()):
-            lines.append(f"{coarse} converged but not resolved: leave segments out, or raise length_rtol")
+        lines += self._unresolved(self.converged & ~self.resolved & ~unknown)
         if bound := int(unknown.sum()):
             lines.append(
                 f"{bound} converged with lengths that hold for these segments alone: there are fewer than 4, or chords "
@@ -241,6 +241,21 @@ class GeodesicSolution(Answer):
         if saddles := int((self.converged & ~self.minimum).sum()):
             lines.append(f'{saddles} converged to no strict minimum: other starts may end lower, try init="best"')
         return "\n".join(lines)
+
+    def _unresolved(self, coarse: Bool[Tensor, "*batch"]) -> list[str]:
+        """What to do about pairs that have converged with too few segments: they had these, or as many as helped."""
+        full = coarse & (self.segments >= MOST_SEGMENTS)
+        fixed = (coarse & ~full) if self.mesh.shape == self.path.shape else torch.zeros_like(coarse)
+        kinds = (
+            (fixed, ": leave segments out, or set length_rtol, which also adds them to paths of your own"),
+            (full, f" by {MOST_SEGMENTS:,} segments, the most there are: raise length_rtol"),
+            (
+                coarse & ~full & ~fixed,
+                ", and more segments did not help: raise length_rtol, use float64 if this was float32, or set "
+                'init="best"',
+            ),
+        )
+        return [f"{int(rows.sum())} converged but not resolved{said}" for rows, said in kinds if bool(rows.any())]
 
 
 def tensors(solution: GeodesicSolution) -> dict[str, Tensor]:

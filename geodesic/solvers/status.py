@@ -104,7 +104,8 @@ _REMEDIES = {
     ),
     Status.NOT_SHORTER: (
         "the solver ended on a curve longer than the one it began with, which is returned: between its nodes the path "
-        'leaves the surface (a fold, a ridge); set init="best", or take more segments'
+        'leaves the surface (a fold, a ridge); set init="best", with more graph_points where that is not '
+        "enough, or leave segments out"
     ),
 }
 

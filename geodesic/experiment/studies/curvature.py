@@ -141,7 +141,8 @@ def _geodesics(study: Study) -> dict[str, NDArray]:
     """Curves of the pairs by the first of the solvers, as they are drawn."""
     pairs = study.settings.pairs.choose(study.run)
     solution = study.run.solve(pairs.start, pairs.end)
-    warn_of_doubts("curvature: pairs", doubts_of(solution), "the curves on the map are not the shortest")
+    effect = "the curves on the map are not the shortest"
+    warn_of_doubts("curvature: pairs", doubts_of(solution), effect, refined=study.run.search.refines)
     curves = solution(torch.linspace(0, 1, _CURVE + 1).to(study.encodings))
     return {"paths": to_numpy(curves), "converged": to_numpy(solution.converged)}
 

@@ -193,7 +193,9 @@ def _distances(settings: Settings, runs: Path, dataset: Dataset, rows: NDArray) 
         assert run.test_encodings is not None
         start, end = run.test_encodings[torch.as_tensor(rows.T, device=run.device)]
         solution = run.solve(start, end)
-    warn_of_doubts(f"cov: {settings.name}", doubts_of(solution), "their lengths are left out, or inexact")
+        refined = run.search.refines
+    effect = "their lengths are left out, or inexact"
+    warn_of_doubts(f"cov: {settings.name}", doubts_of(solution), effect, refined=refined)
     lengths = torch.where(solution.converged, solution.length, torch.nan)
     arrays = {"euclidean": to_numpy((end - start).norm(dim=-1)), "geodesic": to_numpy(lengths)}
     write_npz(file, arrays | {"rows": rows, "settings": key})

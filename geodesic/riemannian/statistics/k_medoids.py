@@ -201,7 +201,7 @@ def _distance_matrix(manifold: Manifold, points: Tensor, search: Search) -> _Dis
         # A pair without a path is farther apart than all others, and still has a sum.
         D[a, b] = D[b, a] = solution.length.nan_to_num(nan=torch.finfo(D.dtype).max ** 0.5)
         doubts[some], error[some] = doubts_of(solution), solution.error
-    warn_of_doubts("k-medoids", doubts, "their lengths are too large, or inexact")
+    warn_of_doubts("k-medoids", doubts, "their lengths are too large, or inexact", refined=search.refines)
     return _Distances(D, of_all(doubts), error.amax() if N > 1 else points.new_zeros(()))
 
 
