@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import geodesic
 from geodesic import LBFGS, GradientDescent, Newton, NewtonKrylov, Status
+from geodesic.numerics.masks import divided
 from geodesic.solvers.solver import SOLVERS as KINDS
 from tests import surfaces
 from tests.decoders import network, pairs
@@ -269,3 +271,32 @@ def test_a_pair_through_a_region_without_numbers_says_so_and_spoils_no_other(sol
 def test_bad_settings_of_solvers_are_named(make, message: str) -> None:
     with pytest.raises(geodesic.errors.InputError, match=message):
         make()
+
+
+class Waits(TorchDispatchMode):
+    """Counts how often the host asks a device for a number, as it must to branch or to index by a mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        name = operation._overloadpacket.__name__
+        masks = args[1] if name in ("index", "index_put", "index_put_") else ()
+        self.count += name in ("_local_scalar_dense", "nonzero", "equal", "masked_select")
+        self.count += any(isinstance(i, torch.Tensor) and i.dtype == torch.bool for i in masks)
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("solver", "most"), [(geodesic.LBFGS(), 1), (Newton(warm_up=None), 2)])
+def test_the_host_waits_for_the_device_once_in_a_step_and_once_to_look_at_it(solver, most: int) -> None:
+    manifold = geodesic.PullbackManifold(network())
+    path = geodesic.solve(manifold, *pairs(4), tol=1e-4, segments=32).path
+    state = solver.begin(manifold, path, torch.ones_like(path[:, 1:, 0]))
+    with Waits() as waits:
+        after = solver.step(manifold, state)
+    assert (after.energy < state.energy).all()
+    assert waits.count == most  # and the driver's one, for how many have ended
+    with Waits() as waits:
+        divided(after.excess < 1)
+    assert waits.count == 1

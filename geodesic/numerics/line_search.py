@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from geodesic.numerics.masks import divided
+
 __all__ = ["SUFFICIENT_DECREASE", "Backtracked", "Trial", "backtrack", "least_of_parabola"]
 
 SUFFICIENT_DECREASE = 1e-4
@@ -82,14 +84,16 @@ def backtrack(
         if not len(rows):
             break
         good, reached, shorter = trial(rows, step[rows])
-        taken = rows[good]
+        taken, refused = divided(good)
         if len(taken):
             for old, new in zip(kept, reached(), strict=True):
-                old[taken] = new[good]
-            failed[taken] = False
-        rows = rows[~good]
-        step[rows] = shorter[~good]
-        rows = rows[step[rows] >= smallest]
+                old[rows[taken]] = new[taken]
+            failed[rows[taken]] = False
+        if not len(refused):
+            break
+        rows = rows[refused]
+        step[rows] = shorter[refused]
+        rows = rows[divided(step[rows] >= smallest)[0]]
     return Backtracked(kept, step, failed)
 
 

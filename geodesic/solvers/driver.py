@@ -91,7 +91,7 @@ class Driver:
         reason = "; ".join(filter(None, (reason, plan.said, unusual)))
         watch = Watch(callback, batch, a)
         driver = cls(manifold, search, a, b, given, plan.solver, reason, segments, plan, watch)
-        lines = driver._lines()
+        lines = driver._lines(a, b, segments)
         answer = shorter([driver._refined(path, usable, lines) for path, usable in driver._starts(lines)])
         return shaped(driver._sampled(_above_their_bounds(answer, search.rtol)), batch, event)
 
@@ -117,16 +117,15 @@ class Driver:
         points = self.search.graph_points
         return None if points is None else points.flatten(1)
 
-    def _lines(self) -> StraightLines:
-        room = self.plan.at(self.segments)
-        groups = zip(self.start.split(room.solver), self.end.split(room.solver), strict=True)
-        parts = [straight_lines(room.manifold, *ends, self.segments) for ends in groups]
+    def _lines(self, start: Float[Tensor, "n d"], end: Float[Tensor, "n d"], segments: int) -> StraightLines:
+        room = self.plan.at(segments)
+        groups = zip(start.split(room.solver), end.split(room.solver), strict=True)
+        parts = [straight_lines(room.manifold, *ends, segments) for ends in groups]
         return StraightLines(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
     def _lines_again(self, lines: StraightLines, rows: Int[Tensor, " n"], segments: int) -> StraightLines:
         """The straight lines, some of them measured with other segments, as their geodesics are."""
-        path = straight_path(self.start[rows], self.end[rows], segments)
-        length = self._lengths(path, torch.ones_like(rows, dtype=torch.bool))
+        length = self._lines(self.start[rows], self.end[rows], segments).length
         return lines._replace(length=lines.length.index_put((rows,), length))
 
     def _starts(self, lines: StraightLines) -> list[tuple[Tensor, Tensor]]:
@@ -228,7 +227,8 @@ class Driver:
         """The answers, or the straight lines or the paths that they began with where these are shorter."""
         room, rtol = self.plan.at(self.segments), self._rtol
         ended = (answer.status != Status.NOT_CONNECTED) & (answer.status != Status.JUMP) & answer.length.isfinite()
-        known = [(straight_path(self.start, self.end, self.segments), lines.length)]
+        straight = straight_path(self.start, self.end, self.segments)
+        known = [(straight, lines.length)]
         if self.given is not None or self.search.init != "straight":
             chords = grouped(
                 lambda path: room.manifold.squared_chords(path).clamp_min(0).sqrt().sum(1), room.solver, start
@@ -241,6 +241,9 @@ class Driver:
                 rows = suspects[answer.segments[suspects] == T]
                 curves = path[rows] if path.shape[1] == T + 1 else refine_path(path[rows], T)
                 lengths = self._lengths(curves, torch.ones_like(rows, dtype=torch.bool))
+                if path is straight:
+                    lines = lines._replace(length=lines.length.index_put((rows,), lengths))
+                    answer = replace(answer, straight_length=answer.straight_length.index_put((rows,), lengths))
                 (shorter,) = (answer.length[rows] > (1 + rtol) * lengths).nonzero(as_tuple=True)
                 for some in shorter.split(self.plan.at(T).solver) if len(shorter) else ():
                     i = rows[some]

@@ -56,12 +56,13 @@ def descend(manifold: Manifold, state: Directed, *, with_gradient: bool) -> Line
         there = moved(path[rows], step[:, None, None] * direction[rows])
         chords, pull = _chords(manifold, there, state.weights[rows], with_gradient)
         value = T / 2 * chords.sum(-1)
-        good = value <= energy[rows] - SUFFICIENT_DECREASE * step * slope[rows] + noise[rows]
-        return Trial(good, lambda: (there, value, *pull()), least_of_parabola(step, slope[rows], value - energy[rows]))
+        down = slope[rows] > 0
+        good = down & (value <= energy[rows] - SUFFICIENT_DECREASE * step * slope[rows] + noise[rows])
+        shorter = torch.where(down, least_of_parabola(step, slope[rows], value - energy[rows]), 0)
+        return Trial(good, lambda: (there, value, *pull()), shorter)
 
     start = (path, energy, gradient) if with_gradient else (path, energy)
-    (downhill,) = (slope > 0).nonzero(as_tuple=True)
-    found = backtrack(trial, start, torch.ones_like(energy), downhill, smallest=_SMALLEST)
+    found = backtrack(trial, start, torch.ones_like(energy), smallest=_SMALLEST)
     path, energy, gradient = (*found.reached, gradient)[:3]
     return LineSearch(path, energy, gradient, found.failed)
 

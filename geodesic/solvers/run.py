@@ -10,6 +10,7 @@ from torch import Tensor
 
 from geodesic.geometry.energy import energy_and_gradient
 from geodesic.geometry.manifold import Manifold
+from geodesic.numerics.masks import divided
 from geodesic.solvers.mesh import Mesh
 from geodesic.solvers.progress import Report
 from geodesic.solvers.solver import Solver, select
@@ -17,7 +18,7 @@ from geodesic.solvers.status import Status
 
 __all__ = ["Ended", "Run"]
 
-_PATIENCE = 20  # steps in which a pair has to gain a thousandth of the tolerance, or has stalled
+_PATIENCE = 20  # steps after which a pair is asked whether it still gains
 
 
 class Ended(NamedTuple):
@@ -108,22 +109,23 @@ class Run:
             last = step >= limit[active]
             ended = state.status != Status.RUNNING
             if step % _PATIENCE == 0:
-                idle = before[active] - state.energy <= tol / 1000 * state.energy
+                # Stalled: it gains next to nothing, or at this pace takes more steps for what is left than there are.
+                left = state.excess.nan_to_num(0.0) * _PATIENCE / max_steps
+                idle = before[active] - state.energy <= left.clamp_min(tol / 1000) * state.energy
                 state = state._replace(status=torch.where(idle & ~ended, Status.STALLED, state.status))
                 ended, before = ended | idle, self._energy.clone()
             if certified:
                 due = ended | last
                 if step % solver.check_every == 0:
                     due |= state.excess <= tol
-                ended = self._certified(solver, state, active, due, ended | last, tol)
+                gone, kept = self._certified(solver, state, active, due, ended | last, tol)
             else:
-                ended |= (state.excess <= tol) | last
-            rows = active[ended]
-            self.path[rows], self.steps[rows] = state.path[ended], self.steps[rows] + step
-            self._slope[rows] = (state.path.shape[1] - 1) * state.gradient[ended].square().sum((1, 2)).sqrt()
-            if bool(ended.any()):
-                active = active[~ended]
-                state = select(state, ~ended)
+                gone, kept = divided(ended | last | (state.excess <= tol))
+            if len(gone):
+                rows = active[gone]
+                self.path[rows], self.steps[rows] = state.path[gone], self.steps[rows] + step
+                self._slope[rows] = (state.path.shape[1] - 1) * state.gradient[gone].square().sum((1, 2)).sqrt()
+                active, state = active[kept], select(state, kept)
             self._tell(done + step)
             if not len(active):
                 break
@@ -136,32 +138,28 @@ class Run:
         if bool((finite & ~level).all()):
             return active, state
         level = _level(self.manifold, state.path, level)
-        ended = level | ~finite
-        rows, energy = active[ended], state.energy[ended]
-        self.status[rows] = torch.where(level[ended], Status.CONVERGED, Status.NOT_FINITE)
-        self.excess[rows] = torch.where(level[ended], 0.0, torch.nan).to(energy)
-        self.minimum[rows] = level[ended]
-        self._energy[rows] = energy
-        self._slope[rows] = torch.where(level[ended], 0.0, torch.nan).to(energy)
-        return active[~ended], select(state, ~ended)
+        gone, kept = divided(level | ~finite)
+        rows, energy, level = active[gone], state.energy[gone], level[gone]
+        self.status[rows] = torch.where(level, Status.CONVERGED, Status.NOT_FINITE)
+        self.excess[rows] = self._slope[rows] = torch.where(level, 0.0, torch.nan).to(energy)
+        self.minimum[rows], self._energy[rows] = level, energy
+        return active[kept], select(state, kept)
 
     def _certified(
         self, solver: Solver[Any], state: Any, active: Tensor, due: Tensor, final: Tensor, tol: float
-    ) -> Bool[Tensor, " P"]:
-        """Certify the pairs that are due; which of all have ended, because they converged or must."""
-        ended = torch.zeros_like(due)
-        if not bool(due.any()):
-            return ended
-        certificate = solver.certify(self.manifold, select(state, due))
-        rows = active[due]
+    ) -> tuple[Tensor, Tensor]:
+        """Certify the pairs that are due; which have ended, because they converged or must, and which go on."""
+        asked, others = divided(due)
+        if not len(asked):
+            return asked, others
+        certificate = solver.certify(self.manifold, select(state, asked))
+        rows, final, own = active[asked], final[asked], state.status[asked]
         self.excess[rows], self.minimum[rows] = certificate.excess, certificate.minimum
         converged = certificate.excess <= tol
-        own = state.status[due]
         status = torch.where(own == Status.RUNNING, Status.MAX_STEPS, own)
-        status = torch.where(final[due], status, Status.RUNNING)
+        status = torch.where(final, status, Status.RUNNING)
         self.status[rows] = torch.where(converged, Status.CONVERGED, status)
-        ended[due] = converged | final[due]
-        return ended
+        return divided(torch.zeros_like(due).index_put((asked,), converged | final))
 
     def _tell(self, step: int) -> None:
         self._report(step, self._energy, self.status == Status.RUNNING, self.status == Status.CONVERGED)
