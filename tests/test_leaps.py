@@ -125,8 +125,7 @@ def test_what_1024_segments_hold_at_once_stays_within_memory() -> None:
     solved()
     with _Peak() as watched:
         solution = solved()
-    matrices = 3 * 3 * 1024 * 1025 * 8  # of the spline, which are not counted
-    assert watched.peak - matrices < memory
+    assert watched.peak < memory
     assert solution.memory <= memory
 
 

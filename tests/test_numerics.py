@@ -10,7 +10,7 @@ from torch import Tensor
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 from geodesic.numerics.conjugate_gradients import conjugate_gradients
 from geodesic.numerics.line_search import Trial, backtrack, least_of_parabola
-from geodesic.numerics.spline import like, spline_at, spline_at_midpoints, spline_matrices, spline_quadrature
+from geodesic.numerics.spline import at_midpoints, like, on_interval, on_segments, spline_at, spline_matrices
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 31])
@@ -123,12 +123,14 @@ def test_the_spline_is_exact_for_cubics_with_its_derivatives_and_its_quadrature(
     fine, middle = np.linspace(0, 1, 21), (np.arange(T) + 0.5) / T
     for matrix, order in zip(spline_matrices(T, 20), (0, 1), strict=True):
         np.testing.assert_allclose(matrix @ cubic(t), cubic(fine, order), rtol=1e-12, atol=1e-12)
-    for matrix, order in zip(spline_at_midpoints(T), (0, 1, 2), strict=True):
-        np.testing.assert_allclose(matrix @ cubic(t), cubic(middle, order), rtol=1e-11, atol=1e-11)
-    position, velocity, weights = spline_quadrature(T)
+    nodes = torch.as_tensor(cubic(t))[:, None]
+    for found, order in zip(at_midpoints(nodes), (0, 1, 2), strict=True):
+        np.testing.assert_allclose(found[:, 0], cubic(middle, order), rtol=1e-11, atol=1e-11)
+    weights = on_interval()[1]
     assert weights.sum() == pytest.approx(1)
-    assert weights @ (velocity @ cubic(t)) == pytest.approx(cubic(np.array(1.0)) - cubic(np.array(0.0)))
-    assert weights @ (position @ cubic(t)) == pytest.approx(1 - 1 + 1 / 6 + 3 / 4)
+    value, rate = (x[..., 0].numpy() for x in on_segments(nodes))
+    assert (rate @ weights).sum() == pytest.approx(cubic(np.array(1.0)) - cubic(np.array(0.0)))
+    assert (value @ weights).mean() == pytest.approx(1 - 1 + 1 / 6 + 3 / 4)
     np.testing.assert_allclose(spline_at(T, t)[0], np.eye(T + 1), atol=1e-14)
     (single,) = like(torch.zeros(1, dtype=torch.float32), weights)
     assert single.dtype == torch.float32

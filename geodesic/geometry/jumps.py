@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geodesic.geometry.manifold import Manifold
-from geodesic.numerics.spline import hermite, like, spline_matrices, spline_quadrature
+from geodesic.numerics.spline import hermite, like, on_interval, on_segments, slopes
 
 __all__ = ["Along", "Unseen", "along", "jumps", "unseen"]
 
@@ -73,10 +73,9 @@ def along(manifold: Manifold, path: Float[Tensor, "P nodes d"]) -> Along:
         chords = manifold.squared_chords(path)
         nothing = torch.zeros_like(chords)
         return Along(T * chords.sqrt(), torch.full_like(path[0, 1:, 0], 1 / T), chords, nothing, nothing, nothing)
-    position, velocity, weights = like(path, *spline_quadrature(T))
-    z, v = ((matrix @ path).unflatten(1, (T, -1)) for matrix in (position, velocity / T))
-    found = manifold.traveled(path, z, v, T * weights[: z.shape[2]])
-    return Along(T * found.speed.flatten(1), weights, *found[1:])
+    (weights,) = like(path, on_interval()[1])
+    found = manifold.traveled(path, *on_segments(path), weights)
+    return Along(T * found.speed.flatten(1), weights.repeat(T) / T, *found[1:])
 
 
 def jumps(manifold: Manifold, path: Float[Tensor, "*batch nodes d"]) -> Bool[Tensor, "*batch"]:
@@ -149,8 +148,7 @@ def _persistent(
     Where `least` at the least is missed, and more than a kink could hide at that pace.
     """
     rows, segment = suspects
-    T, eps = path.shape[1] - 1, torch.finfo(path.dtype).eps
-    slope = like(path, *spline_matrices(T, T))[1] @ path / T
+    slope, eps = slopes(path), torch.finfo(path.dtype).eps
     ends = [x[rows, i] for x in (path, slope) for i in (segment, segment + 1)]
     active, left, width = torch.arange(len(rows), device=rows.device), torch.zeros_like(least), 1.0
     bounds, middles = (torch.arange(_PARTS + 1).to(path) / _PARTS, (torch.arange(_PARTS) + 0.5).to(path) / _PARTS)

@@ -11,7 +11,7 @@ from geodesic.errors import InputError
 from geodesic.geometry.checks import admit_path, guarded
 from geodesic.geometry.history import with_right_history
 from geodesic.geometry.manifold import Manifold
-from geodesic.numerics.spline import like, spline_at_midpoints, spline_matrices, spline_quadrature
+from geodesic.numerics.spline import at_midpoints, like, on_interval, on_segments, spline_matrices
 
 __all__ = [
     "constant_speed",
@@ -187,15 +187,15 @@ def spline_speed(manifold: Manifold, path: Tensor) -> tuple[Float[Tensor, "*batc
     if not manifold.has_length:
         chords = manifold.squared_chords(path).sqrt()
         return T * chords, torch.full_like(path[(0,) * (path.dim() - 2)][1:, 0], 1 / T)
-    position, velocity, weights = like(path, *spline_quadrature(T))
-    return manifold.squared_norm(position @ path, velocity @ path).sqrt(), weights
+    z, v = (x.flatten(-3, -2) for x in on_segments(path))
+    (weights,) = like(path, on_interval()[1])
+    return T * manifold.squared_norm(z, v).sqrt(), weights.repeat(T) / T
 
 
 def spline_through(path: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The spline through the nodes, its velocity and its second derivative halfway between them, (*batch, T, d)."""
     _require_spline(path)
-    c, velocity, acceleration = (matrix @ path for matrix in like(path, *spline_at_midpoints(path.shape[-2] - 1)))
-    return c, velocity, acceleration
+    return at_midpoints(path)
 
 
 def _require_spline(path: Tensor) -> None:

@@ -15,14 +15,15 @@ from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 __all__ = [
+    "at_midpoints",
     "constant_speed_at",
     "hermite",
     "like",
     "on_interval",
+    "on_segments",
+    "slopes",
     "spline_at",
-    "spline_at_midpoints",
     "spline_matrices",
-    "spline_quadrature",
     "through",
 ]
 
@@ -43,19 +44,26 @@ def spline_matrices(T: int, segments: int) -> tuple[Matrix, Matrix]:
     return spline_at(T, np.linspace(0, 1, segments + 1))
 
 
-@lru_cache(maxsize=64)
-def spline_at_midpoints(T: int) -> tuple[Matrix, Matrix, Matrix]:
-    """Matrices (T, T + 1) to the spline, its first and its second derivative halfway between the nodes."""
-    spline, t = _spline(T), (np.arange(T) + 0.5) / T
-    return spline(t), spline(t, 1), spline(t, 2)
+def slopes(nodes: Float[Tensor, "*batch nodes d"]) -> Float[Tensor, "*batch nodes d"]:
+    """The derivative of the spline at its nodes, per segment."""
+    T = nodes.shape[-2] - 1
+    (matrix,) = like(nodes, spline_matrices(T, T)[1])
+    return matrix @ nodes / T
 
 
-@lru_cache(maxsize=64)
-def spline_quadrature(T: int) -> tuple[Matrix, Matrix, Matrix]:
-    """Matrices (Q, T + 1) to the spline and its derivative at Gauss-Legendre points, and their weights, (Q,)."""
-    points, weights = on_interval()
-    t = ((np.arange(T)[:, None] + points) / T).ravel()
-    return *spline_at(T, t), np.tile(weights / T, T)
+def on_segments(nodes: Float[Tensor, "*batch nodes d"]) -> tuple[Tensor, Tensor]:
+    """The spline and its derivative per segment at the Gauss-Legendre points of all segments, (*batch, T, Q, d)."""
+    (u,), slope = like(nodes, on_interval()[0]), slopes(nodes)
+    (z0, z1), (m0, m1) = ((x[..., :-1, None, :], x[..., 1:, None, :]) for x in (nodes, slope))
+    return hermite(z0, z1, m0, m1, u[:, None])
+
+
+def at_midpoints(nodes: Float[Tensor, "*batch nodes d"]) -> tuple[Tensor, Tensor, Tensor]:
+    """The spline, its first and its second derivative halfway between the nodes, (*batch, T, d)."""
+    T, slope = nodes.shape[-2] - 1, slopes(nodes)
+    left, right = slope[..., :-1, :], slope[..., 1:, :]
+    value, rate = hermite(nodes[..., :-1, :], nodes[..., 1:, :], left, right, nodes.new_tensor(0.5))
+    return value, T * rate, T**2 * (right - left)
 
 
 def on_interval() -> tuple[Matrix, Matrix]:
@@ -76,7 +84,7 @@ def through(
 ) -> tuple[Float[Tensor, "P K d"], Float[Tensor, "P K d"]]:
     """The spline through nodes and its derivative, at times of their own for each path, (P, K), in [0, 1]."""
     T = nodes.shape[1] - 1
-    slope = like(nodes, *spline_matrices(T, T))[1] @ nodes / T
+    slope = slopes(nodes)
     i = (at * T).long().clamp(0, T - 1)
     u = (at * T - i)[..., None]
 

@@ -22,6 +22,8 @@ from geodesic.solvers.status import Status
 
 __all__ = ["Asked", "StraightLines", "measured", "straight_lines"]
 
+_ROUNDINGS = 10  # of a length: no error below is known
+
 
 class StraightLines(NamedTuple):
     """What a solution says about the straight lines between its endpoints.
@@ -119,6 +121,7 @@ def _sizes(manifold: Manifold, mesh: Mesh, excess: Tensor) -> tuple[dict[str, Te
     error = error + (near * (bend * near).square()).sum(-1) / near.sum(-1) / math.pi**2
     error = error.maximum(missed.length / length)
     error = error + excess.clamp_min(0).nan_to_num(0.0) / 2  # and what is left of the energy, a square of lengths
+    error = error.clamp_min(_ROUNDINGS * torch.finfo(path.dtype).eps)
     # Too few nodes to leave out every second one: nothing is known of the spline's error.
     if T < 4:
         error = torch.full_like(error, torch.inf)
