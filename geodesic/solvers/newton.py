@@ -61,8 +61,7 @@ class Newton(Solver[_State]):
     as in `LBFGS`, and such a step costs two passes. Once the excess energy falls too slowly a new one is formed.
 
     The certificate is the Newton decrement by the gradient of the path itself and the Hessian that was formed last, if
-    since then the excess fell to a thirtieth; else by the path's own. Where the two were compared, on a VAE of MNIST,
-    they differed by a factor of at most 1.5.
+    since then the excess fell to a thirtieth; else by the path's own.
 
     Far from the answer the quadratic model is not worth its price: `warm_up` goes the first part of the way.
 
