@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from geodesic.numerics.block_tridiagonal import BlockTridiagonal
+from geodesic.numerics.block_tridiagonal import BlockTridiagonal, products_of_neighbors
 from geodesic.numerics.conjugate_gradients import conjugate_gradients
 from geodesic.numerics.line_search import Trial, backtrack, least_of_parabola
 from geodesic.numerics.spline import at_midpoints, like, on_interval, on_segments, spline_at, spline_matrices
@@ -134,3 +134,12 @@ def test_the_spline_is_exact_for_cubics_with_its_derivatives_and_its_quadrature(
     np.testing.assert_allclose(spline_at(T, t)[0], np.eye(T + 1), atol=1e-14)
     (single,) = like(torch.zeros(1, dtype=torch.float32), weights)
     assert single.dtype == torch.float32
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 5, 6, 9, 13])
+def test_products_of_neighbors_are_those_of_each_two(n: int) -> None:
+    for paths in (1, 3):
+        rows = torch.randn(paths, n, 2, 7)
+        diagonal, upper = products_of_neighbors(rows)
+        torch.testing.assert_close(diagonal, rows @ rows.mT)
+        torch.testing.assert_close(upper, rows[:, :-1] @ rows[:, 1:].mT)

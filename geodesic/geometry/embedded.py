@@ -13,7 +13,7 @@ from torch import Tensor
 from geodesic.door.door import Door
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Deviation, Expansion, Manifold, weighted
-from geodesic.numerics.block_tridiagonal import BlockTridiagonal, convex
+from geodesic.numerics.block_tridiagonal import BlockTridiagonal, convex, products_of_neighbors
 
 __all__ = ["EmbeddedManifold"]
 
@@ -134,13 +134,14 @@ class EmbeddedManifold(Manifold):
         with torch.no_grad():
             x, J, bending = way.expand(self._x, path.reshape(-1, d), cotangent)
         step = x.reshape(P, n, -1).diff(dim=1)
-        J = J.reshape(P, n, -1, d)[:, 1:-1]
+        rows = J.reshape(P, n, -1, d).mT.contiguous()
         bending = bending.reshape(P, n, d, d)[:, 1:-1]
         bending = (bending + bending.mT) / 2
-        metric = weighted(J.mT @ J, w[:, :-1] + w[:, 1:])
-        upper = weighted(-J[:, :-1].mT @ J[:, 1:], w[:, 1:-1])
+        metric, upper = products_of_neighbors(rows)
+        metric, upper = weighted(metric[:, 1:-1], w[:, :-1] + w[:, 1:]), weighted(upper[:, 1:-1], -w[:, 1:-1])
         pull = weighted(step, w)
-        gradient = ((pull[:, :-1] - pull[:, 1:])[..., None, :] @ J)[..., 0, :]
+        force = torch.nn.functional.pad(pull[:, :-1] - pull[:, 1:], (0, 0, 1, 1))  # a slice of rows would be copied
+        gradient = (rows @ force[..., None])[:, 1:-1, :, 0]
 
         def convexified(rows: Tensor, share: float) -> BlockTridiagonal:
             return BlockTridiagonal(metric[rows] + convex(bending[rows], share), upper[rows])
