@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ app = typer.Typer(
 )
 console = Console()
 errors = Console(stderr=True)
+_LOG_EVERY = 30  # seconds between lines of progress where there is no terminal
 
 Config = Annotated[Path, typer.Argument(help="YAML file with the settings of the experiment.")]
 Overrides = Annotated[
@@ -282,26 +284,39 @@ def _plot(folder: Path, name: str, overwrite: bool) -> None:
 
 @contextlib.contextmanager
 def _solve_progress() -> Iterator[Callable[[str, Progress], None]]:
-    """A bar for each method: steps done, pairs converged. Quiet when nobody watches."""
-    from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
+    """A line for each method on a terminal: pairs ended, time left, what is being done. Elsewhere one now and then."""
+    if not console.is_terminal:
+        yield _lines_now_and_then()
+        return
     from rich.progress import Progress as Bars
+    from rich.progress import TaskID, TextColumn, TimeElapsedColumn
 
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("step {task.fields[step]}, {task.completed} of {task.total} pairs ended"),
         TimeElapsedColumn(),
+        TextColumn("{task.description}: {task.fields[now]}", markup=False),
     )
-    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+    with Bars(*columns, console=console, transient=True) as bars:
         tasks: dict[str, TaskID] = {}
 
         def callback(method: str, progress: Progress) -> None:
             if method not in tasks:
-                tasks[method] = bars.add_task(method, total=progress.active.numel(), step=0)
-            ended = int((~progress.active).sum())
-            bars.update(tasks[method], completed=ended, step=progress.step)
+                tasks[method] = bars.add_task(method, total=progress.pairs, now="")
+            bars.update(tasks[method], completed=progress.ended, now=progress)
 
         yield callback
+
+
+def _lines_now_and_then() -> Callable[[str, Progress], None]:
+    """What goes into a log: beside the results, and seldom."""
+    last = time.monotonic()
+
+    def callback(method: str, progress: Progress) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _LOG_EVERY:
+            last = time.monotonic()
+            errors.print(f"geodesic: {method}: {progress}", highlight=False, soft_wrap=True, markup=False)
+
+    return callback
 
 
 def _bundled_config(name: str) -> Path:

@@ -180,20 +180,39 @@ def test_memory_too_small_for_one_pair_is_refused_and_leaves_no_results(home: Pa
     assert contents(home) == before
 
 
-def test_on_a_terminal_bars_count_the_steps_and_the_pairs_that_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+def tell(ended: int, left: float | None) -> Progress:
+    active = torch.arange(3) >= ended
+    return Progress(7, torch.zeros(3), active, ~active, True, "Newton", 64, ended, 3, 100.0, left)
+
+
+def test_on_a_terminal_a_line_for_each_method_says_what_ended_and_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
     monkeypatch.setattr(cli, "console", terminal)
-    energy, converged = torch.zeros(3), torch.tensor([True, False, False])
-    beginning = Progress(step=0, energy=energy, active=torch.ones(3, dtype=torch.bool), converged=converged)
     with cli._solve_progress() as callback:
-        for step in range(8):
-            callback("first", Progress(step=step, energy=energy, active=~converged, converged=converged))
-        callback("second", beginning)
+        callback("first", tell(0, None))
+        callback("first", tell(1, 130.0))
+        callback("second", tell(0, None))
     drawn = [line for line in terminal.file.getvalue().splitlines() if " pairs ended" in line]
-    assert "first" in drawn[-2]
-    assert "step 7, 1 of 3 pairs ended" in drawn[-2]
-    assert "second" in drawn[-1]
-    assert "step 0, 0 of 3 pairs ended" in drawn[-1]
+    assert "first: 1 of 3 pairs ended, about 2 min left: Newton, 64 segments, step 7" in drawn[-2]
+    assert "second: 0 of 3 pairs ended: Newton, 64 segments, step 7" in drawn[-1]
+
+
+def test_without_a_terminal_progress_is_a_line_of_the_log_at_most_every_half_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out, log = io.StringIO(), io.StringIO()
+    monkeypatch.setattr(cli, "console", Console(file=out))
+    monkeypatch.setattr(cli, "errors", Console(file=log))
+    clock = [0.0]
+    monkeypatch.setattr(cli.time, "monotonic", lambda: clock[0])
+    with cli._solve_progress() as callback:
+        for second in range(70):
+            clock[0] = float(second)
+            callback("auto", tell(second // 30, 130.0))
+    assert log.getvalue().splitlines() == [
+        f"geodesic: auto: {ended} of 3 pairs ended, about 2 min left: Newton, 64 segments, step 7" for ended in (1, 2)
+    ]
+    assert not out.getvalue()
 
 
 def test_a_folder_that_cannot_be_made_has_exit_status_1(home: Path) -> None:

@@ -54,7 +54,7 @@ def solve_pairs(
         name: Name of the two files.
         overwrite: Replace them.
         all_methods: Take each of `geodesic.solvers`, to compare them; False: the first alone.
-        callback: Called with the method's name and a `Progress` at each step.
+        callback: Called with the method's name and a `Progress` at each step and where a stage begins.
 
     Returns:
         The solutions.
@@ -92,7 +92,8 @@ def _solve(
     history: list[tuple[int, Tensor]] = []
 
     def watch(progress: Progress) -> None:
-        history.append((progress.step, progress.energy.cpu()))
+        if progress.stepped:
+            history.append((progress.step, progress.energy.cpu()))
         callback(progress)
 
     solution = run.solve(pairs.start, pairs.end, solver, watch)

@@ -82,6 +82,8 @@ class Driver:
         a, b = (z.detach().clone().reshape(-1, math.prod(event)) for z in (start, end))
         given = given_path(search, start, end, len(event))
         segments = search.first_segments if given is None else given.shape[1] - 1
+        watch = Watch(callback, batch, a)
+        watch.stage("first paths", segments)
         admit(manifold, torch.cat([a, b]), start, finite=True)
         solver, reason = search.solver, repr(search.solver)
         if isinstance(solver, str):
@@ -89,11 +91,16 @@ class Driver:
         plan = Plan.of(manifold, solver, a[:1], search.memory)
         unusual = manifold.door.note if manifold.door else ""
         reason = "; ".join(filter(None, (reason, plan.said, unusual)))
-        watch = Watch(callback, batch, a)
         driver = cls(manifold, search, a, b, given, plan.solver, reason, segments, plan, watch)
         lines = driver._lines(a, b, segments)
-        answer = shorter([driver._refined(path, usable, lines) for path, usable in driver._starts(lines)])
-        return shaped(driver._sampled(_above_their_bounds(answer, search.rtol)), batch, event)
+        starts = driver._starts(lines)
+        answers: list[GeodesicSolution] = []
+        for path, usable in starts:
+            watch.start(len(starts) - len(answers) - 1, fixed=not driver._moves_nodes)
+            answers.append(driver._refined(path, usable, lines))
+        answer = driver._sampled(_above_their_bounds(shorter(answers), search.rtol))
+        watch.done()
+        return shaped(answer, batch, event)
 
     @property
     def _rtol(self) -> float:
@@ -163,6 +170,7 @@ class Driver:
             rows, last, stalls, segments = rows[on], last[on], stalls[on], 2 * segments
             if not len(rows) or segments > MOST_SEGMENTS:
                 break
+            self.watch.refine(rows, segments)
             coarse, lines = lines, self._lines_again(lines, rows, segments)
             again = self._too_long(last, lines.length[rows])
             begun = torch.where(again[:, None, None], refine_path(path[rows], segments // 2), last.mesh)
@@ -287,8 +295,11 @@ class Driver:
         run = Run(room.manifold, mesh, status, room.warm_up, self.watch.of(rows))
         if self.solver.warm_up is not None:
             steps = int(self.solver.warm_up_share * most)
+            self.watch.stage(f"warm-up by {type(self.solver.warm_up).__name__}", T)
             run.stage(self.solver.warm_up, max(tol, _HANDOVER), steps, room.warm_up, certified=False)
+        self.watch.stage(type(self.solver).__name__, T, ends=True)
         run.stage(self.solver, tol, most, room.solver, certified=True)
+        self.watch.stage("measuring", T)
         groups = torch.arange(len(rows), device=rows.device).split(room.solver)
         asked = Asked(tol, self.search.rtol, reason, room.bytes_of(len(rows)))
         return joined([measured(room.manifold, select(run.ended, i), select(lines, i), asked) for i in groups])

@@ -74,7 +74,8 @@ def solve(
             worked on in as large groups as fit; on a CPU these take no more than a gigabyte by default, since larger
             ones are no faster. A pair that does not fit is worked on in pieces of its path, and where not even
             the Jacobians of four nodes fit, `NewtonKrylov` takes the place of `Newton`; the answer's `solver` says so.
-        callback: Called with a `Progress` before the first step and after each one.
+        callback: Called with a `Progress` when a stage begins, before the first step and after each one: how many
+            pairs have ended, how long the others may take, and what is being done. `callback=print` prints it.
 
     Returns:
         The paths with what was measured on them. A pair that did not converge says why in its `status`. Equal endpoints

@@ -82,7 +82,8 @@ def run(problem: Problem, solver: Solver[Any], init: Tensor, tol: float) -> _Run
     begin = time.perf_counter()
 
     def callback(progress: geodesic.solvers.Progress) -> None:
-        trace.append((progress.energy, time.perf_counter() - begin, manifold.rows))
+        if progress.stepped:
+            trace.append((progress.energy, time.perf_counter() - begin, manifold.rows))
 
     solution = geodesic.solve(
         manifold,

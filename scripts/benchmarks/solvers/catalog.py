@@ -23,7 +23,7 @@ def _ours(make: Callable[[], dict[str, Any]]) -> Run:
             tol=budget.tol,
             max_steps=budget.max_steps,
             memory=budget.memory,
-            callback=lambda progress: recorder.energy(progress.energy),
+            callback=lambda progress: recorder.energy(progress.energy) if progress.stepped else None,
             **make(),
         )
         return Answer(solution.path, statuses(solution))

@@ -151,7 +151,7 @@ def naive(problem: Problem, recorder: Recorder, budget: Budget) -> Answer:
             segments=problem.segments,
             tol=budget.tol,
             max_steps=steps,
-            callback=lambda progress: history.append(progress.energy),
+            callback=lambda progress: history.append(progress.energy) if progress.stepped else None,
         )
 
     alpha = _largest_step(problem, descend, history)
