@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 import geodesic
-from geodesic import Newton, NewtonKrylov, Status
+from geodesic import LBFGS, Newton, NewtonKrylov, Status
 from geodesic.geometry.energy import energy_and_gradient
 from geodesic.geometry.excess import newton_step
+from geodesic.solvers.krylov import certify
 from scripts.benchmarks.counting import flops_of
 from tests import surfaces
 from tests.decoders import network, pairs
@@ -171,6 +172,25 @@ def test_products_alone_tell_a_saddle_from_a_minimum() -> None:
     assert not bool(over.minimum)
     assert bool(aside.minimum)
     assert float(aside.length) < float(over.length)
+
+
+@pytest.mark.slow
+def test_what_products_certify_is_the_excess_of_the_exact_hessian_to_a_quarter_and_no_less_at_the_end() -> None:
+    d = 40
+    scales, net = 10 ** -torch.linspace(0, 3, d), network(d, width=64, outputs=80)
+    manifold = geodesic.PullbackManifold(lambda z: net(z * scales))
+    start, end = pairs(2, d)
+    loose = geodesic.solve(manifold, start, end, solver=LBFGS(), segments=8, tol=1e-9, max_steps=10).path
+    certified = certify(manifold, loose, torch.ones(2, 8))
+    exact = geodesic.geometry.relative_excess_energy(manifold, loose)
+    assert (exact > 1e-5).all()
+    assert (certified.excess >= 0.8 * exact).all()
+    assert (certified.excess <= 1.25 * exact).all()
+    solution = geodesic.solve(manifold, start, end, segments=8, tol=1e-4)
+    assert solution.converged.all()
+    exact = geodesic.geometry.relative_excess_energy(manifold, solution.path)
+    assert (exact <= solution.relative_excess_energy).all()
+    assert (solution.relative_excess_energy <= 1e-4).all()
 
 
 @pytest.mark.slow

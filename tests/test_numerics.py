@@ -64,6 +64,18 @@ def test_the_form_grows_with_the_products_towards_its_value() -> None:
     assert (forms <= exact * (1 + 1e-10)).all()
 
 
+def test_the_form_and_twice_its_estimated_rest_bound_the_value_to_a_few_percent_long_before_a_solution() -> None:
+    d = 200
+    H = 10 ** -torch.linspace(0, 3, d).expand(8, d)
+    b = torch.randn(8, d) * H.sqrt()
+    b[4:, 0] *= 1e3  # a stiff direction, which the first step sees alone
+    exact = (b.square() / H).sum(-1)
+    found = conjugate_gradients(lambda p: H * p, b, max_products=40, accuracy=0.3, share=0.1)
+    assert (found.form[:4] < 0.97 * exact[:4]).all()
+    assert (found.form + 2 * found.rest > 0.97 * exact).all()
+    assert (found.form + 2 * found.rest < 1.2 * exact).all()
+
+
 def test_a_row_stops_at_its_accuracy_and_at_negative_curvature_and_the_others_go_on() -> None:
     H, b = definite(3, 6), torch.randn(3, 6)
     H[1] = -H[1]

@@ -19,7 +19,9 @@ __all__ = ["LARGEST_EXPLICIT", "certify", "krylov_step", "seems_minimum"]
 LARGEST_EXPLICIT = 32
 """Latent coordinates up to which Jacobians are formed: a system takes 2 + 2 d decoder passes."""
 
-_CERTIFICATE = 0.1  # of the gradient's norm may be left: the decrement is then right to a hundredth
+_CERTIFICATE = 0.1  # of the decrement may be left: it is estimated and added
+_RESIDUAL = 0.3  # of the gradient's norm may be left, whatever the decrement
+_SAFETY = 2.0  # what is added over what is estimated, which is not from above
 _SAMPLES = 4  # of the metric, for the preconditioner
 
 
@@ -29,9 +31,9 @@ def certify(manifold: Manifold, path: Float[Tensor, "P nodes d"], weights: Float
         return newton_step(manifold.expansion(path, weights))
     with torch.no_grad():
         chords = weights * manifold.squared_chords(path)
-    accuracy = torch.full_like(chords[:, 0], _CERTIFICATE)
+    share = torch.full_like(chords[:, 0], _CERTIFICATE)
     preconditioner = precondition(manifold, path, weights, chords, _SAMPLES)
-    step = krylov_step(manifold, path, weights, preconditioner, accuracy)[0]
+    step = krylov_step(manifold, path, weights, preconditioner, share)[0]
     return replace(step, minimum=step.minimum & seems_minimum(manifold, path, weights, preconditioner))
 
 
@@ -63,12 +65,13 @@ def krylov_step(
     path: Float[Tensor, "P nodes d"],
     weights: Float[Tensor, "P T"],
     preconditioner: Preconditioner,
-    accuracy: Float[Tensor, " P"],
+    share: Float[Tensor, " P"],
     max_products: int = 100,
 ) -> tuple[NewtonStep, Float[Tensor, " P"], Float[Tensor, "P interior d"]]:
     """Minimize the quadratic model of the energy by preconditioned conjugate gradients, to an accuracy.
 
-    A pair ends early where it meets negative curvature: with what it has, a direction of descent.
+    A pair ends early where it meets negative curvature: with what it has, a direction of descent. The excess is what
+    the step gains in the model and, by an estimate from above, what an exact one would gain beyond it.
 
     Reference:
         T. Steihaug, The Conjugate Gradient Method and Trust Regions in Large Scale Optimization, 1983.
@@ -78,7 +81,7 @@ def krylov_step(
         path: Nodes, (P, T + 1, d).
         weights: Of their segments, (P, T).
         preconditioner: For the Hessian of half the weighted squared chords.
-        accuracy: Part of the gradient's (preconditioned) norm that may be left, for each pair.
+        share: Part of the decrement g^T H^{-1} g that the step may leave, for each pair.
         max_products: Most products with the Hessian, two decoder passes each.
 
     Returns:
@@ -87,11 +90,14 @@ def krylov_step(
     """
     chords, g, product = manifold.gradient_and_product(path, weights)
     total = chords.sum(-1)
-    direction, _, minimum = conjugate_gradients(
-        product, g, max_products=max_products, accuracy=accuracy, precondition=preconditioner.solve
+    found = conjugate_gradients(
+        product, g, max_products=max_products, accuracy=_RESIDUAL, share=share, precondition=preconditioner.solve
     )
-    tiny = torch.finfo(g.dtype).tiny / torch.finfo(g.dtype).eps
-    excess = torch.where(total > tiny, inner(g, direction) / total, torch.nan)
+    direction = found.solution
+    # No path can lose more than all of its energy, whatever a model with next to no curvature says.
+    excess = ((inner(g, direction) + _SAFETY * found.rest) / total).clamp(max=1)
+    excess = torch.where(total > torch.finfo(g.dtype).tiny / torch.finfo(g.dtype).eps, excess, torch.nan)
     finite = g.isfinite().flatten(1).all(1) & preconditioner.positive
     direction = torch.where(finite[:, None, None], direction, torch.nan)
-    return NewtonStep(direction, torch.where(finite, excess, torch.nan), minimum), (path.shape[1] - 1) / 2 * total, g
+    step = NewtonStep(direction, torch.where(finite, excess, torch.nan), found.positive)
+    return step, (path.shape[1] - 1) / 2 * total, g

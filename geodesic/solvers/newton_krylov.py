@@ -22,7 +22,8 @@ from geodesic.solvers.status import Status
 __all__ = ["NewtonKrylov"]
 
 _WARM_UP = LBFGS()
-_LOOSEST = 0.3  # part of the gradient left by the least accurate step
+_LOOSEST = 0.1  # part of the decrement left by the least accurate step
+_FINEST = 1e-3  # and by the most accurate one
 
 
 class _State(NamedTuple):
@@ -86,9 +87,8 @@ class NewtonKrylov(Solver[_State]):
     def step(self, manifold: Manifold, state: _State) -> _State:
         found = descend(manifold, state, with_gradient=False)
         status = torch.where(found.failed, Status.STALLED, state.status)
-        # The excess falls about as its square, and the part of the gradient left over need not be smaller.
-        accuracy = state.excess.clamp_min(0).sqrt().clamp(1e-3, _LOOSEST)
-        return _evaluated(manifold, found.path, state.weights, status, state.preconditioner, accuracy)
+        share = state.excess.clamp_min(0).sqrt().clamp(_FINEST, _LOOSEST)
+        return _evaluated(manifold, found.path, state.weights, status, state.preconditioner, share)
 
     def certify(self, manifold: Manifold, state: _State) -> Certificate:
         return state._replace(
@@ -102,9 +102,9 @@ def _evaluated(
     weights: Tensor,
     status: Tensor,
     preconditioner: Preconditioner,
-    accuracy: Tensor,
+    share: Tensor,
 ) -> _State:
-    step, energy, gradient = krylov_step(manifold, path, weights, preconditioner, accuracy)
+    step, energy, gradient = krylov_step(manifold, path, weights, preconditioner, share)
     lost = step.direction.isnan().flatten(1).any(1)
     status = torch.where(lost, Status.NOT_FINITE, status)
     return _State(path, weights, energy, step.excess, status, gradient, step.direction, step.minimum, preconditioner)
