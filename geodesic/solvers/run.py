@@ -110,7 +110,7 @@ class Run:
             ended = state.status != Status.RUNNING
             if step % _PATIENCE == 0:
                 # Stalled: it gains next to nothing, or at this pace takes more steps for what is left than there are.
-                left = state.excess.nan_to_num(0.0) * _PATIENCE / max_steps
+                left = state.excess.nan_to_num(0.0, posinf=0.0) * _PATIENCE / max_steps
                 idle = before[active] - state.energy <= left.clamp_min(tol / 1000) * state.energy
                 state = state._replace(status=torch.where(idle & ~ended, Status.STALLED, state.status))
                 ended, before = ended | idle, self._energy.clone()
