@@ -19,8 +19,8 @@ __all__ = ["LARGEST_EXPLICIT", "certify", "krylov_step", "seems_minimum"]
 LARGEST_EXPLICIT = 32
 """Latent coordinates up to which Jacobians are formed: a system takes 2 + 2 d decoder passes."""
 
-_CERTIFICATE = 0.1  # of the decrement may be left: it is estimated and added
-_RESIDUAL = 0.3  # of the gradient's norm may be left, whatever the decrement
+_CERTIFICATE = 0.03  # of the decrement may be left: it is estimated and added
+_RESIDUAL = 0.1  # of the gradient's norm may be left, whatever the decrement
 _SAFETY = 2.0  # what is added over what is estimated, which is not from above
 _SAMPLES = 4  # of the metric, for the preconditioner
 

@@ -22,7 +22,7 @@ from geodesic.solvers.status import Status
 __all__ = ["NewtonKrylov"]
 
 _WARM_UP = LBFGS()
-_LOOSEST = 0.1  # part of the decrement left by the least accurate step
+_LOOSEST = 0.03  # part of the decrement left by the least accurate step
 _FINEST = 1e-3  # and by the most accurate one
 
 
