@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geodesic.geometry.checks import admit
+from geodesic.geometry.checks import admit, admit_path
 from geodesic.geometry.energy import energy_and_gradient
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import grouped
@@ -143,6 +143,7 @@ class Driver:
         starts = []
         if init in ("straight", "best"):
             straight = straight_path(self.start, self.end, self.segments)
+            admit_path(self.plan.at(self.segments).manifold, straight)
             starts.append((with_equal_chords(straight, lines.chords), everywhere))
         if init in ("graph", "best"):
             manifold = self.plan.at(self.segments).manifold
