@@ -1,5 +1,7 @@
 """Laws that every solver keeps on every surface."""
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import geodesic
 from geodesic import LBFGS, GradientDescent, Newton, NewtonKrylov, Status
+from geodesic.geometry.excess import NewtonStep
 from geodesic.numerics.masks import divided
 from geodesic.solvers.solver import SOLVERS as KINDS
+from geodesic.solvers.solver import Solver
 from tests import surfaces
 from tests.decoders import network, pairs
 
@@ -300,3 +304,39 @@ def test_the_host_waits_for_the_device_once_in_a_step_and_once_to_look_at_it(sol
     with Waits() as waits:
         divided(after.excess < 1)
     assert waits.count == 1
+
+
+class PacedState(NamedTuple):
+    path: torch.Tensor
+    weights: torch.Tensor
+    energy: torch.Tensor
+    gradient: torch.Tensor
+    excess: torch.Tensor
+    status: torch.Tensor
+
+
+class Paced(Solver[PacedState]):
+    """Takes a fixed part of the first energy from each pair at every step, and claims the same excess throughout."""
+
+    def __init__(self, *paces: float, excess: float) -> None:
+        self.paces, self.excess = torch.tensor(paces), excess
+
+    def begin(self, manifold, path, weights):
+        ones = torch.ones_like(path[:, 0, 0])
+        return PacedState(path, weights, ones, path[:, 1:-1], self.excess * ones, torch.zeros(len(path), dtype=int))
+
+    def step(self, manifold, state):
+        return state._replace(energy=state.energy - self.paces[state.path[:, 0, 0].long()])
+
+    def certify(self, manifold, state):
+        return NewtonStep(state.gradient, state.excess, torch.ones_like(state.status, dtype=torch.bool))
+
+
+def test_a_pair_stalls_that_at_its_pace_cannot_gain_what_is_left_within_the_steps_there_are() -> None:
+    # A tenth of the energy is left, and there are 200 steps: half of a thousandth a step would do.
+    solver = Paced(0.9 * 0.1 / 200, 1.2 * 0.1 / 200, excess=0.1)
+    start = torch.tensor([[0.0, 1.0], [1.0, 1.0]])
+    plane = geodesic.PullbackManifold(lambda z: z)
+    solution = geodesic.solve(plane, start, start + 1, solver=solver, segments=4, max_steps=200)
+    assert solution.status.tolist() == [Status.STALLED, Status.MAX_STEPS]
+    assert solution.iterations.tolist() == [20, 200]
