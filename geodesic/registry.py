@@ -122,7 +122,9 @@ class Registry(Generic[T], Mapping[str, type[T]]):
         return f"Registry({self.what!r})"
 
 
-def setting(description: str, *, words: Mapping[Any, Any] | None = None, **constraints: Any) -> dict[str, Any]:
+def setting(
+    description: str, *, words: Mapping[Any, Any] | None = None, hint: Any = None, **constraints: Any
+) -> dict[str, Any]:
     """The metadata of a field that can be set in YAML: what it is, and bounds such as `gt=0` or `min_length=1`.
 
     Bounds are for messages about settings files; the class refuses wrong values itself, whoever gives them.
@@ -131,6 +133,8 @@ def setting(description: str, *, words: Mapping[Any, Any] | None = None, **const
         description: What the field is, in a few words.
         words: What YAML says, and the value that it stands for: for fields that hold an object. `{True: LBFGS(),
             False: None}`, say.
+        hint: The type of what YAML says, where the field holds more than that: tensors, say.
         constraints: Bounds, by pydantic's names.
     """
-    return {"description": description, **constraints} | ({} if words is None else {"words": words})
+    more = {"words": words, "hint": hint}
+    return {"description": description, **constraints} | {name: x for name, x in more.items() if x is not None}

@@ -13,6 +13,7 @@ from geodesic.geometry.outputs import OUTPUT_GEOMETRIES
 
 EVENT = (3, 2)
 TOTAL_COUNT = 2.5
+COUNTS = torch.tensor([[0.3, 1.0], [2.5, 40.0], [1e3, 7.0]], dtype=torch.float32)  # one for each entry
 
 
 def decoder(outputs: int, shape: tuple[int, ...], d: int = 2, scale: float = 1.0) -> nn.Module:
@@ -31,6 +32,10 @@ def negative_binomial(p):
     return distributions.NegativeBinomial(TOTAL_COUNT, logits=p)
 
 
+def negative_binomials(p):
+    return distributions.NegativeBinomial(COUNTS.to(p), logits=p)
+
+
 # The geometry, the shape of its parameters, and the family whose Fisher information it claims to be.
 FISHER_RAO = {
     "bernoulli": (geodesic.outputs.FisherRaoBernoulli(), EVENT, lambda p: distributions.Bernoulli(logits=p)),
@@ -41,6 +46,7 @@ FISHER_RAO = {
     ),
     "poisson": (geodesic.outputs.FisherRaoPoisson(), EVENT, lambda p: distributions.Poisson(p.exp())),
     "negative binomial": (geodesic.outputs.FisherRaoNegativeBinomial(TOTAL_COUNT), EVENT, negative_binomial),
+    "negative binomials": (geodesic.outputs.FisherRaoNegativeBinomial(COUNTS), EVENT, negative_binomials),
     "gaussian": (geodesic.outputs.FisherRaoGaussian(), (2, *EVENT), gaussian),
 }
 
@@ -53,11 +59,11 @@ ALL = {type(geometry): (geometry, shape) for geometry, shape, _ in FISHER_RAO.va
 }
 
 
-def kl_of_negative_binomials(p, q):
+def kl_of_negative_binomials(r, p, q):
     """KL = r log((1 - s) / (1 - t)) + mean (log s - log t), s and t the success probabilities."""
-    mean = TOTAL_COUNT * p.exp()
+    mean = r * p.exp()
     softplus, log_sigmoid = nn.functional.softplus, nn.functional.logsigmoid
-    return TOTAL_COUNT * (softplus(q) - softplus(p)) + mean * (log_sigmoid(p) - log_sigmoid(q))
+    return r * (softplus(q) - softplus(p)) + mean * (log_sigmoid(p) - log_sigmoid(q))
 
 
 @pytest.mark.parametrize("name", FISHER_RAO)
@@ -67,8 +73,9 @@ def test_the_pulled_back_metric_is_the_hessian_of_the_kl_divergence(name: str) -
 
     def kl(z: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         p, q = net(z[None]), net(other[None])
-        if name == "negative binomial":
-            return kl_of_negative_binomials(p, q).sum()
+        if name.startswith("negative binomial"):
+            r = TOTAL_COUNT if name == "negative binomial" else COUNTS.to(p)
+            return kl_of_negative_binomials(r, p, q).sum()
         return distributions.kl_divergence(family(p), family(q)).sum()
 
     manifold = geodesic.PullbackManifold(net, geometry)
@@ -300,10 +307,72 @@ def test_a_geometry_of_scales_says_what_the_decoder_lacks(geometry) -> None:
         geodesic.solve(geodesic.PullbackManifold(decoder(6, (6,)), geometry), torch.zeros(2), torch.ones(2))
 
 
-@pytest.mark.parametrize("count", [0.0, -1.0, math.inf, math.nan])
-def test_a_total_count_that_is_none_is_refused(count) -> None:
-    with pytest.raises(InputError, match="total_count"):
-        geodesic.outputs.FisherRaoNegativeBinomial(count)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_counts_of_each_entry_weigh_its_logits(dtype, tolerance) -> None:
+    """G = J^T diag(r mean / (r + mean)) J, with r in the dtype of the parameters, whatever its own is."""
+    net, z = decoder(6, EVENT).to(dtype), torch.randn(4, 2, dtype=dtype)
+    J = geodesic.autodiff.jacobian(net, z).flatten(1, -2)
+    r = COUNTS.to(dtype).flatten()
+    mean = r * net(z).flatten(1).exp()
+    expected = J.mT @ ((r * mean / (r + mean))[..., None] * J)
+    for counts in (COUNTS, COUNTS.double()):
+        found = geodesic.PullbackManifold(net, geodesic.outputs.FisherRaoNegativeBinomial(counts)).metric_tensor(z)
+        torch.testing.assert_close(found, expected, **tolerance(dtype))
+
+
+def test_a_tensor_of_equal_counts_is_their_number() -> None:
+    number, logits = geodesic.outputs.FisherRaoNegativeBinomial(TOTAL_COUNT), torch.randn(5, *EVENT)
+    for counts in (torch.full(EVENT, TOTAL_COUNT), torch.tensor(TOTAL_COUNT), [[TOTAL_COUNT] * 2] * 3):
+        same = geodesic.outputs.FisherRaoNegativeBinomial(counts)
+        torch.testing.assert_close(same.embed(logits), number.embed(logits), rtol=1e-14, atol=0)
+    assert geodesic.outputs.FisherRaoNegativeBinomial([1.0, 2.0]) == geodesic.outputs.FisherRaoNegativeBinomial(
+        torch.tensor([1.0, 2.0], dtype=torch.float32)
+    )
+    assert len({geodesic.outputs.FisherRaoNegativeBinomial(x) for x in ([1.0], (1.0,), [2.0], 2.0)}) == 3
+    assert str(geodesic.outputs.FisherRaoNegativeBinomial([1.0, 2.5])).endswith("(total_count=(1, 2.5))")
+
+
+def test_counts_that_are_learned_get_a_gradient() -> None:
+    r = torch.tensor([0.5, 2.0, 9.0], requires_grad=True)
+    manifold = geodesic.PullbackManifold(decoder(3, (3,)), geodesic.outputs.FisherRaoNegativeBinomial(r))
+    geodesic.path_length(manifold, geodesic.straight_path(*torch.eye(2), segments=4)).backward()
+    grad, step = r.grad.clone(), 1e-6
+    with torch.no_grad():
+        ends = []
+        for sign in (1, -1):
+            moved = geodesic.outputs.FisherRaoNegativeBinomial(r + sign * step * torch.eye(3)[1])
+            line = geodesic.straight_path(*torch.eye(2), segments=4)
+            ends.append(geodesic.path_length(geodesic.PullbackManifold(manifold.decoder, moved), line))
+    assert float(grad[1]) == pytest.approx(float(ends[0] - ends[1]) / (2 * step), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (0.0, "a positive number, got 0.0"),
+        (-1.0, "a positive number"),
+        (math.inf, "a positive number"),
+        (math.nan, "a positive number"),
+        (True, "a positive number"),
+        (torch.tensor([1.0, -2.0]), r"positive, finite numbers, got -2 at \[1\]; counts are r, not its logarithm"),
+        (torch.tensor([[1.0], [math.nan]]), r"got nan at \[1, 0\]"),
+        (torch.tensor(0.0), r"got 0 at \[\]"),
+        (torch.ones(0), "got none"),
+        (torch.tensor([True]), "got torch.bool"),
+        ([1.0, "many"], "a list of one for each entry"),
+    ],
+)
+def test_a_total_count_that_is_none_is_refused(count, said) -> None:
+    geometry = object.__new__(geodesic.outputs.FisherRaoNegativeBinomial)
+    with pytest.raises(InputError, match=f"total_count: expected .*{said}"):
+        inspect.unwrap(type(geometry).__init__)(geometry, count)  # a user has no type checker
+
+
+def test_counts_of_other_entries_than_the_outputs_are_refused() -> None:
+    manifold = geodesic.PullbackManifold(decoder(6, (6,)), geodesic.outputs.FisherRaoNegativeBinomial([1.0, 2.0]))
+    for tool in (manifold.metric_tensor, lambda z: geodesic.solve(manifold, z, z + 1)):
+        with pytest.raises(DecoderError, match=r"total_count: expected one number, or .*\(6,\), got the shape \(2,\)"):
+            tool(torch.zeros(2))
 
 
 # --- manifolds --------------------------------------------------------------------------------

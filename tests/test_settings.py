@@ -67,6 +67,8 @@ def test_yaml_written_from_the_shipped_configs_reads_back_the_same(config: Path,
         "model: {likelihood: {kind: gaussian, scale: per_pixel, min_scale: 1.0e-7}}",
         "model: {likelihood: {kind: gaussian, scale: 3}}",
         "model: {likelihood: {kind: negative_binomial, total_count: 3}}",
+        "geodesic: {geometry: {kind: fisher_rao_negative_binomial, total_count: 3}}",
+        "geodesic: {geometry: {kind: fisher_rao_negative_binomial, total_count: [1, 2.5]}}",
         "model: {likelihood: discretized}",
         "model: {uncertainty: blend, decoders: 1}",
         "model: {uncertainty: {kind: rbf, centers: 9, away: 2}, likelihood: gaussian}",
@@ -313,6 +315,14 @@ def test_an_unknown_key_is_refused_with_path_value_hint_and_the_keys_allowed(
         (
             "model: {likelihood: {kind: negative_binomial, total_count: 0}}",
             "model.likelihood.total_count: got 0; expected a number greater than 0",
+        ),
+        (
+            "geodesic: {geometry: {kind: fisher_rao_negative_binomial, total_count: [1, 0]}}",
+            "geodesic.geometry.total_count: expected positive, finite numbers, got 0 at [1]",
+        ),
+        (
+            "geodesic: {geometry: {kind: fisher_rao_negative_binomial, total_count: few}}",
+            "geodesic.geometry.total_count: got 'few'; expected r: a positive number, or a list of one for each",
         ),
         ("data: [digits]", "data: got ['digits']; expected a kind in one word, or a mapping of settings"),
         (

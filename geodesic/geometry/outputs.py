@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.checks import require_positive
 from geodesic.errors import DecoderError
 from geodesic.geometry.parameters import (
+    Counts,
     TwoWords,
     arcsine,
+    arcsinh_of_exponential,
     look_like_classes,
     look_like_probabilities,
     look_like_rates,
@@ -267,39 +268,37 @@ class FisherRaoPoisson(TwoWords, OutputGeometry):
 
 
 @OUTPUT_GEOMETRIES.register("fisher_rao_negative_binomial")
-@dataclass(frozen=True)
-class FisherRaoNegativeBinomial(OutputGeometry):
-    """Fisher-Rao distance between negative binomial distributions of one r: phi = 2 sqrt r arcsinh sqrt(mean / r).
+@dataclass(frozen=True, eq=False, repr=False)
+class FisherRaoNegativeBinomial(Counts, OutputGeometry):
+    """Fisher-Rao distance between negative binomial distributions of given r: phi = 2 sqrt r arcsinh sqrt(mean / r).
 
-    From logits l = log(mean / r). As r grows this becomes the Poisson's 2 sqrt(mean).
+    From logits l = log(mean / r): G = J^T diag(r mean / (r + mean)) J, with J their Jacobian. As r grows this becomes
+    the Poisson's 2 sqrt(mean).
 
     Reference:
         F. J. Anscombe, The Transformation of Poisson, Binomial and Negative-Binomial Data, 1948.
 
     Args:
-        total_count: r > 0, the same for all entries.
+        total_count: r > 0: one number for all entries, or one for each, in the shape of a row; a tensor or a list. It
+            takes on the dtype and the device of the parameters, and keeps its history.
 
     Raises:
-        InputError: `total_count` is not a positive number.
+        InputError: `total_count` is not positive and finite.
+        DecoderError: When called: the parameters of a row have another shape than `total_count`.
 
     Example:
         >>> import torch, geodesic
-        >>> geodesic.outputs.FisherRaoNegativeBinomial(total_count=1.0).embed(torch.tensor([[0.0]]))
-        tensor([[1.7627]])
+        >>> counts = torch.tensor([1.0, 100.0])  # one a gene
+        >>> geodesic.outputs.FisherRaoNegativeBinomial(counts).embed(torch.zeros(1, 2))
+        tensor([[ 1.7627, 17.6275]])
     """
 
-    total_count: float = field(metadata=setting("r, the same for all entries", gt=0))
-
-    def __post_init__(self) -> None:
-        require_positive("total_count", self.total_count)
+    total_count: float | Sequence[Any] | Tensor = field(
+        metadata=setting("r: a positive number, or a list of one for each entry", hint=float | tuple[float, ...])
+    )
 
     def embed(self, parameters: Tensor) -> Tensor:
-        # Either form where it neither overflows nor cancels; the other is taken at 0, where its derivatives are finite.
-        low = parameters < 0
-        small = 2 * torch.asinh((torch.where(low, parameters, 0) / 2).exp())
-        high = torch.where(low, 0, parameters)
-        large = high + 2 * torch.log1p((1 + (-high).exp()).sqrt())
-        return math.sqrt(self.total_count) * torch.where(low, small, large)
+        return 2 * self.root_of_counts(parameters) * arcsinh_of_exponential(parameters / 2)
 
     def doubt(self, values: Tensor, last: str) -> str | None:
         looks = look_like_rates(values, last)

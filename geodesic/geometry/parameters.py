@@ -10,13 +10,15 @@ from typing import Any, get_args, get_type_hints
 import torch
 from torch import Tensor, nn
 
-from geodesic.checks import require_choice
-from geodesic.errors import DecoderError
+from geodesic.checks import brief, is_number, require_choice, require_positive
+from geodesic.errors import DecoderError, InputError
 from geodesic.registry import setting
 
 __all__ = [
+    "Counts",
     "TwoWords",
     "arcsine",
+    "arcsinh_of_exponential",
     "last_operation",
     "look_like_classes",
     "look_like_probabilities",
@@ -66,6 +68,15 @@ def squared_arcsinh_of_root(q: Tensor) -> Tensor:
     for coefficient in reversed(_SERIES):
         series = (series + coefficient) * near
     return torch.where(small, series, torch.asinh(far.sqrt()).square())
+
+
+def arcsinh_of_exponential(x: Tensor) -> Tensor:
+    """Arcsinh exp x, which is about exp x far below 0 and x + log 2 far above, with finite derivatives."""
+    # Either form where it neither overflows nor cancels; the other is taken at 0, where its derivatives are finite.
+    low = x < 0
+    small = torch.asinh(torch.where(low, x, 0).exp())
+    high = torch.where(low, 0, x)
+    return torch.where(low, small, high + torch.log1p((1 + (-2 * high).exp()).sqrt()))
 
 
 def mean_and_scale(parameters: Tensor, geometry: str) -> tuple[Tensor, Tensor]:
@@ -220,3 +231,70 @@ class TwoWords:
                 f'{float(values.max()):.3g}; say parameters="{default}" if that is what they are'
             )
         return None
+
+
+# --- one number for all entries, or one for each ---------------------------------------------------
+
+
+class Counts:
+    """What output geometries share whose field `total_count` is a positive number, or one for each entry of a row."""
+
+    total_count: Any
+    _r: float | Tensor
+
+    def __post_init__(self) -> None:
+        several = isinstance(self.total_count, list | tuple) or hasattr(self.total_count, "__array__")
+        if is_number(self.total_count) or not several:
+            require_positive("total_count", self.total_count)
+            r: float | Tensor = float(self.total_count)
+        else:
+            r = _positive_numbers("total_count", self.total_count)
+        object.__setattr__(self, "_r", r)
+
+    def root_of_counts(self, parameters: Tensor) -> float | Tensor:
+        """Sqrt r, in the dtype and on the device of parameters, (N, *event).
+
+        Raises:
+            DecoderError: There is one r for each entry, and rows have other entries.
+        """
+        r, event = self._r, parameters.shape[1:]
+        if isinstance(r, float):
+            return math.sqrt(r)
+        if r.dim() and r.shape != event:
+            raise DecoderError(
+                f"total_count: expected one number, or one for each output of the decoder, {tuple(event)}, got the "
+                f"shape {tuple(r.shape)}; give one for each gene or pixel, in the order of the outputs"
+            )
+        return r.to(dtype=parameters.dtype, device=parameters.device).sqrt()
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._key()))
+
+    def __repr__(self) -> str:
+        r = self._r
+        return f"{type(self).__name__}(total_count={r if isinstance(r, float) else brief(r)})"
+
+    def _key(self) -> tuple[Any, ...]:
+        r = torch.as_tensor(self._r, device="cpu").detach().double()
+        return tuple(r.shape), tuple(r.flatten().tolist())
+
+
+def _positive_numbers(name: str, value: Any) -> Tensor:
+    """A tensor of positive numbers, on the CPU where a list was given; anything else is refused."""
+    try:
+        numbers = value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.float64, device="cpu")
+    except (TypeError, ValueError, RuntimeError):  # words, rows of different lengths
+        raise InputError(
+            f"{name}: expected a positive number, or a list of one for each entry, got {value!r}"
+        ) from None
+    if numbers.dtype == torch.bool or numbers.is_complex():
+        raise InputError(f"{name}: expected positive numbers, got {numbers.dtype}; use {name}.double()")
+    wrong = ~(numbers.isfinite() & (numbers > 0))
+    if not numbers.numel() or bool(wrong.any()):
+        where = wrong.nonzero()[0].tolist() if numbers.numel() else []
+        got = f"{numbers[tuple(where)].item():g} at {where}" if numbers.numel() else "none"
+        raise InputError(f"{name}: expected positive, finite numbers, got {got}; counts are r, not its logarithm")
+    return numbers

@@ -60,11 +60,11 @@ def section_of(
     hints = get_type_hints(cls, include_extras=True)
     keys: dict[str, Any] = {} if kind is None else {"kind": (_word(kind), ...)}
     for field in fields_of(cls):
-        limits = {name: limit for name, limit in field.metadata.items() if name != "words"}
-        words = field.metadata.get("words")
+        limits = {name: limit for name, limit in field.metadata.items() if name not in ("words", "hint")}
+        words, written = field.metadata.get("words"), field.metadata.get("hint", hints[field.name])
         if words is None:
-            hint = _from_lists(hints[field.name])
-            if _takes_lists_too(hints[field.name]):
+            hint = _from_lists(written)
+            if _takes_lists_too(written):
                 hint = _annotated(hint, WrapValidator(_complain_once(field.metadata["description"])))
             keys[field.name] = (hint, Field(default_of(field), **limits))
         else:
@@ -86,7 +86,9 @@ def default_of(field: dataclasses.Field[Any]) -> Any:
 def said_for(field: dataclasses.Field[Any], value: Any) -> Any:
     """What YAML says for the value of a field."""
     words = field.metadata.get("words")
-    return value if words is None or value is ... else next(word for word, meant in words.items() if meant == value)
+    if words is None or value is ...:
+        return value.tolist() if "hint" in field.metadata and hasattr(value, "tolist") else value
+    return next(word for word, meant in words.items() if meant == value)
 
 
 def _from_lists(hint: Any) -> Any:
