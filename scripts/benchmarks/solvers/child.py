@@ -21,13 +21,13 @@ def main(file: Path, segments: int) -> None:
     decoder, start, end = saved["decoder"].float(), saved["start"].float(), saved["end"].float()
     manifold = geodesic.PullbackManifold(decoder, geodesic.outputs.Euclidean(mean=torch.sigmoid))
     solve = geodesic.solve  # names are imported when they are asked for
-    before = _memory("VmRSS")
+    before = process_memory("VmRSS")
     solve(manifold, start[:1], end[:1], segments=segments)  # the first call also pays for what torch imports on the way
     begin = time.perf_counter()
     solution = solve(manifold, start, end, segments=segments)
     seconds = time.perf_counter() - begin
     result = {
-        "peak_bytes": _memory("VmHWM") - before,
+        "peak_bytes": process_memory("VmHWM") - before,
         "seconds": seconds,
         "pairs_per_second": len(start) / seconds,
         "ended": counts([Status(status).name.lower() for status in solution.status.tolist()]),
@@ -35,8 +35,8 @@ def main(file: Path, segments: int) -> None:
     print(json.dumps(result))
 
 
-def _memory(entry: str) -> int:
-    """An entry of /proc/self/status in bytes.
+def process_memory(entry: str) -> int:
+    """An entry of /proc/self/status of this process in bytes.
 
     VmHWM is the peak that `ru_maxrss` also reports, but of this program alone: the latter begins at the size of the
     process that started this one.

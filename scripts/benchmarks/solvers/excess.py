@@ -89,6 +89,19 @@ def groups_of(seconds: Sequence[float], excess: Tensor) -> list[Group]:
     return groups
 
 
+def whole_of(costs: Sequence[float], excess: Tensor) -> Group:
+    """All pairs as one group, without those that never get a path; arguments as of `groups_of`."""
+    return Group(0.0, list(costs), excess[:, ~excess[-1].isnan()].mean(dim=1).tolist())
+
+
+def cost_to(level: float, whole: Group | None, groups: Sequence[Group]) -> float | None:
+    """Until the mean excess is at most any level: of each group for itself, added up, or of all where one never is."""
+    costs = [group.seconds_to(level) for group in groups]
+    if None not in costs and costs:
+        return sum(costs)
+    return None if whole is None else whole.seconds_to(level)
+
+
 @dataclass(frozen=True)
 class Curve:
     """What one method did on one decoder. Lists with an entry a pair hold None where the pair never got there.
@@ -143,11 +156,8 @@ class Curve:
 
     def seconds_to(self, level: float) -> float | None:
         """Seconds a pair until the mean excess is at most any level."""
-        seconds = [group.seconds_to(level) for group in self.groups]
-        if None not in seconds and seconds:
-            return sum(seconds) / self.pairs
-        whole = None if self.whole is None else self.whole.seconds_to(level)
-        return None if whole is None else whole / self.pairs
+        seconds = cost_to(level, self.whole, self.groups)
+        return None if seconds is None else seconds / self.pairs
 
 
 def measure(problem: Problem, methods: Sequence[Method], options: argparse.Namespace) -> list[Curve]:
@@ -205,7 +215,7 @@ def _curve(problem: Problem, method: Method, traces: list[Trace], options: argpa
         certified=int(certified.sum()),
         final=excess[-1].tolist(),
         total=statistics.median(t.total_seconds for t in traces) / pairs,
-        whole=Group(0.0, seconds, excess[:notes, ~excess[-1].isnan()].mean(dim=1).tolist()),
+        whole=whole_of(seconds, excess[:notes]),
         groups=groups_of(seconds, excess[:notes]),
     )
     curve.seconds.update({level: curve.seconds_to(level) for level in TARGETS})

@@ -6,6 +6,8 @@ T + 1 equally spaced times, is measured by our energy in float64.
 
 from __future__ import annotations
 
+import contextlib
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from scripts.benchmarks.counting import Recorder, flops_of
 from scripts.benchmarks.energy_gradient import naive_loop
 from scripts.benchmarks.solvers.methods import Answer, Budget, Run, between, statuses
 from scripts.benchmarks.solvers.problems import Problem
+from scripts.benchmarks.solvers.singly import OutOfTimeError
 
 RATES = (1e-3, 1e-2, 1e-1)  # learning rates that Adam is given to choose from
 
@@ -30,34 +33,60 @@ def _interior(problem: Problem) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     return nodes, lambda nodes: torch.cat([start, nodes, end], dim=1)
 
 
+def bare_energy(problem: Problem, path: Tensor) -> Tensor:
+    """Energies of paths, (P,), by the network and nothing else: peers do not pay for looking at a decoder."""
+    x = problem.network(path.flatten(0, 1)).unflatten(0, path.shape[:2]).flatten(2)
+    return problem.segments / 2 * x.diff(dim=1).square().sum((1, 2))
+
+
 def torch_lbfgs(problem: Problem, recorder: Recorder, budget: Budget) -> Answer:
+    return joint_lbfgs(problem, recorder, budget.lbfgs_iterations)
+
+
+def joint_lbfgs(
+    problem: Problem, recorder: Recorder, iterations: int, history: int = 100, seconds: float = math.inf
+) -> Answer:
+    """L-BFGS of torch on the interior nodes of all paths at once; its answer are the best nodes that it met.
+
+    Args:
+        problem: The pairs.
+        recorder: Takes notes wherever the sum of all energies is the least so far.
+        iterations: Most of them.
+        history: Corrections that are kept, by default as many as torch keeps.
+        seconds: It is stopped at the first evaluation that ends later.
+    """
     nodes, path = _interior(problem)
     # Tolerances of zero: it is to use its iterations, and the evaluations that they need.
     optimizer = torch.optim.LBFGS(
         [nodes],
-        max_iter=budget.lbfgs_iterations,
-        max_eval=20 * budget.lbfgs_iterations,
+        max_iter=iterations,
+        max_eval=20 * iterations,
         tolerance_grad=0.0,
         tolerance_change=0.0,
+        history_size=history,
         line_search_fn="strong_wolfe",
     )
-    best = torch.inf
+    best, kept, evaluations = torch.inf, nodes.detach(), 0
 
     def closure() -> Tensor:
-        nonlocal best
+        nonlocal best, kept, evaluations
         optimizer.zero_grad()
-        energy = geodesic.path_energy(problem.manifold, path(nodes))
+        energy = bare_energy(problem, path(nodes))
         total = energy.sum()
         total.backward()
+        evaluations += 1
         # Trial points of the line search count as answers too, if they are the best so far.
         if (value := float(total.detach())) < best:
-            best = value
+            best, kept = value, nodes.detach().clone()
             recorder.energy(energy)
+        if recorder.seconds() > seconds:
+            raise OutOfTimeError
         return total
 
-    optimizer.step(closure)
-    iterations = optimizer.state[nodes]["n_iter"]
-    return Answer(path(nodes.detach()), ["-"] * len(nodes), f"{iterations} iterations")
+    with contextlib.suppress(OutOfTimeError):
+        optimizer.step(closure)
+    done = optimizer.state[nodes].get("n_iter", 0)
+    return Answer(path(kept), ["-"] * len(nodes), f"{done} iterations, {evaluations} evaluations")
 
 
 def _adam_with(rate: float, problem: Problem, recorder: Recorder, steps: int) -> Tensor:
@@ -65,7 +94,7 @@ def _adam_with(rate: float, problem: Problem, recorder: Recorder, steps: int) ->
     optimizer = torch.optim.Adam([nodes], lr=rate)
     for _ in range(steps):
         optimizer.zero_grad()
-        energy = geodesic.path_energy(problem.manifold, path(nodes))
+        energy = bare_energy(problem, path(nodes))
         energy.sum().backward()
         recorder.energy(energy)
         optimizer.step()

@@ -72,7 +72,7 @@ def decoder_problem(name: str, runs: Path, pairs: int, segments: int, seed: int 
         The problem, in float64.
     """
     kind, _, size = name.partition("-")
-    decoder, encodings = _tiny(int(size)) if kind == "tiny" else _mnist(kind, int(size), runs)
+    decoder, encodings = _tiny(int(size)) if kind == "tiny" else mnist_vae(kind, int(size), runs)
     manifold = geodesic.PullbackManifold(decoder, geodesic.outputs.Euclidean(mean=torch.sigmoid))
     # One permutation after the other, so that any number of pairs can be had and no point meets itself.
     generator = torch.Generator().manual_seed(seed)
@@ -83,15 +83,19 @@ def decoder_problem(name: str, runs: Path, pairs: int, segments: int, seed: int 
     return Problem(name, manifold, Means(decoder), encodings[first], encodings[last], encodings, segments)
 
 
-def _mnist(activation: str, latent_size: int, runs: Path) -> tuple[nn.Module, Tensor]:
-    """The trained VAE's decoder, and the means of its encoder at the held-out images."""
-    overrides = [
-        f"name=bench-{activation}-{latent_size}",
-        f"model.latent_size={latent_size}",
-        f"model.network.activation={activation}",
-        "device=cpu",
-    ]
-    settings, folder = trained(CONFIG, overrides, runs)
+def mnist_vae(name: str, latent_size: int, runs: Path, config: Path = CONFIG) -> tuple[nn.Module, Tensor]:
+    """The decoder of a trained VAE of MNIST, and the means of its encoder at the held-out images, in float64.
+
+    Args:
+        name: Of its run, `bench-NAME-D`; the activation, where its network is an MLP.
+        latent_size: d.
+        runs: Parent of the run folders; a VAE that is not there is trained.
+        config: Its settings but for these.
+    """
+    overrides = [f"name=bench-{name}-{latent_size}", f"model.latent_size={latent_size}", "device=cpu"]
+    if name in ACTIVATIONS:
+        overrides.append(f"model.network.activation={name}")
+    settings, folder = trained(config, overrides, runs)
     vae = geodesic.VAE.load(folder).double().eval().requires_grad_(False)
     with open_run(settings, folder) as run:
         return vae.decoder, run.test_encodings
