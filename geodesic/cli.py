@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-import time
-import warnings
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
-from rich.console import Console
 
 import geodesic
-from geodesic.errors import GeodesicError, GeodesicWarning, RunFolderError, SettingsError
+from geodesic.console import complain, console, errors, say, say_json, show, solve_progress, warnings_shown
+from geodesic.errors import GeodesicError, RunFolderError, SettingsError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from geodesic.experiment.rows import Row
     from geodesic.experiment.settings.whole import Settings
     from geodesic.experiment.studies.study import Findings
-    from geodesic.solvers.progress import Progress
 
 __all__ = ["main"]
 
 app = typer.Typer(
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="Train variational autoencoders and find geodesics in their latent spaces.",
 )
-console = Console()
-errors = Console(stderr=True)
-_LOG_EVERY = 30  # seconds between lines of progress where there is no terminal
 
 Config = Annotated[Path, typer.Argument(help="YAML file with the settings of the experiment.")]
 Overrides = Annotated[
@@ -44,6 +36,7 @@ Overrides = Annotated[
 Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")]
 Name = Annotated[str, typer.Option("--name", help="Name of the results inside the run folder.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
+AsJSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for other programs.")]
 AllMethods = Annotated[
     bool, typer.Option("--all-methods", help="Solve with each entry of geodesic.solvers, not with the first alone.")
 ]
@@ -65,6 +58,47 @@ def _root(
     pass
 
 
+class Answer(NamedTuple):
+    """What a command has to say: a result for programs, and tables and lines for people."""
+
+    result: dict[str, Any]
+    shown: tuple[Table | str, ...]
+
+
+def _print(answer: Answer, as_json: bool) -> None:
+    if as_json:
+        say_json(answer.result)
+        return
+    for part in answer.shown:
+        say(part) if isinstance(part, str) else show(part)
+
+
+@app.command(
+    epilog="Example: `geodesic init --data digits`\n\n"
+    "Of a folder of images: `geodesic init faces.yaml --data ~/pictures/faces --latent-size 16`\n\n"
+    "A decoder of your own: `geodesic init mine.yaml --decoder my_model:Decoder --weights decoder.pt --latent-size 2`"
+)
+def init(
+    config: Annotated[Path, typer.Argument(help="The file to write.")] = Path("experiment.yaml"),
+    data: Annotated[str | None, typer.Option("--data", help="digits, mnist, or a file or folder of yours.")] = None,
+    decoder: Annotated[
+        str | None, typer.Option("--decoder", help="A class or function of yours, package.module:Name.")
+    ] = None,
+    weights: Annotated[
+        list[str] | None, typer.Option("--weights", help="Of the decoder; several are an ensemble.")
+    ] = None,
+    latent_size: Annotated[int, typer.Option("--latent-size", help="Latent coordinates.", min=1)] = 2,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a config with comments that runs: for data to train on, or for a decoder of your own."""
+    from geodesic.experiment.start import write_config
+
+    commands = write_config(
+        config, data=data, decoder=decoder, weights=weights or (), latent_size=latent_size, overwrite=overwrite
+    )
+    say(f"wrote {config}; next: {commands[0]}" + "".join(f", then {command}" for command in commands[1:]))
+
+
 @app.command(epilog="Example: `geodesic train configs/mnist.yaml model.latent_size=16`")
 def train(
     config: Config,
@@ -72,9 +106,10 @@ def train(
     runs: Runs = Path("runs"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     overwrite: Overwrite = False,
+    as_json: AsJSON = False,
 ) -> None:
     """Train the VAE of CONFIG into runs/NAME."""
-    _train(_settings(config, overrides), runs, resume, overwrite)
+    _print(_train(_settings(config, overrides), runs, resume, overwrite, quiet=as_json), as_json)
 
 
 @app.command(
@@ -90,9 +125,10 @@ def solve(
     name: Name = "geodesics",
     overwrite: Overwrite = False,
     all_methods: AllMethods = False,
+    as_json: AsJSON = False,
 ) -> None:
     """Find geodesics between the pairs of CONFIG and write them into runs/NAME."""
-    _solve(_settings(config, overrides), runs, name, overwrite, all_methods)
+    _print(_solve(_settings(config, overrides), runs, name, overwrite, all_methods), as_json)
 
 
 @app.command(epilog="Example: `geodesic plot runs/mnist`")
@@ -100,30 +136,51 @@ def plot(
     run: Annotated[Path, typer.Argument(help="Run folder, such as runs/mnist.")],
     name: Name = "geodesics",
     overwrite: Overwrite = False,
+    as_json: AsJSON = False,
 ) -> None:
     """Draw the pictures of a run into RUN/figures."""
-    _plot(run, name, overwrite)
+    _print(_plot(run, name, overwrite), as_json)
+
+
+@app.command("runs", epilog="Example: `geodesic runs`")
+def list_runs(runs: Runs = Path("runs"), as_json: AsJSON = False) -> None:
+    """List the runs in a folder with their key figures."""
+    from geodesic.experiment.listing import run_rows, runs_table
+
+    rows = run_rows(runs)
+    shown = runs_table(rows) if rows else f"no runs in {runs}; geodesic train makes one"
+    _print(Answer({"runs": rows}, (shown,)), as_json)
 
 
 @app.command(
     epilog="Example: `geodesic cov configs/mnist.yaml cov.seeds=3 cov.decoders='[1, 2]' geodesic.members=independent`"
 )
-def cov(config: Config, overrides: Overrides = None, runs: Runs = Path("runs"), overwrite: Overwrite = False) -> None:
+def cov(
+    config: Config,
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    overwrite: Overwrite = False,
+    as_json: AsJSON = False,
+) -> None:
     """Train CONFIG from several seeds and report how much distances vary: a table and a picture in runs/NAME-cov.
 
     An interrupted run goes on where it was when it is started again.
     """
+    from geodesic.experiment.rows import variation_rows
     from geodesic.experiment.studies.variation import measure_variation
     from geodesic.experiment.tables import variation_table
 
     def report(name: str, done: int, total: int) -> None:
         if name:
-            _say(f"model {done + 1} of {total}: {name}")
+            complain(f"model {done + 1} of {total}: {name}", "")
 
+    progress = console.is_terminal and not as_json
     settings = _settings(config, overrides)
-    found = measure_variation(settings, runs, overwrite=overwrite, progress=console.is_terminal, report=report)
-    console.print(variation_table(found.decoders, found.coefficients()))
-    _say(f"wrote {found.file} and {found.figure}")
+    found = measure_variation(settings, runs, overwrite=overwrite, progress=progress, report=report)
+    coefficients = found.coefficients()
+    result = {"rows": variation_rows(found.decoders, coefficients), "file": found.file, "pictures": [found.figure]}
+    table = variation_table(found.decoders, coefficients)
+    _print(Answer(result, (table, f"wrote {found.file} and {found.figure}")), as_json)
 
 
 @app.command(
@@ -136,15 +193,17 @@ def curvature(
     runs: Runs = Path("runs"),
     name: Name = "curvature",
     overwrite: Overwrite = False,
+    as_json: AsJSON = False,
 ) -> None:
     """Map magnification factor and curvature over the latent plane, or their spread over encodings where d > 2."""
     settings = _settings(config, overrides)
+    from geodesic.experiment.rows import curvature_rows
     from geodesic.experiment.studies.curvature import map_curvature
     from geodesic.experiment.tables import curvature_table
 
-    with console.status("measuring"):
+    with errors.status("measuring"):
         found = map_curvature(settings, runs, name=name, overwrite=overwrite)
-    _show(curvature_table(found.arrays), found)
+    _print(_findings(found, curvature_rows(found.arrays), curvature_table(found.arrays)), as_json)
 
 
 @app.command(epilog="Example: `geodesic mean configs/mnist.yaml mean.labels='[3, 5, 8]' mean.count=50`")
@@ -154,19 +213,21 @@ def mean(
     runs: Runs = Path("runs"),
     name: Name = "mean",
     overwrite: Overwrite = False,
+    as_json: AsJSON = False,
 ) -> None:
     """Find Fréchet means of encoded test rows, one for each label."""
     settings = _settings(config, overrides)
+    from geodesic.experiment.rows import mean_rows
     from geodesic.experiment.studies.means import find_means
     from geodesic.experiment.tables import mean_table
 
-    with console.status("beginning") as status:
+    with errors.status("beginning") as status:
 
         def report(group: str, done: int, total: int) -> None:
             status.update(f"mean {done + 1} of {total}: {group}")
 
         found = find_means(settings, runs, name=name, overwrite=overwrite, report=report)
-    _show(mean_table(found.arrays), found)
+    _print(_findings(found, mean_rows(found.arrays), mean_table(found.arrays)), as_json)
 
 
 @app.command(
@@ -179,19 +240,26 @@ def transport(
     runs: Runs = Path("runs"),
     name: Name = "transport",
     overwrite: Overwrite = False,
+    as_json: AsJSON = False,
 ) -> None:
     """Answer analogies a : b :: c : ? between encoded test rows by parallel transport."""
     settings = _settings(config, overrides)
+    from geodesic.experiment.rows import analogy_rows
     from geodesic.experiment.studies.analogies import transport_analogies
     from geodesic.experiment.tables import analogy_table
 
-    with console.status("carrying"):
+    with errors.status("carrying"):
         found = transport_analogies(settings, runs, name=name, overwrite=overwrite)
-    _show(analogy_table(found.arrays), found)
+    _print(_findings(found, analogy_rows(found.arrays), analogy_table(found.arrays)), as_json)
 
 
 @app.command(epilog="Example: `geodesic demo`")
-def demo(overrides: Overrides = None, runs: Runs = Path("runs"), all_methods: AllMethods = False) -> None:
+def demo(
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    all_methods: AllMethods = False,
+    as_json: AsJSON = False,
+) -> None:
     """Train on bundled digits, find geodesics, print a table, draw pictures: runs/demo.
 
     Weights that were trained with the same settings are used again. Results are replaced.
@@ -200,24 +268,34 @@ def demo(overrides: Overrides = None, runs: Runs = Path("runs"), all_methods: Al
 
     settings = _settings(_bundled_config("demo"), overrides)
     folder = run_folder(settings, runs)
+    results: dict[str, Any] = {}
+
+    def done(step: str, answer: Answer) -> None:
+        results[step] = answer.result
+        if not as_json:
+            _print(answer, as_json)
+
     if trained_with(settings, folder):
-        _say(f"{folder} holds weights trained with these settings: not training again")
+        said = f"{folder} holds weights trained with these settings: not training again"
+        done("train", Answer({"folder": folder}, (said,)))
     else:
-        _train(settings, runs, resume=False, overwrite=True)
-    _solve(settings, runs, "geodesics", overwrite=True, all_methods=all_methods)
-    _plot(folder, "geodesics", overwrite=True)
+        done("train", _train(settings, runs, resume=False, overwrite=True, quiet=as_json))
+    done("solve", _solve(settings, runs, "geodesics", overwrite=True, all_methods=all_methods))
+    done("plot", _plot(folder, "geodesics", overwrite=True))
+    if as_json:
+        say_json(results)
 
 
 @app.command(epilog="Example: `geodesic doctor`")
-def doctor() -> None:
+def doctor(as_json: AsJSON = False) -> None:
     """Show versions, devices and missing extras. Exit status 1 where the installation is broken."""
     from geodesic.doctor import examine
 
     found = examine()
-    for name, text in found.rows():
-        _say(f"{name:<16} {text}")
+    lines = (f"{name:<16} {text}" for name, text in found.rows())
+    _print(Answer(vars(found), tuple(lines)), as_json)
     for problem in found.problems:
-        _complain(problem, "red")
+        complain(problem, "red")
     if found.problems:
         raise typer.Exit(1)
 
@@ -228,19 +306,19 @@ def _settings(config: Path, overrides: list[str] | None) -> Settings:
     return load_settings(config, overrides or ())
 
 
-def _train(settings: Settings, runs: Path, resume: bool, overwrite: bool) -> None:
+def _train(settings: Settings, runs: Path, resume: bool, overwrite: bool, quiet: bool) -> Answer:
     from geodesic.experiment.folders import run_folder
     from geodesic.experiment.train import train as run_training
 
-    result = run_training(settings, runs, resume=resume, overwrite=overwrite, progress=console.is_terminal)
-    samples = settings.training.importance_samples
-    bound = "" if result.test_bound is None else f", importance-weighted bound {result.test_bound:.2f} (K = {samples})"
-    _say(
-        f"trained {run_folder(settings, runs)}: {result.epochs} epochs, held-out ELBO "
-        f"{result.test_elbo:.2f} nats per row{bound}"
-    )
-    if result.collapsed_dimensions:
-        _complain("warning: " + _about_collapse(result.collapsed_dimensions, result.vae.latent_size), "yellow")
+    progress = console.is_terminal and not quiet
+    found = run_training(settings, runs, resume=resume, overwrite=overwrite, progress=progress)
+    samples, folder = settings.training.importance_samples, run_folder(settings, runs)
+    bound = "" if found.test_bound is None else f", importance-weighted bound {found.test_bound:.2f} (K = {samples})"
+    if found.collapsed_dimensions:
+        complain("warning: " + _about_collapse(found.collapsed_dimensions, found.vae.latent_size), "yellow")
+    said = f"trained {folder}: {found.epochs} epochs, held-out ELBO {found.test_elbo:.2f} nats per row{bound}"
+    names = ("epochs", "test_elbo", "test_bound", "collapsed_dimensions")
+    return Answer({"folder": folder} | {name: getattr(found, name) for name in names}, (said,))
 
 
 def _about_collapse(collapsed: tuple[int, ...], latent_size: int) -> str:
@@ -254,69 +332,32 @@ def _about_collapse(collapsed: tuple[int, ...], latent_size: int) -> str:
     )
 
 
-def _solve(settings: Settings, runs: Path, name: str, overwrite: bool, all_methods: bool) -> None:
+def _solve(settings: Settings, runs: Path, name: str, overwrite: bool, all_methods: bool) -> Answer:
+    from geodesic.experiment.rows import geodesic_rows
     from geodesic.experiment.solve import solve_pairs
     from geodesic.experiment.tables import geodesic_table
 
-    with _solve_progress() as callback:
-        result = solve_pairs(settings, runs, name=name, overwrite=overwrite, all_methods=all_methods, callback=callback)
-    # Not a terminal: wide enough for the whole table, whoever reads it.
-    out = console if console.is_terminal else Console(width=140)
-    out.print(geodesic_table(result.solutions, result.pair_names))
-    others = [solver.name for solver in settings.geodesic.solvers if solver.name not in result.solutions]
+    with solve_progress() as callback:
+        found = solve_pairs(settings, runs, name=name, overwrite=overwrite, all_methods=all_methods, callback=callback)
+    solutions, names = found.solutions, found.pair_names
+    others = [solver.name for solver in settings.geodesic.solvers if solver.name not in solutions]
     more = f"; --all-methods solves with {', '.join(others)} as well" if others else ""
-    _say(f"wrote {result.file}{more}")
+    summaries = {method: solution.summary() for method, solution in solutions.items()}
+    result = {"rows": geodesic_rows(solutions, names), "summaries": summaries, "file": found.file}
+    return Answer(result, (geodesic_table(solutions, names), f"wrote {found.file}{more}"))
 
 
-def _show(table: Table, found: Findings) -> None:
-    out = console if console.is_terminal else Console(width=140)
-    out.print(table)
-    _say(f"wrote {found.file} and {len(found.pictures)} pictures to {found.pictures[0].parent}")
+def _findings(found: Findings, rows: list[Row], table: Table) -> Answer:
+    said = f"wrote {found.file} and {len(found.pictures)} pictures to {found.pictures[0].parent}"
+    return Answer({"rows": rows, "file": found.file, "pictures": found.pictures}, (table, said))
 
 
-def _plot(folder: Path, name: str, overwrite: bool) -> None:
+def _plot(folder: Path, name: str, overwrite: bool) -> Answer:
     from geodesic.experiment.figures import plot_run
 
-    with console.status("drawing"):
+    with errors.status("drawing"):
         written = plot_run(folder, name=name, overwrite=overwrite)
-    _say(f"wrote {len(written)} pictures to {written[0].parent}")
-
-
-@contextlib.contextmanager
-def _solve_progress() -> Iterator[Callable[[str, Progress], None]]:
-    """A line for each method on a terminal: pairs ended, time left, what is being done. Elsewhere one now and then."""
-    if not console.is_terminal:
-        yield _lines_now_and_then()
-        return
-    from rich.progress import Progress as Bars
-    from rich.progress import TaskID, TextColumn, TimeElapsedColumn
-
-    columns = (
-        TimeElapsedColumn(),
-        TextColumn("{task.description}: {task.fields[now]}", markup=False),
-    )
-    with Bars(*columns, console=console, transient=True) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def callback(method: str, progress: Progress) -> None:
-            if method not in tasks:
-                tasks[method] = bars.add_task(method, total=progress.pairs, now="")
-            bars.update(tasks[method], completed=progress.ended, now=progress)
-
-        yield callback
-
-
-def _lines_now_and_then() -> Callable[[str, Progress], None]:
-    """What goes into a log: beside the results, and seldom."""
-    last = time.monotonic()
-
-    def callback(method: str, progress: Progress) -> None:
-        nonlocal last
-        if time.monotonic() - last >= _LOG_EVERY:
-            last = time.monotonic()
-            errors.print(f"geodesic: {method}: {progress}", highlight=False, soft_wrap=True, markup=False)
-
-    return callback
+    return Answer({"pictures": written}, (f"wrote {len(written)} pictures to {written[0].parent}",))
 
 
 def _bundled_config(name: str) -> Path:
@@ -327,14 +368,10 @@ def _bundled_config(name: str) -> Path:
     raise RunFolderError(f"configs/{name}.yaml is missing from this installation; install geodesic again")
 
 
-def _say(text: str) -> None:
-    console.print(text, highlight=False, soft_wrap=True, markup=False)
-
-
 def main() -> None:
     """Run the command line. Exit status 0, 1 (failed) or 2 (bad usage or settings)."""
     try:
-        with _warnings_shown():
+        with warnings_shown():
             app()
     except SettingsError as error:
         _fail(str(error), 2)
@@ -344,33 +381,6 @@ def main() -> None:
         _fail("interrupted", 1)
 
 
-@contextlib.contextmanager
-def _warnings_shown() -> Iterator[None]:
-    """What answers warn of, in a line for the user; warnings of other packages as ever."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("always", GeodesicWarning)
-        others = warnings.showwarning
-
-        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-            if issubclass(category, GeodesicWarning):
-                _complain(f"warning: {message}", "yellow")
-            else:
-                others(message, category, *where, **more)
-
-        warnings.showwarning = show
-        yield
-
-
 def _fail(message: str, status: int) -> None:
-    _complain(message, "red")
+    complain(message, "red")
     sys.exit(status)
-
-
-def _complain(message: str, style: str) -> None:
-    errors.print(
-        f"geodesic: {message}",
-        style=style if errors.is_terminal else None,
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )

@@ -19,7 +19,7 @@ from rich.console import Console
 from safetensors.torch import save_file
 
 import geodesic
-from geodesic import Status, cli
+from geodesic import Status, console
 from geodesic.solvers import Progress
 from tests.experiments import METHODS, PICTURES, SMALL, Home, contents, refused, run
 
@@ -187,8 +187,8 @@ def tell(ended: int, left: float | None) -> Progress:
 
 def test_on_a_terminal_a_line_for_each_method_says_what_ended_and_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
-    monkeypatch.setattr(cli, "console", terminal)
-    with cli._solve_progress() as callback:
+    monkeypatch.setattr(console, "errors", terminal)
+    with console.solve_progress() as callback:
         callback("first", tell(0, None))
         callback("first", tell(1, 130.0))
         callback("second", tell(0, None))
@@ -201,11 +201,11 @@ def test_without_a_terminal_progress_is_a_line_of_the_log_at_most_every_half_min
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     out, log = io.StringIO(), io.StringIO()
-    monkeypatch.setattr(cli, "console", Console(file=out))
-    monkeypatch.setattr(cli, "errors", Console(file=log))
+    monkeypatch.setattr(console, "console", Console(file=out))
+    monkeypatch.setattr(console, "errors", Console(file=log))
     clock = [0.0]
-    monkeypatch.setattr(cli.time, "monotonic", lambda: clock[0])
-    with cli._solve_progress() as callback:
+    monkeypatch.setattr(console.time, "monotonic", lambda: clock[0])
+    with console.solve_progress() as callback:
         for second in range(70):
             clock[0] = float(second)
             callback("auto", tell(second // 30, 130.0))

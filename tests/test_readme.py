@@ -95,7 +95,7 @@ def test_the_yaml_of_the_pages_is_valid_settings(tmp_path: Path) -> None:
 def test_every_command_that_is_shown_exists_and_its_files_do() -> None:
     from geodesic.cli import app
 
-    known = {command.callback.__name__ for command in app.registered_commands if command.callback}
+    known = {command.name or command.callback.__name__ for command in app.registered_commands if command.callback}
     used = re.findall(r"^geodesic +(\w+) +(\S*)", "".join(blocks("", PAGES["command-line"])), flags=re.M)
     assert {name for name, _ in used} == known
     for _, argument in used:

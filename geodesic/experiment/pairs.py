@@ -122,7 +122,8 @@ class RowPairs(PairChoice):
         if run.test is None or run.test_encodings is None:
             raise SettingsError(
                 f"pairs.kind: {PAIRS.kind_of(self)!r} picks rows of the test data and encodes them, so it needs data "
-                "and an encoder; use pairs: {kind: file, path: points.npz} to give latent points"
+                "and an encoder; use pairs: {kind: prior} to draw latent points, or {kind: file, path: points.npz} to "
+                "give them"
             )
         rows = self.rows(run.test)
         start, end = run.test_encodings[rows[:, 0]], run.test_encodings[rows[:, 1]]
@@ -241,6 +242,29 @@ class FilePairs(PairChoice):
         if len(start) != len(end):
             raise DataError(f"{file}: expected as many starts as ends, got {len(start)} and {len(end)}")
         return start, end
+
+
+@PAIRS.register("prior")
+@dataclass(frozen=True)
+class PriorPairs(PairChoice):
+    """Pairs of latent points drawn from the standard normal distribution, for a decoder without data or encoder.
+
+    Args:
+        count: How many.
+        seed: Of the drawing.
+    """
+
+    count: int = field(default=8, metadata=_COUNT)
+    seed: int = field(default=0, metadata=_SEED)
+
+    def __post_init__(self) -> None:
+        _check(self.count, self.seed)
+
+    def choose(self, run: Encoded) -> Pairs:
+        """Points that depend on the seed and the latent size alone."""
+        drawn = np.random.default_rng(self.seed).standard_normal((2, self.count, run.latent_size))
+        start, end = torch.from_numpy(drawn).to(run.device, run.dtype)
+        return Pairs(start, end, [str(i) for i in range(self.count)])
 
 
 def rows_of(test: Split, key: str, label: int) -> NDArray:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.box import HORIZONTALS
 from rich.table import Table
 
+from geodesic.experiment.rows import analogy_rows, curvature_rows, geodesic_rows, mean_rows, variation_rows
 from geodesic.solvers.solution import GeodesicSolution
-from geodesic.solvers.status import Status
 
 __all__ = ["analogy_table", "curvature_table", "geodesic_table", "mean_table", "variation_table"]
 
@@ -43,23 +44,18 @@ def geodesic_table(solutions: Mapping[str, GeodesicSolution], pair_names: list[s
         table.add_column(name, justify="right")
     table.add_column("converged")
     table.add_column("resolved")
-    for pair, pair_name in enumerate(pair_names):
-        for name, solution in solutions.items():
-            status = Status(int(solution.status[pair]))
-            table.add_row(
-                pair_name,
-                name,
-                f"{float(solution.straight_length[pair]):.4f}",
-                f"{float(solution.length[pair]):.4f}",
-                f"{float(solution.initial_energy[pair]):.4f}",
-                f"{float(solution.energy[pair]):.4f}",
-                f"{int(solution.iterations[pair])}",
-                f"{float(solution.decoder_residual[pair]):.1e}",
-                f"{float(solution.error[pair]):.1e}",
-                "yes" if bool(solution.converged[pair]) else f"NO ({status.name.lower().replace('_', ' ')})",
-                "yes" if bool(solution.resolved[pair]) else "NO",
-                end_section=len(solutions) > 1 and name == list(solutions)[-1],
-            )
+    for row in geodesic_rows(solutions, pair_names):
+        why = row["status"].lower().replace("_", " ")
+        table.add_row(
+            row["pair"],
+            row["method"],
+            *(f"{row[name]:.4f}" for name in ("straight_length", "length", "initial_energy", "energy")),
+            str(row["iterations"]),
+            *(f"{row[name]:.1e}" for name in ("decoder_residual", "error")),
+            "yes" if row["converged"] else f"NO ({why})",
+            "yes" if row["resolved"] else "NO",
+            end_section=len(solutions) > 1 and row["method"] == list(solutions)[-1],
+        )
     return table
 
 
@@ -96,10 +92,9 @@ def variation_table(decoders: Sequence[int], coefficients: Mapping[str, NDArray]
         table.add_column("pairs", justify="right")
     for k, count in enumerate(decoders):
         cells = []
-        for values in coefficients.values():
-            known = values[k][~np.isnan(values[k])]
-            error = known.std(ddof=1) / len(known) ** 0.5 if len(known) > 1 else np.nan
-            cells += [f"{known.mean():.4f} +- {error:.4f}" if len(known) else "-", f"{len(known)} of {len(values[k])}"]
+        for row in variation_rows([count], {name: values[k : k + 1] for name, values in coefficients.items()}):
+            known = f"{row['coefficient']:.4f} +- {row['standard_error']:.4f}" if row["pairs"] else "-"
+            cells += [known, f"{row['pairs']} of {row['of']}"]
         table.add_row(str(count), *cells)
     return table
 
@@ -127,23 +122,11 @@ def curvature_table(arrays: Mapping[str, NDArray]) -> Table:
         table.add_column(name)
     for name in ("5 %", "median", "95 %", "values", "singular"):
         table.add_column(name, justify="right")
-    magnification = "log10 magnification"
-    lines = (
-        ("plane", magnification, "grid_log_volume", 1 / np.log(10)),
-        ("plane", "Gaussian curvature", "grid_curvature", 1),
-        ("encodings", magnification, "log_volume", 1 / np.log(10)),
-        ("encodings", "sectional curvature", "curvature", 1),
-        ("encodings", "condition number", "condition_number", 1),
-        ("encodings", "anisotropy", "anisotropy", 1),
-    )
-    for where, quantity, key, unit in lines:
-        if key not in arrays:
-            continue
-        values = unit * arrays[key].ravel()
-        known = values[np.isfinite(values)]
-        spread = [f"{x:.4g}" for x in np.quantile(known, [0.05, 0.5, 0.95])] if len(known) else ["-"] * 3
-        last = key in ("grid_curvature", "anisotropy")
-        table.add_row(where, quantity, *spread, str(values.size), str(values.size - len(known)), end_section=last)
+    rows = curvature_rows(arrays)
+    for row, after in pairwise([*rows, {"where": ""}]):
+        spread = ["-" if np.isnan(row[key]) else f"{row[key]:.4g}" for key in ("low", "median", "high")]
+        counts = [str(row[key]) for key in ("values", "singular")]
+        table.add_row(row["where"], row["quantity"], *spread, *counts, end_section=row["where"] != after["where"])
     return table
 
 
@@ -176,17 +159,17 @@ def mean_table(arrays: Mapping[str, NDArray]) -> Table:
         table.add_column(name, justify="right")
     table.add_column("converged")
     table.add_column("one minimum")
-    for k, name in enumerate(arrays["names"]):
-        variance, apart = float(arrays["variance"][k]), float(arrays["apart"][k])
+    for row in mean_rows(arrays):
+        variance = row["variance"]
         table.add_row(
-            str(name),
-            str(int((arrays["group"] == k).sum())),
+            row["label"],
+            str(row["points"]),
             f"{variance:.4f}",
-            f"{apart:.4f}",
-            f"{apart / variance**0.5:.3f}" if variance > 0 else "-",
-            f"{float(arrays['error'][k]):.1e}",
-            "yes" if arrays["converged"][k] else "NO",
-            "yes" if arrays["unique"][k] else "NO",
+            f"{row['apart']:.4f}",
+            f"{row['apart'] / variance**0.5:.3f}" if variance > 0 else "-",
+            f"{row['error']:.1e}",
+            "yes" if row["converged"] else "NO",
+            "yes" if row["unique"] else "NO",
         )
     return table
 
@@ -216,12 +199,12 @@ def analogy_table(arrays: Mapping[str, NDArray]) -> Table:
     for name in ("a to b", "c to answer", "apart"):
         table.add_column(name, justify="right")
     table.add_column("converged")
-    for k, rows in enumerate(arrays["rows"]):
-        labels = [", ".join(map(str, arrays["labels"][rows]))] if "labels" in arrays else []
+    for row in analogy_rows(arrays):
+        labels = [", ".join(map(str, row["labels"]))] if "labels" in row else []
         table.add_row(
-            " : ".join(map(str, rows)),
+            " : ".join(map(str, row["rows"])),
             *labels,
-            *(f"{float(arrays[key][k]):.4f}" for key in ("length", "path_length", "apart")),
-            "yes" if arrays["converged"][k] else "NO",
+            *(f"{row[key]:.4f}" for key in ("length", "path_length", "apart")),
+            "yes" if row["converged"] else "NO",
         )
     return table

@@ -29,6 +29,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "adapters",
         "experiment",
         "doctor",
+        "console",
         "cli",
         "__main__ likelihoods outputs surfaces",  # what only users import
     )

@@ -1,0 +1,206 @@
+"""From nothing to a run, and what programs read: configs that `init` writes, `runs`, and --json."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from torchvision.utils import save_image
+
+from geodesic.experiment.listing import run_rows
+from geodesic.experiment.settings.load import load_settings
+from tests.experiments import METHODS, Home, P, contents, refused, run
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def saved(name: str, values: np.ndarray) -> str:
+    np.save(name, values)
+    return name
+
+
+def pictures(folder: str) -> str:
+    Path(folder).mkdir()
+    for k in range(5):
+        save_image(torch.full((3, 4, 4), k / 5), f"{folder}/{k}.png")
+    return folder
+
+
+# --- init -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "likelihood"),
+    [
+        (lambda: "digits", "digits", "Bernoulli"),
+        (lambda: saved("unit.npy", np.random.default_rng(0).random((20, 3))), "array", "Bernoulli"),
+        (lambda: saved("counts.npy", np.random.default_rng(0).poisson(5.0, (20, 3))), "array", "Poisson"),
+        (lambda: saved("any.npy", np.random.default_rng(0).normal(size=(20, 3))), "array", "Gaussian"),
+        (lambda: pictures("faces"), "image_folder", "Bernoulli"),
+    ],
+)
+def test_a_config_fits_the_data_that_one_has(here: Path, make, kind: str, likelihood: str) -> None:
+    done = run("init", "first.yaml", "--data", make(), "--latent-size", "3")
+    assert (done.status, done.err) == (0, "")
+    settings = load_settings("first.yaml")
+    assert settings.name == "first"
+    assert yaml.safe_load(Path("first.yaml").read_text())["data"]["kind"] == kind
+    assert type(settings.model.likelihood).__name__ == likelihood
+    assert settings.model.latent_size == 3
+    assert Path("first.yaml").read_text().count("  # ") >= 8  # settings say what they are
+
+
+@pytest.mark.slow
+def test_the_commands_that_init_names_run_in_their_order(here: Path) -> None:
+    quick = [
+        "model.network.hidden_sizes=[8]",
+        "training.epochs=1",
+        "training.importance_samples=0",
+        "pairs.count=1",
+        "data.limit=60",
+    ]
+    said = run("init", "--data", "digits").out
+    commands = [part.strip().split() for part in said.partition("next: ")[2].split(", then")]
+    assert [words[:2] for words in commands] == [["geodesic", name] for name in ("train", "solve", "plot")]
+    for _, command, file in commands:
+        done = run(command, file, *(quick if command != "plot" else ()))
+        assert done.status == 0, done
+    assert Path("runs/experiment/figures/geodesics/latent.png").is_file()
+
+
+@pytest.mark.slow
+def test_a_decoder_of_ones_own_is_solved_at_once(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("own_of_init.py").write_text("import torch\n\n\ndef make():\n    return torch.nn.Linear(2, 3)\n")
+    monkeypatch.syspath_prepend(here)
+    assert run("init", "mine.yaml", "--decoder", "own_of_init:make").out.endswith(
+        "next: geodesic solve mine.yaml, then geodesic plot runs/mine\n"
+    )
+    rows = json.loads(run("solve", "mine.yaml", "--json").out)["rows"]
+    assert len(rows) == 8
+    for row in rows:  # in a plane the straight line is the geodesic
+        assert row["resolved"]
+        assert row["length"] == pytest.approx(row["straight_length"], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["--data or --decoder", "--data digits"]),
+        (["--data", "digit"], ["--data", "'digits'"]),
+        (["--data", "nowhere.npz"], ["--data", "nowhere.npz"]),
+        (["--data", "empty"], ["--data", "empty", "neither images"]),
+        (["--data", "digits", "--weights", "a.pt"], ["--weights", "--decoder"]),
+        (["--decoder", "own"], ["model.import", "package.module:function"]),
+        (["--data", "digits", "--name"], ["--name"]),
+    ],
+)
+def test_what_init_cannot_use_is_refused_and_nothing_written(
+    here: Path, arguments: list[str], words: list[str]
+) -> None:
+    Path("empty").mkdir()
+    done = run("init", "first.yaml", *arguments)
+    assert done.status in (1, 2)
+    for word in words:
+        assert word in done.err
+    assert not Path("first.yaml").exists()
+
+
+def test_a_config_that_exists_is_kept_unless_one_asks_otherwise(here: Path) -> None:
+    Path("first.yaml").write_text("name: mine\n")
+    refused(run("init", "first.yaml", "--data", "digits"), 1, "first.yaml", "--overwrite")
+    assert contents(here) == {"first.yaml": b"name: mine\n"}
+    assert run("init", "first.yaml", "--data", "digits", "--overwrite").status == 0
+    assert load_settings("first.yaml").name == "first"
+
+
+# --- runs -------------------------------------------------------------------------------------------
+
+
+def test_runs_are_listed_with_their_key_figures(small: Home) -> None:
+    (row,) = run_rows(small.folder / "runs")
+    record = json.loads((small.run / "record.json").read_text())
+    assert (row["name"], row["data"], row["model"], row["latent_size"]) == ("small", "digits", "mlp", 2)
+    assert (row["test_elbo"], row["test_bound"]) == (record["test_elbo"], record["test_bound"])
+    (results,) = row["results"]
+    with np.load(small.run / "geodesics.npz") as arrays:
+        for method in results["methods"]:
+            for key in ("converged", "resolved"):
+                assert method[key] == arrays[f"{method['method']}/{key}"].sum()
+    assert [method["pairs"] for method in results["methods"]] == [P] * len(METHODS)
+    shown = run("runs", "--runs", small.folder / "runs").out
+    assert f"geodesics: {P} pairs" in shown
+    assert f"{record['test_elbo']:.2f}" in shown
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "problem"),
+    [
+        ("record.json", "{", "cannot be read"),
+        ("config.yaml", "name: [", "cannot be read"),
+        ("config.yaml", "42", "cannot be read"),
+        ("geodesics.npz", "no archive", "cannot be read"),
+    ],
+)
+def test_a_run_that_cannot_be_read_is_listed_with_the_reason_and_hides_no_other(
+    small: Home, tmp_path: Path, file: str, text: str, problem: str
+) -> None:
+    for name in ("a", "b"):
+        shutil.copytree(small.run, tmp_path / name)
+    (tmp_path / "a" / file).write_text(text)
+    (tmp_path / "no-run").mkdir()
+    broken, whole = run_rows(tmp_path)
+    assert problem in broken["problem"]
+    assert whole["problem"] is None
+    assert problem in run("runs", "--runs", tmp_path).out
+
+
+def test_a_folder_without_runs_says_how_to_make_one(here: Path) -> None:
+    assert "geodesic train" in run("runs").out
+    assert json.loads(run("runs", "--json").out) == {"runs": []}
+
+
+# --- --json -------------------------------------------------------------------------------------------
+
+
+def test_json_is_all_that_is_printed_and_holds_what_the_table_shows(small: Home, monkeypatch) -> None:
+    monkeypatch.chdir(small.folder)
+    done = run("solve", "small.yaml", "--all-methods", "--overwrite", "--json")
+    assert (done.status, done.err) == (0, "")
+    result = json.loads(done.out)
+    assert result["file"] == "runs/small/geodesics.npz"
+    assert [row["method"] for row in result["rows"]] == [*METHODS] * P
+    with np.load(small.run / "geodesics.npz") as arrays:
+        for k, row in enumerate(result["rows"]):
+            at = f"{row['method']}/"
+            assert row["length"] == arrays[at + "length"][k // len(METHODS)]
+            assert row["status"] == arrays[at + "status_name"][k // len(METHODS)]
+    assert set(result["summaries"]) == set(METHODS)
+
+
+def test_what_is_no_number_is_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    from geodesic.console import say_json
+
+    say_json({"a": float("nan"), "b": np.float32(0.5), "c": (Path("x"), np.arange(2)), "d": [float("inf"), True, None]})
+    assert json.loads(capsys.readouterr().out) == {"a": None, "b": 0.5, "c": ["x", [0, 1]], "d": [None, True, None]}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "command", [["doctor"], ["mean", "small.yaml"], ["curvature", "small.yaml", "curvature.grid=4"]]
+)
+def test_other_commands_speak_json_too(small: Home, tmp_path: Path, monkeypatch, command: list[str]) -> None:
+    shutil.copytree(small.folder, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    result = json.loads(run(*command, "--json").out)
+    assert result["rows" if command != ["doctor"] else "versions"]
+
+
+def test_completion_is_offered_for_the_shell() -> None:
+    assert "--install-completion" in run("--help").out
