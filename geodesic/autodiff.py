@@ -1,8 +1,7 @@
 """Products with Jacobians, and the calculus on top of them, row by row on a batch.
 
-A function f is *row-wise* when it maps (N, d) to (N, ...) and row n of its output depends on row n of its
-input only. Then one backward pass gives the vector-Jacobian products of all N rows at once, and no function
-here loops over N.
+A function f is *row-wise* when it maps (N, d) to (N, ...) and row n of its output depends on row n of its input only.
+Then one backward pass gives the vector-Jacobian products of all N rows at once, and no function here loops over N.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.checks import require_integer
+from geodesic.arrays import takes_arrays
+from geodesic.checks import require_floating, require_integer
 from geodesic.errors import InputError
 from geodesic.keywords import renamed
 from geodesic.tangents import forward, prepare_forward_mode, without_zeros
@@ -24,6 +24,7 @@ __all__ = ["curl", "derivative", "divergence", "gradient", "jacobian", "jvp", "l
 RowWise = Callable[[Tensor], Tensor]
 
 
+@takes_arrays
 def vjp(f: RowWise, z: Tensor, v: Tensor) -> Tensor:
     """Vector-Jacobian product v^T J_f(z), by one backward pass.
 
@@ -45,12 +46,13 @@ def vjp(f: RowWise, z: Tensor, v: Tensor) -> Tensor:
         >>> geodesic.autodiff.vjp(lambda z: z @ A.T, z, v)
         tensor([[ 2., -1.]])
     """
-    _require_float("z", z)
+    require_floating("z", z)
     y, pull = _vjp(f, z)
     _require_shape("v", v, y.shape, "f(z)")
     return pull(v)[0]
 
 
+@takes_arrays
 @renamed(method="mode")
 def jvp(f: RowWise, z: Tensor, u: Tensor, mode: str = "forward") -> Tensor:
     """Jacobian-vector product J_f(z) u.
@@ -77,7 +79,7 @@ def jvp(f: RowWise, z: Tensor, u: Tensor, mode: str = "forward") -> Tensor:
         >>> geodesic.autodiff.jvp(lambda z: z @ A.T, z, u, mode="double_vjp")
         tensor([[ 4.,  1., -2.]])
     """
-    _require_float("z", z)
+    require_floating("z", z)
     _require_shape("u", u, z.shape, "z")
     if mode == "forward":
         return value_and_jvp(f, z, u)[1]
@@ -100,6 +102,7 @@ def value_and_jvp(f: RowWise, z: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
     return _jvp(f, z, u)
 
 
+@takes_arrays
 @renamed(method="mode")
 def jacobian(f: RowWise, z: Tensor, mode: str = "jvp") -> Tensor:
     """Jacobian J_f(z) from products with unit vectors.
@@ -116,8 +119,7 @@ def jacobian(f: RowWise, z: Tensor, mode: str = "jvp") -> Tensor:
         The Jacobians, (N, ..., d).
 
     Raises:
-        InputError: z is not floating point or has not the shape (N, d), f does not return N rows, or the mode
-            is unknown.
+        InputError: z is not floating point or has not the shape (N, d), f does not return N rows, or the mode unknown.
 
     Example:
         >>> import torch, geodesic
@@ -147,6 +149,7 @@ def _column(f: RowWise, z: Tensor, e: Tensor) -> Tensor:
     return Je
 
 
+@takes_arrays
 def gradient(f: RowWise, z: Tensor) -> Float[Tensor, "N d"]:
     """Gradient of a scalar function, by one backward pass.
 
@@ -175,6 +178,7 @@ def gradient(f: RowWise, z: Tensor) -> Float[Tensor, "N d"]:
     return pull(torch.ones_like(y))[0]
 
 
+@takes_arrays
 def divergence(f: RowWise, z: Tensor) -> Float[Tensor, " N"]:
     """Divergence sum_j d f_j / d z_j, the trace of the Jacobian.
 
@@ -206,6 +210,7 @@ def divergence(f: RowWise, z: Tensor) -> Float[Tensor, " N"]:
     return _for_each(entry, units).sum(0)
 
 
+@takes_arrays
 def curl(f: RowWise, z: Tensor) -> Tensor:
     """Curl of a vector field in the plane or in space.
 
@@ -233,6 +238,7 @@ def curl(f: RowWise, z: Tensor) -> Tensor:
     return torch.stack([J[:, 2, 1] - J[:, 1, 2], J[:, 0, 2] - J[:, 2, 0], J[:, 1, 0] - J[:, 0, 1]], dim=1)
 
 
+@takes_arrays
 def laplacian(f: RowWise, z: Tensor) -> Float[Tensor, " N"]:
     """Laplacian sum_j d^2 f / d z_j^2: the divergence of the gradient, forward over reverse.
 
@@ -254,6 +260,7 @@ def laplacian(f: RowWise, z: Tensor) -> Float[Tensor, " N"]:
     return divergence(lambda z: gradient(f, z), z)
 
 
+@takes_arrays
 def derivative(f: RowWise, x: Tensor, order: int = 1) -> Tensor:
     """Derivative of an elementwise function at each entry of x.
 
@@ -279,7 +286,7 @@ def derivative(f: RowWise, x: Tensor, order: int = 1) -> Tensor:
         >>> geodesic.autodiff.derivative(lambda x: x**3, torch.tensor([1.0, 2.0]), order=2)
         tensor([ 6., 12.])
     """
-    _require_float("x", x)
+    require_floating("x", x)
     require_integer("order", order, least=1)
     lower = f if order == 1 else lambda x: derivative(f, x, order - 1)
     y, pull = _vjp(lower, x)
@@ -366,13 +373,8 @@ def _on_a_copy(f: RowWise) -> RowWise:
     return lambda z: f(z.clone())
 
 
-def _require_float(name: str, z: Tensor) -> None:
-    if not z.is_floating_point():
-        raise InputError(f"{name}: expected a floating point tensor, got {z.dtype}; use {name}.float()")
-
-
 def _require_rows(z: Tensor) -> None:
-    _require_float("z", z)
+    require_floating("z", z)
     if z.ndim != 2:
         raise InputError(f"z: expected rows, (N, d), got shape {tuple(z.shape)}; use z.reshape(-1, d)")
 
@@ -394,6 +396,4 @@ def _require_field(f: RowWise, z: Tensor) -> None:
     _require_rows(z)
     shape = _on_a_copy(f)(z[:1]).shape  # one row tells, and costs next to nothing
     if shape != z[:1].shape:
-        raise InputError(
-            f"f: expected a vector field, one vector of size {z.shape[-1]} a row, got shape {tuple(shape)}"
-        )
+        raise InputError(f"f: expected a vector field, vectors of size {z.shape[-1]}, got shape {tuple(shape)}")

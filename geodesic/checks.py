@@ -232,7 +232,14 @@ def require_floating(name: str, value: Any) -> None:
     """
     require_tensor(name, value)
     if not value.is_floating_point():
-        raise InputError(f"{name}: expected floating point, float32 or float64, got {value.dtype}; use {name}.double()")
+        raise _not_floating(name, value)
+
+
+def _not_floating(name: str, value: Tensor) -> InputError:
+    return InputError(
+        f"{name}: expected floating point, float32 or float64, got {value.dtype}; use {name}.double(), or "
+        f"{name}.astype(float) of an array"
+    )
 
 
 def require_finite(name: str, value: Tensor) -> None:
@@ -306,9 +313,7 @@ def require_points(latent_shape: tuple[int, ...] | None = None, /, **tensors: An
     for name, value in tensors.items():
         require_floating(name, value)
         if value.dtype not in (torch.float32, torch.float64):
-            raise InputError(
-                f"{name}: expected floating point, float32 or float64, got {value.dtype}; use {name}.double()"
-            )
+            raise _not_floating(name, value)
         if value.dim() == 0 or value.numel() == 0:
             raise InputError(f"{name}: expected shape (*batch, d), with at least one point, got {tuple(value.shape)}")
         if latent_shape is not None and value.shape[-len(latent_shape) :] != latent_shape:

@@ -2,17 +2,19 @@
 
 import copy
 import functools
+import inspect
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import geodesic
 from geodesic.errors import DecoderError, GeodesicWarning
-from tests.tools import TOOLS, each_tool, network, points, tensors_of
+from tests.tools import TOOLS, each_quick_tool, each_tool, network, parts_of, points, tensors_of
 
 WITH_HISTORY = ("constant_speed", "distance", "distance, gradient", "path_energy", "path_length")
 LOOSE = {"rtol": 1e-8, "atol": 1e-8}  # other kernels round otherwise, and searches end where rounding tells them to
@@ -92,6 +94,30 @@ def test_answers_are_the_same_in_inference_mode_whatever_the_defaults_of_torch_a
         found = answer(tool, transposed, strided)
         assert all(x.device.type == "cpu" for x in found)
         require_same(found, tool)
+
+
+def use_all_methods(record: object) -> None:
+    """Those that need no arguments, and all properties."""
+    for name, member in inspect.getmembers(type(record)):
+        if isinstance(member, property):
+            getattr(record, name)
+        elif inspect.isfunction(member) and not name.startswith("_"):
+            given = list(inspect.signature(member).parameters.values())[1:]
+            if all(parameter.default is not inspect.Parameter.empty for parameter in given):
+                getattr(record, name)()
+
+
+@each_quick_tool
+def test_with_arrays_a_tool_gives_what_it_gives_with_tensors_in_arrays(tool: str) -> None:
+    z, v = (x.numpy() for x in points("cpu"))
+    before = z.copy(), v.copy()
+    found = TOOLS[tool](geodesic.PullbackManifold(decoder()), z, v)
+    assert not list(tensors_of(found))
+    for x, y in zip(parts_of(found, np.ndarray), expected(tool), strict=True):
+        assert x.dtype == y.numpy().dtype
+        np.testing.assert_allclose(x, y, **LOOSE)
+    assert all(np.array_equal(x, y) for x, y in zip((z, v), before, strict=True))
+    use_all_methods(found)
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from geodesic.arrays import takes_arrays
 from geodesic.checks import brief, require_tensor, warn
 from geodesic.door.door import first_time, visit
 from geodesic.door.operators import eagerly
@@ -49,7 +50,8 @@ def guarded(
     """Decorate a public function that takes a manifold first: the one door of all tools.
 
     Within a call the user's functions are looked at once, and nothing depends on the modes that the caller has set:
-    tensors made in inference mode have no derivatives, and autocast has not the digits.
+    tensors made in inference mode have no derivatives, and autocast has not the digits. Arrays are taken too, see
+    `takes_arrays`.
 
     Args:
         function: What to decorate.
@@ -69,7 +71,7 @@ def guarded(
                     _warn_of_gradients(function.__name__, given)
                 return function(*args, **kwargs)
 
-        return call
+        return takes_arrays(call)
 
     return decorate if function is None else decorate(function)
 

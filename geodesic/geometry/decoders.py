@@ -16,7 +16,7 @@ from geodesic.errors import DecoderError, GeodesicError, InputError
 from geodesic.geometry.batches import AnyBatch
 from geodesic.geometry.outputs import DistanceGeometry, OutputGeometry
 from geodesic.geometry.parameters import last_operation
-from geodesic.geometry.refusals import failure, fitting_shape, refuse_output
+from geodesic.geometry.refusals import failure, fitting_shape, on_points, refuse_output
 
 __all__ = [
     "Decoder",
@@ -201,20 +201,20 @@ def require_precision(decoder: object, z: Tensor, argument: str = "decoder") -> 
     words = {torch.float32: "float", torch.float64: "double"}
     for weights in decoder.parameters():
         if weights.is_floating_point() and weights.dtype != z.dtype:
-            other = f", or .{words[weights.dtype]}() on the points" if weights.dtype in words else ""
+            other = f", or {on_points(words[weights.dtype])}" if weights.dtype in words else ""
             raise DecoderError(
                 f"{argument}: its weights have dtype {weights.dtype}, and the points {z.dtype}; call "
                 f".{words[z.dtype]}() on the module{other}"
             )
 
 
-def checked_shape(shape: Any) -> tuple[int, ...] | None:
-    """A `latent_shape` as a tuple; what is no shape is refused."""
+def checked_shape(shape: Any, argument: str = "latent_shape") -> tuple[int, ...] | None:
+    """A shape as a tuple, or None; what is no shape is refused by the user's name for it."""
     shape = tuple(shape) if isinstance(shape, list | torch.Size) else shape
     if shape is None:
         return None
     if not isinstance(shape, tuple) or not (shape and all(type(n) is int and n > 0 for n in shape)):
-        raise InputError(f"latent_shape: expected positive integers such as (4, 8, 8), got {shape!r}")
+        raise InputError(f"{argument}: expected positive integers such as (4, 8, 8), got {shape!r}")
     return shape
 
 

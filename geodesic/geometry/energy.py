@@ -5,6 +5,7 @@ from __future__ import annotations
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from geodesic.checks import require_floating
 from geodesic.errors import InputError
 from geodesic.geometry.checks import admit_path, guarded
 from geodesic.geometry.history import with_right_history
@@ -97,10 +98,9 @@ def constant(path: Float[Tensor, "*batch nodes d"]) -> Bool[Tensor, "*batch"]:
 
 def require_path(path: Tensor, interior: bool = False) -> None:
     """Refuse what is no path of at least one segment, or no path with an interior node."""
+    require_floating("path", path)
     least = 3 if interior else 2
     if path.dim() < 2 or path.shape[-2] < least:
         raise InputError(
             f"path: expected nodes of shape (*batch, T + 1, d) with T >= {least - 1}, got {tuple(path.shape)}"
         )
-    if not path.is_floating_point():
-        raise InputError(f"path: expected a floating point tensor, got {path.dtype}; use path.float()")

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geodesic.arrays import takes_arrays
 from geodesic.checks import require_alike, require_integer, require_tensor
 from geodesic.errors import InputError
 from geodesic.geometry.checks import admit_path, guarded
@@ -24,6 +25,7 @@ __all__ = [
 ]
 
 
+@takes_arrays
 def straight_path(start: Tensor, end: Tensor, segments: int = 32) -> Float[Tensor, "*batch nodes d"]:
     """The straight line z_i = (1 - i/T) start + (i/T) end in latent space.
 
@@ -52,6 +54,7 @@ def straight_path(start: Tensor, end: Tensor, segments: int = 32) -> Float[Tenso
     return torch.lerp(start[..., None, :], end[..., None, :], t)
 
 
+@takes_arrays
 def refine_path(path: Tensor, segments: int) -> Float[Tensor, "*batch nodes d"]:
     """The same curve with another number of segments: the not-a-knot cubic spline through the nodes, resampled.
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from geodesic.checks import brief
 from geodesic.errors import DecoderError
 
-__all__ = ["failure", "fitting_shape", "refuse_output"]
+__all__ = ["failure", "fitting_shape", "on_points", "refuse_output"]
 
 _NUMPY = "derivatives do not pass through NumPy; write it with functions of torch"
 _LONGEST = 200  # characters of a message of somebody else
@@ -131,10 +131,8 @@ def _remedy(argument: str, decoder: Any, z: Tensor, error: Exception) -> str:
         return _NUMPY
     if "dtype" in said or "scalar type" in said or "input type" in said:
         words = ("double", "float") if z.dtype == torch.float64 else ("float", "double")
-        return (
-            f"its weights and the points must have one dtype: call .{words[0]}() on its modules, or .{words[1]}() on "
-            "the points"
-        )
+        agree = f"its weights and the points must have one dtype: call .{words[0]}() on its modules, or "
+        return agree + on_points(words[1])
     if "device" in said:
         return f"it and the points must be on one device: {argument}.to(start) moves it"
     if "input of size" in said or "not enough values to unpack" in said:
@@ -145,6 +143,12 @@ def _remedy(argument: str, decoder: Any, z: Tensor, error: Exception) -> str:
         f"check that it maps (N, d) to (N, ...), that its latent size is {z.shape[-1]}, and that its dtype and device "
         f"are those of the endpoints ({argument}.to(start))"
     )
+
+
+def on_points(word: str) -> str:
+    """What converts points, where "float" or "double" would convert a tensor: users of arrays have neither."""
+    dtype = "float32" if word == "float" else "float64"
+    return f".{word}() on the points, .astype('{dtype}') where they are arrays"
 
 
 def _takes_one(decoder: Any) -> bool:

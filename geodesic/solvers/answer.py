@@ -9,13 +9,14 @@ from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from geodesic.arrays import TensorRecord, takes_arrays
 from geodesic.solvers.status import remedies, with_names
 
 __all__ = ["Answer"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class Answer(TensorRecord):
     """A frozen record of tensors, whose leading axes are those of the points given; row by row it says how it ended.
 
     Attributes:
@@ -34,6 +35,7 @@ class Answer:
     error: Float[Tensor, "*batch"]
     rank_deficiency: Int[Tensor, "*batch"]
 
+    @takes_arrays
     def arrays(self, prefix: str = "") -> dict[str, NDArray[Any]]:
         """All tensors of the record as NumPy arrays on the CPU, to write to a file.
 
@@ -55,6 +57,7 @@ class Answer:
         arrays = {prefix + name: x.detach().cpu().numpy() for name, x in values.items() if isinstance(x, Tensor)}
         return with_names(arrays)
 
+    @takes_arrays
     def summary(self) -> str:
         """How many rows converged, with what error, and what to do about the others.
 

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from geodesic.arrays import TensorRecord
 from geodesic.checks import require_alike, require_cloud, require_finite, require_integer
 from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded
@@ -43,7 +44,7 @@ _EXCESS = 0.05
 
 
 @dataclass(frozen=True)
-class GraphPaths:
+class GraphPaths(TensorRecord):
     """What `graph_path` found for each pair.
 
     Attributes:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geodesic.arrays import as_tensor
 from geodesic.checks import require_finite, require_fraction, require_integer, require_positive
 from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
@@ -83,6 +84,8 @@ class Search:
     memory: float | None = None
 
     def __post_init__(self) -> None:
+        for name in ("init", "graph_points"):
+            object.__setattr__(self, name, as_tensor(name, getattr(self, name)))
         init: Any = self.init
         if self.solver != "auto" and not isinstance(self.solver, Solver):
             raise InputError(f"solver: expected 'auto' or a solver such as Newton(), got {self.solver!r}")

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from geodesic.arrays import takes_arrays
 from geodesic.errors import DataError, InputError
 from geodesic.files import read_npz, write_npz
 from geodesic.numerics.spline import constant_speed_at
@@ -94,10 +95,12 @@ class GeodesicSolution(Answer):
     memory: float
 
     @property
+    @takes_arrays
     def length_ratio(self) -> Float[Tensor, "*batch"]:
         """Geodesic over straight length, (*batch,); 1 between equal ends."""
         return torch.where(self.straight_length > 0, self.length / self.straight_length, 1)
 
+    @takes_arrays
     def __call__(self, t: Tensor | float) -> Tensor:
         """The geodesic at times t in [0, 1], run through at constant speed: points, (*batch, *times, d).
 
@@ -110,6 +113,7 @@ class GeodesicSolution(Answer):
         """
         return self._at(t, derivative=False)
 
+    @takes_arrays
     def velocity(self, t: Tensor | float) -> Tensor:
         """The derivative of the constant-speed curve in t, (*batch, *times, d): of Riemannian norm `length`.
 
@@ -192,6 +196,7 @@ class GeodesicSolution(Answer):
             memory=float(arrays[prefix + "memory"]),
         )
 
+    @takes_arrays
     def __getitem__(self, rows: Any) -> GeodesicSolution:
         """The answers of some pairs: `rows` is any index of a tensor of shape (*batch,).
 
@@ -207,6 +212,7 @@ class GeodesicSolution(Answer):
         rows = {name: x.reshape(-1, *x.shape[len(batch) :])[chosen] for name, x in tensors(self).items()}
         return replace(self, **rows)
 
+    @takes_arrays
     def summary(self) -> str:
         """How many pairs converged and were resolved, how much shorter they became, and what to do about the others.
 

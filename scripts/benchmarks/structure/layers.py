@@ -17,7 +17,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "errors",
         "installation",
         "checks registry",
-        "keywords tangents",
+        "arrays keywords tangents",
         "files autodiff",
         "door",
         "numerics pictures",
