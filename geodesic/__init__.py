@@ -63,6 +63,9 @@ _MODULES = {
     "geodesic.riemannian.statistics.normal": ("riemannian_normal",),
     "geodesic.riemannian.statistics.stop": ("Stop",),
     "geodesic.riemannian.statistics.walk": ("random_walk",),
+    "geodesic.drawing.paths": ("plot",),
+    "geodesic.drawing.strips": ("plot_strip",),
+    "geodesic.drawing.maps": ("plot_map",),
 }
 # What a user reaches for less often: `geodesic.outputs.FisherRaoPoisson`, without an import of its own.
 _SUBMODULES = (

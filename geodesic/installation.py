@@ -40,21 +40,23 @@ PACKAGE = Path(__file__).parent
 
 
 def hint(extra: str) -> str:
-    """The line that installs an extra, in a checkout or elsewhere.
+    """The line that installs an extra, in a checkout or elsewhere; without a name, what all need.
 
     Example:
         >>> from geodesic.installation import hint
         >>> hint("train").endswith("[train]'")
         True
     """
-    return f"pip install -e '.[{extra}]'" if checkout() else f"pip install '{DISTRIBUTION}[{extra}]'"
+    if checkout():
+        return f"pip install -e '.[{extra}]'" if extra else "pip install -e ."
+    return f"pip install '{DISTRIBUTION}[{extra}]'" if extra else f"pip install {DISTRIBUTION}"
 
 
 def require(extra: str, *modules: str) -> None:
-    """Import modules that come with an extra.
+    """Import modules that come with an extra, or with what all need.
 
     Args:
-        extra: The extra that installs them, such as "train".
+        extra: The extra that installs them, such as "train"; "" where none is needed.
         modules: What the caller is about to import.
 
     Raises:
@@ -67,9 +69,8 @@ def require(extra: str, *modules: str) -> None:
             top = module.partition(".")[0]
             if error.name is None or error.name.partition(".")[0] != top:
                 raise  # it is there, and something that it needs is not
-            raise MissingExtraError(
-                f"{top} is not installed; it comes with the extra {extra!r}: {hint(extra)}"
-            ) from None
+            origin = f"the extra {extra!r}" if extra else DISTRIBUTION
+            raise MissingExtraError(f"{top} is not installed; it comes with {origin}: {hint(extra)}") from None
 
 
 def checkout() -> Path | None:

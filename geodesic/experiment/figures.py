@@ -16,7 +16,7 @@ from geodesic.files import read_npz
 from geodesic.geometry.path import straight_path
 from geodesic.pictures.canvas import save_figures
 from geodesic.pictures.outputs import plot_strip
-from geodesic.pictures.paths import plot_energy, plot_latent
+from geodesic.pictures.paths import named, plot_energy, plot_latent
 from geodesic.solvers.solution import GeodesicSolution
 
 if TYPE_CHECKING:
@@ -65,18 +65,12 @@ def _figures(run: Run, file: Path) -> dict[str, Figure]:
 
     histories = {method: arrays[f"{method}/energy_history"] for method in methods}
     steps = {method: arrays[f"{method}/step_history"] for method in methods}
-    figures = {"energy.png": plot_energy(histories, steps)}
-    flat, axis_names = _plane(arrays.get("encodings"), straight, best["curve"])
-    if flat is not None:
-        figures["latent.png"] = plot_latent(*flat[:1], arrays.get("labels"), *flat[1:], axis_names, best["converged"])
+    name = named("geodesic", best["converged"])
+    latent = plot_latent({name: best["curve"]}, arrays.get("encodings"), arrays.get("labels"))
+    figures = {"energy.png": plot_energy(histories, steps), "latent.png": latent}
+    measured = [arrays[f"{methods[0]}/straight_length"], best["length"], best["converged"]]
     for pair in range(len(straight)):
-        figures[f"strip_{pair:03d}.png"] = plot_strip(
-            outputs[0][pair],
-            outputs[1][pair],
-            float(arrays[f"{methods[0]}/straight_length"][pair]),
-            float(best["length"][pair]),
-            converged=bool(best["converged"][pair]),
-        )
+        figures[f"strip_{pair:03d}.png"] = plot_strip(*(x[pair : pair + 1] for x in (*outputs, *measured)))
     return figures
 
 
@@ -97,26 +91,3 @@ def _best_curves(arrays: dict[str, NDArray], methods: list[str], file: Path) -> 
     # Not the nodes: with `length_rtol` methods differ in how many they have.
     curves = np.stack([solution(torch.linspace(0, 1, _CURVE + 1)).numpy() for solution in solutions])
     return {"curve": curves[chosen, pair], "length": lengths[chosen, pair], "converged": converged[chosen, pair]}
-
-
-def _plane(
-    encodings: NDArray | None, straight: NDArray, best: NDArray
-) -> tuple[tuple[NDArray | None, NDArray, NDArray] | None, tuple[str, str]]:
-    """Two coordinates to draw: the latent ones, or the first principal components of the encodings."""
-    d = straight.shape[-1]
-    if d == 2:
-        return (encodings, straight, best), ("$z_1$", "$z_2$")
-    if d == 1:
-        return None, ("", "")
-    from sklearn.decomposition import PCA
-
-    cloud = best.reshape(-1, d) if encodings is None else encodings
-    pca = PCA(2).fit(cloud)
-
-    def project(a: NDArray) -> NDArray:
-        return pca.transform(a.reshape(-1, d)).reshape(*a.shape[:-1], 2)
-
-    share = 100 * pca.explained_variance_ratio_
-    names = (f"principal component 1 ({share[0]:.0f} %)", f"principal component 2 ({share[1]:.0f} %)")
-    flat = None if encodings is None else project(encodings)
-    return (flat, project(straight), project(best)), names

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from geodesic.errors import InputError
 from geodesic.files import replacing
+from geodesic.installation import require
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,10 +26,12 @@ __all__ = [
     "MARKERS",
     "ORANGE",
     "STRAIGHT",
+    "axes_or_new",
     "draw_encodings",
+    "draw_ends",
+    "draw_legend",
     "draw_path",
     "frame",
-    "legend_beside",
     "new_figure",
     "save_figure",
     "save_figures",
@@ -42,13 +46,16 @@ MARKERS = ["o", "s", "^", "v", "D", "P", "X", "<", ">", "*"]
 
 
 def new_figure(count: int, width: float, height: float, rows: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure with so many axes in rows, in inches: the figure and its axes, row by row."""
-    # Without pyplot: no global list of figures, no display needed.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """A figure with so many axes in rows, in inches: the figure and its axes, row by row.
 
-    figure = Figure(figsize=(width, height), layout="compressed", dpi=200)
-    FigureCanvasAgg(figure)
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+    """
+    require("", "matplotlib")
+    # Without pyplot: no global list of figures, no display needed.
+    from geodesic.pictures.shown import ShownFigure
+
+    figure = ShownFigure(figsize=(width, height), layout="compressed", dpi=100)
     grid = figure.subplots(rows, count // rows, squeeze=False)
     axes = list(grid.ravel())
     for ax in axes:
@@ -56,9 +63,27 @@ def new_figure(count: int, width: float, height: float, rows: int = 1) -> tuple[
     return figure, axes
 
 
+def axes_or_new(axes: Any, width: float, height: float) -> tuple[Figure, Axes]:
+    """The axes that a user gave, with their figure, or those of a new figure of a size in inches.
+
+    Raises:
+        InputError: They are no axes of matplotlib.
+        MissingExtraError: matplotlib is not installed.
+    """
+    if axes is None:
+        figure, (axes,) = new_figure(1, width, height)
+        return figure, axes
+    require("", "matplotlib")
+    from matplotlib.axes import Axes
+
+    if not isinstance(axes, Axes):
+        raise InputError(f"ax: expected the axes of a matplotlib figure, got {type(axes).__name__}; give one of them")
+    return cast("Figure", axes.figure), axes
+
+
 def draw_encodings(
     axes: Axes, encodings: NDArray, labels: NDArray | None, *, size: float = 13.0, alpha: float = 0.6, rim: float = 0.0
-) -> dict[int, Any]:
+) -> dict[str, Any]:
     """Latent points, (N, 2), colored and marked by label, (N,), if there are any: the color of each.
 
     A white rim of so many points is for those on a colored ground.
@@ -70,19 +95,25 @@ def draw_encodings(
     if labels is None:
         axes.scatter(z1, z2, s=0.7 * size, alpha=alpha / 1.5, color="#999999", label="data", **style)
         return {}
-    colors = {int(x): color_sequences["tab10"][k % 10] for k, x in enumerate(np.unique(labels))}
-    for k, (label, color) in enumerate(colors.items()):
-        style |= {"s": size, "alpha": alpha, "marker": MARKERS[k % len(MARKERS)]}
+    colors = {}
+    for k, label in enumerate(np.unique(labels)):
+        color = colors[str(label)] = color_sequences["tab10"][k % 10]
+        style |= {"s": size, "alpha": alpha, "marker": MARKERS[(k + k // 10) % len(MARKERS)]}
         axes.scatter(z1[labels == label], z2[labels == label], color=color, label=str(label), **style)
     return colors
 
 
-def draw_path(axes: Axes, path: NDArray, color: str, label: str | None) -> None:
+def draw_path(axes: Axes, path: NDArray, color: str, label: str | None, width: float = 1.5) -> None:
     """A line with a white rim, which is seen on every ground."""
     from matplotlib.patheffects import Normal, Stroke
 
-    rim = [Stroke(linewidth=3, foreground="white"), Normal()]
-    axes.plot(*path.T, color=color, lw=1.5, label=label, path_effects=rim, zorder=3)
+    rim = [Stroke(linewidth=width + 1.2, foreground="white"), Normal()]
+    axes.plot(*path.T, color=color, lw=width, label=label, path_effects=rim, zorder=3)
+
+
+def draw_ends(axes: Axes, path: NDArray, color: str = GEODESIC, size: float = 4.5) -> None:
+    """The two ends of a path, as rings."""
+    axes.plot(*path[[0, -1]].T, "o", color="white", markeredgecolor=color, ms=size, zorder=4)
 
 
 def frame(axes: Axes, first: NDArray, second: NDArray) -> None:
@@ -94,11 +125,27 @@ def frame(axes: Axes, first: NDArray, second: NDArray) -> None:
     axes.set_ylabel("$z_2$")
 
 
-def legend_beside(figure: Figure, scale: float) -> None:
-    """Beside the axes, with points as dark as can be, however pale they are among others."""
+def draw_legend(axes: Axes, scale: float, beside: bool = True) -> None:
+    """Beside or above the axes, with points as dark as can be, however pale they are among others.
+
+    Args:
+        axes: Whose lines and points have names; a legend without any is not drawn.
+        scale: How much larger points are there.
+        beside: For axes that have a figure of ours to themselves.
+    """
     from matplotlib.collections import PathCollection
 
-    legend = figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    handles, names = axes.get_legend_handles_labels()
+    known = dict(zip(names, handles, strict=True))
+    if not known:
+        return
+    style: dict[str, Any] = {"handles": known.values(), "labels": known.keys(), "frameon": False}
+    if beside:
+        legend = axes.figure.legend(**style, loc="outside right upper", fontsize=9)
+    else:  # what is beside and below them belongs to others
+        columns = len(known) if len(known) < 5 else (len(known) + 1) // 2
+        above: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "borderpad": 0.2}
+        legend = axes.legend(**style, **above, ncols=columns, fontsize=8, columnspacing=1.0, handletextpad=0.4)
     for handle in legend.legend_handles:
         if isinstance(handle, PathCollection):
             handle.set_alpha(1)
@@ -107,8 +154,10 @@ def legend_beside(figure: Figure, scale: float) -> None:
 
 def save_figure(figure: Figure, file: Path) -> None:
     """Write a figure as PNG, whole or not at all."""
+    from geodesic.pictures.shown import AS_PNG
+
     with replacing(file) as temporary:
-        figure.savefig(temporary, format="png", bbox_inches="tight", pad_inches=0.05)
+        figure.savefig(temporary, **AS_PNG)
 
 
 def save_figures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:

@@ -8,13 +8,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geodesic.pictures.canvas import BLUE, ORANGE, draw_encodings, draw_path, frame, legend_beside, new_figure
+from geodesic.pictures.canvas import (
+    BLUE,
+    GEODESIC,
+    ORANGE,
+    axes_or_new,
+    draw_encodings,
+    draw_ends,
+    draw_legend,
+    draw_path,
+    frame,
+    new_figure,
+)
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
 
 __all__ = ["plot_histograms", "plot_map"]
+
+_SIDE = 4.2  # inches of the longer side of a map
 
 _TITLES = {
     "magnification": "$\\log_{10}$ magnification factor $\\sqrt{\\det G}$",
@@ -22,36 +36,56 @@ _TITLES = {
 }
 
 
-def plot_map(arrays: Mapping[str, NDArray], quantity: str) -> Figure:
+def plot_map(
+    grid: NDArray,
+    values: NDArray,
+    quantity: str,
+    *,
+    encodings: NDArray | None = None,
+    labels: NDArray | None = None,
+    paths: NDArray | None = None,
+    axes: Axes | None = None,
+) -> Figure:
     """A map of the latent plane with encodings and geodesics on top.
 
     Args:
-        arrays: Those of `map_curvature` for d = 2.
+        grid: Latent points, (n, m, 2): rows of one second coordinate.
+        values: The natural logarithm of the magnification factor, or the curvature there, (n, m); NaN where the metric
+            is singular.
         quantity: "magnification" or "curvature".
+        encodings: Points on top, (N, 2), or None.
+        labels: Their classes, (N,), or None.
+        paths: Geodesics on top, (P, nodes, 2), or None.
+        axes: Where to draw; on a new figure by default.
 
     Returns:
         The figure.
     """
-    figure, (axes,) = new_figure(1, width=6.4, height=4.6)
-    first, second = arrays["grid"][0, :, 0], arrays["grid"][:, 0, 1]
+    first, second = grid[0, :, 0], grid[:, 0, 1]
+    ratio = (second[-1] - second[0]) / (first[-1] - first[0])
+    room = 1.3 if encodings is None else 2.2  # for the color bar and a legend
+    figure, ax = axes_or_new(axes, width=_SIDE * min(1, 1 / ratio) + room, height=_SIDE * min(1, ratio) + 0.4)
     if quantity == "curvature":
-        values, style, extend = _signed(arrays["grid_curvature"])
+        values, style, extend = _signed(values)
     else:
-        values, style, extend = arrays["grid_log_volume"] / np.log(10), {"cmap": _pale("Greys", 0.0, 0.6)}, "neither"
-    axes.set_facecolor("#F0E442")  # singular points: a color that no map has
-    image = axes.pcolormesh(first, second, np.ma.masked_invalid(values), shading="nearest", **style)
-    bar = figure.colorbar(image, ax=axes, extend=extend, fraction=0.05, pad=0.02)
+        values, style, extend = values / np.log(10), {"cmap": _pale("Greys", 0.0, 0.6)}, "neither"
+    ax.set_facecolor("#F0E442")  # singular points: a color that no map has
+    image = ax.pcolormesh(first, second, np.ma.masked_invalid(values), shading="nearest", **style)
+    bar = figure.colorbar(image, ax=ax, extend=extend, fraction=0.05, pad=0.02)
     bar.set_label(_TITLES[quantity], fontsize=10)
     bar.ax.tick_params(labelsize=9)
-    size = 14.0 * min(1.0, 500 / len(arrays["encodings"])) ** 0.5  # many would hide the map
-    draw_encodings(axes, arrays["encodings"], arrays.get("labels"), size=size, alpha=1.0, rim=0.3)
-    for i, path in enumerate(arrays["paths"]):
-        draw_path(axes, path, "#000000", label="geodesic" if i == 0 else None)
-        axes.plot(*path[[0, -1]].T, "o", color="white", markeredgecolor="#000000", ms=4.5, zorder=4)
+    if quantity == "curvature":
+        bar.set_ticks(_decades(style["norm"]))
+    if encodings is not None:
+        size = 14.0 * min(1.0, 500 / len(encodings)) ** 0.5  # many would hide the map
+        draw_encodings(ax, encodings, labels, size=size, alpha=1.0, rim=0.3)
+    for i, path in enumerate(() if paths is None else paths):
+        draw_path(ax, path, GEODESIC, label="geodesic" if i == 0 and encodings is not None else None)
+        draw_ends(ax, path)
     if np.isnan(values).any():
-        axes.plot([], [], "s", color="#F0E442", label="singular")
-    frame(axes, first, second)
-    legend_beside(figure, 1.3)
+        ax.plot([], [], "s", color="#F0E442", label="singular")
+    frame(ax, first, second)
+    draw_legend(ax, 1.3, beside=axes is None)
     return figure
 
 
@@ -95,6 +129,14 @@ def _signed(values: NDArray) -> tuple[NDArray, dict[str, Any], Any]:
     low = max(float(np.median(size)), high / 1000)
     norm = SymLogNorm(low, vmin=-high, vmax=high)
     return values, {"cmap": _pale("PuOr_r", 0.15, 0.85), "norm": norm}, "both" if size.max() > high else "neither"
+
+
+def _decades(norm: Any) -> list[float]:
+    """Zero, and powers of ten that lie apart on the scale of `_signed`; its ends where there are none."""
+    low, high = getattr(norm, "linthresh", norm.vmax), norm.vmax
+    powers = 10.0 ** np.arange(np.ceil(np.log10(2 * low)), np.log10(high) + 1e-9)
+    sizes = powers.tolist() or [high]
+    return [*(-x for x in reversed(sizes)), 0.0, *sizes]
 
 
 def _pale(name: str, low: float, high: float) -> Colormap:

@@ -3,69 +3,83 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geodesic.pictures.canvas import new_figure
+from geodesic.pictures.canvas import axes_or_new, new_figure
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["plot_outputs", "plot_reconstructions", "plot_samples", "plot_strip"]
+
+_STRIP = 5.7  # inches for the outputs of a strip
+_BAR = 1.2  # inches for the height of a row of vectors
+_TOGETHER, _APART = 0.08, 0.35  # between the rows of a pair, and between pairs, in heights of a row
 
 
 def plot_strip(
     straight: NDArray,
     geodesic: NDArray,
-    straight_length: float,
-    geodesic_length: float,
-    columns: int = 11,
-    converged: bool = True,
+    straight_length: NDArray,
+    geodesic_length: NDArray,
+    converged: NDArray | None = None,
+    *,
+    axes: Axes | None = None,
 ) -> Figure:
-    """Decoded outputs along the straight path and along the geodesic, at equal times.
+    """Decoded outputs along straight paths, each above those along its geodesic, at equal times.
 
     Args:
-        straight: Decoded means along the straight path: images (T + 1, C, H, W) or (T + 1, H, W), or vectors
-            (T + 1, D).
-        geodesic: The same along the geodesic.
-        straight_length: Riemannian length of the straight path.
-        geodesic_length: Riemannian length of the geodesic.
-        columns: Number of outputs to show.
-        converged: Whether the second path has converged to a geodesic; its label says so if not.
+        straight: Decoded means along P straight paths at K times: images (P, K, C, H, W) or (P, K, H, W), or vectors
+            (P, K, D).
+        geodesic: The same along the geodesics.
+        straight_length: Riemannian lengths of the straight paths, (P,).
+        geodesic_length: Riemannian lengths of the geodesics, (P,).
+        converged: Whether the second paths have converged to geodesics, (P,); labels say so if not.
+        axes: Where to draw; on a new figure by default.
 
     Returns:
         The figure.
     """
-    chosen = np.linspace(0, len(straight) - 1, min(columns, len(straight))).round().astype(int)
-    best = "geodesic" if converged else "not converged"
-    names = [f"straight\nlength {straight_length:.3f}", f"{best}\nlength {geodesic_length:.3f}"]
-    images = straight.ndim in (3, 4)
+    P, K = straight.shape[:2]
+    images = straight.ndim in (4, 5)
     if images:
         straight, geodesic = _shades(straight, geodesic)
-    figure, axes = new_figure(2, width=7.0, height=1.9 if images else 3.2, rows=2)
-    for row, (name, outputs) in enumerate(zip(names, (straight, geodesic), strict=True)):
-        ax = axes[row]
-        if images:
-            strip = np.concatenate([_as_image(outputs[i]) for i in chosen], axis=1)
-            height, width = _as_image(outputs[0]).shape[:2]
-            ax.imshow(strip, cmap="gray_r", vmin=0, vmax=1, interpolation="nearest")
-            ax.set_xticks((np.arange(len(chosen)) + 0.5) * width - 0.5)
-            for k in range(1, len(chosen)):
-                ax.axvline(k * width - 0.5, color="white", lw=1.5)
-            ax.set_yticks([height / 2 - 0.5], [name])
-        else:
-            both = np.concatenate([straight, geodesic])
-            ax.imshow(outputs[chosen].T, aspect="auto", cmap="viridis", vmin=both.min(), vmax=both.max())
-            ax.set_xticks(np.arange(len(chosen)))
-            ax.set_yticks([])
-            ax.set_ylabel(name)
-        ax.set_xticklabels([f"{t:.1f}" for t in chosen / (len(straight) - 1)] if row == 1 else [])
-        ax.tick_params(length=0)
-        for side in ax.spines.values():
-            side.set_visible(False)
-    axes[-1].set_xlabel("time $t$ along the path")
+        width, height = straight.shape[-1], straight.shape[-2]
+        style: dict[str, Any] = {"cmap": "gray_r", "vmin": 0, "vmax": 1}
+    else:
+        width, height = 1, 1
+        known = np.concatenate([x[np.isfinite(x)] for x in (straight, geodesic)])
+        style = {"cmap": "viridis", "vmin": known.min() if len(known) else 0, "vmax": known.max() if len(known) else 1}
+    cell = _STRIP / K * height / width if images else _BAR
+    figure, ax = axes_or_new(axes, width=_STRIP + 1.3, height=(P * (2 + _TOGETHER) + (P - 1) * _APART) * cell + 0.5)
+    top, middles, names = 0.0, [], []
+    for i in range(P):
+        best = "geodesic" if converged is None or converged[i] else "not converged"
+        pair = f"{i}: " if P > 1 else ""
+        rows = (("straight", straight_length, straight), (best, geodesic_length, geodesic))
+        for name, length, outputs in rows:
+            row = np.concatenate([_as_image(x) for x in outputs[i]], axis=1) if images else outputs[i].T
+            ax.imshow(row, extent=(0, K * width, top + height, top), interpolation="nearest", **style)
+            middles.append(top + height / 2)
+            names.append(f"{pair}{name}\nlength {length[i]:.3f}")
+            top += (1 + _TOGETHER) * height
+        top += (_APART - _TOGETHER) * height
+    if images:
+        for k in range(1, K):
+            ax.axvline(k * width, color="white", lw=1.5)
+    ax.set_aspect("equal" if images else "auto")
+    ax.set_xlim(0, K * width)
+    ax.set_ylim(top - _APART * height, 0)
+    ax.set_xticks((np.arange(K) + 0.5) * width, [f"{t:.2g}" for t in np.linspace(0, 1, K)])
+    ax.set_yticks(middles, names)
+    ax.tick_params(length=0, labelsize=9)
+    for side in ax.spines.values():
+        side.set_visible(False)
+    ax.set_xlabel("time $t$ along the path")
     return figure
 
 

@@ -1,67 +1,126 @@
-"""Pictures of geodesics: paths in the latent plane, and how their energy went down."""
+"""Pictures of geodesics: paths in latent space, and how their energy went down."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geodesic.pictures.canvas import DASHES, GEODESIC, LINE_COLORS, STRAIGHT, draw_encodings, new_figure
+from geodesic.pictures.canvas import (
+    BLUE,
+    DASHES,
+    GEODESIC,
+    GREEN,
+    LINE_COLORS,
+    STRAIGHT,
+    axes_or_new,
+    draw_encodings,
+    draw_ends,
+    draw_legend,
+    draw_path,
+    new_figure,
+)
+from geodesic.pictures.view import View
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot_energy", "plot_latent"]
+__all__ = ["named", "plot_energy", "plot_latent"]
+
+# The straight lines have orange.
+_COLORS = [GEODESIC, BLUE, GREEN, *LINE_COLORS[3:]]
+_NUMBERED = 30  # so many pairs can be told apart by numbers
+_THIN = 0.8  # line width of more pairs
+
+
+def named(name: str, converged: NDArray | None) -> str:
+    """The name of paths in a legend, with how many have converged where not all have: those others are no geodesics."""
+    if converged is None or converged.all():
+        return name
+    return f"{'path' if name == 'geodesic' else name}\n({int(converged.sum())} of {converged.size}\nconverged)"
 
 
 def plot_latent(
-    encodings: NDArray | None,
-    labels: NDArray | None,
-    straight: NDArray,
-    geodesic: NDArray,
-    axis_names: Sequence[str] = ("$z_1$", "$z_2$"),
-    converged: NDArray | None = None,
+    curves: Mapping[str, NDArray],
+    encodings: NDArray | None = None,
+    labels: NDArray | None = None,
+    *,
+    straight: bool = True,
+    axes: Axes | None = None,
 ) -> Figure:
-    """Latent points colored by label, with straight (dashed) and geodesic (solid) paths.
+    """Paths in latent space (solid), the straight lines between their ends (dashed), and latent points by label.
+
+    Of two coordinates the plane is drawn, of more the plane of the two leading principal directions of the paths; a
+    single one is drawn against time.
 
     Args:
-        encodings: Points of the background, (N, 2), or None.
+        curves: Name to paths at equal times, (P, nodes, d).
+        encodings: Points of the background, (N, d), or None.
         labels: Their classes, (N,), or None.
-        straight: Nodes of straight paths, (P, T + 1, 2).
-        geodesic: Nodes of geodesics, (P, T + 1, 2).
-        axis_names: What the two coordinates are.
-        converged: Which paths have converged to geodesics, (P,); all of them by default.
+        straight: Whether to draw the straight lines.
+        axes: Where to draw; on a new figure by default.
 
     Returns:
         The figure.
     """
-    figure, (axes,) = new_figure(1, width=5.2, height=4.4)
+    figure, ax = axes_or_new(axes, width=5.2, height=4.4)
+    view = View.of(list(curves.values()))
     if encodings is not None:
-        draw_encodings(axes, encodings, labels)
-    name = "geodesic"
-    if converged is not None and not converged.all():
-        name = f"best path\n({int(converged.sum())} of {len(converged)}\nconverged)"
-    for i, (a, b) in enumerate(zip(straight, geodesic, strict=True)):
-        axes.plot(*a.T, color=STRAIGHT, ls=(0, (3, 1.5)), lw=1.3, label="straight" if i == 0 else None)
-        axes.plot(*b.T, color=GEODESIC, lw=1.8, label=name if i == 0 else None)
-        axes.plot(*b[[0, -1]].T, "o", color="white", markeredgecolor=GEODESIC, ms=5, zorder=4)
-        offset = 5 if b[0, 1] >= b[-1, 1] else -11
-        axes.annotate(
+        draw_encodings(ax, view.points(encodings), labels)
+    drawn: list[NDArray] = []
+    for k, (name, paths) in enumerate(curves.items()):
+        ends = paths[:, [0, -1]]
+        if straight and not any(np.array_equal(ends, other) for other in drawn):
+            _draw_straight(ax, view, ends, None if drawn else "straight")
+            drawn.append(ends)
+        _draw_paths(ax, view, paths, _COLORS[k % len(_COLORS)], name)
+        if k == 0 and 1 < len(paths) <= _NUMBERED:
+            _number(ax, [view.curve(path) for path in paths])
+    if view.even:
+        ax.set_aspect("equal", adjustable="box")
+    ax.set_xlabel(view.names[0])
+    ax.set_ylabel(view.names[1])
+    draw_legend(ax, 1.5, beside=axes is None)
+    return figure
+
+
+def _draw_straight(ax: Axes, view: View, ends: NDArray, name: str | None) -> None:
+    width = 1.3 if len(ends) <= _NUMBERED else _THIN
+    style: dict[str, Any] = {
+        "color": STRAIGHT,
+        "ls": (0, (3, 1.5)),
+        "lw": width,
+        "zorder": 3.5,
+    }  # seen where they agree
+    for i, pair in enumerate(ends):
+        ax.plot(*view.curve(pair).T, label=name if i == 0 else None, **style)
+
+
+def _draw_paths(ax: Axes, view: View, paths: NDArray, color: str, name: str) -> None:
+    few = len(paths) <= _NUMBERED
+    for i, path in enumerate(paths):
+        curve = view.curve(path)
+        draw_path(ax, curve, color, name if i == 0 else None, width=1.8 if few else _THIN)
+        draw_ends(ax, curve, size=5 if few else 2.5)
+
+
+def _number(ax: Axes, curves: list[NDArray]) -> None:
+    """The numbers of pairs at the starts of their paths, above or below."""
+    for i, curve in enumerate(curves):
+        offset = 5 if curve[0, 1] >= curve[-1, 1] else -11
+        ax.annotate(
             str(i),
-            b[0],
+            (curve[0, 0], curve[0, 1]),
             xytext=(4, offset),
             textcoords="offset points",
             fontsize=9,
             fontweight="bold",
+            zorder=5,
             bbox={"boxstyle": "round,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.75},
         )
-    axes.set_aspect("equal", adjustable="box")
-    axes.set_xlabel(axis_names[0])
-    axes.set_ylabel(axis_names[1])
-    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False, fontsize=9, markerscale=1.5)
-    return figure
 
 
 def plot_energy(histories: Mapping[str, NDArray], steps: Mapping[str, NDArray] | None = None) -> Figure:

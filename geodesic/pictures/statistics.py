@@ -16,9 +16,9 @@ from geodesic.pictures.canvas import (
     MARKERS,
     ORANGE,
     draw_encodings,
+    draw_legend,
     draw_path,
     frame,
-    legend_beside,
     new_figure,
 )
 
@@ -44,7 +44,7 @@ def plot_means(arrays: Mapping[str, NDArray]) -> Figure:
     labels = arrays.get("labels")
     colors = draw_encodings(axes, arrays["encodings"], labels, size=9.0, alpha=0.3)
     for k, name in enumerate(arrays["names"]):
-        color = colors.get(int(name), "#555555") if str(name) != "all" else "#555555"
+        color = colors.get(str(name), "#555555")
         for path in arrays["paths"][arrays["group"] == k]:
             axes.plot(*path.T, color=color, lw=0.6, alpha=0.7)
         both = np.stack([arrays["euclidean"][k], arrays["point"][k]])
@@ -58,7 +58,7 @@ def plot_means(arrays: Mapping[str, NDArray]) -> Figure:
     low, high = cloud.min(0), cloud.max(0)
     room = 0.05 * (high - low)
     frame(axes, *np.stack([low - room, high + room]).T)
-    legend_beside(figure, 1.5)
+    draw_legend(axes, 1.5)
     return figure
 
 
@@ -100,7 +100,7 @@ def plot_analogy(arrays: Mapping[str, NDArray], row: int) -> Figure:
     low, high = cloud.min(0), cloud.max(0)
     middle, half = (low + high) / 2, 0.65 * (high - low).max()  # a square, with room for names
     frame(axes, *np.stack([middle - half, middle + half]).T)
-    legend_beside(figure, 1.5)
+    draw_legend(axes, 1.5)
     return figure
 
 

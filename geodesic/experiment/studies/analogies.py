@@ -139,14 +139,9 @@ def _pictures(study: Study, arrays: dict[str, NDArray]) -> dict[str, Figure]:
     c, linear = (torch.as_tensor(arrays[key]) for key in ("c", "linear"))
     line = straight_path(c, linear, len(times) - 1).numpy()
     strips = [study.run.decode(path[:, frames]) for path in (line, arrays["path"])]
+    measured = [arrays[key] for key in ("linear_length", "path_length", "converged")]
     for k in range(len(rows)):
-        figures[f"strip_{k:03d}.png"] = plot_strip(
-            strips[0][k],
-            strips[1][k],
-            float(arrays["linear_length"][k]),
-            float(arrays["path_length"][k]),
-            converged=bool(arrays["converged"][k]),
-        )
+        figures[f"strip_{k:03d}.png"] = plot_strip(*(x[k : k + 1] for x in (*strips, *measured)))
         if study.latent_size == 2:
             figures[f"latent_{k:03d}.png"] = plot_analogy(arrays, k)
     return figures

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
 from geodesic.checks import brief
-from geodesic.errors import GeodesicWarning, SettingsError, SingularMetricError
+from geodesic.errors import GeodesicWarning, SettingsError
 from geodesic.experiment.run import to_numpy
 from geodesic.experiment.settings.whole import Settings
 from geodesic.experiment.studies.study import Findings, Study, open_study
-from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import inverse_at
 from geodesic.pictures.maps import plot_histograms, plot_map
 from geodesic.riemannian.curvature.magnification import anisotropy, condition_number, log_volume
-from geodesic.riemannian.curvature.sectional import sectional_curvature
+from geodesic.riemannian.curvature.sectional import curvature_where_regular, gaussian_curvature
 from geodesic.solvers.doubts import doubts_of, warn_of_doubts
 
 if TYPE_CHECKING:
@@ -63,8 +61,9 @@ def map_curvature(
         figures: dict[str, Figure] = {"histograms.png": plot_histograms(arrays)}
         if d == 2:
             arrays |= _over_the_plane(study) | _geodesics(study)
-            for quantity in ("magnification", "curvature"):
-                figures[f"{quantity}.png"] = plot_map(arrays, quantity)
+            top: dict[str, Any] = {key: arrays.get(key) for key in ("encodings", "labels", "paths")}
+            for quantity, key in (("magnification", "grid_log_volume"), ("curvature", "grid_curvature")):
+                figures[f"{quantity}.png"] = plot_map(arrays["grid"], arrays[key], quantity, **top)
         _say_what_is_flat(study, arrays)
         return study.write(arrays, figures)
 
@@ -88,7 +87,8 @@ def _at_encodings(study: Study) -> dict[str, NDArray]:
     regular = measured["log_volume"].isfinite()
     measured = {key: torch.where(regular, values, torch.nan) for key, values in measured.items()}
     points = z[:, None].expand(-1, count, -1).flatten(0, 1)
-    measured["curvature"] = _curvature(study.manifold, points, *planes.flatten(0, 1).unbind(1)).reshape(-1, count)
+    curvature = curvature_where_regular(study.manifold, points, *planes.flatten(0, 1).unbind(1))
+    measured["curvature"] = curvature.reshape(-1, count)
     _say_where_singular(z, ~measured["curvature"].isfinite().all(-1), "encodings")
     arrays = {"rows": rows, "points": to_numpy(z), "planes": to_numpy(planes), "encodings": to_numpy(study.encodings)}
     if study.labels is not None:
@@ -106,10 +106,7 @@ def _over_the_plane(study: Study) -> dict[str, NDArray]:
     z = torch.as_tensor(grid.reshape(-1, 2)).to(study.encodings)
     volume = log_volume(study.manifold, z)
     volume = torch.where(volume.isfinite(), volume, torch.nan)
-    with torch.no_grad():
-        factor = inverse_at(study.manifold, z).factor
-    u, v = torch.linalg.inv(factor).unbind(1)  # orthonormal: coordinate directions may be parallel to rounding
-    curvature = _curvature(study.manifold, z, u, v)
+    curvature = gaussian_curvature(study.manifold, z)
     _say_where_singular(z, ~curvature.isfinite(), "points of the map")
     shape = grid.shape[:2]
     return {
@@ -117,24 +114,6 @@ def _over_the_plane(study: Study) -> dict[str, NDArray]:
         "grid_log_volume": to_numpy(volume).reshape(shape),
         "grid_curvature": to_numpy(curvature).reshape(shape),
     }
-
-
-def _curvature(
-    manifold: Manifold, z: Float[Tensor, "N d"], u: Float[Tensor, "N d"], v: Float[Tensor, "N d"]
-) -> Float[Tensor, " N"]:
-    """Sectional curvatures of planes, and NaN where the planes are not finite or the metric is singular."""
-    (known,) = torch.cat([u, v], dim=-1).isfinite().all(-1).nonzero(as_tuple=True)
-    found = torch.full_like(z[:, 0], torch.nan)
-    if len(known) == 0:
-        return found
-    try:
-        found[known] = sectional_curvature(manifold, z[known], u[known], v[known])
-    except SingularMetricError:
-        # Singular to rounding, which in another batch is another one: found by halves.
-        if len(known) > 1:
-            for part in known.tensor_split(2):
-                found[part] = _curvature(manifold, z[part], u[part], v[part])
-    return found
 
 
 def _geodesics(study: Study) -> dict[str, NDArray]:

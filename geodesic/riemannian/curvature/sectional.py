@@ -7,13 +7,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from geodesic.checks import brief
-from geodesic.errors import InputError
+from geodesic.errors import InputError, SingularMetricError
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.points import Rows, require_limit
+from geodesic.geometry.points import Rows, inverse_at, require_limit
 from geodesic.riemannian.curvature.pointwise import pointwise, regular_inverse
 
-__all__ = ["sectional_curvature"]
+__all__ = ["curvature_where_regular", "gaussian_curvature", "sectional_curvature"]
 
 _PARALLEL = 100  # times eps: the largest squared sine between vectors that count as parallel
 
@@ -99,3 +99,45 @@ def _unit(factor: Float[Tensor, "N d d"], v: Float[Tensor, "N d"], least: float)
 
 def _norm(factor: Float[Tensor, "N d d"], v: Float[Tensor, "N d"]) -> Float[Tensor, "N 1"]:
     return (factor.mT @ v[..., None])[..., 0].norm(dim=-1, keepdim=True)
+
+
+def gaussian_curvature(manifold: Manifold, z: Float[Tensor, "N 2"]) -> Float[Tensor, " N"]:
+    """Gauss's curvature at points of a manifold of two coordinates, and NaN where the metric is singular to rounding.
+
+    Example:
+        >>> import torch, geodesic
+        >>> from geodesic.riemannian.curvature.sectional import gaussian_curvature
+        >>> print(f"{float(gaussian_curvature(geodesic.surfaces.Saddle(), torch.zeros(1, 2))):.3f}")
+        -4.000
+    """
+    with torch.no_grad():
+        factor = inverse_at(manifold, z).factor
+    u, v = torch.linalg.inv(factor).unbind(1)  # orthonormal: coordinate directions may be parallel to rounding
+    return curvature_where_regular(manifold, z, u, v)
+
+
+def curvature_where_regular(
+    manifold: Manifold, z: Float[Tensor, "N d"], u: Float[Tensor, "N d"], v: Float[Tensor, "N d"]
+) -> Float[Tensor, " N"]:
+    """`sectional_curvature`, and NaN where the planes are not finite or the metric is singular.
+
+    Example:
+        >>> import torch, geodesic
+        >>> from geodesic.riemannian.curvature.sectional import curvature_where_regular
+        >>> z = torch.tensor([[0.0, 0.0], [1.0, 0.0]], dtype=torch.float64)  # a pole, and a point of the equator
+        >>> u, v = torch.eye(2).double()[:, None].expand(2, 2, 2)
+        >>> print([f"{K:.3f}" for K in curvature_where_regular(geodesic.surfaces.Sphere(), z, u, v).tolist()])
+        ['nan', '1.000']
+    """
+    (known,) = torch.cat([u, v], dim=-1).isfinite().all(-1).nonzero(as_tuple=True)
+    found = torch.full_like(z[:, 0], torch.nan)
+    if len(known) == 0:
+        return found
+    try:
+        found[known] = sectional_curvature(manifold, z[known], u[known], v[known])
+    except SingularMetricError:
+        # Singular to rounding, which in another batch is another one: found by halves.
+        if len(known) > 1:
+            for part in known.tensor_split(2):
+                found[part] = curvature_where_regular(manifold, z[part], u[part], v[part])
+    return found

@@ -26,6 +26,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "data",
         "models",
         "riemannian",
+        "drawing",
         "adapters",
         "experiment",
         "doctor",

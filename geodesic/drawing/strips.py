@@ -1,0 +1,111 @@
+"""Pictures of what a decoder makes of paths."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geodesic.arrays import with_arrays
+from geodesic.checks import require_integer
+from geodesic.errors import InputError
+from geodesic.geometry.decoders import Decoder, checked_shape, decoded, require_decoder
+from geodesic.pictures.outputs import plot_strip as plot_frames
+from geodesic.solvers.solution import GeodesicSolution
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["plot_strip"]
+
+_PAIRS = 12  # what a picture can hold
+
+
+def plot_strip(
+    solution: GeodesicSolution,
+    decoder: Decoder,
+    *,
+    image_shape: tuple[int, ...] | None = None,
+    columns: int = 11,
+    ax: Axes | None = None,
+) -> Figure:
+    """Draw what a decoder makes of each straight line and, below it, of the geodesic: images at equal times.
+
+    Along the geodesic neighboring images are equally far apart in the geometry that it was found in. Outputs that are
+    no images are drawn as columns of colors.
+
+    Args:
+        solution: The answer of `solve`, for up to 12 pairs: `plot_strip(solution[:3], decoder)` takes the first three.
+        decoder: From latent points, (N, d), to what is to be seen, (N, ...): images with values from 0 to 1, others are
+            shown in shades of their range. Give `lambda z: decoder(z).sigmoid()` for one that returns logits.
+        image_shape: The shape of an image, (C, H, W) or (H, W), for decoders that return them flat; by default that of
+            an output.
+        columns: Images a row, at least 2.
+        ax: Axes of matplotlib to draw on; a new figure if None.
+
+    Returns:
+        The figure, which a notebook shows by itself.
+
+    Raises:
+        InputError: There are too many pairs, or outputs that are no images of the shape.
+        DecoderError: The decoder cannot be used, or fails on the points.
+        MissingExtraError: matplotlib is not installed.
+
+    Example:
+        >>> import torch, geodesic
+        >>> decoder = lambda z: torch.sigmoid(z @ torch.ones(2, 12))
+        >>> solution = geodesic.solve(geodesic.PullbackManifold(decoder), torch.zeros(2), torch.ones(2))
+        >>> figure = geodesic.plot_strip(solution, decoder, image_shape=(3, 4))
+        >>> [label.get_text().partition(chr(10))[0] for label in figure.axes[0].get_yticklabels()]
+        ['straight', 'geodesic']
+    """
+    if not isinstance(solution, GeodesicSolution):
+        raise InputError(f"solution: expected the answer of solve, got {type(solution).__name__}")
+    require_decoder(decoder)
+    require_integer("columns", columns, least=2)
+    shape = checked_shape(image_shape, "image_shape")
+    measured = [with_arrays(x).reshape(-1) for x in (solution.straight_length, solution.length, solution.converged)]
+    count = len(measured[0])
+    if not 1 <= count <= _PAIRS:
+        raise InputError(f"solution: expected 1 to {_PAIRS} pairs in a picture, got {count}; give solution[:{_PAIRS}]")
+    straight, geodesic = _images(solution, decoder, columns, shape)
+    return plot_frames(straight, geodesic, *measured, axes=ax)
+
+
+def _images(
+    solution: GeodesicSolution, decoder: Decoder, columns: int, shape: tuple[int, ...] | None
+) -> tuple[NDArray, NDArray]:
+    """Outputs along the straight lines and along the geodesics, (P, columns, *shape)."""
+    batch = solution.status.ndim
+    event = tuple(solution.path.shape[batch + 1 :])
+    curve = solution(torch.linspace(0, 1, columns, device="cpu")).reshape(-1, columns, math.prod(event))
+    t = torch.linspace(0, 1, columns, dtype=curve.dtype, device=curve.device)[:, None]
+    straight = torch.lerp(curve[:, :1], curve[:, -1:], t)
+    rows = torch.cat([straight, curve]).reshape(-1, curve.shape[-1])
+    with torch.no_grad():
+        outputs = decoded(decoder, rows, event if len(event) > 1 else None)
+    images = _shaped(outputs, shape)
+    straight, geodesic = images.reshape(2, len(curve), columns, *images.shape[1:])
+    return straight, geodesic
+
+
+def _shaped(outputs: Tensor, shape: tuple[int, ...] | None) -> NDArray:
+    """Outputs as images, or as vectors, (N, ...)."""
+    event: Any = outputs.shape[1:] or (1,)
+    if shape is not None and math.prod(shape) != math.prod(event):
+        raise InputError(
+            f"image_shape: {shape} are {math.prod(shape):,} numbers, and an output of the decoder has "
+            f"{math.prod(event):,}, of shape {tuple(event)}"
+        )
+    shape = tuple(event) if shape is None else shape
+    if len(shape) > 3:
+        raise InputError(
+            f"image_shape: an output of the decoder has shape {shape}, and an image (C, H, W) or (H, W); give a "
+            "decoder that returns one image for each point"
+        )
+    values: NDArray = outputs.double().cpu().numpy().reshape(len(outputs), *shape)
+    return values
