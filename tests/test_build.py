@@ -6,11 +6,11 @@ from torch import nn
 
 import geodesic
 from geodesic.errors import SettingsError
-from geodesic.experiment.build import check_search, make_manifold, make_solver
+from geodesic.experiment.build import check_search, load_model, make_manifold, make_solver
 from geodesic.experiment.geometries import Context
 from geodesic.experiment.model import Model
 from geodesic.experiment.settings.geodesics import GeodesicSettings
-from geodesic.experiment.settings.model import VAESettings
+from geodesic.experiment.settings.model import ImportedModelSettings, VAESettings
 from geodesic.models.likelihoods import (
     Bernoulli,
     Categorical,
@@ -198,3 +198,17 @@ def test_the_encoders_direction_needs_the_means_of_one_decoder(decoders: int, ge
 def test_the_mean_of_an_ensemble_is_that_of_its_members() -> None:
     made, z = model(Bernoulli(), 3), torch.randn(4, 2)
     torch.testing.assert_close(made.mean(z), torch.stack([g(z).sigmoid() for g in made.decoders]).mean(0))
+
+
+@pytest.mark.parametrize("geometry", ["euclidean", "fisher_rao", "density", "local_variance"])
+def test_a_decoder_of_ones_own_has_the_period_of_the_settings(geometry: str) -> None:
+    period = (2.5, None)
+    made, found = model(Poisson(), period=period), search(geometry=geometry)
+    context = Context(made, CPU, torch.float64, lambda: torch.randn(20, 2))
+    assert make_manifold(found, context).period == period
+
+
+def test_the_period_of_a_model_is_that_of_its_settings(tmp_path) -> None:
+    given = {"import": "torch.nn:Identity", "latent_size": 2, "period": (2.0, None)}
+    settings = ImportedModelSettings.model_validate(given)
+    assert load_model(settings, tmp_path, CPU, torch.float64).period == (2.0, None)

@@ -57,10 +57,10 @@ def load_model(
     encoder = None
     if settings.encoder is not None:
         encoder = import_network("model.encoder", settings.encoder, settings.encoder_weights, device, dtype)
-    if settings.likelihood is not None:
-        return Model((decoder,), settings.likelihood.mean, encoder, settings.latent_size, settings.likelihood)
     mean = torch.sigmoid if settings.output == "sigmoid" else Euclidean().mean
-    return Model((decoder,), mean, encoder, settings.latent_size)
+    if settings.likelihood is not None:
+        mean = settings.likelihood.mean
+    return Model((decoder,), mean, encoder, settings.latent_size, settings.likelihood, period=settings.period)
 
 
 def make_manifold(search: GeodesicSettings, context: Context) -> Manifold:

@@ -58,7 +58,7 @@ def _figures(run: Run, file: Path) -> dict[str, Figure]:
     arrays = read_npz(file)
     methods = [entry.name for entry in run.settings.geodesic.solvers]
     best = _best_curves(arrays, methods, file)
-    start, end = (torch.as_tensor(arrays[name]) for name in ("start", "end"))
+    start, end = (torch.as_tensor(best["curve"][:, at]) for at in (0, -1))  # which may be a copy of the end given
     straight = straight_path(start, end, _CURVE).numpy()
     frames = slice(None, None, _CURVE // (_FRAMES - 1))
     outputs = [run.decode(curve[:, frames]) for curve in (straight, best["curve"])]

@@ -80,14 +80,14 @@ class Context:
                     "geodesic.members: 'independent' is about the members of an ensemble, and this model has one "
                     "decoder; train one with model.decoders=4, or leave members at 'same'"
                 )
-            return PullbackManifold(decoders[0], outputs)
+            return PullbackManifold(decoders[0], outputs, period=self.model.period)
         if isinstance(outputs, DistanceGeometry):
             raise SettingsError(
                 "geodesic.geometry: fisher_rao of a Gaussian likelihood has no embedding, which the geometry of an "
                 "ensemble is made from; use euclidean, or expected where the scale varies"
             )
         kind = IndependentEnsembleManifold if self.independent else EnsembleManifold
-        return kind(decoders, outputs)
+        return kind(decoders, outputs, period=self.model.period)
 
 
 class Geometry(ABC):
@@ -246,7 +246,7 @@ class LocalVarianceGeometry(_OfPoints):
 
     def build(self, context: Context) -> Manifold:
         """The metric is large where there are few points."""
-        return LocalVarianceManifold(*self.encodings(context), self.rho)
+        return LocalVarianceManifold(*self.encodings(context), self.rho, period=context.model.period)
 
 
 @GEOMETRIES.register("density")
@@ -266,7 +266,7 @@ class DensityGeometry(_OfPoints):
 
     def build(self, context: Context) -> Manifold:
         """The metric is large where the density is small."""
-        return DensityManifold(*self.encodings(context), self.floor)
+        return DensityManifold(*self.encodings(context), self.floor, period=context.model.period)
 
 
 def _scott(points: Float[Tensor, "N d"]) -> float:

@@ -26,6 +26,7 @@ class Model:
         latent_size: d.
         likelihood: What the parameters mean, if that is known.
         varying_scale: Whether the scale of a Gaussian likelihood depends on z.
+        period: Of each latent coordinate, see `geodesic.PullbackManifold`.
     """
 
     decoders: tuple[Callable[[Tensor], Tensor], ...]
@@ -34,6 +35,7 @@ class Model:
     latent_size: int
     likelihood: Likelihood | None = None
     varying_scale: bool = True
+    period: tuple[float | None, ...] | None = None
 
     def mean(self, z: Float[Tensor, "N d"]) -> Tensor:
         """Expected rows at latent points, (N, *event): averaged over the members of an ensemble."""

@@ -18,6 +18,7 @@ from geodesic.door.door import first_time, visit
 from geodesic.door.operators import eagerly
 from geodesic.errors import DecoderError, InputError
 from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.period import require_periodic
 
 __all__ = ["admit", "admit_path", "check_manifold", "guarded", "require_manifold"]
 
@@ -109,13 +110,15 @@ def admit(
     Raises:
         DecoderError: As from `check_manifold` and `Manifold.way`; or, where values have to be finite, their squares are
             lost to the dtype.
-        InputError: A metric tensor cannot be used.
+        InputError: A metric tensor cannot be used, or the manifold has another period than it says.
     """
     some = torch.cat([points[:_PROBES], points[len(points) // 2 :][:_PROBES]])
-    if first_time(manifold.door or manifold) and (finite or manifold.door is not None):
-        usable = check_manifold(manifold, some, given, finite=finite)
-        if usable.any():  # elsewhere tools say row by row that there is nothing
-            manifold.way(some[usable])
+    if first_time(manifold.door or manifold):
+        if finite or manifold.door is not None:
+            usable = check_manifold(manifold, some, given, finite=finite)
+            if usable.any():  # elsewhere tools say row by row that there is nothing
+                manifold.way(some[usable])
+        require_periodic(manifold, some)
     if finite and manifold.has_embedding:
         _require_squares(manifold, some)
 

@@ -25,6 +25,7 @@ from geodesic.geometry.decoders import (
 )
 from geodesic.geometry.embedded import EmbeddedManifold
 from geodesic.geometry.outputs import DistanceGeometry, Euclidean, OutputGeometry
+from geodesic.geometry.period import Period, checked_period, said
 
 __all__ = ["EnsembleManifold", "IndependentEnsembleManifold"]
 
@@ -47,6 +48,7 @@ class EnsembleManifold(EmbeddedManifold):
         decoders: Row-wise functions g_k, (N, d) to (N, ...), at least 2, trained together.
         outputs: Geometry of their outputs, with an embedding; Euclidean distance by default.
         latent_shape: As in `PullbackManifold`.
+        period: As in `PullbackManifold`.
 
     Raises:
         DecoderError: A decoder cannot be called, or is in training mode.
@@ -64,6 +66,7 @@ class EnsembleManifold(EmbeddedManifold):
         decoders: Sequence[Decoder],
         outputs: OutputGeometry | DistanceGeometry | None = None,
         latent_shape: tuple[int, ...] | None = None,
+        period: Period | None = None,
     ) -> None:
         decoders = tuple(decoders)
         if len(decoders) < 2:
@@ -78,6 +81,7 @@ class EnsembleManifold(EmbeddedManifold):
         self.decoders, self._of_any_batch = decoders, tuple(map(AnyBatch, decoders))
         self.outputs = Euclidean() if outputs is None else outputs
         self.latent_shape = checked_shape(latent_shape)
+        self.period = checked_period(period)
         self._door = Door(self.embed, (*decoders, self.outputs))
 
     @property
@@ -101,7 +105,7 @@ class EnsembleManifold(EmbeddedManifold):
         return torch.stack(members, dim=z.dim() - 1) / math.sqrt(len(members))
 
     def __repr__(self) -> str:
-        note = self.door.note and f"; {self.door.note}"
+        note = said(self.period) + (self.door.note and f"; {self.door.note}")
         return f"EnsembleManifold({len(self.decoders)} x {name_of(self.decoders[0])}, {self.outputs}{note})"
 
 
@@ -128,6 +132,7 @@ class IndependentEnsembleManifold(ChordManifold):
         decoders: As in `EnsembleManifold`.
         outputs: As in `EnsembleManifold`.
         latent_shape: As in `PullbackManifold`.
+        period: As in `PullbackManifold`.
 
     Raises:
         DecoderError: A decoder cannot be called, or is in training mode.
@@ -147,13 +152,11 @@ class IndependentEnsembleManifold(ChordManifold):
         decoders: Sequence[Decoder],
         outputs: OutputGeometry | DistanceGeometry | None = None,
         latent_shape: tuple[int, ...] | None = None,
+        period: Period | None = None,
     ) -> None:
-        self._same = EnsembleManifold(decoders, outputs, latent_shape)
-        self.decoders, self.outputs, self.latent_shape = (
-            self._same.decoders,
-            self._same.outputs,
-            self._same.latent_shape,
-        )
+        self._same = EnsembleManifold(decoders, outputs, latent_shape, period)
+        self.decoders, self.outputs = self._same.decoders, self._same.outputs
+        self.latent_shape, self.period = self._same.latent_shape, self._same.period
 
     @property
     def door(self) -> Door:

@@ -91,6 +91,10 @@ class Manifold(ABC):
 
     latent_shape: tuple[int, ...] | None = None
 
+    #: For each latent coordinate after how much of it all comes round again, None where it does not; None where no
+    #: coordinate does. Points that differ by whole periods are then one and the same.
+    period: tuple[float | None, ...] | None = None
+
     #: Whether squared chords shrink with the square of the step, so that a curve has a length. Where they do not, the
     #: number of segments is part of the model: lengths are sums of chords, and nothing is refined or resolved.
     has_length: bool = True

@@ -14,6 +14,7 @@ from geodesic.checks import require_cloud, require_positive
 from geodesic.door.door import Door, visit
 from geodesic.geometry.chords import MetricManifold
 from geodesic.geometry.memory import comfortable, grouped, rows_within
+from geodesic.geometry.period import Period, checked_period, periods_of, said
 
 __all__ = ["DensityManifold", "LocalVarianceManifold", "MetricFunction"]
 
@@ -25,6 +26,7 @@ class MetricFunction(MetricManifold):
     Args:
         metric_tensor: G, from points (*batch, d) to symmetric positive definite matrices (*batch, d, d), with two
             derivatives by autograd. It must treat rows apart.
+        period: As in `PullbackManifold`: after how much of each coordinate the metric comes round again.
 
     Raises:
         InputError: From `solve`, where the metric at an endpoint is not symmetric and positive definite. Pairs whose
@@ -39,8 +41,8 @@ class MetricFunction(MetricManifold):
         0.693
     """
 
-    def __init__(self, metric_tensor: Callable[[Tensor], Tensor]) -> None:
-        self._metric_tensor = metric_tensor
+    def __init__(self, metric_tensor: Callable[[Tensor], Tensor], period: Period | None = None) -> None:
+        self._metric_tensor, self.period = metric_tensor, checked_period(period)
         self._door = Door(metric_tensor, (metric_tensor,), metric=True)
 
     @property
@@ -55,7 +57,7 @@ class MetricFunction(MetricManifold):
 
     def __repr__(self) -> str:
         name = getattr(self._metric_tensor, "__name__", type(self._metric_tensor).__name__)
-        return f"MetricFunction({name}{self.door.note and f'; {self.door.note}'})"
+        return f"MetricFunction({name}{said(self.period)}{self.door.note and f'; {self.door.note}'})"
 
 
 @final
@@ -73,9 +75,10 @@ class LocalVarianceManifold(MetricManifold):
         points: Data x_n, (N, d), such as encodings.
         bandwidth: Of the weights, in the units of the points.
         rho: The variance that is assumed where there are no data, in their squared unit.
+        period: As in `PullbackManifold`. Differences in a coordinate of period p are then (p / pi) sin(pi (x - z) / p).
 
     Raises:
-        InputError: The points are no finite rows, or a number is not positive.
+        InputError: The points are no finite rows, or a number or a period is not positive.
 
     Example:
         >>> import torch, geodesic
@@ -84,21 +87,23 @@ class LocalVarianceManifold(MetricManifold):
         tensor([ 0.7616, 10.0000])
     """
 
-    def __init__(self, points: Tensor, bandwidth: float, rho: float = 1e-3) -> None:
+    def __init__(self, points: Tensor, bandwidth: float, rho: float = 1e-3, period: Period | None = None) -> None:
         require_cloud("points", points)
         require_positive("bandwidth", bandwidth)
         require_positive("rho", rho)
         self.points, self.bandwidth, self.rho = points.detach(), float(bandwidth), float(rho)
+        self.period = checked_period(period)
 
     def metric_tensor(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
-        difference = self.points.to(z) - z[..., None, :]
+        difference = _differences(self.points, z, self.period)
         weights = (-difference.square().sum(-1) / (2 * self.bandwidth**2)).exp()
         variance = (weights[..., None] * difference.square()).sum(-2)
         return torch.diag_embed(1 / (variance + self.rho))
 
     def __repr__(self) -> str:
         N, d = self.points.shape
-        return f"LocalVarianceManifold({N} points of size {d}, bandwidth={self.bandwidth:g}, rho={self.rho:g})"
+        said_so = f"bandwidth={self.bandwidth:g}, rho={self.rho:g}{said(self.period)}"
+        return f"LocalVarianceManifold({N} points of size {d}, {said_so})"
 
 
 @final
@@ -116,9 +121,10 @@ class DensityManifold(MetricManifold):
         points: Data, (N, d), such as encodings.
         bandwidth: Of the kernels, in the units of the points.
         floor: What a place without data counts, as a part of p_0.
+        period: As in `PullbackManifold`. Differences in a coordinate of period p are then (p / pi) sin(pi (x - z) / p).
 
     Raises:
-        InputError: The points are no finite rows, or a number is not positive.
+        InputError: The points are no finite rows, or a number or a period is not positive.
 
     Example:
         >>> import torch, geodesic
@@ -130,11 +136,12 @@ class DensityManifold(MetricManifold):
         True
     """
 
-    def __init__(self, points: Tensor, bandwidth: float, floor: float = 1e-2) -> None:
+    def __init__(self, points: Tensor, bandwidth: float, floor: float = 1e-2, period: Period | None = None) -> None:
         require_cloud("points", points)
         require_positive("bandwidth", bandwidth)
         require_positive("floor", floor)
         self.points, self.bandwidth, self.floor = points.detach(), float(bandwidth), float(floor)
+        self.period = checked_period(period)
         with torch.no_grad():
             a_row = 3 * self.points.numel() * self.points.element_size()  # differences, their squares, and one more
             logs = grouped(self._log_density, rows_within(a_row, comfortable(points.device)), self.points)
@@ -148,9 +155,22 @@ class DensityManifold(MetricManifold):
 
     def _log_density(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
         """Up to a constant, which p_0 has too."""
-        squared = (self.points.to(z) - z[..., None, :]).square().sum(-1)
+        squared = _differences(self.points, z, self.period).square().sum(-1)
         return (-squared / (2 * self.bandwidth**2)).logsumexp(-1)
 
     def __repr__(self) -> str:
         N, d = self.points.shape
-        return f"DensityManifold({N} points of size {d}, bandwidth={self.bandwidth:g}, floor={self.floor:g})"
+        said_so = f"bandwidth={self.bandwidth:g}, floor={self.floor:g}{said(self.period)}"
+        return f"DensityManifold({N} points of size {d}, {said_so})"
+
+
+def _differences(
+    points: Float[Tensor, "N d"], z: Float[Tensor, "*batch d"], period: Period | None
+) -> Float[Tensor, "*batch N d"]:
+    """x_n - z; in a coordinate of period p the chord between the two on a circle of this length, with its sign."""
+    difference = points.to(z) - z[..., None, :]
+    if period is None:
+        return difference
+    p = periods_of(period, z)
+    angle = math.pi / torch.where(p > 0, p, 1) * difference
+    return torch.where(p > 0, p / math.pi * angle.sin(), difference)

@@ -52,6 +52,7 @@ class InPieces(Manifold):
     def __init__(self, manifold: Manifold, memory: float, point: Float[Tensor, "1 d"]) -> None:
         self.latent_shape, self.has_length = manifold.latent_shape, manifold.has_length
         self.has_embedding = manifold.has_embedding
+        self.period = manifold.period
         self.manifold, self.memory = manifold, memory
         self.point = point.detach()
         self._sizes: dict[str, int] = {}

@@ -26,6 +26,7 @@ from geodesic.geometry.decoders import (
 from geodesic.geometry.embedded import EmbeddedManifold
 from geodesic.geometry.manifold import Deviation, Expansion, Manifold
 from geodesic.geometry.outputs import DistanceGeometry, Euclidean, OutputGeometry
+from geodesic.geometry.period import Period, checked_period, said
 
 __all__ = ["PullbackManifold"]
 
@@ -51,11 +52,15 @@ class PullbackManifold(Manifold):
         latent_shape: The shape of a latent point, where the decoder wants (N, *latent_shape) instead of (N, d):
             (C, H, W) for the latent images of a diffusion autoencoder, say. `solve` then takes and returns points
             of this shape.
+        period: For each latent coordinate its period, None where it has none: `(2 * pi, None)` where the first is an
+            angle. Points that differ by whole periods are then one and the same to all tools, and `solve` goes the
+            shorter way round. In float32 periods are as exact as the decoder is at points a period away.
 
     Raises:
         DecoderError: The decoder cannot be called, or is a module in training mode with layers that behave
             differently there.
-        InputError: `outputs` is no output geometry, or `latent_shape` no shape.
+        InputError: `outputs` is no output geometry, `latent_shape` no shape, or an entry of `period` no positive
+            number; from tools, where the outputs do not come round after a period.
 
     Example:
         >>> import torch, geodesic
@@ -70,11 +75,13 @@ class PullbackManifold(Manifold):
         decoder: Decoder,
         outputs: OutputGeometry | DistanceGeometry | None = None,
         latent_shape: tuple[int, ...] | None = None,
+        period: Period | None = None,
     ) -> None:
         require_decoder(decoder)
         self.decoder = decoder
         self.outputs = Euclidean() if outputs is None else outputs
         self.latent_shape = checked_shape(latent_shape)
+        self.period = checked_period(period)
         self._geometry = _geometry(AnyBatch(decoder), self.outputs, self.latent_shape)
         self.has_embedding = self._geometry.has_embedding
 
@@ -142,7 +149,7 @@ class PullbackManifold(Manifold):
 
     def __repr__(self) -> str:
         note = self._geometry.door.note if self._geometry.door else ""
-        return f"PullbackManifold({name_of(self.decoder)}, {self.outputs}{note and '; ' + note})"
+        return f"PullbackManifold({name_of(self.decoder)}, {self.outputs}{said(self.period)}{note and '; ' + note})"
 
 
 def _geometry(decoder: Decoder, outputs: object, latent_shape: tuple[int, ...] | None) -> Manifold:

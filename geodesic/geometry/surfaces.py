@@ -44,7 +44,8 @@ class DistanceManifold(Manifold):
 
     The distance belongs to the chart: where an angle can wind, as on a cylinder, a cone, a pseudosphere or a flat
     torus, it is that of the universal cover, and points 2 pi apart in the angle are different points. This is what
-    a path that begins as the straight line of the chart can reach.
+    a path that begins as the straight line of the chart can reach; give its `embed` to
+    `PullbackManifold` with a `period` to close it.
     """
 
     @abstractmethod

@@ -50,7 +50,8 @@ def distance(manifold: Manifold, start: Tensor, end: Tensor, *, search: Search =
     Args:
         manifold: Where to measure. Parameters of its decoder that require a gradient get one.
         start: Points, (*batch, d), floating point; (*batch, *latent_shape) for a manifold with a `latent_shape`.
-        end: Points of as many numbers; leading axes are broadcast.
+        end: Points of as many numbers; leading axes are broadcast. Where coordinates are periodic, the distance is that
+            to the copy that `solve` goes to.
         search: How geodesics are looked for.
 
     Returns:
@@ -79,6 +80,8 @@ def distance(manifold: Manifold, start: Tensor, end: Tensor, *, search: Search =
     d = math.prod(given.event)
     start, end = start.reshape(-1, d), end.reshape(-1, d)
     mesh = Mesh(solution.mesh.reshape(len(start), -1, d), solution.times.reshape(len(start), -1))
+    if manifold.period is not None:  # to the copy of the end that was reached, which moves with it
+        end = end + (mesh.path[:, -1] - end).detach()
     # Between equal outputs, as of a constant decoder, the length is the root of zero.
     segments, moving = solution.segments.reshape(-1), (start != end).any(-1) & (solution.length.reshape(-1) != 0)
     lengths = 0 * (start.sum(-1) + end.sum(-1))  # with a gradient, of zero, also where all points are equal

@@ -12,8 +12,10 @@ from torch import Tensor
 from geodesic.checks import require_integer
 from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded
+from geodesic.geometry.copies import nearest_copies
 from geodesic.geometry.excess import hessian_seen
 from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.path import straight_path
 from geodesic.geometry.pieces import pieced
 from geodesic.geometry.points import Rows, require_limit
 from geodesic.keywords import renamed
@@ -32,6 +34,7 @@ __all__ = ["Minimality", "is_minimizing"]
 
 _SHORTER = 1e-3  # relative difference of lengths from which a competitor counts as shorter
 _BEND = 0.4  # amplitude of the bent starts, over the latent distance of the ends
+_COPIES = 3  # of the end, to which straight lines compete where coordinates are periodic
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,8 @@ class Minimality(Followed):
         gap: Its length over that of the geodesic, minus one, (*batch,): negative where it is shorter.
         converged: Whether the geodesic has, and its conjugate time is known, (*batch,), boolean.
         status: Why the first of the two ended that is not, a `Status` as integer, (*batch,).
-        iterations: Searches for competitors, (*batch,): from the graph and from each of the bent lines.
+        iterations: Searches for competitors, (*batch,): from the graph, from each of the bent lines, and, where
+            coordinates are periodic, from straight lines to copies of the end.
         error: Estimated relative error of the length, that of the solution, (*batch,).
         rank_deficiency: Latent directions that the decoder ignores along the path, (*batch,), integer, as in the
             solution: nothing is asked along these.
@@ -83,8 +87,9 @@ def is_minimizing(
     far more accurate and needs continuous second derivatives.
 
     Warning:
-        No search can prove that a path is shortest. Competitors come from a neighbor graph and from bent lines; in
-        many dimensions they explore little.
+        No search can prove that a path is shortest. Competitors come from a neighbor graph, from bent lines, and where
+        coordinates are periodic from straight lines to the nearest copies of the end; in many dimensions they explore
+        little.
 
     Reference:
         J. Milnor, Morse Theory, 1963, section 15 (the index theorem).
@@ -138,7 +143,8 @@ def is_minimizing(
         time = found
     time = torch.where(still, torch.inf, time)
     status = torch.where(solution.converged.reshape(-1), status, solution.status.reshape(-1))
-    length, others = _competitors(manifold, given, path, _bent_lines(path, starts, seed), search)
+    lines = _bent_lines(path, starts, seed) + _lines_to_copies(manifold, path)
+    length, others = _competitors(manifold, given, path, lines, search)
     own = solution.length.reshape(-1)
     gap = torch.where(still, torch.inf, length / own - 1)
     warn_of_doubts("is_minimizing", doubts_of(solution), "nothing is certified of them, or of coarse paths alone")
@@ -154,7 +160,7 @@ def is_minimizing(
         gap=given.each(gap),
         converged=given.each(status == Status.CONVERGED),
         status=given.each(status),
-        iterations=given.each(torch.full_like(status, 1 + starts)),
+        iterations=given.each(torch.full_like(status, 1 + len(lines))),
         error=solution.error,
         rank_deficiency=solution.rank_deficiency,
         method=stride.method,
@@ -214,6 +220,14 @@ def _bent_lines(path: Float[Tensor, "P nodes d"], count: int, seed: int) -> list
         bent = line + _BEND * (1 + i // 2) * span * (math.pi * t).sin() * across
         lines.append(torch.cat([a, bent[:, 1:-1], b], dim=1))
     return lines
+
+
+def _lines_to_copies(manifold: Manifold, path: Float[Tensor, "P nodes d"]) -> list[Float[Tensor, "P nodes d"]]:
+    """Straight lines to the nearest copies of the end, its own among them; none where no coordinate is periodic."""
+    if manifold.period is None:
+        return []
+    copies = nearest_copies(manifold, path[:, 0], path[:, -1], _COPIES)
+    return [straight_path(path[:, 0], copy.end, path.shape[1] - 1) for copy in copies]
 
 
 def _competitors(

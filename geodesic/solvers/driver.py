@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geodesic.geometry.checks import admit, admit_path
+from geodesic.geometry.copies import Copy, nearest_copies
 from geodesic.geometry.energy import energy_and_gradient
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import grouped
 from geodesic.geometry.path import path_length, refine_path, straight_path, with_equal_chords
+from geodesic.geometry.period import turns
 from geodesic.solvers.choose import choose_solver
 from geodesic.solvers.initial import graph_path
 from geodesic.solvers.measure import Asked, StraightLines, measured, straight_lines
@@ -37,6 +39,15 @@ _ROUNDINGS = 100  # of a length, by which two measurements of one curve may diff
 _LEAP = 1.1  # times its chords, that a curve is longer which leaps over a fold or a ridge between two nodes
 _TRIED = 16  # times as many segments as at first are always tried where curves leap over what their start crosses
 _HANDOVER = 1e-6  # relative excess energy, by its own estimate, at which a warm-up is over
+_COPIES = 3  # of an end, to which init="best" looks for geodesics where coordinates are periodic
+
+
+class _Start(NamedTuple):
+    """Where pairs begin, (P, T + 1, d), which of them may do so, (P,), and the straight lines between the same ends."""
+
+    path: Float[Tensor, "P nodes d"]
+    usable: Bool[Tensor, " P"]
+    lines: StraightLines
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +91,7 @@ class Driver:
         event = (start.shape[-1],) if manifold.latent_shape is None else manifold.latent_shape
         batch = start.shape[: start.dim() - len(event)]
         a, b = (z.detach().clone().reshape(-1, math.prod(event)) for z in (start, end))
-        given = given_path(search, start, end, len(event))
+        given = given_path(search, start, end, len(event), manifold.period)
         segments = search.first_segments if given is None else given.shape[1] - 1
         watch = Watch(callback, batch, a)
         watch.stage("first paths", segments)
@@ -92,13 +103,15 @@ class Driver:
         unusual = manifold.door.note if manifold.door else ""
         reason = "; ".join(filter(None, (reason, plan.said, unusual)))
         driver = cls(manifold, search, a, b, given, plan.solver, reason, segments, plan, watch)
-        lines = driver._lines(a, b, segments)
-        starts = driver._starts(lines)
+        starts = driver._starts()
         answers: list[GeodesicSolution] = []
-        for path, usable in starts:
+        for begun in starts:
             watch.start(len(starts) - len(answers) - 1, fixed=not driver._moves_nodes)
-            answers.append(driver._refined(path, usable, lines))
+            to = replace(driver, end=begun.path[:, -1])  # where coordinates are periodic: a copy of the end
+            answers.append(to._refined(begun.path, begun.usable, begun.lines))
         answer = driver._sampled(_above_their_bounds(shorter(answers), search.rtol))
+        if manifold.period is not None:
+            answer = replace(answer, winding=turns(manifold.period, b, answer.mesh[:, -1]))
         watch.done()
         return shaped(answer, batch, event)
 
@@ -135,22 +148,34 @@ class Driver:
         length = self._lines(self.start[rows], self.end[rows], segments).length
         return lines._replace(length=lines.length.index_put((rows,), length))
 
-    def _starts(self, lines: StraightLines) -> list[tuple[Tensor, Tensor]]:
-        """Paths to begin from, and which pairs may begin from them."""
+    def _starts(self) -> list[_Start]:
+        """Paths to begin from."""
         init, everywhere = self.search.init, torch.ones_like(self.start[:, 0], dtype=torch.bool)
         if self.given is not None:
-            return [(self.given, everywhere)]
-        starts = []
-        if init in ("straight", "best"):
-            straight = straight_path(self.start, self.end, self.segments)
-            admit_path(self.plan.at(self.segments).manifold, straight)
-            starts.append((with_equal_chords(straight, lines.chords), everywhere))
+            return [_Start(self.given, everywhere, self._lines(self.start, self.given[:, -1], self.segments))]
+        manifold = self.plan.at(self.segments).manifold
+        copies = self._copies()
+        starts = [self._straight(copy) for copy in copies] if init in ("straight", "best") else []
         if init in ("graph", "best"):
-            manifold = self.plan.at(self.segments).manifold
             graph = graph_path(manifold, self.start, self.end, self.segments, graph_points=self._graph_points())
+            end = graph.path[:, -1]
+            known = bool(starts) and torch.equal(end, copies[0].end)
+            lines = starts[0].lines if known else self._lines(self.start, end, self.segments)
             # Beside the straight line itself, a second straight line would be solved for nothing.
-            starts.append((graph.path, graph.connected & ~(graph.straight & bool(starts))))
+            starts.append(_Start(graph.path, graph.connected & ~(graph.straight & bool(starts)), lines))
         return starts
+
+    def _copies(self) -> list[Copy]:
+        """The copies of the ends to go to: of each end one, but for those that `init="best"` also looks at."""
+        most = _COPIES if self.search.init == "best" else 1
+        copies = nearest_copies(self.plan.manifold, self.start, self.end, most, self.segments)
+        return [copies[0], *(copy for copy in copies[1:] if bool(copy.usable.any()))]
+
+    def _straight(self, copy: Copy) -> _Start:
+        lines = self._lines(self.start, copy.end, self.segments)
+        straight = straight_path(self.start, copy.end, self.segments)
+        admit_path(self.plan.at(self.segments).manifold, straight)
+        return _Start(with_equal_chords(straight, lines.chords), copy.usable, lines)
 
     def _refined(
         self, path: Float[Tensor, "P nodes d"], usable: Bool[Tensor, " P"], lines: StraightLines

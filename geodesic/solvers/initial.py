@@ -17,10 +17,12 @@ from geodesic.arrays import TensorRecord
 from geodesic.checks import require_alike, require_cloud, require_finite, require_integer
 from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded
+from geodesic.geometry.copies import nearest_copy
 from geodesic.geometry.energy import path_energy
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import bytes_a_row, comfortable, grouped, rows_within
 from geodesic.geometry.path import constant_speed, straight_path
+from geodesic.geometry.period import Period, on_circles, periods_of, unwrapped
 from geodesic.keywords import renamed
 
 __all__ = ["GraphPaths", "graph_path"]
@@ -78,7 +80,8 @@ def graph_path(
     Every point is joined to its nearest neighbors, as are both ends of a pair; no pair passes through the ends of
     another, so that its path does not depend on the batch. The shortest path is a polygon: it is resampled to
     constant speed and its corners are rounded, as much as lowers its energy. Where it has more than 1.05 times the
-    energy of the straight line, the straight line is returned.
+    energy of the straight line, the straight line is returned. Where coordinates are periodic, points are neighbors
+    over the seam too, and paths end at the copy of the end that they reach.
 
     Warning:
         This is no geodesic, and sometimes of more energy than the straight line: what it offers is another basin.
@@ -134,11 +137,11 @@ def graph_path(
             cloud = torch.as_tensor(generator.standard_normal((_MOST_POINTS, d)), dtype=a.dtype, device=a.device)
             path = a.new_empty(len(a), segments + 1, d)
             masks = torch.zeros(2, len(a), dtype=torch.bool, device=a.device)
-            spreads = _spreads(a, b)
+            spreads = _spreads(a, b, manifold.period)
             # One graph a spread, of which there are few, and not one that covers all pairs: see the docstring.
             for spread in spreads.unique():
                 rows = spreads == spread
-                graph = _Graph.of(manifold, cloud * spread.to(cloud), neighbors)
+                graph = _Graph.of(manifold, _spread_out(cloud, spread, manifold.period), neighbors)
                 path[rows], masks[0, rows], masks[1, rows] = _paths(manifold, a[rows], b[rows], graph, segments)
             found = (path, *masks)
     return GraphPaths(*(x.reshape(batch + x.shape[1:]) for x in found))
@@ -153,22 +156,24 @@ class _Graph(NamedTuple):
     weight: NDArray[np.float64]
     search: Any  # of nearest neighbors among the points
     neighbors: int
+    period: Period | None
 
     @classmethod
     def of(cls, manifold: Manifold, points: Tensor, neighbors: int) -> _Graph:
         from sklearn.neighbors import NearestNeighbors  # slow to import
 
         k = min(neighbors, len(points) - 1)
-        search = NearestNeighbors(n_neighbors=k).fit(_numpy(points))
+        search = NearestNeighbors(n_neighbors=k).fit(_numpy(on_circles(manifold.period, points)))
         nearest = search.kneighbors(return_distance=False)  # of the points themselves, each without itself
         i, j = np.repeat(np.arange(len(points)), k), nearest.ravel()
         # Symmetric: an edge where either is a neighbor of the other, weighed once.
         i, j = np.unique(np.stack([np.minimum(i, j), np.maximum(i, j)]), axis=1)
         w = _lengths(manifold, points[i], points[j])
-        return cls(points, np.append(i, j), np.append(j, i), np.append(w, w), search, min(neighbors, len(points)))
+        most = min(neighbors, len(points))
+        return cls(points, np.append(i, j), np.append(j, i), np.append(w, w), search, most, manifold.period)
 
     def nearest(self, z: Tensor) -> NDArray[np.int64]:
-        return self.search.kneighbors(_numpy(z), self.neighbors, return_distance=False)
+        return self.search.kneighbors(_numpy(on_circles(self.period, z)), self.neighbors, return_distance=False)
 
 
 def _paths(manifold: Manifold, a: Tensor, b: Tensor, graph: _Graph, segments: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -178,12 +183,13 @@ def _paths(manifold: Manifold, a: Tensor, b: Tensor, graph: _Graph, segments: in
     pairs = max(1, _at_once(manifold, a) // (segments + 1))
     for rows in (slice(i, i + pairs) for i in range(0, len(a), pairs)):
         polygon, connected[rows] = _shortest(manifold, a[rows], b[rows], graph)
-        line = constant_speed(manifold, straight_path(a[rows], b[rows], segments))
+        end = nearest_copy(manifold, a[rows], b[rows])
+        line = constant_speed(manifold, straight_path(a[rows], end, segments))
         bent = _smooth(manifold, constant_speed(manifold, polygon, segments))
         E, E_line = path_energy(manifold, bent), path_energy(manifold, line)
         # A straight line through places without a finite metric loses to any other path.
         keep[rows] = connected[rows] & E.isfinite() & ~((1 + _EXCESS) * E_line < E)
-        keep[rows] &= (a[rows] != b[rows]).any(-1)
+        keep[rows] &= (a[rows] != end).any(-1)
         path[rows] = torch.where(keep[rows, None, None], bent, line)
     return path, connected, ~keep
 
@@ -211,10 +217,10 @@ def _shortest(manifold: Manifold, a: Tensor, b: Tensor, graph: _Graph) -> tuple[
     nodes = torch.cat([graph.points, a, b])
     vertices = [list(_walk(before[p], int(ends[p])))[::-1] if connected[p] else [starts[p], ends[p]] for p in range(P)]
     V = max(map(len, vertices))
-    return (
-        nodes[torch.as_tensor(np.array([v + v[-1:] * (V - len(v)) for v in vertices]), device=a.device)],
-        torch.as_tensor(connected, device=a.device),
-    )
+    polygon = nodes[torch.as_tensor(np.array([v + v[-1:] * (V - len(v)) for v in vertices]), device=a.device)]
+    for k in range(1, V):  # every vertex in the turn of the one before
+        polygon[:, k] = unwrapped(graph.period, polygon[:, k], polygon[:, k - 1])
+    return polygon, torch.as_tensor(connected, device=a.device)
 
 
 def _walk(before: NDArray[np.int32], node: int) -> Iterator[int]:
@@ -247,7 +253,8 @@ def _averaging(T: int) -> NDArray[np.float64]:
 
 
 def _lengths(manifold: Manifold, a: Tensor, b: Tensor) -> NDArray[np.float64]:
-    """Riemannian lengths of the straight edges from a to b, both (E, d), by quadrature."""
+    """Riemannian lengths of the straight edges from a to the nearest copies of b, both (E, d), by quadrature."""
+    b = unwrapped(manifold.period, b, a)
     t, w = (torch.as_tensor(x, dtype=a.dtype, device=a.device) for x in np.polynomial.legendre.leggauss(_EDGE_POINTS))
     t, w = (t + 1) / 2, w / 2
 
@@ -271,11 +278,24 @@ def _at_once(manifold: Manifold, z: Tensor) -> int:
     return min(_FASTEST, rows_within(a_row, comfortable(z.device)))
 
 
-def _spreads(a: Tensor, b: Tensor) -> Tensor:
+def _spreads(a: Tensor, b: Tensor, period: Period | None) -> Tensor:
     """Standard deviation of the points to draw for each pair: a power of 4 times 1.5, so that few differ."""
-    norms = torch.stack([a, b]).double().square().mean(-1).sqrt().amax(0)  # as N(0, s^2 I) has norm s
+    ends = torch.stack([a, b]).double()
+    if period is not None:  # a circle has its radius, wherever on it the ends are
+        p = periods_of(period, a)
+        ends = torch.where(p > 0, p / (2 * math.pi), ends)
+    norms = ends.square().mean(-1).sqrt().amax(0)  # as N(0, s^2 I) has norm s
     k = (norms.clamp_min(1e-30) / (2 * _SPREAD)).log2().div(2).ceil()
     return _SPREAD * 4**k
+
+
+def _spread_out(normal: Tensor, spread: Tensor, period: Period | None) -> Tensor:
+    """Points drawn from N(0, I) with another standard deviation, and evenly over a period in periodic coordinates."""
+    points = normal * spread.to(normal)
+    if period is None:
+        return points
+    p = periods_of(period, normal)
+    return torch.where(p > 0, p * torch.erf(normal / math.sqrt(2)) / 2, points)
 
 
 def _choose(points: Any, like: Tensor, generator: np.random.Generator) -> Tensor:

@@ -96,6 +96,7 @@ def measured(manifold: Manifold, ended: Ended, lines: StraightLines, asked: Aske
         iterations=steps,
         segments=torch.full_like(status, path.shape[1] - 1),
         arc=torch.where(still[:, None], mesh.times, share / share[:, -1:]),
+        winding=torch.zeros_like(path[:, 0], dtype=torch.long),
         tol=asked.tol,
         solver=asked.solver,
         memory=asked.memory,

@@ -57,7 +57,7 @@ def shaped(answer: GeodesicSolution, batch: torch.Size, event: tuple[int, ...]) 
     """The answer with the axes of the endpoints in place of the one of pairs, and those of a point in place of d."""
     values: dict[str, Any] = {name: x.reshape(batch + x.shape[1:]) for name, x in tensors(answer).items()}
     nodes = {name: x.reshape(*batch, x.shape[1], *event) for name, x in (("path", answer.path), ("mesh", answer.mesh))}
-    return replace(answer, **values | nodes)
+    return replace(answer, **values | nodes | {"winding": answer.winding.reshape(*batch, *event)})
 
 
 def chosen(first: Bool[Tensor, " P"], one: GeodesicSolution, other: GeodesicSolution) -> GeodesicSolution:

@@ -13,6 +13,7 @@ from geodesic.arrays import as_tensor
 from geodesic.checks import require_finite, require_fraction, require_integer, require_positive
 from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.period import Period, same_points
 from geodesic.keywords import by_name
 from geodesic.numerics.tolerance import usual_tol
 from geodesic.solvers.solver import Solver
@@ -50,7 +51,7 @@ class Search:
             large, see `choose_solver`.
         init: Where paths start: "straight", the straight line at constant speed; "graph", a shortest path in a
             neighbor graph, see `graph_path`; "best", both, and the shorter of the two answers for each pair; or
-            paths of your own, (*batch, T + 1, d), with the given ends.
+            paths of your own, (*batch, T + 1, d), with the given ends, or copies of the last ones.
         graph_points: Latent points for the graph, (N, d), such as the encodings of the training data; drawn if None.
         segments: A fixed number T of segments, at least 2, passed in equal times. By default each pair gets as many as
             its length needs, from 32 on, more of them where the outputs bend. Paths of your own have their T.
@@ -215,7 +216,9 @@ def require_search(search: Any) -> None:
         raise InputError(f"search: expected a Search, such as Search(segments=16), got {got}")
 
 
-def given_path(search: Search, start: Tensor, end: Tensor, event: int) -> Float[Tensor, "P nodes d"] | None:
+def given_path(
+    search: Search, start: Tensor, end: Tensor, event: int, period: Period | None = None
+) -> Float[Tensor, "P nodes d"] | None:
     """The user's own paths, or None where `init` is a word.
 
     Args:
@@ -223,6 +226,7 @@ def given_path(search: Search, start: Tensor, end: Tensor, event: int) -> Float[
         start: First endpoints, as the user gave them.
         end: Last endpoints.
         event: The number of axes of a point.
+        period: Of the manifold: paths may end at any copy of the ends.
 
     Raises:
         InputError: The paths do not lead from the starts to the ends, or have another number of segments.
@@ -244,7 +248,10 @@ def given_path(search: Search, start: Tensor, end: Tensor, event: int) -> Float[
     if search.segments is not None and init.shape[time] != search.segments + 1:
         search.refuse_segments()
     require_finite("init", init)
-    for name, point, at in (("start", start, 0), ("end", end, -1)):
-        if not torch.equal(init.select(time, at), point):
+    path = init.detach().reshape(-1, init.shape[time], start.shape[time:].numel())
+    first, last = (z.detach().reshape(len(path), -1) for z in (start, end))
+    reached = path[:, -1]
+    for name, point, known in (("start", path[:, 0], first), ("end", reached, same_points(period, last, reached))):
+        if not torch.equal(point, known):
             raise InputError(f"init: its paths do not {name} at the points of `{name}`; set their ends to them")
-    return init.detach().reshape(-1, init.shape[time], start.shape[time:].numel())
+    return path

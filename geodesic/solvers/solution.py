@@ -39,7 +39,7 @@ class GeodesicSolution(Answer):
         energy: E = 1/2 sum |x_{i+1} - x_i|^2 / (t_{i+1} - t_i) of the mesh, (*batch,).
         initial_energy: E of the straight line at equal latent steps, (*batch,).
         length: Riemannian length of the spline through the nodes, (*batch,).
-        straight_length: Riemannian length of the straight line, (*batch,).
+        straight_length: Riemannian length of the straight line to the same copy of the end, (*batch,).
         lower_bound: Distance of the ends through the surrounding space, no path is shorter, (*batch,).
         relative_excess_energy: The Newton decrement over the energy, an estimate of the part of E still to gain,
             (*batch,).
@@ -67,6 +67,8 @@ class GeodesicSolution(Answer):
         iterations: Steps taken by the solver, (*batch,).
         segments: Segments that the pair was solved with, (*batch,).
         arc: Share of the length up to each node of the mesh, (*batch, M + 1).
+        winding: How many periods to add to each coordinate of the given end to have the copy of it at which the path
+            ends, integers, (*batch, d); zeros where nothing is periodic.
         tol: The tolerance that `converged` refers to.
         solver: Which solver was used, and why, whether paths were worked on in pieces, for want of memory, and how
             derivatives were taken, where not in forward and reverse mode.
@@ -90,6 +92,7 @@ class GeodesicSolution(Answer):
     speed_allowance: Float[Tensor, "*batch"]
     segments: Int[Tensor, "*batch"]
     arc: Float[Tensor, "*batch nodes"]
+    winding: Int[Tensor, "*point"]
     tol: float
     solver: str
     memory: float

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -55,11 +56,13 @@ def solve(
         start: First endpoints, (*batch, d), floating point; device and dtype are those of the answer. For a manifold
             with a `latent_shape`, (*batch, *latent_shape).
         end: Last endpoints, of the same dtype and device. Leading axes are broadcast: one start for many ends, say.
+            Where the manifold has a `period`, the path ends at a copy of the point: that with the shortest straight
+            line, or under "best" the best of those with nearly the shortest; `winding` in the answer says which.
         solver: How to improve the paths. "auto" takes `Newton()`, or `NewtonKrylov()` where Jacobians would be too
             large, see `choose_solver`.
         init: Where to start: "straight", the straight line at constant speed; "graph", a shortest path in a
             neighbor graph, see `graph_path`; "best", both, and the shorter of the two answers for each pair; or
-            paths of your own, (*batch, T + 1, d), with the given ends.
+            paths of your own, (*batch, T + 1, d), with the given ends, or copies of the last ones.
         graph_points: Latent points for the graph, (N, d), such as the encodings of the training data; drawn if None.
         segments: A fixed number T of segments, at least 2, passed in equal times. By default each pair gets as many as
             its length needs, from 32 on, more of them where the outputs bend. Paths of your own have their T.
@@ -119,7 +122,8 @@ def at_equal_times(manifold: Manifold, solution: GeodesicSolution) -> GeodesicSo
     start, end, T = solution.path.select(axis, 0), solution.path.select(axis, -1), solution.times.shape[-1] - 1
     path = solution(torch.linspace(0, 1, T + 1, dtype=start.dtype, device=start.device))
     path = torch.cat([start.unsqueeze(axis), path.narrow(axis, 1, T - 1), end.unsqueeze(axis)], axis)
-    return find(manifold, start, end, Search(init=path, tol=solution.tol))
+    found = find(manifold, start, end, Search(init=path, tol=solution.tol))
+    return replace(found, winding=solution.winding)  # from the end that was given, not from the copy of it
 
 
 @guarded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, GetCoreSchemaHandler, PositiveInt, field_validator
+from pydantic import Field, GetCoreSchemaHandler, PositiveFloat, PositiveInt, Strict, field_validator
 from pydantic_core import CoreSchema, core_schema
 
 from geodesic.errors import InputError
@@ -51,6 +51,9 @@ class ImportedModelSettings(Section):
     import_: str = Field(alias="import", pattern=FUNCTION)
     weights: str | None = Field(None, description="safetensors file loaded into the decoder")
     latent_size: PositiveInt
+    period: Annotated[tuple[PositiveFloat | None, ...], Strict(False)] | None = Field(
+        None, description="of each latent coordinate, null for one that has none; null: no coordinate has one"
+    )
     encoder: str | None = Field(
         None,
         pattern=FUNCTION,
@@ -61,6 +64,14 @@ class ImportedModelSettings(Section):
     likelihood: Annotated[Likelihood | None, Kinds(LIKELIHOODS, optional=True)] = Field(
         None, description="what the decoder's output means, if it is parameters: as for a VAE that is trained here"
     )
+
+    @field_validator("period")
+    @classmethod
+    def _has_an_entry_for_each_coordinate(cls, period: Any, info: Any) -> Any:
+        d = info.data.get("latent_size")  # absent where it was refused itself
+        if period is not None and d is not None and len(period) != d:
+            raise ValueError(f"expected {d} entries, one for each latent coordinate, null for one that has none")
+        return period
 
     @field_validator("likelihood")
     @classmethod

@@ -14,6 +14,7 @@ from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded, require_manifold
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.period import same_points
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.keywords import renamed
 from geodesic.numerics.tolerance import excess_for_vectors, usual_tol
@@ -35,9 +36,10 @@ class LogarithmMap(Followed):
     """Initial velocities of the geodesics from points a to points b. Leading axes are those of the points.
 
     Attributes:
-        vector: log_a(b), (*batch, d), in latent coordinates: exp_a of it is b.
+        vector: log_a(b), (*batch, d), in latent coordinates: exp_a of it is b, or a copy of it.
         length: Its Riemannian norm, (*batch,): the length of the geodesic.
-        path: Nodes of the geodesic, (*batch, T + 1, d), with the given ends.
+        path: Nodes of the geodesic, (*batch, T + 1, d), with the given ends; where coordinates are periodic, to the
+            copy of b that was reached, which exp_a(vector) is.
         error: By how much exp_a(vector) misses b, over the length, (*batch,), in the metric at b. For "discrete" the
             root of the relative excess energy of the solution, to about which its vector is known.
         converged: Whether the error is small enough, or for "discrete" whether the solver has converged, (*batch,),
@@ -131,7 +133,8 @@ def log_map(
             solution = find(manifold, start, end, exact_enough(search, "a logarithm", stride.method, a.dtype))
         elif stride.method == "discrete":
             solution = at_equal_times(manifold, solution)
-        path = _nodes(solution, given, a, b)
+        path = _nodes(manifold, solution, given)
+        b = path[:, -1]  # where coordinates are periodic, the copy that was reached
         vector = inverse(first_momentum(manifold, path))
         vector = torch.where((a == b).all(-1, keepdim=True), 0, vector)
         solved = solution.converged.reshape(-1)
@@ -175,13 +178,14 @@ def exact_enough(search: Any, tool: str, method: str, dtype: torch.dtype) -> Sea
     return replace(search, tol=excess_for_vectors(usual_tol(dtype), dtype)) if open_ else search
 
 
-def _nodes(solution: GeodesicSolution, given: Rows, start: Tensor, end: Tensor) -> Float[Tensor, "N nodes d"]:
-    axes = len(given.event)
+def _nodes(manifold: Manifold, solution: GeodesicSolution, given: Rows) -> Float[Tensor, "N nodes d"]:
+    axes, (start, end) = len(given.event), given.rows
     if solution.path.shape[: -axes - 1] != given.batch or solution.path.shape[-axes:] != given.event:
         raise InputError(
             f"solution: expected paths for points of shape {(*given.batch, *given.event)}, got {solution.path.shape}"
         )
     path = solution.path.reshape(len(start), -1, start.shape[-1])
-    if not (torch.equal(path[:, 0], start) and torch.equal(path[:, -1], end)):
+    known = same_points(manifold.period, end, path[:, -1])
+    if not (torch.equal(path[:, 0], start) and torch.equal(path[:, -1], known)):
         raise InputError("solution: its paths do not lead from start to end; give the one for these points")
     return path

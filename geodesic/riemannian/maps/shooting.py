@@ -16,6 +16,7 @@ from geodesic.geometry.checks import guarded
 from geodesic.geometry.encoder import Encoder
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.period import unwrapped
 from geodesic.geometry.points import Rows, require_limit
 from geodesic.riemannian.endings import unless_unseen
 from geodesic.riemannian.maps.exp_map import ExponentialMap, per_time
@@ -182,6 +183,7 @@ class _Shot:
             return _projected(self.manifold, aim, guess, now.alive, self.speed[:, 0] / self.segments)
         outputs = self.manifold.embed(now.point)
         landed = self.encoder.at(aim.reshape(outputs.shape), now.point.shape[1])
+        landed = unwrapped(self.manifold.period, landed, now.point)  # an encoder knows one turn alone
         tangent = TangentSpaces(self.manifold, torch.where(landed.isfinite(), landed, now.point))
         return landed, tangent, torch.zeros_like(now.alive)
 

@@ -13,13 +13,14 @@ from geodesic.checks import require_same_type
 from geodesic.errors import InputError
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.period import gathered
 from geodesic.geometry.points import Rows, deficiency_at, inverse_at, require_limit
 from geodesic.riemannian.maps.follow import Follow
 from geodesic.riemannian.maps.followed import Followed
 from geodesic.riemannian.statistics.cloud import Cloud
 from geodesic.riemannian.statistics.descent import Found, find_center
 from geodesic.riemannian.statistics.pairs import Geodesics
-from geodesic.riemannian.statistics.starts import agreement, best_of, two_starts
+from geodesic.riemannian.statistics.starts import agreement, best_of, clear_of_seams, two_starts
 from geodesic.riemannian.statistics.weights import normalized
 from geodesic.solvers.doubts import warn_of_doubts
 from geodesic.solvers.status import Status
@@ -43,7 +44,8 @@ class FrechetMean(Followed):
             median of the least subgradient, sum w_i log_m(x_i) / d_i. Zero at an exact answer, and without unit.
         start: From where the answer was found, (*batch,): 0, the latent mean of the points, or `initial_point` where
             it is given; 1, the most central of the points.
-        unique: False where two starts converged to different points, (*batch,), boolean. True proves nothing.
+        unique: False where two starts converged to different points, or where a point is a quarter of a period or more
+            away from m in a periodic coordinate, (*batch,), boolean. True proves nothing.
         rank_deficiency: Latent directions that the decoder ignores at m, (*batch,), integer; along these m stays where
             the search began.
     """
@@ -79,6 +81,7 @@ def center(manifold: Any, points: Any, weights: Any, keywords: CenterKeywords, *
     (flat,) = given.rows
     x = flat.reshape(-1, N, flat.shape[-1])
     w = normalized(weights, batch, x)
+    x = gathered(manifold.period, x, w)
     with torch.inference_mode(False):
         if keywords.initial_point is None:
             starts = two_starts(manifold, x, w)
@@ -92,6 +95,7 @@ def center(manifold: Any, points: Any, weights: Any, keywords: CenterKeywords, *
         best = best_of(found, S)
         unique = agreement(manifold, found, best, S, what, geodesics.tol)
         found = found.of(best * R + every)
+        unique = unique & clear_of_seams(manifold.period, found.point, x, w)
         if geodesics.method == "ode":
             found = _by_exact_geodesics(cloud, found)
         visit = cloud.completed(found.point, found.visit)

@@ -93,7 +93,7 @@ def find_center(cloud: Cloud, start: Float[Tensor, "R d"], path: Tensor | None =
 
 def _begun(cloud: Cloud, start: Float[Tensor, "R d"], path: Tensor | None) -> _Search:
     m = cloud.only_points(start)
-    visit = cloud.visit(m, None if path is None else _moved(path, cloud.points, m))
+    visit = cloud.visit(m, None if path is None else _moved(path, m))
     none = torch.zeros_like(m[:, 0], dtype=torch.long)
     status = torch.where(visit.value.isfinite() & visit.size.isfinite(), _RUNNING, Status.CUT_SHORT)
     return _Search(
@@ -126,7 +126,7 @@ def _trial(cloud: Cloud, now: _Search) -> _Trial:
         rows = torch.arange(len(m), device=m.device)
         point = torch.where(jump[:, None], cloud.points[rows, nearest], point)
         tried = tried.index_put((rows, nearest), tried[rows, nearest] | jump)
-    return _Trial(point, cloud.visit(point, _moved(visit.path, cloud.points, point)), t, slope, jump, tried)
+    return _Trial(point, cloud.visit(point, _moved(visit.path, point)), t, slope, jump, tried)
 
 
 def _after(cloud: Cloud, now: _Search, trial: _Trial) -> _Search:
@@ -192,14 +192,12 @@ def _inside(
     return torch.where(found.failed, 0, found.step)
 
 
-def _moved(
-    path: Float[Tensor, "R N nodes d"], points: Float[Tensor, "R N d"], m: Float[Tensor, "R d"]
-) -> Float[Tensor, "R N nodes d"]:
+def _moved(path: Float[Tensor, "R N nodes d"], m: Float[Tensor, "R d"]) -> Float[Tensor, "R N nodes d"]:
     """The paths with their first node at m, the others in proportion, and the last exactly where it was."""
     T = path.shape[2] - 1
     t = torch.linspace(0, 1, T + 1, dtype=path.dtype, device=path.device)[:, None]
     start = m[:, None, None].expand_as(path[:, :, :1])
-    end = points[:, :, None]
+    end = path[:, :, -1:]
     path = path + (1 - t) * (start - path[:, :, :1])
     path = torch.where((start == end).all(-1, keepdim=True), end, path)
     return torch.cat([start, path[:, :, 1:-1], end], dim=2)

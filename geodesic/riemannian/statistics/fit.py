@@ -8,8 +8,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from geodesic.geometry.copies import to_nearest_copies
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.path import straight_path
+from geodesic.geometry.period import unwrapped
 from geodesic.geometry.points import inverse_at
 from geodesic.riemannian.maps.follow import Follow
 from geodesic.riemannian.maps.log_map import exact_enough, log_map
@@ -127,7 +129,7 @@ class Data(Record):
         shape = (B * N, *(self.manifold.latent_shape or (d,)))
         search = exact_enough(self.search, "a regression", "discrete", z.dtype)
         if before is not None:
-            init = self._moved(a, b, before).reshape(B * N, -1, *shape[1:])
+            init = to_nearest_copies(self.manifold, self._moved(a, before)).reshape(B * N, -1, *shape[1:])
             search = replace(search, init=init, graph_points=None, segments=None)
         solution = find(self.manifold, a.reshape(shape), b.reshape(shape), search)
         by_energy = Follow(method="discrete")
@@ -151,13 +153,14 @@ class Data(Record):
         paths = solution.path.reshape(B, N, -1, d)
         return _Ways(vector.reshape(B, N, d), squared.reshape(B, N), paths, doubts.reshape(B, N))
 
-    def _moved(self, a: Float[Tensor, "P d"], b: Float[Tensor, "P d"], before: Fit) -> Float[Tensor, "P n d"]:
+    def _moved(self, a: Float[Tensor, "P d"], before: Fit) -> Float[Tensor, "P n d"]:
         """Paths to go on with: the last geodesics with their first ends moved, or straight lines.
 
         From a moved one few steps are left, to the same geodesic again. Where the end has moved as far as the point is
         away, it is no better than the straight line.
         """
         T, d = self.stride.segments, a.shape[-1]
+        b = unwrapped(self.manifold.period, self.y.reshape(-1, d), before.paths[:, :, -1].reshape(-1, d))
         line = straight_path(a, b, T)
         shift = a - before.predictions.reshape(-1, d)
         fade = torch.linspace(1, 0, T + 1, dtype=a.dtype, device=a.device)[:, None]

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geodesic.errors import InputError
+from geodesic.geometry.copies import to_nearest_copies
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import inverse_at
 from geodesic.numerics.tolerance import excess_for_vectors, step_for
@@ -126,7 +127,7 @@ class Geodesics:
         a, b = start.reshape(shape), end.reshape(shape)
         search = replace(self.search.even("a statistic"), tol=self.path_tol(start.dtype))
         if path is not None:
-            known = path.reshape(len(start), -1, *shape[1:])
+            known = to_nearest_copies(self.manifold, path).reshape(len(start), -1, *shape[1:])
             few = max(1, search.max_steps // _AGAIN)
             search = replace(search, init=known, graph_points=None, segments=None, max_steps=few)
         solution = find(self.manifold, a, b, search)

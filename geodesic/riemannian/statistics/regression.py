@@ -13,6 +13,7 @@ from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.period import gathered
 from geodesic.geometry.points import Rows, deficiency_at, inverse_at, require_limit
 from geodesic.keywords import renamed
 from geodesic.riemannian.maps.exp_map import exp_map
@@ -141,6 +142,7 @@ def geodesic_regression(
     require_regular(given.rows[0], inverse_at(manifold, given.rows[0], on_range=True), "points")
     with torch.inference_mode(False):
         y = given.rows[0].reshape(*times.shape, -1)
+        y = gathered(manifold.period, y, torch.ones_like(times))
         data = Data(manifold, (times - center[:, None]) / spread[:, None], y, stride, search)
         found = _fitted(data, stop)
         p, v = found.fit.point, found.fit.velocity / spread[:, None]

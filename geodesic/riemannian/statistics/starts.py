@@ -12,12 +12,13 @@ from geodesic.errors import GeodesicWarning
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.path import path_length, straight_path
+from geodesic.geometry.period import Period, periods_of, unwrapped
 from geodesic.geometry.pieces import pieced
 from geodesic.geometry.points import inverse_at
 from geodesic.riemannian.statistics.descent import Found
 from geodesic.solvers.status import Status
 
-__all__ = ["agreement", "best_of", "two_starts"]
+__all__ = ["agreement", "best_of", "clear_of_seams", "two_starts"]
 
 _CANDIDATES = 64  # points among which the second start is looked for: as many of each other's chords are taken
 _APART = 1e-3  # of the spread: two answers farther apart than this are two,
@@ -31,7 +32,8 @@ def two_starts(manifold: Manifold, x: Float[Tensor, "R N d"], w: Float[Tensor, "
     K = heavy.shape[1]
     some = x.gather(1, heavy[..., None].expand(-1, -1, x.shape[-1]))
     of_some = w.gather(1, heavy)
-    pairs = torch.stack([some[:, :, None].expand(-1, K, K, -1), some[:, None].expand(-1, K, K, -1)], dim=-2)
+    one, other = some[:, :, None].expand(-1, K, K, -1), some[:, None].expand(-1, K, K, -1)
+    pairs = torch.stack([one, unwrapped(manifold.period, other, one)], dim=-2)
     with torch.no_grad():
         chords = pieced(manifold, x).squared_chords(pairs)
         sums = (chords.reshape(-1, K, K) * of_some[:, None]).sum(-1).nan_to_num(nan=torch.inf)
@@ -60,7 +62,7 @@ def agreement(manifold: Manifold, found: Found, best: Tensor, S: int, what: str,
     every = torch.arange(R, device=best.device)
     winner = point[best, every].expand_as(point)
     spread = length[best, every].amax(-1)
-    line = straight_path(winner, point, 8)
+    line = straight_path(winner, unwrapped(manifold.period, point, winner), 8)
     with torch.no_grad():
         apart = path_length(pieced(manifold, line), line).nan_to_num(nan=torch.inf)
     apart = torch.where((winner == point).all(-1) | (status != Status.CONVERGED), 0, apart).amax(0)
@@ -79,3 +81,18 @@ def agreement(manifold: Manifold, found: Found, best: Tensor, S: int, what: str,
             stacklevel=5,
         )
     return ~several
+
+
+def clear_of_seams(
+    period: Period | None, m: Float[Tensor, "R d"], x: Float[Tensor, "R N d"], w: Float[Tensor, "R N"]
+) -> Bool[Tensor, " R"]:
+    """Whether all points are less than a quarter of a period away from m in every periodic coordinate.
+
+    On a circle that is where a mean is known to be the only one: with points farther away another may lie on the other
+    side, which the two starts need not find.
+    """
+    if period is None:
+        return torch.ones_like(m[:, 0], dtype=torch.bool)
+    p = periods_of(period, m)
+    away = (unwrapped(period, x, m[:, None]) - m[:, None]).abs()
+    return ((away < p / 4) | (p == 0) | (w == 0)[..., None]).flatten(1).all(1)
