@@ -9,6 +9,7 @@ _MODULES = {
     "geodesic.errors": ("GeodesicError",),
     "geodesic.experiment.settings.load": ("load_settings",),
     "geodesic.data.load": ("load_data",),
+    "geodesic.adapters.weights": ("load_weights",),
     "geodesic.geometry.manifold": ("Manifold",),
     "geodesic.geometry.metrics": (
         "MetricFunction",

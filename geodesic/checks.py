@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import sys
 import warnings
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from geodesic.errors import GeodesicWarning, InputError
@@ -17,6 +19,7 @@ __all__ = [
     "broadcast_points",
     "is_integer",
     "is_number",
+    "nearest",
     "require_alike",
     "require_choice",
     "require_cloud",
@@ -131,6 +134,19 @@ def require_fraction(name: str, value: Any, *, optional: bool = False) -> None:
     """
     if not (is_number(value) and 0 < value < 1) and not (optional and value is None):
         raise InputError(f"{name}: expected a number between 0 and 1, got {value!r}")
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """What a message suggests for a name that is none of these; None where no public one is like it.
+
+    Example:
+        >>> from geodesic.checks import nearest
+        >>> nearest("Vae", ["VAE", "Decoder"])
+        "did you mean 'VAE'?"
+    """
+    known = {known.lower(): known for known in names if not known.startswith("_")}
+    close = difflib.get_close_matches(name.lower(), known, n=1)
+    return f"did you mean {known[close[0]]!r}?" if close else None
 
 
 def require_choice(name: str, value: object, choices: tuple[str, ...]) -> None:

@@ -13,7 +13,7 @@ from torch.testing import assert_close
 from geodesic import VAE, GeodesicError
 from geodesic.errors import CheckpointError, InputError
 from geodesic.models import MLPNetwork
-from geodesic.models.checkpoint import load_weights
+from geodesic.models.checkpoint import restore
 from geodesic.models.likelihoods import Gaussian, Poisson
 from geodesic.models.uncertainty import BlendUncertainty, RBFUncertainty
 from geodesic.models.vae import DiagonalGaussian
@@ -176,7 +176,7 @@ def test_weights_of_other_names_are_listed_and_change_nothing(tmp_path: Path) ->
     module = torch.nn.Linear(2, 3)
     before = module.weight.clone()
     with pytest.raises(CheckpointError, match="weight is missing; bias is missing"):
-        load_weights(module, tmp_path / "model.safetensors")
+        restore(module, tmp_path / "model.safetensors")
     assert torch.equal(module.weight, before)
 
 

@@ -1,1 +1,1 @@
-"""Models that were made elsewhere."""
+"""Models that were made elsewhere: wrapped, filled with their weights, imported by name."""

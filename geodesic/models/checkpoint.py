@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from geodesic.errors import CheckpointError
 from geodesic.files import write_bytes
 
-__all__ = ["RECORD", "WEIGHTS", "load_weights", "read_record", "save_model"]
+__all__ = [
+    "RECORD",
+    "WEIGHTS",
+    "listed",
+    "misfits",
+    "precision_of",
+    "read_record",
+    "read_safetensors",
+    "restore",
+    "save_model",
+]
 
 WEIGHTS = "model.safetensors"
 RECORD = "model.json"
@@ -61,38 +72,40 @@ def read_record(folder: str | Path) -> dict[str, Any]:
     return record
 
 
-def load_weights(module: nn.Module, file: str | Path) -> None:
-    """Copy the weights of a safetensors file into a module, which takes on their floating point type.
-
-    Args:
-        module: Must have the same names and shapes as the file.
-        file: Written by `save_model`, or by safetensors from the `state_dict` of such a module.
+def read_safetensors(file: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file by name.
 
     Raises:
-        CheckpointError: The file is missing, truncated or made for another module.
+        CheckpointError: The file is missing or truncated, or is none of that format.
 
     Example:
-        >>> import tempfile, torch
-        >>> from geodesic.models.checkpoint import load_weights, save_model
-        >>> folder, one, other = tempfile.mkdtemp(), torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
-        >>> save_model(one, folder, {})
-        >>> load_weights(other, folder + "/model.safetensors")
-        >>> torch.equal(one.weight, other.weight)
-        True
+        >>> import pathlib, tempfile, torch
+        >>> from geodesic.models.checkpoint import read_safetensors, save_model
+        >>> folder = pathlib.Path(tempfile.mkdtemp())
+        >>> save_model(torch.nn.Linear(2, 3), folder, {})
+        >>> list(read_safetensors(folder / "model.safetensors"))
+        ['bias', 'weight']
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    file = Path(file)
     if not file.is_file():
         raise CheckpointError(f"{file}: no such file; train a model into this folder, or check the path")
     try:
-        found = load_file(file)
+        return load_file(file)
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
             f"{file}: truncated, or not a safetensors file ({error}); copy it again, or train again"
         ) from None
-    expected = module.state_dict()
+
+
+def misfits(expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> list[str]:
+    """What keeps tensors from filling a module: names that are missing or unknown, shapes that differ, each in words.
+
+    Args:
+        expected: The module's own, its `state_dict()`.
+        found: The tensors.
+    """
     wrong = [f"{name} is missing" for name in expected if name not in found]
     wrong += [f"{name} is unknown" for name in found if name not in expected]
     wrong += [
@@ -100,11 +113,44 @@ def load_weights(module: nn.Module, file: str | Path) -> None:
         for name, tensor in expected.items()
         if name in found and found[name].shape != tensor.shape
     ]
+    return wrong
+
+
+def listed(wrong: Sequence[str], most: int = 3) -> str:
+    """Some of what `misfits` found, for a message."""
+    return "; ".join(wrong[:most]) + (f" and {len(wrong) - most} more" if len(wrong) > most else "")
+
+
+def precision_of(tensors: Mapping[str, Tensor]) -> torch.dtype | None:
+    """The dtype of the first of them that has floating point numbers; None where none has."""
+    return next((tensor.dtype for tensor in tensors.values() if tensor.is_floating_point()), None)
+
+
+def restore(module: nn.Module, file: str | Path) -> None:
+    """Copy the weights that `save_model` wrote into a module, which takes on their floating point type.
+
+    Args:
+        module: Must have the same names and shapes as the file.
+        file: The safetensors file.
+
+    Raises:
+        CheckpointError: The file is missing, truncated or made for another module.
+
+    Example:
+        >>> import tempfile, torch
+        >>> from geodesic.models.checkpoint import restore, save_model
+        >>> folder, one, other = tempfile.mkdtemp(), torch.nn.Linear(2, 3), torch.nn.Linear(2, 3)
+        >>> save_model(one, folder, {})
+        >>> restore(other, folder + "/model.safetensors")
+        >>> torch.equal(one.weight, other.weight)
+        True
+    """
+    file = Path(file)
+    found = read_safetensors(file)
+    wrong = misfits(module.state_dict(), found)
     if wrong:
-        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
         raise CheckpointError(
-            f"{file}: made for another model ({'; '.join(wrong[:3])}{more}); use the settings that it was trained with"
+            f"{file}: made for another model ({listed(wrong)}); use the settings that it was trained with"
         )
-    floating = next((tensor.dtype for tensor in found.values() if tensor.is_floating_point()), None)
-    module.to(floating)
+    module.to(precision_of(found))
     module.load_state_dict(found)

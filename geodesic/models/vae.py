@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from geodesic.checks import is_integer, require_integer, require_nonnegative
 from geodesic.errors import CheckpointError, InputError
-from geodesic.models.checkpoint import RECORD, WEIGHTS, load_weights, read_record, save_model
+from geodesic.models.checkpoint import RECORD, WEIGHTS, read_record, restore, save_model
 from geodesic.models.ensemble import DecoderEnsemble
 from geodesic.models.likelihoods import LIKELIHOODS, Bernoulli, Likelihood
 from geodesic.models.networks.mlp import MLPNetwork
@@ -309,5 +309,5 @@ class VAE(nn.Module):
                 "train the model again, or read it as what it is"
             ) from None
         vae.to_empty(device="cpu")
-        load_weights(vae, Path(folder) / WEIGHTS)
+        restore(vae, Path(folder) / WEIGHTS)
         return vae.eval()
