@@ -10,6 +10,7 @@ _MODULES = {
     "geodesic.experiment.settings.load": ("load_settings",),
     "geodesic.data.load": ("load_data",),
     "geodesic.adapters.weights": ("load_weights",),
+    "geodesic.adapters.wrap": ("wrap",),
     "geodesic.geometry.manifold": ("Manifold",),
     "geodesic.geometry.metrics": (
         "MetricFunction",

@@ -15,10 +15,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Distribution
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["KERNELS", "as_they_are", "eagerly", "plain_kernels", "written_out"]
+__all__ = ["KERNELS", "as_they_are", "eagerly", "plain_kernels", "unvalidated", "written_out"]
 
 
 def eagerly() -> Any:
@@ -53,6 +54,11 @@ def plain_kernels() -> Iterator[None]:
     """Operators written out, without the kernels of oneDNN and cuDNN: their recurrent layers lack derivatives."""
     with _PLAIN(), written_out():
         yield
+
+
+def unvalidated() -> Any:
+    """Without a look at the parameters of torch's distributions, which `torch.func.vmap` cannot take."""
+    return _UNVALIDATED()
 
 
 class _Shared:
@@ -92,9 +98,20 @@ def _without_onednn_and_cudnn() -> Iterator[None]:
         torch.backends.mkldnn.enabled, torch.backends.cudnn.enabled = before
 
 
+@contextmanager
+def _without_validation() -> Iterator[None]:
+    before = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(before)
+
+
 _EAGER = _Shared(lambda: torch.compiler.set_stance("force_eager"))
 _PLAIN = _Shared(_without_onednn_and_cudnn)
 _MATH = _Shared(lambda: sdpa_kernel(SDPBackend.MATH))
+_UNVALIDATED = _Shared(_without_validation)
 
 KERNELS: dict[str, Callable[[], Any]] = {
     "as they are": as_they_are,

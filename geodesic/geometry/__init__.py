@@ -10,6 +10,7 @@ __getattr__, __dir__, _names = contents(
             "ChordManifold",
             "MetricManifold",
         ),
+        "geodesic.geometry.by_row": ("ManifoldByRow",),
         "geodesic.geometry.path": ("constant_speed",),
         "geodesic.geometry.excess": ("relative_excess_energy",),
         "geodesic.geometry.residual": ("decoder_residual",),

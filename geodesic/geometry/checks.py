@@ -6,7 +6,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import ParamSpec, TypeVar, overload
+from typing import ParamSpec, TypeVar, cast, overload
 
 import torch
 from jaxtyping import Bool, Float
@@ -17,6 +17,7 @@ from geodesic.checks import brief, require_tensor, warn
 from geodesic.door.door import first_time, visit
 from geodesic.door.operators import eagerly
 from geodesic.errors import DecoderError, InputError
+from geodesic.geometry.by_row import ManifoldByRow
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.period import require_periodic
 
@@ -66,10 +67,14 @@ def guarded(
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
             given = {**dict(zip(names, args, strict=False)), **kwargs}
-            require_manifold(given.get("manifold"))
+            manifold = given.get("manifold")
+            if not isinstance(manifold, ManifoldByRow):
+                require_manifold(manifold)
             with visit() as outermost, _in_usual_modes():
                 if outermost and not differentiable:
                     _warn_of_gradients(function.__name__, given)
+                if isinstance(manifold, ManifoldByRow):
+                    return cast(R, manifold.each(function.__name__, call, given))
                 return function(*args, **kwargs)
 
         return takes_arrays(call)

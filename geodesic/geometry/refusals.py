@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import operator
 import traceback
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from geodesic.checks import brief
 from geodesic.errors import DecoderError
 
-__all__ = ["failure", "fitting_shape", "on_points", "refuse_output"]
+__all__ = ["Part", "described", "failure", "fitting_shape", "on_points", "parts_of", "refuse_output"]
 
 _NUMPY = "derivatives do not pass through NumPy; write it with functions of torch"
 _LONGEST = 200  # characters of a message of somebody else
@@ -59,26 +60,63 @@ def refuse_output(argument: str, value: Any, count: int) -> None:
 
 def _instead(argument: str, value: Any, count: int) -> str:
     """What a value is, and the function that takes a tensor out of it."""
-    kind = type(value).__name__
     if isinstance(value, torch.distributions.Distribution):
         field = "logits" if isinstance(getattr(value, "logits", None), Tensor) else "mean"
-        return f"the distribution {kind}; give lambda z: {argument}(z).{field}"
+        return f"the distribution {type(value).__name__}; give lambda z: {argument}(z).{field}"
     if type(value).__module__ == "numpy":
-        return f"a NumPy {kind}; {_NUMPY}"
-    # An output class of transformers is a mapping and a dataclass: its fields are what its users know.
-    names = [field.name for field in dataclasses.fields(value)] if dataclasses.is_dataclass(value) else []
-    parts: list[tuple[str, Any]] = [(f".{name}", getattr(value, name)) for name in names]
-    if not parts and isinstance(value, tuple) and hasattr(value, "_fields"):
-        parts = [(f".{name}", getattr(value, name)) for name in value._fields]
-    if not parts and isinstance(value, Mapping):
-        parts = [(f"[{key!r}]", part) for key, part in value.items()]
-    if not parts and isinstance(value, tuple | list):
-        parts = [(f"[{k}]", part) for k, part in enumerate(value)]
+        return f"a NumPy {type(value).__name__}; {_NUMPY}"
+    parts = parts_of(value)
     if not parts:
-        return f"{kind}; give a function that returns one"
-    tensors = [name for name, part in parts if isinstance(part, Tensor) and part.shape[:1] == (count,)]
-    held = ", ".join(f"{name.strip('.[]')}: {brief(part)}" for name, part in parts[:6])
-    return f"a {kind} ({held}); give the part that is meant, lambda z: {argument}(z){(tensors or [parts[0][0]])[0]}"
+        return f"{described(value)}; give a function that returns one"
+    tensors = [part for part in parts if isinstance(part.value, Tensor) and part.value.shape[:1] == (count,)]
+    access = (tensors or parts)[0].access
+    return f"{described(value)}; give the part that is meant, lambda z: {argument}(z){access}"
+
+
+class Part(NamedTuple):
+    """A part of what a decoder returned.
+
+    Attributes:
+        name: Its key, attribute or number.
+        access: What Python writes behind the whole: "['loc']".
+        get: Takes it out of the whole.
+        value: It.
+    """
+
+    name: str | int
+    access: str
+    get: Callable[[Any], Any]
+    value: Any
+
+
+def parts_of(value: Any) -> list[Part]:
+    """The parts of an output class, a mapping, a tuple or another object; none of what has none.
+
+    Example:
+        >>> from geodesic.geometry.refusals import parts_of
+        >>> [(part.access, part.value) for part in parts_of({"loc": 3})]
+        [("['loc']", 3)]
+    """
+    # An output class of transformers is a mapping and a dataclass: its fields are what its users know.
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in dataclasses.fields(value)]
+    elif isinstance(value, tuple) and hasattr(value, "_fields"):
+        names = list(value._fields)
+    elif isinstance(value, Mapping):
+        return [Part(key, f"[{key!r}]", operator.itemgetter(key), part) for key, part in value.items()]
+    elif isinstance(value, tuple | list):
+        return [Part(k, f"[{k}]", operator.itemgetter(k), part) for k, part in enumerate(value)]
+    else:
+        names = [name for name in getattr(value, "__dict__", ()) if not name.startswith("_")]
+    return [Part(name, f".{name}", operator.attrgetter(name), getattr(value, name)) for name in names]
+
+
+def described(value: Any) -> str:
+    """What a value is, with some of its parts: "a dict (loc: a tensor (2, 3) of torch.float32)"."""
+    if isinstance(value, Tensor):
+        return brief(value)
+    held = ", ".join(f"{part.name}: {brief(part.value)}" for part in parts_of(value)[:6])
+    return f"a {type(value).__name__} ({held})" if held else type(value).__name__
 
 
 def failure(
