@@ -85,11 +85,13 @@ def test_the_table_of_the_riemannian_page_names_every_tool() -> None:
 def test_the_yaml_of_the_pages_is_valid_settings(tmp_path: Path) -> None:
     from geodesic import load_settings
 
-    (block,) = blocks("yaml", PAGES["command-line"])
-    assert not [page for page, text in PAGES.items() if page != "command-line" and blocks("yaml", text)]
-    file = tmp_path / "mine.yaml"
-    file.write_text(block, encoding="utf-8")
-    assert load_settings(file).model.latent_size == 16
+    file, read = tmp_path / "mine.yaml", {}
+    for page, text in PAGES.items():
+        for block in blocks("yaml", text):
+            file.write_text(block, encoding="utf-8")
+            read[page] = load_settings(file)
+    assert set(read) == {"command-line", "your-own-model"}
+    assert read["command-line"].model.latent_size == 16
 
 
 def test_every_command_that_is_shown_exists_and_its_files_do() -> None:

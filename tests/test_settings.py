@@ -62,7 +62,7 @@ def test_yaml_written_from_the_shipped_configs_reads_back_the_same(config: Path,
         "training: {learning_rate: 1.0e-07, patience: 3, devices: 2}",
         "data: {kind: array, path: a.npy, limit: 7}\npairs: {kind: index, indices: [[0, 1], [2, 3]]}",
         "data: {kind: fashion_mnist, download: false}\npairs: {kind: label, from: 3, to: 8}",
-        "model: {import: 'own.models:decoder', latent_size: 3, output: sigmoid}\npairs: {kind: file, path: $A/p.npz}",
+        "model: {import: 'own.models:decoder', latent_size: 3, output: logits}\npairs: {kind: file, path: $A/p.npz}",
         "model: {likelihood: poisson}",
         "model: {likelihood: {kind: gaussian, scale: per_pixel, min_scale: 1.0e-7}}",
         "model: {likelihood: {kind: gaussian, scale: 3}}",
@@ -132,10 +132,10 @@ def test_the_key_import_tells_a_model_of_ones_own_from_a_vae(file: Path) -> None
     assert isinstance(own, ImportedModelSettings)
     assert (own.import_, own.weights, own.latent_size, own.encoder, own.output) == (
         "a.b:c",
-        "w.safetensors",
+        ("w.safetensors",),
         5,
         None,
-        "identity",
+        None,
     )
     assert isinstance(load(file, "model: {latent_size: 5}").model, VAESettings)
 
@@ -287,7 +287,10 @@ def test_an_unknown_key_is_refused_with_path_value_hint_and_the_keys_allowed(
             "model: {import: decoder, latent_size: 2}",
             "model.import: got 'decoder'; expected package.module:function",
         ),
-        ("model: {import: 'a:b'}", "model.latent_size: this key is required and was not given"),
+        ("model: {weights: a.pt}", "expected `import`, which says what to load weights into, or .pt2 files alone"),
+        ("model: {import: 'a:b', weights: a.pt2}", "a.pt2 is a program, which needs no class; leave out `import`"),
+        ("model: {import: 'a:b', weights: 3}", "model.weights: got 3; expected a file, or a list of files, one for"),
+        ("model: {import: 'a:b', image_shape: [1]}", "model.image_shape: "),
         (
             "model: {likelihood: bernouli}",
             "model.likelihood.kind: got 'bernouli'; expected one of 'bernoulli', 'categorical', "
@@ -341,7 +344,8 @@ def test_an_unknown_key_is_refused_with_path_value_hint_and_the_keys_allowed(
         ("data: {kind: array}", "data.path: this key is required and was not given"),
         (
             "pairs: {count: 3}",
-            "pairs.kind: this key is required and was not given; expected one of 'file', 'index', 'label', 'random'",
+            "pairs.kind: this key is required and was not given; expected one of 'file', 'index', 'label', 'prior', "
+            "'random'",
         ),
         ("pairs: {kind: index, indices: [[1, -2]]}", "pairs.indices.0.1: got -2; expected a number greater than or"),
         ("pairs: {kind: index, indices: [[1, 2, 3]]}", "pairs.indices.0: got [1, 2, 3]; expected a list of at most 2"),
@@ -383,8 +387,8 @@ def test_an_unknown_key_is_refused_with_path_value_hint_and_the_keys_allowed(
             "model.uncertainty.centers: got 1; expected a number great",
         ),
         (
-            "model: {import: 'a:b', latent_size: 2, output: sigmoid, likelihood: bernoulli}",
-            "the likelihood says how outputs become means; leave out `output`",
+            "model: {import: 'a:b', latent_size: 2, output: logits, likelihood: bernoulli}",
+            "the likelihood says what outputs are; leave out `output`, or name a part in it",
         ),
         (
             "model: {import: 'a:b', latent_size: 3, period: [6.25, null]}",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from geodesic.adapters.imported import import_network
-from geodesic.errors import InputError, SettingsError
+from geodesic.adapters.imported import import_network, import_object, load_program, with_weights
+from geodesic.adapters.wrap import WrappedDecoder, wrap
+from geodesic.errors import DecoderError, InputError, SettingsError
 from geodesic.experiment.geometries import Context, EuclideanGeometry, FisherRaoGeometry, Geometry
 from geodesic.experiment.model import Model, model_of
 from geodesic.experiment.settings.geodesics import GeodesicSettings, SolverSettings
@@ -45,22 +47,62 @@ def new_vae(settings: VAESettings, event_shape: tuple[int, ...], seed: int) -> V
 def load_model(
     settings: VAESettings | ImportedModelSettings, folder: Path, device: torch.device, dtype: torch.dtype
 ) -> Model:
-    """The model of the settings: the VAE of a run folder, or a decoder of the user's own.
+    """The model of the settings: the VAE of a run folder, or decoders of the user's own.
 
     Raises:
         CheckpointError: Weights cannot be read.
-        SettingsError: A function cannot be imported or called.
+        SettingsError: A function cannot be imported or called, or what it makes is no decoder.
     """
     if isinstance(settings, VAESettings):
         return model_of(VAE.load(folder).to(device=device, dtype=dtype))
-    decoder = import_network("model.import", settings.import_, settings.weights, device, dtype)
+    decoders = _own_decoders(settings)
     encoder = None
     if settings.encoder is not None:
         encoder = import_network("model.encoder", settings.encoder, settings.encoder_weights, device, dtype)
-    mean = torch.sigmoid if settings.output == "sigmoid" else Euclidean().mean
-    if settings.likelihood is not None:
-        mean = settings.likelihood.mean
-    return Model((decoder,), mean, encoder, settings.latent_size, settings.likelihood, period=settings.period)
+    mean, size = decoders[0].mean_of, math.prod(decoders[0].latent_shape)
+    model = Model(
+        tuple(decoders),
+        mean if settings.likelihood is None else settings.likelihood.mean,
+        encoder,
+        size,
+        settings.likelihood,
+        period=settings.period,
+        natural=decoders[0].outputs,
+        image_shape=settings.image_shape,
+    )
+    if settings.image_shape is not None:
+        with torch.no_grad():
+            event = model.mean(torch.zeros(1, size, dtype=dtype, device=device)).shape[1:]
+        if event.numel() != math.prod(settings.image_shape):
+            raise SettingsError(
+                f"model.image_shape: expected a shape of {event.numel()} numbers, as outputs of shape {tuple(event)} "
+                f"have, got {settings.image_shape}"
+            )
+    return model
+
+
+def _own_decoders(settings: ImportedModelSettings) -> list[WrappedDecoder]:
+    """One decoder for each file of weights, or the one that is made."""
+    decoders = []
+    for file in settings.weights or (None,):
+        if settings.import_ is None:
+            made: Any = load_program(str(file))
+        else:
+            made = import_object("model.import", settings.import_, settings.arguments)
+            if settings.method is None and not callable(made):
+                raise SettingsError(
+                    f"model.import: {settings.import_!r} returned {type(made).__name__}; expected a decoder, or what "
+                    "has the `method` that decodes"
+                )
+            made = made if file is None else with_weights("model.weights", made, file, settings.prefix)
+        try:
+            decoder = wrap(made, latent_shape=settings.latent_size, output=settings.output, method=settings.method)
+        except (DecoderError, InputError) as error:
+            raise SettingsError(f"model: {error}") from error
+        if settings.likelihood is not None and not isinstance(decoder.outputs, Euclidean):
+            raise SettingsError(f"model.likelihood: {decoder} says what its outputs are; leave likelihood out")
+        decoders.append(decoder)
+    return decoders
 
 
 def make_manifold(search: GeodesicSettings, context: Context) -> Manifold:

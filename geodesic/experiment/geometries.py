@@ -46,6 +46,7 @@ __all__ = [
     "FisherRaoGeometry",
     "Geometry",
     "LocalVarianceGeometry",
+    "NaturalGeometry",
 ]
 
 
@@ -163,7 +164,7 @@ class FisherRaoGeometry(Geometry):
         if likelihood is None:
             raise SettingsError(
                 "geodesic.geometry: fisher_rao needs to know what the decoder's outputs mean; set model.likelihood, "
-                "such as bernoulli for logits"
+                "such as bernoulli for logits; natural is for decoders that return distributions"
             )
         try:
             outputs = likelihood.fisher_rao()
@@ -180,6 +181,22 @@ class FisherRaoGeometry(Geometry):
                 f"{self.parameters}"
             )
         return OUTPUT_GEOMETRIES.make(OUTPUT_GEOMETRIES.kind_of(outputs), parameters=self.parameters)
+
+
+@GEOMETRIES.register("natural")
+@dataclass(frozen=True)
+class NaturalGeometry(Geometry):
+    """The geometry that suits what a decoder of one's own returns, a distribution say: see `geodesic.wrap`."""
+
+    def build(self, context: Context) -> Manifold:
+        """Of a VAE that was trained here the likelihood names it."""
+        outputs = context.model.natural
+        if outputs is None or context.model.likelihood is not None:
+            raise SettingsError(
+                "geodesic.geometry: natural is for a decoder of one's own that says what it returns; where there is a "
+                "likelihood use fisher_rao, or euclidean"
+            )
+        return context.pull_back(outputs)
 
 
 @GEOMETRIES.register("features")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geodesic.geometry.outputs import DistanceGeometry, OutputGeometry
 from geodesic.models.likelihoods import Gaussian, Likelihood
 from geodesic.models.vae import VAE
 
@@ -27,6 +29,8 @@ class Model:
         likelihood: What the parameters mean, if that is known.
         varying_scale: Whether the scale of a Gaussian likelihood depends on z.
         period: Of each latent coordinate, see `geodesic.PullbackManifold`.
+        natural: The geometry that a decoder of the user's names by what it returns, if it does.
+        image_shape: In which means that are flat are drawn, if they are images.
     """
 
     decoders: tuple[Callable[[Tensor], Tensor], ...]
@@ -36,10 +40,18 @@ class Model:
     likelihood: Likelihood | None = None
     varying_scale: bool = True
     period: tuple[float | None, ...] | None = None
+    natural: OutputGeometry | DistanceGeometry | None = None
+    image_shape: tuple[int, ...] | None = None
 
     def mean(self, z: Float[Tensor, "N d"]) -> Tensor:
         """Expected rows at latent points, (N, *event): averaged over the members of an ensemble."""
         return torch.stack([self.output_mean(decoder(z)) for decoder in self.decoders]).mean(0)
+
+    def pictured(self, x: Float[Tensor, "N *event"]) -> Tensor:
+        """Means or rows of data in the shape in which they are drawn: flat ones as images, if they are images."""
+        if self.image_shape is None or x.shape[1:].numel() != math.prod(self.image_shape):
+            return x
+        return x.reshape(-1, *self.image_shape)
 
 
 def model_of(vae: VAE) -> Model:

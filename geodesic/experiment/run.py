@@ -133,10 +133,10 @@ class Run(Encoded):
         return find(self.manifold, start, end, replace(self.search, solver=solver), callback)
 
     def decode(self, z: Tensor | NDArray) -> NDArray:
-        """Expected rows at latent points, (*batch, d) to (*batch, *event)."""
+        """Expected rows at latent points, (*batch, d) to (*batch, *event), in the shape in which they are drawn."""
         z = torch.as_tensor(z).to(self.device, self.dtype)
         with torch.no_grad():
-            x = self.model.mean(z.reshape(-1, z.shape[-1]))
+            x = self.model.pictured(self.model.mean(z.reshape(-1, z.shape[-1])))
         return to_numpy(x.reshape(*z.shape[:-1], *x.shape[1:]))
 
     def _encode(self, split: Split) -> Tensor | None:

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import Field, GetCoreSchemaHandler, PositiveFloat, PositiveInt, Strict, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Strict,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import CoreSchema, core_schema
 
+from geodesic.adapters.imported import PROGRAM
+from geodesic.adapters.meaning import PAIRS, SINGLE
 from geodesic.errors import InputError
 from geodesic.experiment.settings.kinds import Kinds
 from geodesic.experiment.settings.section import FUNCTION, Section
@@ -45,12 +57,34 @@ class VAESettings(Section):
         return uncertainty
 
 
-class ImportedModelSettings(Section):
-    """A decoder of the user's own, made by calling `package.module:function` without arguments."""
+def _files(value: Any) -> Any:
+    """One file as a list of one, a list as what settings hold."""
+    if isinstance(value, str):
+        return (value,)
+    if not isinstance(value, list | tuple) or not all(isinstance(file, str) for file in value):
+        raise ValueError("expected a file, or a list of files, one for each member of an ensemble")
+    return tuple(value)
 
-    import_: str = Field(alias="import", pattern=FUNCTION)
-    weights: str | None = Field(None, description="safetensors file loaded into the decoder")
-    latent_size: PositiveInt
+
+class ImportedModelSettings(Section):
+    """A decoder of the user's own: what `package.module:name` makes, or a program of torch.export."""
+
+    import_: str | None = Field(
+        None, alias="import", pattern=FUNCTION, description="left out for programs, `.pt2` files under weights"
+    )
+    arguments: dict[str, Any] = Field({}, description="of the call of what is imported, by name")
+    weights: Annotated[tuple[str, ...], BeforeValidator(_files)] = Field(
+        (), description="files loaded into the decoder, as by `geodesic.load_weights`; several are an ensemble"
+    )
+    prefix: str | None = Field(None, description="of the decoder's names in the files; null: found")
+    method: str | None = Field(None, description="of what is made, which decodes; null: itself, or `decode`")
+    latent_size: PositiveInt | None = Field(None, description="null: found from the decoder's layers")
+    output: str | NonNegativeInt | None = Field(
+        None, description="what of its output counts, and what it is, as for `geodesic.wrap`; null: found"
+    )
+    image_shape: Annotated[tuple[PositiveInt, ...] | None, Strict(False)] = Field(
+        None, min_length=2, max_length=3, description="in which flat outputs are drawn: [1, 28, 28]"
+    )
     period: Annotated[tuple[PositiveFloat | None, ...], Strict(False)] | None = Field(
         None, description="of each latent coordinate, null for one that has none; null: no coordinate has one"
     )
@@ -60,7 +94,6 @@ class ImportedModelSettings(Section):
         description="`package.module:function` that makes the encoder",
     )
     encoder_weights: str | None = None
-    output: Literal["identity", "sigmoid"] = Field("identity", description="how the decoder's output becomes a mean")
     likelihood: Annotated[Likelihood | None, Kinds(LIKELIHOODS, optional=True)] = Field(
         None, description="what the decoder's output means, if it is parameters: as for a VAE that is trained here"
     )
@@ -76,18 +109,27 @@ class ImportedModelSettings(Section):
     @field_validator("likelihood")
     @classmethod
     def _says_what_the_mean_is(cls, likelihood: Likelihood | None, info: Any) -> Likelihood | None:
-        if likelihood is not None and info.data.get("output") == "sigmoid":
-            raise ValueError("the likelihood says how outputs become means; leave out `output`")
+        if likelihood is not None and info.data.get("output") in (*SINGLE, *PAIRS):
+            raise ValueError("the likelihood says what outputs are; leave out `output`, or name a part in it")
         return likelihood
+
+    @model_validator(mode="after")
+    def _has_a_decoder(self) -> ImportedModelSettings:
+        programs = [file for file in self.weights if file.endswith(PROGRAM)]
+        if self.import_ is None and len(programs) < max(1, len(self.weights)):
+            raise ValueError(f"expected `import`, which says what to load weights into, or {PROGRAM} files alone")
+        if self.import_ is not None and programs:
+            raise ValueError(f"{programs[0]} is a program, which needs no class; leave out `import`")
+        return self
 
 
 class _EitherModel:
-    """Annotates the model: with the key `import` it is one's own, without it a VAE."""
+    """Annotates the model: with the key `import` or `weights` it is one's own, without it a VAE."""
 
     def section(self, value: Any) -> type[Section] | None:
         if not isinstance(value, dict):
             return None
-        return ImportedModelSettings if "import" in value else VAESettings
+        return ImportedModelSettings if value.keys() & {"import", "weights"} else VAESettings
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         def read(value: Any) -> Any:

@@ -130,11 +130,12 @@ def _arrays(study: Study, groups: dict[str, NDArray], found: list[FrechetMean]) 
 
 def _pictures(study: Study, groups: list[str], arrays: dict[str, NDArray]) -> dict[str, Figure]:
     decoded = [study.run.decode(arrays[key]) for key in ("euclidean", "point")]
-    members = [study.test.values[arrays["rows"][arrays["group"] == k][:_SHOWN]].numpy() for k in range(len(groups))]
-    rows = [[decoded[0][k], decoded[1][k], *members[k]] for k in range(len(groups))]
+    chosen = [arrays["rows"][arrays["group"] == k][:_SHOWN] for k in range(len(groups))]
+    members = [study.run.model.pictured(study.test.values[rows]).numpy() for rows in chosen]
+    shown = [[decoded[0][k], decoded[1][k], *members[k]] for k in range(len(groups))]
     headings = ["Euclidean\nmean", "Fréchet\nmean", "test rows"]
     names = [f"label {group}" if group != "all" else "all rows" for group in groups]
-    figures = {"means.png": plot_outputs(rows, names, headings)}
+    figures = {"means.png": plot_outputs(shown, names, headings)}
     if study.latent_size == 2:
         figures["latent.png"] = plot_means(arrays)
     return figures
