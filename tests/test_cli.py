@@ -170,8 +170,8 @@ def test_the_table_says_converged_and_resolved_in_lines_of_at_most_140_character
     assert "a: 2 of 2 pairs converged (tol 1e-06), 1 resolved" in table
     assert "1 converged but not resolved: leave segments out, or set length_rtol" in table
     assert "resolved: it is, and its length error is at most length_rtol" in table
-    assert "a took Newton: d = 2 is at most 32" in table
-    assert "b took" not in table
+    assert "by Newton: d = 2 is at most 4" in table
+    assert "by GradientDescent, as asked for" in table
 
 
 def test_memory_too_small_for_one_pair_is_refused_and_leaves_no_results(home: Path) -> None:

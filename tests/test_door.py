@@ -674,10 +674,10 @@ def test_what_is_unusual_about_derivatives_is_said_by_manifolds_and_solutions() 
 
     ends = torch.randn(2, 2)
     manifold = geodesic.PullbackManifold(radial)
-    assert geodesic.solve(manifold, *ends, segments=8).solver.endswith("; operators written out")
+    assert geodesic.solve(manifold, *ends, segments=8).plan.reason.endswith("; operators written out")
     assert repr(manifold).endswith("; operators written out)")
     usual = geodesic.PullbackManifold(lambda z: z.tanh())
-    assert "operators" not in geodesic.solve(usual, *ends, segments=8).solver + repr(usual)
+    assert "operators" not in geodesic.solve(usual, *ends, segments=8).plan.words + repr(usual)
 
 
 @pytest.mark.slow

@@ -205,13 +205,13 @@ def test_thousands_of_latent_coordinates_form_no_jacobian(monkeypatch: pytest.Mo
     manifold = geodesic.PullbackManifold(lambda z: torch.cat([decoder(z), z / 10], dim=1))
     solution = geodesic.solve(manifold, *pairs(2, 2048), segments=16)
     assert solution.converged.all()
-    assert solution.solver.startswith("NewtonKrylov: d = 2048 is above 32")
+    assert solution.plan.reason.startswith("NewtonKrylov: d = 2048 is above 32")
 
 
 @pytest.mark.parametrize(("d", "name"), [(2, "Newton: d = 2"), (40, "NewtonKrylov: d = 40")])
 def test_auto_says_which_solver_and_why(d: int, name: str) -> None:
     solution = geodesic.solve(geodesic.PullbackManifold(with_latent(network(d))), *pairs(2, d), segments=8)
-    assert solution.solver.startswith(name)
+    assert solution.plan.reason.startswith(name)
     assert solution.converged.all()
 
 

@@ -131,7 +131,7 @@ def test_leading_axes_are_kept() -> None:
     assert solution.path.shape == (2, 3, 9, 2)
     for field in dataclasses.fields(solution):
         value = getattr(solution, field.name)
-        shaped = ("path", "mesh", "times", "arc", "winding", "tol", "solver", "memory")
+        shaped = ("path", "mesh", "times", "arc", "winding", "tol", "plan")
         assert field.name in shaped or value.shape == (2, 3)
 
 
@@ -156,7 +156,7 @@ def test_the_fields_of_a_solution_may_lie_among_others_under_a_prefix() -> None:
     file = {f"{name}/{field}": x for name, s in (("a", one), ("b", other)) for field, x in s.arrays().items()}
     again = geodesic.GeodesicSolution.from_arrays(file, prefix="b/")
     assert torch.equal(again.path, other.path)
-    assert (again.tol, again.solver) == (other.tol, other.solver)
+    assert (again.tol, again.plan) == (other.tol, other.plan)
     with pytest.raises(geodesic.errors.DataError, match="c/path"):
         geodesic.GeodesicSolution.from_arrays(file, prefix="c/")
 

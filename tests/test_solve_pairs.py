@@ -58,7 +58,7 @@ def test_the_shapes_and_types_of_the_results_agree(arrays: Arrays) -> None:
         shapes = {key: arrays[f"{method}/{key}"].shape for key in FIELDS}
         assert shapes.pop("path") == shapes.pop("mesh") == (P, T + 1, D)
         assert shapes.pop("arc") == shapes.pop("times") == (P, T + 1)
-        assert shapes.pop("tol") == shapes.pop("solver") == shapes.pop("memory") == ()
+        assert shapes.pop("tol") == shapes.pop("plan") == ()
         assert set(shapes.values()) == {(P,)}
         assert arrays[f"{method}/path"].dtype == np.float64
         assert arrays[f"{method}/converged"].dtype == np.bool_

@@ -63,8 +63,6 @@ def _caption(solutions: Mapping[str, GeodesicSolution]) -> str:
     lines = ["converged: the path is stationary to tol; resolved: it is, and its length error is at most length_rtol"]
     for name, solution in solutions.items():
         lines.append(f"{name}: {solution.summary()}")
-        if solution.solver.partition(":")[0].isalpha():  # not the settings of one that was named: a reason
-            lines.append(f"{name} took {solution.solver}")
     return "\n".join(lines)
 
 

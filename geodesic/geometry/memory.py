@@ -21,7 +21,7 @@ from geodesic.errors import InputError
 from geodesic.geometry.available import free_bytes
 from geodesic.geometry.manifold import Manifold
 
-__all__ = ["bytes_a_row", "comfortable", "grouped", "halving", "most", "rows_at_once", "rows_within"]
+__all__ = ["bytes_a_row", "comfortable", "grouped", "halving", "most", "remembered", "rows_at_once", "rows_within"]
 
 BUDGET = 1e9
 """Bytes beyond which larger groups of rows are no faster on a CPU."""
@@ -33,7 +33,7 @@ _WASTE = 2.0  # what is kept, and what an allocator wastes, beside the tensors o
 
 # Watching costs as much as a few calls: once is enough for as long as a manifold lives. By identity, since a
 # user's manifold may have no hash.
-_NEEDED: dict[int, tuple[weakref.ref[Manifold], dict[Hashable, float]]] = {}
+_FOUND: dict[int, tuple[weakref.ref[Manifold], dict[Hashable, float]]] = {}
 
 Answer = TypeVar("Answer")
 
@@ -119,25 +119,36 @@ def bytes_a_row(manifold: Manifold, key: Hashable, work: Callable[[int], object]
     Returns:
         The bytes; infinite where a GPU has no room for two rows.
     """
-    known = _known(manifold)
-    if key not in known:
+
+    def watched() -> float:
         peaks = []
         for rows in (1, 2):
-            try:
-                with _Peak() as watched:
-                    work(rows)
-            except torch.OutOfMemoryError:
-                return math.inf
-            peaks.append(watched.peak)
-        known[key] = _WASTE * max(peaks[1] - peaks[0], 1)
+            with _Peak() as mode:
+                work(rows)
+            peaks.append(mode.peak)
+        return _WASTE * max(peaks[1] - peaks[0], 1)
+
+    try:
+        return remembered(manifold, key, watched)
+    except torch.OutOfMemoryError:
+        return math.inf
+
+
+def remembered(manifold: Manifold, key: Hashable, found: Callable[[], float]) -> float:
+    """What is found out about a manifold: once for as long as it lives.
+
+    Args:
+        manifold: The manifold.
+        key: Of what is found.
+        found: Finds it.
+    """
+    number = id(manifold)
+    if number not in _FOUND:
+        _FOUND[number] = (weakref.ref(manifold, lambda _: _FOUND.pop(number, None)), {})
+    known = _FOUND[number][1]
+    if key not in known:
+        known[key] = found()
     return known[key]
-
-
-def _known(manifold: Manifold) -> dict[Hashable, float]:
-    key = id(manifold)
-    if key not in _NEEDED:
-        _NEEDED[key] = (weakref.ref(manifold, lambda _: _NEEDED.pop(key, None)), {})
-    return _NEEDED[key][1]
 
 
 class _Peak(TorchDispatchMode):

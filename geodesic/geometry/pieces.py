@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar, final
 
@@ -10,8 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.door.door import Door
+from geodesic.geometry.costs import LEAST, Meter
 from geodesic.geometry.manifold import Deviation, Expansion, Manifold, Traveled, weighted
-from geodesic.geometry.memory import bytes_a_row, comfortable, grouped, halving, rows_within
+from geodesic.geometry.memory import comfortable, grouped, halving, rows_within
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 
 __all__ = ["InPieces", "pieced"]
@@ -27,13 +29,6 @@ class _Piece(NamedTuple):
     kept: slice  # of the interior nodes of the piece
 
 
-# Nodes to work on at the least, for one to be kept: a chord has two ends; a gradient reaches one node to each side, a
-# product with the Hessian two, and a row of the Hessian ends at the node after the next.
-_LEAST = {"squared_chords": 2, "gradient": 3, "product": 5, "expansion": 4}
-
-_VECTORS = {"squared_norm": 1, "lowered": 1, "lowered_acceleration": 2, "lowered_connection": 1, "deviation": 1}
-
-
 @final
 class InPieces(Manifold):
     """The same manifold, whose points and paths are worked on in pieces of as many nodes as fit into memory.
@@ -45,16 +40,17 @@ class InPieces(Manifold):
 
     Args:
         manifold: The manifold.
-        memory: Bytes that the work may hold at once.
-        point: One like those to come, (1, d).
+        memory: Bytes that the work may hold at once: what does not fit is not done.
+        meter: Of what it takes.
+        piece: Bytes that pieces hold at once, where they fit: by default all of the memory.
     """
 
-    def __init__(self, manifold: Manifold, memory: float, point: Float[Tensor, "1 d"]) -> None:
+    def __init__(self, manifold: Manifold, memory: float, meter: Meter, piece: float = math.inf) -> None:
         self.latent_shape, self.has_length = manifold.latent_shape, manifold.has_length
         self.has_embedding = manifold.has_embedding
         self.period = manifold.period
-        self.manifold, self.memory = manifold, memory
-        self.point = point.detach()
+        self.manifold, self.memory, self.piece = manifold, memory, min(memory, piece)
+        self.meter = meter
         self._sizes: dict[str, int] = {}
 
     @property
@@ -63,17 +59,17 @@ class InPieces(Manifold):
 
     @property
     def forms_hessian(self) -> bool:
-        least = _LEAST["expansion"]
+        least = LEAST["expansion"]
         return self.forms_metric and least * self.bytes_of("metric_tensor") <= self.memory >= self.bytes_of("expansion")
 
     def bytes_of(self, work: str) -> float:
         """What the least piece takes in some kind of work, in bytes."""
-        return _LEAST.get(work, 1) * self.bytes_a_node(work)
+        return LEAST.get(work, 1) * self.meter.bytes_a_node(work)
 
     def size_of(self, work: str) -> int:
         """Most points that are worked on at once, in some kind of work."""
         if work not in self._sizes:
-            self._sizes[work] = max(_LEAST.get(work, 1), rows_within(self.bytes_a_node(work), self.memory))
+            self._sizes[work] = max(LEAST.get(work, 1), rows_within(self.meter.bytes_a_node(work), self.piece))
         return self._sizes[work]
 
     @property
@@ -232,7 +228,7 @@ class InPieces(Manifold):
         try:
             return compute(path, weights)
         except torch.OutOfMemoryError:
-            self._sizes[work] = max(_LEAST[work], nodes // 2)
+            self._sizes[work] = max(LEAST[work], nodes // 2)
             return None
 
     def _by_points(self, work: str, compute: Callable[..., Any], *tensors: Tensor) -> Any:
@@ -251,37 +247,15 @@ class InPieces(Manifold):
         def in_groups(size: int) -> list[Answer]:
             self._sizes[work] = size
             groups = zip(*(x.split(max(1, size // paths.shape[1])) for x in (paths, *others)), strict=True)
-            return [compute(*some, max(_LEAST[work], min(size // len(some[0]), paths.shape[1]))) for some in groups]
+            return [compute(*some, max(LEAST[work], min(size // len(some[0]), paths.shape[1]))) for some in groups]
 
-        return halving(in_groups, self.size_of(work), _LEAST[work])
-
-    def bytes_a_node(self, work: str) -> float:
-        """What a point takes in some kind of work: watched once for a manifold, on a few of them."""
-        z = self.point
-        if work == "metric_tensor" and self.has_embedding:
-            # An output with d products, each as large as it and what it is made from, and twice that while they are put
-            # together: too dear to be watched.
-            return 2 * (1 + z.shape[-1]) * self.bytes_a_node("observe")
-
-        def done(nodes: int) -> object:
-            points = z.repeat(nodes, 1)
-            if work not in _LEAST:
-                return getattr(self.manifold, work)(*[points] * (1 + _VECTORS.get(work, 0)))
-            path = z.repeat(nodes + 2, 1)[None]
-            if work == "gradient":
-                return self.manifold.chords_and_pullback(path)[1]()
-            if work == "product":
-                _, gradient, product = self.manifold.gradient_and_product(path)
-                return product(gradient)
-            return getattr(self.manifold, work)(path)
-
-        return bytes_a_row(self.manifold, (work, "a node", z.shape[-1], z.dtype, z.device), done)
+        return halving(in_groups, self.size_of(work), LEAST[work])
 
 
 def pieced(manifold: Manifold, like: Float[Tensor, "*batch d"]) -> Manifold:
     """The manifold in pieces that fit into the memory that is free, for points like these."""
     rows = like.reshape(-1, like.shape[-1])
-    return InPieces(manifold, comfortable(rows.device), rows[:1]) if len(rows) else manifold
+    return InPieces(manifold, comfortable(rows.device), Meter(manifold, rows[:1])) if len(rows) else manifold
 
 
 def _flat(path: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,7 @@ __getattr__, __dir__, _names = contents(
         "geodesic.solvers.solver": ("Solver",),
         "geodesic.solvers.initial": ("GraphPaths",),
         "geodesic.solvers.progress": ("Progress",),
-        "geodesic.solvers.choose": ("choose_solver",),
+        "geodesic.solvers.plan": ("Plan",),
     },
 )
 __all__ = [*_names, "gradient_descent", "lbfgs", "newton", "newton_krylov"]

@@ -1,46 +1,101 @@
-"""Which solver suits a manifold, and why."""
+"""The plan of a search: which solver suits a manifold, by what its decoder costs, and what fits into memory."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.geometry.checks import guarded
+from geodesic.errors import InputError
+from geodesic.geometry.costs import Meter
 from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.memory import comfortable, most
+from geodesic.geometry.pieces import InPieces
 from geodesic.solvers.krylov import LARGEST_EXPLICIT
 from geodesic.solvers.newton import Newton
 from geodesic.solvers.newton_krylov import NewtonKrylov
+from geodesic.solvers.plan import MadeFor, Plan, in_bytes
 from geodesic.solvers.solver import Solver
 
-__all__ = ["choose_solver"]
+__all__ = ["make_plan"]
 
-_LARGEST_JACOBIAN = 4_000_000  # numbers a node: a path of 32 segments would take a gigabyte in float64
+_FEW = 4  # latent coordinates up to which an exact Hessian costs no more than a few products, whatever the decoder
+_PRODUCTS = 40  # with the Hessian, that a certificate takes where no Hessian is formed
+_TIMED = ("observe", "gradient", "squared_norm", "product", "expansion")
+_NODES = 8  # of a path, that have to fit for exact Hessians to be worth their overlap
 
 
-@guarded(differentiable=True)  # its answer has no numbers
-def choose_solver(manifold: Manifold, point: Float[Tensor, "1 d"]) -> tuple[Solver[Any], str]:
-    """The solver of `solve(..., solver="auto")` at points like this one, and the reason in words.
+def make_plan(manifold: Manifold, solver: Solver[Any] | str, point: Float[Tensor, "1 d"], memory: float | None) -> Plan:
+    """The plan for paths of points like this one, with a solver, or with the one that costs least.
 
-    `Newton` takes 2 + 2 d decoder passes and d x D numbers a node for an exact system, which is repaid by its last,
-    quadratic steps as long as d is at most 32; `NewtonKrylov` takes two passes and D numbers for each product.
+    Args:
+        manifold: Where to measure.
+        solver: How to improve the paths; "auto" leaves it to the plan.
+        point: One like those to come.
+        memory: Bytes that the work may take; None: half of what is free.
 
-    Example:
-        >>> import torch, geodesic
-        >>> geodesic.solvers.choose_solver(geodesic.surfaces.Sphere(), torch.ones(1, 2))[1]
-        'Newton: d = 2 is at most 32, and Jacobians of 2 x 3 numbers a node are small'
+    Raises:
+        InputError: Not even the nodes that a gradient needs at once fit.
     """
+    pair_bytes, group_bytes = most(point.device, memory), comfortable(point.device, memory)
+    meter = Meter(manifold, point)
+    pieces = InPieces(manifold, pair_bytes, meter)
+    needed = pieces.bytes_of("gradient")
+    if needed > pair_bytes:
+        raise InputError(
+            f"memory: three nodes with their backward pass take about {in_bytes(needed)}, got {in_bytes(pair_bytes)}; "
+            f"{'free some' if memory is None else 'raise memory'}, or use a decoder of smaller outputs"
+        )
+    given_up = ""
+    if isinstance(solver, str):
+        solver, reason = _cheapest(pieces, group_bytes)
+    else:
+        reason = f"{type(solver).__name__}, as asked for"
     d = point.shape[-1]
-    D = d
-    if manifold.has_embedding:
-        with torch.no_grad():
-            D = manifold.embed(point).numel()
-    if d > LARGEST_EXPLICIT:
-        return NewtonKrylov(), f"NewtonKrylov: d = {d} is above {LARGEST_EXPLICIT}, where Jacobians cost too much"
-    if d * D > _LARGEST_JACOBIAN:
-        return NewtonKrylov(), f"NewtonKrylov: Jacobians of {d} x {D} numbers a node are too large"
-    return Newton(), (
-        f"Newton: d = {d} is at most {LARGEST_EXPLICIT}, and Jacobians of {d} x {D} numbers a node are small"
+    explicit, lighter = solver.uses_hessian(d) and pieces.forms_hessian, solver.lighter()
+    if lighter is not None and not explicit:
+        given_up = f"{type(lighter).__name__} in its place, since {_too_large(pieces)}"
+        solver = lighter
+    return Plan(
+        solver=solver,
+        reason="; ".join(filter(None, (reason, manifold.door.note if manifold.door else ""))),
+        certificate="exact" if explicit else "products",
+        preconditioner=solver.preconditioned_by(d, pieces.forms_metric),
+        pair_bytes=pair_bytes,
+        group_bytes=group_bytes,
+        made_for=MadeFor.of(manifold, point),
+        given_up=given_up,
+        costs=meter.costs,
     )
+
+
+def _cheapest(pieces: InPieces, memory: float) -> tuple[Solver[Any], str]:
+    """The solver that takes least, and why: by exact Hessians or by products with them.
+
+    Either is preceded by the same steps of `LBFGS`. A Hessian takes one or two passes of the decoder a direction, and
+    certifies at once; a product takes two or three, and a certificate takes many of them. How dear directions are, side
+    by side, hangs on the decoder: where d alone does not tell, both are timed.
+    """
+    meter = pieces.meter
+    d = meter.point.shape[-1]
+    if d > LARGEST_EXPLICIT:
+        return NewtonKrylov(), f"NewtonKrylov: d = {d} is above {LARGEST_EXPLICIT}, where exact Hessians cost too much"
+    if not pieces.forms_hessian:
+        return NewtonKrylov(), f"NewtonKrylov: {_too_large(pieces)}"
+    if d <= _FEW:
+        return Newton(), f"Newton: d = {d} is at most {_FEW}, where exact Hessians cost next to nothing"
+    needed = _NODES * meter.bytes_a_node("expansion")
+    if needed > memory:
+        said = f"exact Hessians of {_NODES} nodes take {in_bytes(needed)} of {in_bytes(memory)}"
+        return NewtonKrylov(), f"NewtonKrylov: d = {d}, and {said}"
+    seconds = {work: meter.seconds_a_node(work) for work in _TIMED}
+    ratio = seconds["expansion"] / seconds["product"]
+    said = f"d = {d}, and an exact Hessian takes as long as {ratio:.0f} products"
+    if ratio > _PRODUCTS:
+        return NewtonKrylov(), f"NewtonKrylov: {said}, more than {_PRODUCTS}"
+    return Newton(), f"Newton: {said}, no more than {_PRODUCTS}"
+
+
+def _too_large(pieces: InPieces) -> str:
+    return f"the Jacobians of four nodes do not fit into {in_bytes(pieces.memory)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,17 +18,17 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import grouped
 from geodesic.geometry.path import path_length, refine_path, straight_path, with_equal_chords
 from geodesic.geometry.period import turns
-from geodesic.solvers.choose import choose_solver
+from geodesic.solvers.choose import make_plan
 from geodesic.solvers.initial import graph_path
 from geodesic.solvers.measure import Asked, StraightLines, measured, straight_lines
-from geodesic.solvers.memory import Plan
+from geodesic.solvers.memory import Workspace
 from geodesic.solvers.mesh import Mesh, even, placed
 from geodesic.solvers.progress import Progress, Watch
 from geodesic.solvers.rows import chosen, joined, shaped, shorter, with_rows
 from geodesic.solvers.run import Ended, Run
 from geodesic.solvers.search import MOST_SEGMENTS, Search, given_path
 from geodesic.solvers.solution import GeodesicSolution
-from geodesic.solvers.solver import Solver, select
+from geodesic.solvers.solver import select
 from geodesic.solvers.status import Status
 
 __all__ = ["Driver"]
@@ -60,10 +60,8 @@ class Driver:
         start: First endpoints, (P, d).
         end: Last endpoints, (P, d).
         given: The user's own paths, if any.
-        solver: The one that runs.
-        reason: Which it is and why, in words.
         segments: T of the first paths.
-        plan: What fits into memory, and how to go about it.
+        work: The plan, and how it is followed.
         watch: Tells about progress.
     """
 
@@ -72,10 +70,8 @@ class Driver:
     start: Float[Tensor, "P d"]
     end: Float[Tensor, "P d"]
     given: Float[Tensor, "P nodes d"] | None
-    solver: Solver[Any]
-    reason: str
     segments: int
-    plan: Plan
+    work: Workspace
     watch: Watch
 
     @classmethod
@@ -96,13 +92,13 @@ class Driver:
         watch = Watch(callback, batch, a)
         watch.stage("first paths", segments)
         admit(manifold, torch.cat([a, b]), start, finite=True)
-        solver, reason = search.solver, repr(search.solver)
-        if isinstance(solver, str):
-            solver, reason = choose_solver(manifold, a[:1])
-        plan = Plan.of(manifold, solver, a[:1], search.memory)
-        unusual = manifold.door.note if manifold.door else ""
-        reason = "; ".join(filter(None, (reason, plan.said, unusual)))
-        driver = cls(manifold, search, a, b, given, plan.solver, reason, segments, plan, watch)
+        plan = search.plan
+        if plan is None:
+            plan = make_plan(manifold, search.solver, a[:1], search.memory)
+        else:
+            plan.require_suited(manifold, a[:1])
+        work = Workspace(manifold, plan, a[:1], len(a))
+        driver = cls(manifold, search, a, b, given, segments, work, watch)
         starts = driver._starts()
         answers: list[GeodesicSolution] = []
         for begun in starts:
@@ -113,7 +109,7 @@ class Driver:
         if manifold.period is not None:
             answer = replace(answer, winding=turns(manifold.period, b, answer.mesh[:, -1]))
         watch.done()
-        return shaped(answer, batch, event)
+        return shaped(replace(answer, plan=work.followed), batch, event)
 
     @property
     def _rtol(self) -> float:
@@ -138,7 +134,7 @@ class Driver:
         return None if points is None else points.flatten(1)
 
     def _lines(self, start: Float[Tensor, "n d"], end: Float[Tensor, "n d"], segments: int) -> StraightLines:
-        room = self.plan.at(segments)
+        room = self.work.at(segments)
         groups = zip(start.split(room.solver), end.split(room.solver), strict=True)
         parts = [straight_lines(room.manifold, *ends, segments) for ends in groups]
         return StraightLines(*(torch.cat(part) for part in zip(*parts, strict=True)))
@@ -153,7 +149,7 @@ class Driver:
         init, everywhere = self.search.init, torch.ones_like(self.start[:, 0], dtype=torch.bool)
         if self.given is not None:
             return [_Start(self.given, everywhere, self._lines(self.start, self.given[:, -1], self.segments))]
-        manifold = self.plan.at(self.segments).manifold
+        manifold = self.work.at(self.segments).manifold
         copies = self._copies()
         starts = [self._straight(copy) for copy in copies] if init in ("straight", "best") else []
         if init in ("graph", "best"):
@@ -168,13 +164,13 @@ class Driver:
     def _copies(self) -> list[Copy]:
         """The copies of the ends to go to: of each end one, but for those that `init="best"` also looks at."""
         most = _COPIES if self.search.init == "best" else 1
-        copies = nearest_copies(self.plan.manifold, self.start, self.end, most, self.segments)
+        copies = nearest_copies(self.work.at(self.segments).manifold, self.start, self.end, most, self.segments)
         return [copies[0], *(copy for copy in copies[1:] if bool(copy.usable.any()))]
 
     def _straight(self, copy: Copy) -> _Start:
         lines = self._lines(self.start, copy.end, self.segments)
         straight = straight_path(self.start, copy.end, self.segments)
-        admit_path(self.plan.at(self.segments).manifold, straight)
+        admit_path(self.work.at(self.segments).manifold, straight)
         return _Start(with_equal_chords(straight, lines.chords), copy.usable, lines)
 
     def _refined(
@@ -219,7 +215,7 @@ class Driver:
 
     def _placed(self, path: Float[Tensor, "n nodes d"], segments: int) -> Mesh:
         """The curves with other nodes, in groups that fit into memory."""
-        room = self.plan.at(path.shape[1] - 1)
+        room = self.work.at(path.shape[1] - 1)
         return Mesh(*grouped(lambda some: placed(room.manifold, some, segments), room.solver, path))
 
     def _kept(
@@ -259,7 +255,7 @@ class Driver:
         self, answer: GeodesicSolution, start: Float[Tensor, "P nodes d"], lines: StraightLines
     ) -> GeodesicSolution:
         """The answers, or the straight lines or the paths that they began with where these are shorter."""
-        room, rtol = self.plan.at(self.segments), self._rtol
+        room, rtol = self.work.at(self.segments), self._rtol
         ended = (answer.status != Status.NOT_CONNECTED) & (answer.status != Status.JUMP) & answer.length.isfinite()
         straight = straight_path(self.start, self.end, self.segments)
         known = [(straight, lines.length)]
@@ -279,7 +275,7 @@ class Driver:
                     lines = lines._replace(length=lines.length.index_put((rows,), lengths))
                     answer = replace(answer, straight_length=answer.straight_length.index_put((rows,), lengths))
                 (shorter,) = (answer.length[rows] > (1 + rtol) * lengths).nonzero(as_tuple=True)
-                for some in shorter.split(self.plan.at(T).solver) if len(shorter) else ():
+                for some in shorter.split(self.work.at(T).solver) if len(shorter) else ():
                     i = rows[some]
                     answer = with_rows(answer, i, self._given_up(answer[i], curves[some], select(lines, i)))
         return answer
@@ -288,18 +284,18 @@ class Driver:
         self, old: GeodesicSolution, path: Float[Tensor, "n nodes d"], lines: StraightLines
     ) -> GeodesicSolution:
         """The answers for paths that are better than where the solver ended: not those that a jump makes look so."""
-        room = self.plan.at(path.shape[1] - 1)
+        room = self.work.at(path.shape[1] - 1)
         mesh, nothing = even(path), torch.full_like(old.length, torch.nan)
         energy, gradient = energy_and_gradient(room.manifold, path)
         slope = gradient.square().sum((1, 2)).sqrt()
         status = torch.where(old.converged, Status.NOT_SHORTER, old.status)
         ended = Ended(mesh, status, old.iterations, nothing, torch.zeros_like(old.converged), energy, slope)
-        new = measured(room.manifold, ended, lines, Asked(old.tol, self.search.rtol, old.solver, old.memory))
+        new = measured(room.manifold, ended, lines, Asked(old.tol, self.search.rtol, old.plan))
         return chosen(new.status == Status.JUMP, old, new)
 
     def _lengths(self, path: Float[Tensor, "n nodes d"], asked: Bool[Tensor, " n"]) -> Float[Tensor, " n"]:
         """Lengths of some curves, infinite for the others."""
-        lengths, room = torch.full_like(path[:, 0, 0], torch.inf), self.plan.at(path.shape[1] - 1)
+        lengths, room = torch.full_like(path[:, 0, 0], torch.inf), self.work.at(path.shape[1] - 1)
         (rows,) = asked.nonzero(as_tuple=True)
         if len(rows):
             with torch.no_grad():
@@ -315,19 +311,19 @@ class Driver:
     ) -> GeodesicSolution:
         """Run the solver on some pairs, after its warm-up, and measure where the paths end."""
         T, most, tol = mesh.path.shape[1] - 1, self.search.max_steps, self.search.exactness(mesh.path.dtype)
-        room = self.plan.at(T)
-        reason = "; ".join(filter(None, (self.reason, room.said)))
+        room = self.work.at(T)
         status = torch.where(usable, Status.RUNNING, Status.NOT_CONNECTED)
+        solver = self.work.solver
         run = Run(room.manifold, mesh, status, room.warm_up, self.watch.of(rows))
-        if self.solver.warm_up is not None:
-            steps = int(self.solver.warm_up_share * most)
-            self.watch.stage(f"warm-up by {type(self.solver.warm_up).__name__}", T)
-            run.stage(self.solver.warm_up, max(tol, _HANDOVER), steps, room.warm_up, certified=False)
-        self.watch.stage(type(self.solver).__name__, T, ends=True)
-        run.stage(self.solver, tol, most, room.solver, certified=True)
+        if solver.warm_up is not None:
+            steps = int(solver.warm_up_share * most)
+            self.watch.stage(f"warm-up by {type(solver.warm_up).__name__}", T)
+            run.stage(solver.warm_up, max(tol, _HANDOVER), steps, room.warm_up, certified=False)
+        self.watch.stage(type(solver).__name__, T, ends=True)
+        run.stage(solver, tol, most, room.solver, certified=True)
         self.watch.stage("measuring", T)
         groups = torch.arange(len(rows), device=rows.device).split(room.solver)
-        asked = Asked(tol, self.search.rtol, reason, room.bytes_of(len(rows)))
+        asked = Asked(tol, self.search.rtol, self.work.plan)
         return joined([measured(room.manifold, select(run.ended, i), select(lines, i), asked) for i in groups])
 
 

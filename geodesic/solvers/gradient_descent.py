@@ -120,6 +120,9 @@ class GradientDescent(Solver[_State]):
     def uses_hessian(self, d: int) -> bool:
         return d <= LARGEST_EXPLICIT
 
+    def preconditioned_by(self, d: int, forms_metric: bool) -> str:
+        return "the Laplacian in time" if self.preconditioned else "nothing"
+
     def begin(self, manifold: Manifold, path: Tensor, weights: Tensor) -> _State:
         energy, gradient = _evaluated(manifold, path, weights)
         status = torch.zeros(len(path), dtype=torch.int64, device=path.device)

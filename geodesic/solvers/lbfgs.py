@@ -14,7 +14,7 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.registry import setting
 from geodesic.solvers.krylov import LARGEST_EXPLICIT, certify
 from geodesic.solvers.line_search import descend
-from geodesic.solvers.preconditioner import Preconditioner, precondition
+from geodesic.solvers.preconditioner import Preconditioner, precondition, preconditioned_by
 from geodesic.solvers.solver import SOLVERS, Certificate, Solver, SolverState, inner
 from geodesic.solvers.status import Status
 
@@ -108,6 +108,9 @@ class LBFGS(Solver[_State]):
 
     def uses_hessian(self, d: int) -> bool:
         return d <= LARGEST_EXPLICIT
+
+    def preconditioned_by(self, d: int, forms_metric: bool) -> str:
+        return preconditioned_by(self.metric_samples, d, forms_metric)
 
     def begin(self, manifold: Manifold, path: Tensor, weights: Tensor) -> _State:
         T = path.shape[1] - 1

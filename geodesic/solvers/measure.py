@@ -16,6 +16,7 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.path import refine_path, spline_speed, straight_path
 from geodesic.geometry.residual import geodesic_curvature
 from geodesic.solvers.mesh import Mesh, turning
+from geodesic.solvers.plan import Plan
 from geodesic.solvers.run import Ended
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.status import Status
@@ -46,14 +47,12 @@ class Asked:
     Attributes:
         tol: Largest relative excess energy that counts as converged.
         rtol: Largest estimated relative error of a resolved length.
-        solver: Which solver was used, and why.
-        memory: Bytes that its work took, about.
+        plan: That was followed.
     """
 
     tol: float
     rtol: float
-    solver: str
-    memory: float
+    plan: Plan
 
 
 def measured(manifold: Manifold, ended: Ended, lines: StraightLines, asked: Asked) -> GeodesicSolution:
@@ -98,8 +97,7 @@ def measured(manifold: Manifold, ended: Ended, lines: StraightLines, asked: Aske
         arc=torch.where(still[:, None], mesh.times, share / share[:, -1:]),
         winding=torch.zeros_like(path[:, 0], dtype=torch.long),
         tol=asked.tol,
-        solver=asked.solver,
-        memory=asked.memory,
+        plan=asked.plan,
     )
 
 

@@ -1,23 +1,24 @@
-"""What fits into the memory that may be used: groups of pairs, one pair, or pieces of its path."""
+"""How a plan is followed: groups of pairs, one pair, or pieces of its path, as they fit into memory."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from jaxtyping import Float
 from torch import Tensor
 
-from geodesic.errors import InputError
+from geodesic.geometry.costs import Meter
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.memory import comfortable, most, rows_within
+from geodesic.geometry.memory import rows_within
 from geodesic.geometry.pieces import InPieces
+from geodesic.solvers.plan import Plan
 from geodesic.solvers.solver import Solver
 
-__all__ = ["Plan", "Room"]
+__all__ = ["Room", "Workspace"]
 
 _SAMPLES = 4  # of the metric at once, which preconditioners take
+_BACKWARD = 3.0  # times what a backward pass of the paths takes, that work by products may hold
 
 
 @dataclass(frozen=True)
@@ -28,81 +29,81 @@ class Room:
         manifold: The manifold, in pieces if need be.
         warm_up: Pairs at once under the warm-up.
         solver: Pairs at once under the solver.
-        pair: Bytes that a pair takes, about.
-        said: What to know about it, in words; empty where whole paths fit.
+        nodes: Of a path at once.
+        bytes: That the largest group takes, about.
     """
 
     manifold: Manifold
     warm_up: int
     solver: int
-    pair: float
-    said: str = ""
-
-    def bytes_of(self, pairs: int) -> float:
-        """What the largest group takes where there are so many pairs, about."""
-        return self.pair * min(pairs, self.solver)
+    nodes: int
+    bytes: float
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How memory is used in one call of `solve`.
+class Workspace:
+    """Where the pairs of one call are worked on.
 
-    Attributes:
-        manifold: The manifold, in pieces that fit.
-        solver: The one that runs.
-        work: Of the solver's work, what takes the most: a Hessian, or a product with it.
-        comfortable: Bytes for groups of pairs.
-        most: Bytes for one pair.
-        said: Which solver took the place of which, in words; empty where none did.
+    Args:
+        manifold: The manifold.
+        plan: To be followed.
+        point: One like those to come, (1, d).
+        pairs: Of the call.
     """
 
-    manifold: InPieces
-    solver: Solver[Any]
-    work: str
-    comfortable: float
-    most: float
-    said: str = ""
+    def __init__(self, manifold: Manifold, plan: Plan, point: Float[Tensor, "1 d"], pairs: int) -> None:
+        self.manifold, self.plan, self.pairs = manifold, plan, pairs
+        self._meter = Meter(manifold, point, plan.costs)
+        self._rooms: dict[int, Room] = {}
 
-    @classmethod
-    def of(cls, manifold: Manifold, solver: Solver[Any], point: Float[Tensor, "1 d"], memory: float | None) -> Plan:
-        """The plan for paths of points like this one, in so many bytes, or in half of what is free.
+    @property
+    def solver(self) -> Solver[Any]:
+        """The one of the plan."""
+        return cast(Solver[Any], self.plan.solver)  # text was refused
 
-        Raises:
-            InputError: Not even the nodes that a gradient needs at once fit.
-        """
-        allowed = most(point.device, memory)
-        pieces = InPieces(manifold, allowed, point)
-        needed = pieces.bytes_of("gradient")
-        if needed > allowed:
-            raise InputError(
-                f"memory: three nodes with their backward pass take about {_text(needed)}, got {_text(allowed)}; "
-                f"{'free some' if memory is None else 'raise memory'}, or use a decoder of smaller outputs"
-            )
-        lighter, said = solver.lighter(), ""
-        explicit = solver.uses_hessian(point.shape[-1]) and pieces.forms_hessian
-        if lighter is not None and not explicit:
-            said = f"NewtonKrylov in its place, since the Jacobians of four nodes do not fit into {_text(allowed)}"
-            solver = lighter
-        work = "expansion" if explicit else "product"
-        return cls(pieces, solver, work, comfortable(point.device, memory), allowed, said)
+    @property
+    def followed(self) -> Plan:
+        """The plan with what was measured by now, and what was worked on at once."""
+        largest = max(self._rooms)
+        room = self._rooms[largest]
+        taken = max(room.bytes for room in self._rooms.values())
+        return replace(
+            self.plan,
+            pairs=room.solver,
+            nodes=room.nodes,
+            path_nodes=largest + 1,
+            bytes=taken,
+            costs=self._meter.costs,
+        )
 
     def at(self, segments: int) -> Room:
         """How to work on paths of so many segments."""
-        nodes, pieces = segments + 1, self.manifold
-        samples = _SAMPLES * pieces.bytes_a_node("metric_tensor") if pieces.forms_metric else 0.0
-        pair = nodes * pieces.bytes_a_node(self.work) + samples
-        begun = nodes * pieces.bytes_a_node("gradient") + samples
-        solver, warm_up = (max(1, rows_within(size, self.comfortable)) for size in (pair, begun))
-        if pair > self.most:
-            size = min(pieces.size_of(self.work), nodes)
-            said = f"{size} of {nodes} nodes at once, to stay within {_text(self.most)}" if size < nodes else ""
-            return Room(pieces, warm_up, solver, self.most, said)
+        if segments not in self._rooms:
+            exact = self.plan.certificate == "exact"
+            self._rooms[segments] = self._exact(segments + 1) if exact else self._by_products(segments + 1)
+        return self._rooms[segments]
+
+    def _exact(self, nodes: int) -> Room:
+        pieces = InPieces(self.manifold, self.plan.pair_bytes, self._meter)
+        samples = _SAMPLES * self._meter.bytes_a_node("metric_tensor") if pieces.forms_metric else 0.0
+        pair = nodes * self._meter.bytes_a_node("expansion") + samples
+        begun = nodes * self._meter.bytes_a_node("gradient") + samples
+        if pair > self.plan.pair_bytes:
+            return self._room(pieces, self.plan.pair_bytes, begun, min(pieces.size_of("expansion"), nodes))
         # Estimates may be too low on a GPU, where pieces are halved; elsewhere nobody says that memory runs out.
-        whole = self.work == "expansion" and pieces.point.device.type != "cuda"
-        return Room(pieces.manifold if whole else pieces, warm_up, solver, pair)
+        return self._room(pieces if self._meter.point.is_cuda else self.manifold, pair, begun, nodes)
 
+    def _by_products(self, nodes: int) -> Room:
+        begun = nodes * self._meter.bytes_a_node("gradient")
+        most = min(_BACKWARD * begun, self.plan.pair_bytes)
+        pair = min(nodes * self._meter.bytes_a_node("product"), most)
+        pieces = InPieces(self.manifold, self.plan.pair_bytes, self._meter, most * self._at_once(pair))
+        return self._room(pieces, pair, begun, min(pieces.size_of("product"), nodes))
 
-def _text(size: float) -> str:
-    if math.isinf(size):
-        return "more than there is"
-    return f"{size / 1e9:.3g} GB" if size >= 1e8 else f"{size / 1e6:.3g} MB"
+    def _room(self, manifold: Manifold, pair: float, begun: float, nodes: int) -> Room:
+        """Groups of pairs that take so many bytes each, under the solver and under its warm-up."""
+        solver = self._at_once(pair)
+        return Room(manifold, self._at_once(begun), solver, nodes, pair * solver)
+
+    def _at_once(self, pair: float) -> int:
+        """How many pairs of so many bytes are worked on together."""
+        return max(1, min(self.pairs, rows_within(pair, self.plan.group_bytes)))

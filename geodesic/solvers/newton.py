@@ -88,6 +88,9 @@ class Newton(Solver[_State]):
     def uses_hessian(self, d: int) -> bool:
         return True
 
+    def preconditioned_by(self, d: int, forms_metric: bool) -> str:
+        return "the factors of the latest Hessian"
+
     def lighter(self) -> NewtonKrylov:
         return NewtonKrylov(warm_up=self.warm_up)
 

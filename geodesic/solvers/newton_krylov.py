@@ -15,7 +15,7 @@ from geodesic.registry import setting
 from geodesic.solvers.krylov import krylov_step, seems_minimum
 from geodesic.solvers.lbfgs import LBFGS
 from geodesic.solvers.line_search import descend
-from geodesic.solvers.preconditioner import Preconditioner, precondition
+from geodesic.solvers.preconditioner import Preconditioner, precondition, preconditioned_by
 from geodesic.solvers.solver import SOLVERS, Certificate, Solver, require_solver
 from geodesic.solvers.status import Status
 
@@ -75,6 +75,9 @@ class NewtonKrylov(Solver[_State]):
     def __post_init__(self) -> None:
         require_solver("warm_up", self.warm_up)
         require_integer("metric_samples", self.metric_samples, least=0)
+
+    def preconditioned_by(self, d: int, forms_metric: bool) -> str:
+        return preconditioned_by(self.metric_samples, d, forms_metric)
 
     def begin(self, manifold: Manifold, path: Tensor, weights: Tensor) -> _State:
         with torch.no_grad():

@@ -11,7 +11,7 @@ from torch import Tensor
 from geodesic.geometry.manifold import Manifold, weighted
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 
-__all__ = ["Laplacian", "Preconditioner", "inverse_laplacian", "precondition", "stiffness"]
+__all__ = ["Laplacian", "Preconditioner", "inverse_laplacian", "precondition", "preconditioned_by", "stiffness"]
 
 _DAMPING = 1e-3  # of the mean diagonal entry of the metric: latent coordinates that the decoder ignores stay put
 _LARGEST_METRIC = 128  # latent coordinates above which d x d blocks cost more than they save
@@ -63,9 +63,26 @@ def precondition(
         samples: Points along a path at which to take the metric; 0 for the Laplacian.
     """
     T, d = squared_chords.shape[1], path.shape[2]
-    if samples and d <= _LARGEST_METRIC and manifold.forms_metric:
+    if _takes_metric(samples, d, manifold.forms_metric):
         return stiffness(manifold, path, weights, min(samples, T), _DAMPING).cholesky()
     return Laplacian(squared_chords.sum(1) / weighted(path.diff(dim=1).square(), weights).sum((1, 2)), weights)
+
+
+def preconditioned_by(samples: int, d: int, forms_metric: bool) -> str:
+    """What `precondition` does, in words.
+
+    Args:
+        samples: As there.
+        d: Latent coordinates.
+        forms_metric: Whether memory suffices for the metric tensor of a point.
+    """
+    if _takes_metric(samples, d, forms_metric):
+        return f"the metric at {samples} points of a path"
+    return "the Laplacian in time"
+
+
+def _takes_metric(samples: int, d: int, forms_metric: bool) -> bool:
+    return bool(samples) and d <= _LARGEST_METRIC and forms_metric
 
 
 def stiffness(

@@ -24,14 +24,11 @@ def joined(answers: Sequence[GeodesicSolution]) -> GeodesicSolution:
 
 
 def with_rows(answer: GeodesicSolution, rows: Int[Tensor, " n"], new: GeodesicSolution) -> GeodesicSolution:
-    """The answer with some rows replaced by those of a new one.
-
-    What is said about the work is that of the new one, which took more segments and the more memory.
-    """
+    """The answer with some rows replaced by those of a new one."""
     nodes = max(answer.times.shape[1], new.times.shape[1])
     answer, new = padded(answer, nodes), padded(new, nodes)
     values: dict[str, Any] = {name: x.index_put((rows,), tensors(new)[name]) for name, x in tensors(answer).items()}
-    return replace(answer, **values, solver=new.solver, memory=max(answer.memory, new.memory))
+    return replace(answer, **values)
 
 
 def padded(answer: GeodesicSolution, nodes: int) -> GeodesicSolution:

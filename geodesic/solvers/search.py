@@ -16,6 +16,7 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.period import Period, same_points
 from geodesic.keywords import by_name
 from geodesic.numerics.tolerance import usual_tol
+from geodesic.solvers.plan import Plan
 from geodesic.solvers.solver import Solver
 
 __all__ = ["IN_SEARCH", "MOST_SEGMENTS", "SEGMENTS", "Search", "given_path", "require_search"]
@@ -47,8 +48,8 @@ class Search:
     `solve` takes the same as plain keywords.
 
     Args:
-        solver: How to improve the paths. "auto" takes `Newton()`, or `NewtonKrylov()` where Jacobians would be too
-            large, see `choose_solver`.
+        solver: How to improve the paths. "auto" takes `Newton()`, or `NewtonKrylov()` where exact Hessians would be
+            dearer than products with them, see `Plan`.
         init: Where paths start: "straight", the straight line at constant speed; "graph", a shortest path in a
             neighbor graph, see `graph_path`; "best", both, and the shorter of the two answers for each pair; or
             paths of your own, (*batch, T + 1, d), with the given ends, or copies of the last ones.
@@ -63,6 +64,8 @@ class Search:
         max_steps: Most steps of the solver for any pair and number of segments.
         memory: Bytes that the work may take besides its answer, about; by default half of what is free, as the system,
             a control group or the GPU says. See `solve`.
+        plan: What an earlier answer was found by, its `plan`, in place of `solver` and `memory`: nothing is measured or
+            decided anew, see `Plan`.
 
     Raises:
         InputError: A setting cannot be used, or two of them do not go together.
@@ -83,6 +86,7 @@ class Search:
     tol: float | None = None
     max_steps: int = 1000
     memory: float | None = None
+    plan: Plan | None = None
 
     def __post_init__(self) -> None:
         for name in ("init", "graph_points"):
@@ -101,6 +105,8 @@ class Search:
         require_fraction("length_rtol", self.length_rtol, optional=True)
         require_fraction("tol", self.tol, optional=True)
         require_positive("memory", self.memory, optional=True)
+        if self.plan is not None and not isinstance(self.plan, Plan):
+            raise InputError(f"plan: expected a Plan, such as solution.plan, got {type(self.plan).__name__}")
         self._require_reachable()
         self._require_compatible()
 
@@ -122,6 +128,11 @@ class Search:
 
     def _require_compatible(self) -> None:
         """Refuse settings of which one says that another is not looked at."""
+        for name, value, usual in (("solver", self.solver, "auto"), ("memory", self.memory, None)):
+            if self.plan is not None and value != usual:
+                raise InputError(
+                    f"plan: it decides the {name} already, got {name}={value!r} beside it; leave one of them out"
+                )
         if self.graph_points is not None and (isinstance(self.init, Tensor) or self.init == "straight"):
             raise InputError(
                 "graph_points: no graph is looked at unless init is 'graph' or 'best'; set init, or leave them out"

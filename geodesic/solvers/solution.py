@@ -17,6 +17,7 @@ from geodesic.errors import DataError, InputError
 from geodesic.files import read_npz, write_npz
 from geodesic.numerics.spline import constant_speed_at
 from geodesic.solvers.answer import Answer
+from geodesic.solvers.plan import Plan
 from geodesic.solvers.search import MOST_SEGMENTS
 from geodesic.solvers.status import remedies
 
@@ -70,9 +71,8 @@ class GeodesicSolution(Answer):
         winding: How many periods to add to each coordinate of the given end to have the copy of it at which the path
             ends, integers, (*batch, d); zeros where nothing is periodic.
         tol: The tolerance that `converged` refers to.
-        solver: Which solver was used, and why, whether paths were worked on in pieces, for want of memory, and how
-            derivatives were taken, where not in forward and reverse mode.
-        memory: Bytes that the work took at once beside the answer, as estimated beforehand.
+        plan: How they were found: which solver, why, how it certified, what it cost, how much was worked on at once.
+            `solve(..., plan=solution.plan)` repeats it.
     """
 
     path: Float[Tensor, "*path"]
@@ -94,8 +94,7 @@ class GeodesicSolution(Answer):
     arc: Float[Tensor, "*batch nodes"]
     winding: Int[Tensor, "*point"]
     tol: float
-    solver: str
-    memory: float
+    plan: Plan
 
     @property
     @takes_arrays
@@ -154,8 +153,9 @@ class GeodesicSolution(Answer):
         write_npz(Path(path), self.arrays())
 
     def arrays(self, prefix: str = "") -> dict[str, np.ndarray]:
-        """All fields as NumPy arrays by name, `tol`, `solver` and `memory` too, and the names of the statuses."""
-        return super().arrays(prefix) | {prefix + name: np.array(getattr(self, name)) for name in _PLAIN}
+        """All fields as NumPy arrays by name, `tol` and the text of the plan too, and the names of the statuses."""
+        plain = {"tol": self.tol, "plan": self.plan.to_json()}
+        return super().arrays(prefix) | {prefix + name: np.array(value) for name, value in plain.items()}
 
     @classmethod
     def load(cls, path: str | Path) -> GeodesicSolution:
@@ -192,12 +192,7 @@ class GeodesicSolution(Answer):
         if missing := [prefix + name for name in names if prefix + name not in arrays]:
             raise DataError(f"expected the fields of a solution; it lacks {', '.join(sorted(missing))}")
         values = {name: torch.as_tensor(arrays[prefix + name]) for name in _TENSORS}
-        return cls(
-            **values,
-            tol=float(arrays[prefix + "tol"]),
-            solver=str(arrays[prefix + "solver"]),
-            memory=float(arrays[prefix + "memory"]),
-        )
+        return cls(**values, tol=float(arrays[prefix + "tol"]), plan=Plan.from_json(str(arrays[prefix + "plan"])))
 
     @takes_arrays
     def __getitem__(self, rows: Any) -> GeodesicSolution:
@@ -217,13 +212,16 @@ class GeodesicSolution(Answer):
 
     @takes_arrays
     def summary(self) -> str:
-        """How many pairs converged and were resolved, how much shorter they became, and what to do about the others.
+        """How many pairs converged and were resolved, how much shorter they became, what to do about the others.
+
+        And which solver it was, and why.
 
         Example:
             >>> import torch, geodesic
             >>> plane = geodesic.PullbackManifold(lambda z: z)
             >>> print(geodesic.solve(plane, torch.zeros(3, 2), torch.ones(3, 2)).summary())
             3 of 3 pairs converged (tol 0.0001), 3 resolved; median length 1.0000 of the straight line's
+            by Newton: d = 2 is at most 4, where exact Hessians cost next to nothing
         """
         converged, ratio = self.converged.reshape(-1), self.length_ratio.reshape(-1)
         lines = [
@@ -273,4 +271,3 @@ def tensors(solution: GeodesicSolution) -> dict[str, Tensor]:
 
 
 _TENSORS = [field.name for field in fields(GeodesicSolution) if "Tensor" in field.type]
-_PLAIN = ("tol", "solver", "memory")

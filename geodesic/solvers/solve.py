@@ -14,6 +14,7 @@ from geodesic.geometry.checks import guarded, require_manifold
 from geodesic.geometry.manifold import Manifold
 from geodesic.keywords import mistaken, renamed
 from geodesic.solvers.driver import Driver
+from geodesic.solvers.plan import Plan
 from geodesic.solvers.progress import Progress
 from geodesic.solvers.search import Search, require_search
 from geodesic.solvers.solution import GeodesicSolution
@@ -42,6 +43,7 @@ def solve(
     tol: float | None = None,
     max_steps: int = 1000,
     memory: float | None = None,
+    plan: Plan | None = None,
     callback: Callable[[Progress], None] | None = None,
 ) -> GeodesicSolution:
     """Find geodesics between pairs of points, all pairs at once.
@@ -58,8 +60,8 @@ def solve(
         end: Last endpoints, of the same dtype and device. Leading axes are broadcast: one start for many ends, say.
             Where the manifold has a `period`, the path ends at a copy of the point: that with the shortest straight
             line, or under "best" the best of those with nearly the shortest; `winding` in the answer says which.
-        solver: How to improve the paths. "auto" takes `Newton()`, or `NewtonKrylov()` where Jacobians would be too
-            large, see `choose_solver`.
+        solver: How to improve the paths. "auto" takes `Newton()`, or `NewtonKrylov()` where exact Hessians would be
+            dearer than products with them, see `Plan`.
         init: Where to start: "straight", the straight line at constant speed; "graph", a shortest path in a
             neighbor graph, see `graph_path`; "best", both, and the shorter of the two answers for each pair; or
             paths of your own, (*batch, T + 1, d), with the given ends, or copies of the last ones.
@@ -76,7 +78,9 @@ def solve(
             machine's available memory and of what control groups leave, or on CUDA of what the driver says. Pairs are
             worked on in as large groups as fit; on a CPU these take no more than a gigabyte by default, since larger
             ones are no faster. A pair that does not fit is worked on in pieces of its path, and where not even
-            the Jacobians of four nodes fit, `NewtonKrylov` takes the place of `Newton`; the answer's `solver` says so.
+            the Jacobians of four nodes fit, `NewtonKrylov` takes the place of `Newton`; the answer's `plan` says so.
+        plan: What an earlier answer was found by, its `plan`, in place of `solver` and `memory`: nothing is measured or
+            decided anew, and the same input gives the same answer bit for bit.
         callback: Called with a `Progress` when a stage begins, before the first step and after each one: how many
             pairs have ended, how long the others may take, and what is being done. `callback=print` prints it.
 
@@ -85,8 +89,8 @@ def solve(
         give the constant path, of length 0 and converged. Without history.
 
     Raises:
-        InputError: Endpoints or settings cannot be used, or three nodes with their backward pass do not
-            fit into `memory`.
+        InputError: Endpoints or settings cannot be used, three nodes with their backward pass do not fit into
+            `memory`, or the plan was made for another manifold.
         DecoderError: The decoder does not take the endpoints, has coupled rows, or is not finite there.
 
     Example:
@@ -105,6 +109,7 @@ def solve(
         tol=tol,
         max_steps=max_steps,
         memory=memory,
+        plan=plan,
     )
     return find(manifold, start, end, search, callback)
 

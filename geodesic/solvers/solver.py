@@ -86,6 +86,15 @@ class Solver(ABC, Generic[State]):
         """Whether Jacobians at all nodes are formed for d latent coordinates, by steps or by certificates."""
         return False
 
+    def preconditioned_by(self, d: int, forms_metric: bool) -> str:
+        """What tames badly conditioned energies of d latent coordinates, in words.
+
+        Args:
+            d: Latent coordinates.
+            forms_metric: Whether memory suffices for the metric tensor of a point.
+        """
+        return "nothing"
+
     @abstractmethod
     def begin(self, manifold: Manifold, path: Tensor, weights: Tensor) -> State:
         """The state before the first step, at initial paths, (P, T + 1, d), with the weights of segments, (P, T)."""

@@ -36,7 +36,7 @@ class SolverSettings(DerivedSection):
 
 
 class AutoSettings(SolverSettings):
-    """The solver that suits the latent size and the outputs: see `geodesic.solvers.choose_solver`."""
+    """The solver that suits the latent size and the outputs: see `geodesic.solvers.Plan`."""
 
     kind: Literal["auto"]
 
