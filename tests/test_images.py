@@ -9,7 +9,6 @@ from torch import nn
 
 import geodesic
 from geodesic.geometry.costs import Meter
-from geodesic.geometry.memory import _Peak
 from geodesic.geometry.pieces import InPieces
 
 
@@ -99,18 +98,3 @@ def test_ensembles_of_convolutional_decoders_are_solved(ensemble: type[geodesic.
     solution = geodesic.solve(manifold, *torch.randn(2, 2, 8), segments=8, tol=1e-4)
     assert bool(solution.converged.all())
     assert (solution.energy < solution.initial_energy).all()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("pairs", [1, 3])
-def test_work_by_products_holds_at_most_three_times_a_backward_pass_of_the_paths(pairs: int) -> None:
-    torch.manual_seed(1)
-    manifold = geodesic.PullbackManifold(generator().eval(), latent_shape=(100, 1, 1))
-    start, end = torch.randn(2, pairs, 100, 1, 1)
-    plan = geodesic.solve(manifold, start, end, segments=16, max_steps=1).plan
-    path = geodesic.straight_path(start.flatten(1), end.flatten(1), 16)
-    with _Peak() as backward:
-        manifold.chords_and_pullback(path)[1]()
-    with _Peak() as whole:
-        geodesic.solve(manifold, start, end, segments=16, max_steps=30, tol=1e-3, plan=plan)
-    assert whole.peak <= 3 * backward.peak

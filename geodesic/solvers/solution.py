@@ -247,7 +247,7 @@ class GeodesicSolution(Answer):
             lines.append(f"{still} of length 0: the outputs do not change between the ends")
         if saddles := int((self.converged & ~self.minimum).sum()):
             lines.append(f'{saddles} converged to no strict minimum: other starts may end lower, try init="best"')
-        return "\n".join(lines)
+        return "\n".join([*lines, f"by {self.plan.words}"])
 
     def _unresolved(self, coarse: Bool[Tensor, "*batch"]) -> list[str]:
         """What to do about pairs that have converged with too few segments: they had these, or as many as helped."""

@@ -128,7 +128,7 @@ def _ours(problem: Problem, recorder: Recorder, spec: Spec) -> Outcome:
             outcome = replace(_outcome(recorder, nowhere, message), converged=converged, message=message)
         else:
             recorder.energy(solution.energy)
-            outcome = replace(_outcome(recorder, solution.path, solution.solver), converged=solution.converged)
+            outcome = replace(_outcome(recorder, solution.path, solution.plan.words), converged=solution.converged)
             outcome = replace(outcome, trace=replace(outcome.trace, statuses=statuses(solution)))
     stages.at("")
     return replace(outcome, certificates=spent[0], stages=stages.flops)
