@@ -18,7 +18,7 @@ from geodesic.geometry import constant_speed
 from geodesic.geometry.path import straight_path
 from geodesic.models.vae import VAE
 from geodesic.outputs import Euclidean
-from geodesic.solvers import Progress
+from geodesic.solvers import Plan, Progress
 from geodesic.solvers.solve import find
 from tests.experiments import METHODS, D, Home, P, T, settings
 
@@ -141,6 +141,8 @@ def test_the_same_settings_give_the_same_results_and_the_callback_sees_every_ste
     again = read_npz(result.file)
     assert again.keys() == arrays.keys()
     for key, value in again.items():
+        if key.endswith("/plan"):  # says how much memory was free
+            continue
         np.testing.assert_array_equal(value, arrays[key], err_msg=key)
     assert seen == {method: arrays[f"{method}/step_history"].tolist() for method in METHODS}
     labels = arrays["labels"]
@@ -148,7 +150,7 @@ def test_the_same_settings_give_the_same_results_and_the_callback_sees_every_ste
 
 
 SOLVERS = {
-    "auto": ({}, "Newton: d = 2"),
+    "auto": ({}, "Newton("),
     "newton": ({"warm_up": False}, "Newton(warm_up=None)"),
     "newton_krylov": ({"warm_up": False, "metric_samples": 2}, "NewtonKrylov(warm_up=None, metric_samples=2)"),
     "lbfgs": ({"history": 3}, "LBFGS(history=3, metric_samples=4)"),
@@ -163,7 +165,7 @@ def test_each_kind_of_solver_is_made_with_its_options(runs: Path, kind: str) -> 
     search = {"segments": T, "max_steps": 30, "solvers": ({"name": "one", "kind": kind} | options,)}
     one = settings(geodesic=search, pairs={"kind": "random", "count": 1})
     stored = read_npz(solve_pairs(one, runs, name="one").file)
-    assert str(stored["one/solver"]).startswith(made)
+    assert str(Plan.from_json(str(stored["one/plan"])).solver).startswith(made)
     assert stored["one/converged"].all() or kind == "gradient_descent"
 
 
