@@ -399,7 +399,7 @@ def test_distances_under_conditions_have_gradients_and_answers_keep_their_record
     solution = geodesic.solve(each(), FROM, TO, segments=4)
     carried = geodesic.parallel_transport(each(), solution, TO - FROM, transport="projection")
     assert carried.converged.shape == (4,)
-    assert "Newton" in solution.solver
+    assert "Newton" in solution.plan.reason
 
 
 def test_tools_that_work_on_all_points_together_and_other_numbers_of_rows_are_refused() -> None:
