@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-import geodesic
-from scripts.benchmarks.heavy.runs import Spec, run
+from scripts.benchmarks.heavy.runs import Spec, run, warm_up
 from scripts.benchmarks.heavy.works import problem_of
 from scripts.benchmarks.solvers.child import process_memory
 
@@ -41,9 +40,7 @@ def main(order: Path, answer: Path) -> None:
     found: Order = torch.load(order, weights_only=False)  # written by the process that called this one
     torch.set_num_threads(found.threads)
     problem = problem_of(found.name, found.network, found.ends, found.segments)
-    # The first call of a process also pays for what torch imports on the way.
-    plane, ends = geodesic.PullbackManifold(nn.Linear(40, 40).requires_grad_(False)), torch.randn(2, 1, 40)
-    geodesic.solve(plane, *ends, segments=4)
+    warm_up()
     # The highest mark so far is that of the imports: it begins anew.
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before = process_memory("VmRSS")

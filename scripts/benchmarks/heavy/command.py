@@ -27,7 +27,7 @@ from rich.console import Console
 from scripts.benchmarks.heavy.apart import run_apart
 from scripts.benchmarks.heavy.references import lowest_energies, minima
 from scripts.benchmarks.heavy.rows import row_of, stages_text, summary_table, work_table
-from scripts.benchmarks.heavy.runs import Outcome, Spec, run, vjp_flops
+from scripts.benchmarks.heavy.runs import Outcome, Spec, run, vjp_flops, warm_up
 from scripts.benchmarks.heavy.works import WORKS, work_problem
 from scripts.benchmarks.options import make_parser, positive, segment_count
 from scripts.benchmarks.records import plain, versions, versions_line, write_json
@@ -63,6 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, list[dict[str, Any
     torch.set_num_threads(options.threads)
     console = Console()
     console.print(versions_line(options.threads), highlight=False)
+    if options.here:
+        warm_up()
     results = {}
     for name in options.works:
         problem = work_problem(name, options.runs, max(options.pairs), options.segments, getattr(torch, options.dtype))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from unittest import mock
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import geodesic
 from geodesic.solvers.progress import Progress
@@ -79,6 +79,12 @@ def run(problem: Problem, spec: Spec) -> Outcome:
     with counter:
         outcome = METHODS[spec.method](problem, recorder, spec)
     return replace(outcome, flops=counter.flops)
+
+
+def warm_up() -> None:
+    """A small solve: the first one of a process also pays for what torch imports on the way."""
+    plane, ends = geodesic.PullbackManifold(nn.Linear(40, 40).requires_grad_(False)), torch.randn(2, 1, 40)
+    geodesic.solve(plane, *ends, segments=4)
 
 
 def vjp_flops(problem: Problem) -> int:
