@@ -145,7 +145,7 @@ class _Block(nn.Module):
         return y
 
 
-def latent_images(channels: int = 4, side: int = 16, width: int = 16) -> nn.Module:
+def latent_images(channels: int = 4, side: int = 16, width: int = 8) -> nn.Module:
     """A residual generator with random weights: (N, channels * side * side) to pictures, (N, 3, 4 * side, 4 * side).
 
     Group normalization and SiLU, as in the decoders of latent diffusion models.
