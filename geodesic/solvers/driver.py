@@ -40,6 +40,7 @@ _LEAP = 1.1  # times its chords, that a curve is longer which leaps over a fold 
 _TRIED = 16  # times as many segments as at first are always tried where curves leap over what their start crosses
 _HANDOVER = 1e-6  # relative excess energy, by its own estimate, at which a warm-up is over
 _COPIES = 3  # of an end, to which init="best" looks for geodesics where coordinates are periodic
+_LINE = 16  # segments of the straight lines by which copies are compared, where curves have lengths
 
 
 class _Start(NamedTuple):
@@ -164,7 +165,8 @@ class Driver:
     def _copies(self) -> list[Copy]:
         """The copies of the ends to go to: of each end one, but for those that `init="best"` also looks at."""
         most = _COPIES if self.search.init == "best" else 1
-        copies = nearest_copies(self.work.at(self.segments).manifold, self.start, self.end, most, self.segments)
+        segments = min(self.segments, _LINE) if self.manifold.has_length else self.segments
+        copies = nearest_copies(self.work.at(self.segments).manifold, self.start, self.end, most, segments)
         return [copies[0], *(copy for copy in copies[1:] if bool(copy.usable.any()))]
 
     def _straight(self, copy: Copy) -> _Start:
