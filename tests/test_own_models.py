@@ -12,6 +12,8 @@ import yaml
 import geodesic
 from geodesic.errors import SettingsError
 from geodesic.experiment.build import load_model
+from geodesic.experiment.run import open_run
+from geodesic.experiment.settings.load import load_settings
 from geodesic.experiment.settings.model import ImportedModelSettings
 from tests.experiments import refused, run
 from tests.foreign import exported
@@ -82,6 +84,8 @@ def test_an_ensemble_of_files_is_solved_and_drawn_in_its_own_geometry(home: Path
     with np.load("runs/own/geodesics.npz") as arrays:
         assert arrays["auto/converged"].all()
     assert Path("runs/own/figures/geodesics/strip_001.png").is_file()
+    with open_run(load_settings(file), Path("runs/own")) as opened:
+        assert opened.decode(np.zeros((3, 2))).shape == (3, 8, 8)
 
 
 @pytest.mark.slow

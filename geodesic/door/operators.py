@@ -57,7 +57,7 @@ def plain_kernels() -> Iterator[None]:
 
 
 def unvalidated() -> Any:
-    """Without a look at the parameters of torch's distributions, which `torch.func.vmap` cannot take."""
+    """Without a look at the parameters of torch's distributions, which refuses a batch for one row that is NaN."""
     return _UNVALIDATED()
 
 
