@@ -13,6 +13,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from geodesic.arrays import TensorRecord
 from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
 
@@ -31,8 +32,8 @@ class ManifoldByRow:
     """One manifold for each of P rows. Functions that work row by row take it in the place of a manifold.
 
     Rows of one manifold are worked on together, in one call for each manifold: with K of them a call takes as long as K
-    calls with fewer rows. Answers are in the order of the rows. Points are (P, d), or (d,) for all rows alike. A
-    callback hears of each call by itself.
+    calls with fewer rows. Answers are in the order of the rows; what has no rows in them, as the plan of a solution, is
+    that of the first manifold. Points are (P, d), or (d,) for all rows alike. A callback hears of each call by itself.
 
     Args:
         manifolds: The different ones, of points of one shape.
@@ -125,21 +126,18 @@ def _is_known(name: str) -> bool:
 
 
 def _together(parts: list[Any], order: Tensor) -> Any:
-    """The answers for groups of rows as one, with its rows in order."""
+    """The answers for groups of rows as one, with its rows in order; what has no rows is that of the first group."""
     first = parts[0]
     if isinstance(first, Tensor):
         return torch.cat(_of_one_shape(parts))[order.to(first.device)]
-    if dataclasses.is_dataclass(first) and not isinstance(first, type):
+    if isinstance(first, TensorRecord):
         names = [field.name for field in dataclasses.fields(first)]
         return dataclasses.replace(
             first, **{name: _together([getattr(part, name) for part in parts], order) for name in names}
         )
     if isinstance(first, tuple):
-        whole = [_together(list(entries), order) for entries in zip(*parts, strict=True)]
-        return type(first)(*whole) if hasattr(first, "_fields") else tuple(whole)
-    if isinstance(first, str):
-        return "; ".join(dict.fromkeys(parts))
-    return max(parts) if isinstance(first, int | float) else first
+        return tuple(_together(list(entries), order) for entries in zip(*parts, strict=True))
+    return first
 
 
 def _of_one_shape(parts: list[Tensor]) -> list[Tensor]:

@@ -181,7 +181,8 @@ def require_expected(
     Raises:
         DecoderError: With what speaks for it, and the word that settles it.
     """
-    if not bool(values.isfinite().all()):
+    said = getattr(decoder, "outputs", None)  # by a decoder of `geodesic.wrap`, which knows what it returns
+    if not bool(values.isfinite().all()) or (type(said) is type(outputs) and said == outputs):
         return
     doubt = outputs.doubt(values.detach(), last_operation(values, decoder))
     if doubt is not None:
