@@ -232,7 +232,8 @@ def require_tensor(name: str, value: object) -> None:
 
     if not isinstance(value, torch.Tensor):
         numbers = isinstance(value, int | float | list | tuple) or hasattr(value, "__array__")
-        hint = f"; use torch.as_tensor({name})" if numbers else ""
+        array = "" if type(value).__module__ == "numpy" else f" or numpy.asarray({name})"
+        hint = f"; use torch.as_tensor({name}){array}" if numbers else ""
         raise InputError(f"{name}: expected a tensor, got {type(value).__name__}{hint}")
     if value.is_meta:
         raise InputError(f"{name}: it is on the meta device, where tensors have no values; give one with values")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 import geodesic
+from geodesic.door.door import Door
 from geodesic.errors import DecoderError, InputError
 
 SPHERE = geodesic.surfaces.Sphere()
@@ -185,3 +186,8 @@ def test_nothing_is_kept_for_gradients_that_arrays_have_not() -> None:
     assert seen[-1]
     geodesic.path_energy(manifold, path)
     assert not seen[-1]
+
+
+def test_methods_of_a_manifold_take_tensors_and_say_so() -> None:
+    with pytest.raises(InputError, match=r"^points: expected a tensor, got ndarray; use torch.as_tensor\(points\)"):
+        inspect.unwrap(Door.findings)(geodesic.PullbackManifold(lambda z: z).door, A)  # which all of them ask

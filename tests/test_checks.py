@@ -30,7 +30,11 @@ require = {name: inspect.unwrap(getattr(checks, name)) for name in checks.__all_
         ("require_choice", {"value": "c", "choices": ("a", "b")}, "n: expected one of 'a', 'b', got 'c'"),
         ("require_choice", {"value": 1, "choices": ("a", "b")}, "n: expected one of 'a', 'b', got 1"),
         ("require_flag", {"value": 1}, "n: expected True or False, got 1"),
-        ("require_tensor", {"value": [1.0]}, r"n: expected a tensor, got list; use torch.as_tensor\(n\)"),
+        (
+            "require_tensor",
+            {"value": [1.0]},
+            r"n: expected a tensor, got list; use torch.as_tensor\(n\) or numpy.asarray\(n\)",
+        ),
         ("require_floating", {"value": torch.ones(2).long()}, r"n: expected floating point, .* use n.double\(\)"),
         ("require_finite", {"value": torch.tensor([[0.0, math.nan]])}, r"n: expected finite .* got nan at \[0, 1\]"),
         ("require_cloud", {"points": torch.zeros(3)}, r"n: expected latent points of shape \(N, d\)"),

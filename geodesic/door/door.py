@@ -154,9 +154,9 @@ class Door:
         Raises:
             DecoderError: The function cannot be used, with what was found and what to do.
         """
+        require_tensor("points", z)
         if torch._C._functorch.is_functorch_wrapped_tensor(z):  # something differentiates: it has been looked at
             return self._found(z)
-        require_tensor("points", z)
         visited, key = _VISIT.get(), _kind(z)
         if visited is not None and (id(self), key) in visited:
             return self._found(z)
