@@ -49,12 +49,19 @@ def test_the_pair_over_the_hill_is_as_much_shorter_as_the_readme_says(run: Calla
     )
 
 
+OWN_TESTS = ("recipes", "riemannian", "run-folder")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if blocks("python", PAGES[page]) and page not in ("riemannian", "run-folder")]
-)
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks("python", PAGES[page]) and page not in OWN_TESTS])
 def test_the_python_of_a_page_runs_from_top_to_bottom(page: str, run: Callable[[str], str]) -> None:
     assert run("\n".join(blocks("python", PAGES[page])))
+
+
+@pytest.mark.slow
+def test_every_recipe_comes_to_solutions_that_have_converged(run: Callable[[str], str]) -> None:
+    recipes = PAGES["recipes"].count("\n## ")
+    assert run("\n".join(blocks("python", PAGES["recipes"]))).splitlines() == recipes * ["tensor(True)"]
 
 
 def test_the_python_of_the_page_of_run_folders_opens_a_run(
