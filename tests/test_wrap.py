@@ -159,7 +159,9 @@ FOREIGN: dict[str, tuple[Callable[[], WrappedDecoder], type, str]] = {
 }
 
 
-@pytest.mark.parametrize("what", [pytest.param(x, marks=pytest.mark.slow if "program" in x else ()) for x in FOREIGN])
+@pytest.mark.parametrize(
+    "what", [pytest.param(x, marks=pytest.mark.slow if "program" in x or "compiled" in x else ()) for x in FOREIGN]
+)
 def test_what_a_model_returns_is_found_out_and_gives_the_geometry_that_suits(what: str) -> None:
     make, geometry, said = FOREIGN[what]
     decoder = make()
@@ -253,6 +255,7 @@ def test_a_normal_distribution_whose_scale_varies_has_the_expected_metric() -> N
     torch.testing.assert_close(wrap(model).manifold().metric_tensor(z), J.mT @ J, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_words_say_what_numbers_mean() -> None:
     z = torch.randn(3, 2)
     for word, geometry in (
@@ -334,6 +337,7 @@ def test_a_wrapped_decoder_is_looked_at_once() -> None:
     assert all(after[key][1] is found[1] for key, found in known.items())
 
 
+@pytest.mark.slow
 def test_points_are_taken_flat_or_in_their_shape() -> None:
     decoder, z = wrap(seeded(AutoencoderKL), latent_shape=(2, 2, 2)), torch.randn(3, 2, 2, 2)
     assert torch.equal(decoder(z), decoder(z.flatten(1)))
@@ -353,8 +357,8 @@ def test_a_shared_condition_is_handed_over_with_every_row(condition: Any) -> Non
     assert isinstance(decoder.manifold(), geodesic.PullbackManifold)
 
 
-LABELS = torch.tensor([2, 0, 2, 1])
-FROM, TO = torch.randn(2, 4, 2, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+LABELS = torch.tensor([2, 0, 2])
+FROM, TO = torch.randn(2, 3, 2, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
 
 
 def under(label: int) -> geodesic.PullbackManifold:
@@ -363,7 +367,7 @@ def under(label: int) -> geodesic.PullbackManifold:
 
 def each() -> ManifoldByRow:
     decoder = wrap(seeded(Conditional), latent_shape=2, condition=LABELS)
-    assert "a condition for each of 4 pairs" in repr(decoder)
+    assert "a condition for each of 3 pairs" in repr(decoder)
     return decoder.manifold()
 
 
@@ -371,7 +375,7 @@ def each() -> ManifoldByRow:
 def test_every_pair_is_solved_under_its_own_condition() -> None:
     solution = geodesic.solve(each(), FROM, TO, solver=geodesic.Newton())  # not by what was measured
     assert solution.converged.all()
-    for label in (0, 1, 2):
+    for label in (0, 2):
         (rows,) = (label == LABELS).nonzero(as_tuple=True)
         alone = geodesic.solve(under(label), FROM[rows], TO[rows], solver=geodesic.Newton())
         for field in ("path", "length", "energy", "status", "segments"):
@@ -381,14 +385,15 @@ def test_every_pair_is_solved_under_its_own_condition() -> None:
 
 DISCRETE = geodesic.Follow(method="discrete", segments=4)
 SEVERAL: dict[str, Callable[[Any, Tensor, Tensor], Any]] = {
-    "distance": lambda m, a, b: geodesic.distance(m, torch.zeros(2), b, search=geodesic.Search(segments=4)),
+    "distance": lambda m, a, b: geodesic.distance(
+        m, torch.zeros(2), b, search=geodesic.Search(init=geodesic.straight_path(torch.zeros_like(b), b, 4))
+    ),
     "path_length": lambda m, a, b: geodesic.path_length(m, geodesic.straight_path(a, b, 8)),
     "exp_map": lambda m, a, b: geodesic.exp_map(m, a, 0.05 * b, 0.5, follow=DISCRETE).point,
     "parallel_transport": lambda m, a, b: (
         geodesic.parallel_transport(m, geodesic.straight_path(a, b, 8), b - a, transport="projection").vector
     ),
     "scalar_curvature": lambda m, a, b: geodesic.riemannian.scalar_curvature(m, a),
-    "paths of one's own": lambda m, a, b: geodesic.solve(m, a, b, init=geodesic.straight_path(a, b, 4)).length,
 }
 
 
@@ -410,24 +415,25 @@ def test_distances_under_conditions_have_gradients_and_answers_keep_their_record
     torch.testing.assert_close(start.grad[k], alone.grad)
     solution = geodesic.solve(each(), FROM, TO, segments=4)
     carried = geodesic.parallel_transport(each(), solution, TO - FROM, transport="projection")
-    assert carried.converged.shape == (4,)
+    assert carried.converged.shape == (3,)
     again = geodesic.solve(each(), FROM, TO, segments=4, plan=solution.plan)
     assert again.plan.made_for == solution.plan.made_for
 
 
+@pytest.mark.slow
 def test_tools_that_work_on_all_points_together_and_other_numbers_of_rows_are_refused() -> None:
     manifold = each()
-    assert (len(manifold), len(manifold.manifolds)) == (4, 3)
+    assert (len(manifold), len(manifold.manifolds)) == (3, 2)
     for tool in (
         lambda: geodesic.frechet_mean(manifold, FROM),
         lambda: geodesic.random_walk(manifold, FROM, 1.0, 2),
     ):
         with pytest.raises(InputError, match=r"works on all points together, .*; give one of them, manifold\[0\]"):
             tool()
-    with pytest.raises(InputError, match=r"start: there are 4 rows, .* got shape \(3, 2\)"):
-        geodesic.solve(manifold, FROM[:3], TO[:3])
-    with pytest.raises(InputError, match=r"one for each of 4 pairs, and the decoder was called with 3 points"):
-        wrap(seeded(Conditional), latent_shape=2, condition=LABELS)(FROM[:3])
+    with pytest.raises(InputError, match=r"start: there are 3 rows, .* got shape \(2, 2\)"):
+        geodesic.solve(manifold, FROM[:2], TO[:2])
+    with pytest.raises(InputError, match=r"one for each of 3 pairs, and the decoder was called with 2 points"):
+        wrap(seeded(Conditional), latent_shape=2, condition=LABELS)(FROM[:2])
     with pytest.raises(InputError, match=r"which: expected for each row a number from 0 to 0, got \[1\]"):
         ManifoldByRow([under(0)], [1])
     with pytest.raises(InputError, match=r"manifolds: expected manifolds such as PullbackManifold.*, got none"):
