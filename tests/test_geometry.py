@@ -14,7 +14,7 @@ from geodesic.geometry.memory import rows_at_once
 from geodesic.geometry.path import spline_through
 from geodesic.geometry.points import inverse_at, norms_at
 from geodesic.geometry.residual import inverse_norm
-from geodesic.solvers.preconditioner import inverse_laplacian
+from geodesic.solvers.stiffness import inverse_laplacian
 from tests import surfaces
 from tests.naive import naive_energy_gradient
 

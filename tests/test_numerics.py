@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal, products_of_neighbors
-from geodesic.numerics.conjugate_gradients import conjugate_gradients
+from geodesic.numerics.conjugate_gradients import Systems, conjugate_gradients
 from geodesic.numerics.line_search import Trial, backtrack, least_of_parabola
 from geodesic.numerics.spline import at_midpoints, like, on_interval, on_segments, spline_at, spline_matrices
 
@@ -49,7 +49,7 @@ def test_conjugate_gradients_solve_each_row_within_as_many_products_as_it_has_nu
     H, b = definite(4, 6), torch.randn(4, 6)
     exact = torch.linalg.solve(H, b[..., None])[..., 0]
     for precondition in (None, lambda r: r / H.diagonal(dim1=-2, dim2=-1)):
-        found = conjugate_gradients(times(H), b, max_products=12, precondition=precondition)
+        found = conjugate_gradients(Systems(times(H), precondition), b, max_products=12)
         torch.testing.assert_close(found.solution, exact, rtol=1e-8, atol=1e-10)
         torch.testing.assert_close(found.form, (b * exact).sum(-1), rtol=1e-8, atol=0)
         assert found.positive.all()
@@ -57,7 +57,7 @@ def test_conjugate_gradients_solve_each_row_within_as_many_products_as_it_has_nu
 
 def test_the_form_grows_with_the_products_towards_its_value() -> None:
     H, b = definite(3, 8), torch.randn(3, 8)
-    forms = torch.stack([conjugate_gradients(times(H), b, max_products=k).form for k in range(9)])
+    forms = torch.stack([conjugate_gradients(Systems(times(H)), b, max_products=k).form for k in range(9)])
     exact = (b * torch.linalg.solve(H, b[..., None])[..., 0]).sum(-1)
     assert (forms[0] == 0).all()
     assert (forms.diff(dim=0) > 0).all()
@@ -70,7 +70,7 @@ def test_the_form_and_twice_its_estimated_rest_bound_the_value_to_a_few_percent_
     b = torch.randn(8, d) * H.sqrt()
     b[4:, 0] *= 1e3  # a stiff direction, which the first step sees alone
     exact = (b.square() / H).sum(-1)
-    found = conjugate_gradients(lambda p: H * p, b, max_products=40, accuracy=0.3, share=0.1)
+    found = conjugate_gradients(Systems(lambda p: H * p), b, max_products=40, accuracy=0.3, share=0.1)
     assert (found.form[:4] < 0.97 * exact[:4]).all()
     assert (found.form + 2 * found.rest > 0.97 * exact).all()
     assert (found.form + 2 * found.rest < 1.2 * exact).all()
@@ -80,21 +80,57 @@ def test_a_row_stops_at_its_accuracy_and_at_negative_curvature_and_the_others_go
     H, b = definite(3, 6), torch.randn(3, 6)
     H[1] = -H[1]
     accuracy = torch.tensor([0.5, 0.0, 0.0])
-    found = conjugate_gradients(times(H), b, max_products=12, accuracy=accuracy)
+    found = conjugate_gradients(Systems(times(H)), b, max_products=12, accuracy=accuracy)
     assert found.positive.tolist() == [True, False, True]
     left = (b - times(H)(found.solution)).norm(dim=-1) / b.norm(dim=-1)
     assert 1e-8 < left[0] <= 0.5
     assert left[2] < 1e-8
     assert torch.equal(found.solution[1], b[1])  # a direction of descent
-    alone = conjugate_gradients(times(H[2:]), b[2:], max_products=12)
+    alone = conjugate_gradients(Systems(times(H[2:])), b[2:], max_products=12)
     torch.testing.assert_close(found.solution[2:], alone.solution, rtol=1e-12, atol=1e-14)
+
+
+def test_rows_that_have_ended_leave_and_change_nothing_for_the_others() -> None:
+    H, b = definite(5, 8), torch.randn(5, 8)
+    accuracy, worked = torch.tensor([0.5, 0.0, 0.5, 0.5, 0.5]), []
+
+    def systems(H: Tensor) -> Systems:
+        def product(p: Tensor) -> Tensor:
+            worked.append(len(p))
+            return times(H)(p)
+
+        return Systems(product, None, lambda rows: systems(H[rows]))
+
+    found = conjugate_gradients(systems(H), b, max_products=16, accuracy=accuracy)
+    assert worked[0] == 5
+    assert worked[-1] == 1
+    for i in range(5):
+        alone = conjugate_gradients(Systems(times(H[i : i + 1])), b[i : i + 1], max_products=16, accuracy=accuracy[i])
+        for one, other in zip(found, alone, strict=True):
+            torch.testing.assert_close(one[i], other[0], rtol=1e-10, atol=1e-12)
+
+
+def test_a_row_ends_where_its_form_decides_and_not_before() -> None:
+    H, b = definite(3, 8), torch.randn(3, 8)
+    exact = (b * torch.linalg.solve(H, b[..., None])[..., 0]).sum(-1)
+    limit = torch.tensor([0.5, 0.9, 2.0]) * exact
+
+    def decided(form: Tensor, rest: Tensor, left: Tensor, rows: Tensor) -> Tensor:
+        return form > limit[rows]
+
+    found = conjugate_gradients(Systems(times(H)), b, max_products=12, decided=decided)
+    before = [conjugate_gradients(Systems(times(H)), b, max_products=k).form for k in range(13)]
+    for i in range(2):
+        steps = [float(form[i]) for form in before]
+        assert float(found.form[i]) == pytest.approx(next(x for x in steps if x > limit[i]), rel=1e-12)
+    torch.testing.assert_close(found.form[2], exact[2], rtol=1e-8, atol=0)
 
 
 def test_a_right_side_of_zeros_takes_no_product() -> None:
     def forbidden(_: Tensor) -> Tensor:
         raise AssertionError("a product was taken")
 
-    found = conjugate_gradients(forbidden, torch.zeros(2, 3, 4), max_products=5)
+    found = conjugate_gradients(Systems(forbidden), torch.zeros(2, 3, 4), max_products=5)
     assert not found.solution.any()
     assert not found.form.any()
     assert found.positive.all()

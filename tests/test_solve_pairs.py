@@ -152,7 +152,7 @@ def test_the_same_settings_give_the_same_results_and_the_callback_sees_every_ste
 SOLVERS = {
     "auto": ({}, "Newton("),
     "newton": ({"warm_up": False}, "Newton(warm_up=None)"),
-    "newton_krylov": ({"warm_up": False, "metric_samples": 2}, "NewtonKrylov(warm_up=None, metric_samples=2)"),
+    "newton_krylov": ({"history": 5, "metric_samples": 2}, "NewtonKrylov(history=5, metric_samples=2)"),
     "lbfgs": ({"history": 3}, "LBFGS(history=3, metric_samples=4)"),
     "gradient_descent": ({"step_size": 0.25}, "GradientDescent(direction='decoder', step_size=0.25"),
 }

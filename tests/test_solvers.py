@@ -22,8 +22,7 @@ SOLVERS = {
     "newton": Newton(),
     "newton alone": Newton(warm_up=None),
     "newton-krylov": NewtonKrylov(),
-    "newton-krylov alone": NewtonKrylov(warm_up=None),
-    "newton-krylov, laplacian": NewtonKrylov(warm_up=None, metric_samples=0),
+    "newton-krylov, laplacian": NewtonKrylov(metric_samples=0),
     "lbfgs": LBFGS(),
     "lbfgs, laplacian": LBFGS(metric_samples=0),
     "gradient descent": GradientDescent(),
@@ -265,6 +264,7 @@ def test_a_pair_through_a_region_without_numbers_says_so_and_spoils_no_other(sol
         (lambda: LBFGS(history=0), "history: "),
         (lambda: LBFGS(metric_samples=-1), "metric_samples: "),
         (lambda: NewtonKrylov(metric_samples=-1), "metric_samples: "),
+        (lambda: NewtonKrylov(history=0), "history: "),
         (lambda: GradientDescent(direction="sideways"), "direction: .*'sideways'"),
         (lambda: GradientDescent(direction="encoder"), "encoder: .*pass encoder=vae.encode"),
         (lambda: GradientDescent(step_size=0.0), "step_size: "),
@@ -328,7 +328,7 @@ class Paced(Solver[PacedState]):
     def step(self, manifold, state):
         return state._replace(energy=state.energy - self.paces[state.path[:, 0, 0].long()])
 
-    def certify(self, manifold, state):
+    def certify(self, manifold, state, tol):
         return NewtonStep(state.gradient, state.excess, torch.ones_like(state.status, dtype=torch.bool))
 
 

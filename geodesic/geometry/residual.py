@@ -11,7 +11,7 @@ from geodesic.geometry.energy import constant, require_path
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.path import path_length, spline_through
-from geodesic.numerics.conjugate_gradients import conjugate_gradients
+from geodesic.numerics.conjugate_gradients import Systems, conjugate_gradients
 from geodesic.numerics.kernel import rank
 
 __all__ = ["decoder_residual", "geodesic_curvature", "inverse_norm"]
@@ -91,7 +91,8 @@ def inverse_norm(
     def product(v: Tensor) -> Tensor:
         return manifold.lowered(rows, v).detach()
 
-    return conjugate_gradients(product, u.reshape(rows.shape), max_products=steps).form.reshape(z.shape[:-1])
+    found = conjugate_gradients(Systems(product), u.reshape(rows.shape), max_products=steps)
+    return found.form.reshape(z.shape[:-1])
 
 
 def _deficiency(G: Float[Tensor, "*batch d d"]) -> Int[Tensor, "*batch"]:

@@ -19,9 +19,9 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.numerics.line_search import SUFFICIENT_DECREASE, Trial, backtrack
 from geodesic.registry import setting
 from geodesic.solvers.krylov import LARGEST_EXPLICIT, certify
-from geodesic.solvers.preconditioner import inverse_laplacian
 from geodesic.solvers.solver import SOLVERS, Certificate, Solver, inner, moved
 from geodesic.solvers.status import Status
+from geodesic.solvers.stiffness import inverse_laplacian
 
 __all__ = ["GradientDescent"]
 
@@ -161,8 +161,8 @@ class GradientDescent(Solver[_State]):
         )
         return new._replace(alpha=self._next_step_size(state, new, p))
 
-    def certify(self, manifold: Manifold, state: _State) -> Certificate:
-        return certify(manifold, state.path, state.weights)
+    def certify(self, manifold: Manifold, state: _State, tol: Float[Tensor, " P"]) -> Certificate:
+        return certify(manifold, state.path, state.weights, tol)
 
     def _directions(self, manifold: Manifold, state: _State) -> tuple[Tensor, Tensor]:
         """eta, and p: eta preconditioned, if asked for."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar, cast
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from geodesic.checks import require_integer
@@ -14,37 +14,15 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.registry import setting
 from geodesic.solvers.krylov import LARGEST_EXPLICIT, certify
 from geodesic.solvers.line_search import descend
-from geodesic.solvers.preconditioner import Preconditioner, precondition, preconditioned_by
-from geodesic.solvers.solver import SOLVERS, Certificate, Solver, SolverState, inner
+from geodesic.solvers.preconditioner import Preconditioner, precondition, preconditioned_by, reconsidered
+from geodesic.solvers.quasi_newton import Corrected, QuasiNewton, decrement
+from geodesic.solvers.solver import SOLVERS, Certificate, Solver, inner
 from geodesic.solvers.status import Status
+from geodesic.solvers.stiffness import Laplacian, Separable
 
-__all__ = ["LBFGS", "corrected_step"]
+__all__ = ["LBFGS", "better_conditioned", "corrected_step"]
 
 _CURVED = 1e-10  # cosine between step and change of gradient below which a pair learns nothing from the step
-
-
-class Corrected(SolverState, Protocol):
-    """A named tuple with an approximation of the Hessian that is corrected by the latest steps."""
-
-    @property
-    def direction(self) -> Float[Tensor, "P interior d"]:
-        """What to subtract at the full step."""
-
-    @property
-    def preconditioner(self) -> Preconditioner:
-        """The approximation before its corrections."""
-
-    @property
-    def steps(self) -> Float[Tensor, "P m interior d"]:
-        """s_k, the latest first."""
-
-    @property
-    def changes(self) -> Float[Tensor, "P m interior d"]:
-        """y_k, of the gradient."""
-
-    @property
-    def scales(self) -> Float[Tensor, "P m"]:
-        """1 / <s_k, y_k>; zero where a pair learned nothing."""
 
 
 S = TypeVar("S", bound=Corrected)
@@ -62,6 +40,7 @@ class _State(NamedTuple):
     steps: Float[Tensor, "P m interior d"]
     changes: Float[Tensor, "P m interior d"]
     scales: Float[Tensor, "P m"]
+    since: Int[Tensor, " P"]  # steps
 
 
 @SOLVERS.register("lbfgs")
@@ -73,16 +52,18 @@ class LBFGS(Solver[_State]):
 
     S is the stiffness matrix of the initial path: block tridiagonal in time, with the metric tensor at a few samples
     along the path. It holds what makes the energy badly conditioned, the growth with T^2 and the scales of the
-    latent coordinates; what is left to learn is the bending of the path. A step costs two decoder passes, and one
-    more for each refused trial, whatever d is.
+    latent coordinates; what is left to learn is the bending of the path. Above 16 latent coordinates S is a multiple
+    of the 1-D Laplacian in time, which will do for decoders that stretch all directions about alike, until as many
+    steps have been taken as the metric costs; see `reconsidered`. A step costs two decoder passes, and one more for
+    each refused trial, whatever d is.
 
     Reference:
         J. Nocedal, Updating Quasi-Newton Matrices with Limited Storage, 1980.
 
     Args:
         history: m, the number of corrections that are kept.
-        metric_samples: Points along the path at which S takes the metric tensor, d forward products each. With 0,
-            and above 128 latent coordinates, S is a multiple of the 1-D Laplacian in time.
+        metric_samples: Points along the path at which S takes the metric tensor, d forward products each; two at most
+            above 16 latent coordinates. With 0, and above 512 coordinates, S stays a multiple of the Laplacian.
 
     Raises:
         InputError: A setting is out of range.
@@ -100,7 +81,7 @@ class LBFGS(Solver[_State]):
         default=4, metadata=setting("points at which the preconditioner takes the metric", ge=0)
     )
 
-    check_every: ClassVar[int] = 5  # a certificate costs as much as several steps
+    asks_again: ClassVar[float] = 0.3  # a certificate costs as much as several steps
 
     def __post_init__(self) -> None:
         require_integer("history", self.history, least=1)
@@ -113,14 +94,12 @@ class LBFGS(Solver[_State]):
         return preconditioned_by(self.metric_samples, d, forms_metric)
 
     def begin(self, manifold: Manifold, path: Tensor, weights: Tensor) -> _State:
-        T = path.shape[1] - 1
         chords, pull = manifold.chords_and_pullback(path, weights)
         gradient = pull()
         preconditioner = precondition(manifold, path, weights, chords, self.metric_samples)
         nothing = gradient.new_zeros(len(path), 0, *gradient.shape[1:])
         status = torch.zeros(len(path), dtype=torch.int64, device=path.device)
-        energy = T / 2 * chords.sum(-1)
-        direction = preconditioner.solve(gradient)
+        energy = (path.shape[1] - 1) / 2 * chords.sum(-1)
         state = _State(
             path,
             weights,
@@ -128,20 +107,34 @@ class LBFGS(Solver[_State]):
             energy,
             torch.where(preconditioner.positive, status, Status.NOT_FINITE),
             gradient,
-            direction,
+            preconditioner.solve(gradient),
             preconditioner,
             nothing,
             nothing,
             nothing[..., 0, 0],
+            torch.zeros_like(status),
         )
-        return state._replace(excess=_excess(state))
+        return state._replace(excess=decrement(state, state.direction))
 
     def step(self, manifold: Manifold, state: _State) -> _State:
-        state = corrected_step(manifold, state, self.history)
-        return state._replace(excess=_excess(state))
+        state = corrected_step(manifold, better_conditioned(manifold, state, self.metric_samples), self.history)
+        return state._replace(excess=decrement(state, state.direction))
 
-    def certify(self, manifold: Manifold, state: _State) -> Certificate:
-        return certify(manifold, state.path, state.weights)
+    def certify(self, manifold: Manifold, state: _State, tol: Float[Tensor, " P"]) -> Certificate:
+        return certify(manifold, state.path, state.weights, tol, QuasiNewton.of(state))
+
+
+def better_conditioned(manifold: Manifold, state: S, samples: int) -> S:
+    """The state a step older, and with another preconditioner where it is time for one."""
+    now: Any = state
+    now = now._replace(since=now.since + 1)
+    if not isinstance(state.preconditioner, Laplacian | Separable):
+        return cast(S, now)
+    better = reconsidered(manifold, state.path, state.weights, samples, int(now.since[0]) - 1)
+    if better is None:
+        return cast(S, now)
+    now = now._replace(preconditioner=better)
+    return cast(S, now._replace(direction=QuasiNewton.of(now).solve(now.gradient)))
 
 
 def corrected_step(manifold: Manifold, state: S, history: int = 20) -> S:
@@ -161,31 +154,7 @@ def corrected_step(manifold: Manifold, state: S, history: int = 20) -> S:
         changes=_pushed(state.changes, y, history),
         scales=_pushed(state.scales, torch.where(learned, 1 / curvature, 0), history),
     )
-    return stepped._replace(direction=_direction(stepped, learned))
-
-
-def _direction(state: Corrected, learned: Bool[Tensor, " P"]) -> Tensor:
-    """H_k g by the two-loop recursion."""
-    q, shares = state.gradient, []
-    for k in range(state.steps.shape[1]):
-        share = state.scales[:, k] * inner(state.steps[:, k], q)
-        shares.append(share)
-        q = q - share[:, None, None] * state.changes[:, k]
-    p = state.preconditioner.solve(q)
-    # gamma = <s, y> / <y, S^{-1} y> of the latest step: how much stiffer than S the energy was along it.
-    y = state.changes[:, 0]
-    gamma = 1 / (state.scales[:, 0] * inner(y, state.preconditioner.solve(y)))
-    p = torch.where(learned, gamma, 1)[:, None, None] * p
-    for k in reversed(range(state.steps.shape[1])):
-        share = shares[k] - state.scales[:, k] * inner(state.changes[:, k], p)
-        p = p + share[:, None, None] * state.steps[:, k]
-    return p
-
-
-def _excess(state: _State) -> Tensor:
-    """<g, H_k g> / (2 E): the decrement by the quasi-Newton matrix."""
-    T = state.path.shape[1] - 1
-    return T * inner(state.gradient, state.direction) / (2 * state.energy)
+    return stepped._replace(direction=QuasiNewton.of(stepped).solve(stepped.gradient))
 
 
 def _pushed(history: Tensor, latest: Tensor, size: int) -> Tensor:

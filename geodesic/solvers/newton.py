@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -92,7 +92,7 @@ class Newton(Solver[_State]):
         return "the factors of the latest Hessian"
 
     def lighter(self) -> NewtonKrylov:
-        return NewtonKrylov(warm_up=self.warm_up)
+        return NewtonKrylov()
 
     def begin(self, manifold: Manifold, path: Tensor, weights: Tensor) -> _State:
         status = torch.zeros(len(path), dtype=torch.int64, device=path.device)
@@ -107,8 +107,11 @@ class Newton(Solver[_State]):
         leads = state.minimum & (state.status == running) & (state.excess <= state.formed * _RATE**since)
         return _renewed(manifold, state._replace(status=status), ~leads)
 
-    def certify(self, manifold: Manifold, state: _State) -> Certificate:
+    def certify(self, manifold: Manifold, state: _State, tol: Float[Tensor, " P"]) -> Certificate:
         return _renewed(manifold, state, (state.since > 0) & ~(state.excess <= _TRUST * state.formed))
+
+    def informed(self, state: _State, rows: Int[Tensor, " n"], certificate: Certificate) -> _State:
+        return _with_rows(state, rows, cast(_State, certificate))
 
 
 def _decrement(state: _State) -> Float[Tensor, " P"]:
@@ -124,7 +127,12 @@ def _renewed(manifold: Manifold, state: _State, asked: Bool[Tensor, " P"]) -> _S
         return state
     kept = state.steps.shape[1]
     new = _formed(manifold, state.path[rows], state.weights[rows], state.status[rows], kept)
-    if len(rows) == len(asked):
+    return _with_rows(state, rows, new)
+
+
+def _with_rows(state: _State, rows: Int[Tensor, " n"], new: _State) -> _State:
+    """The state with some rows replaced."""
+    if len(rows) == len(state.status):
         return new
     factors = state.preconditioner.with_rows(rows, new.preconditioner)
     values = {name: x for name, x in new._asdict().items() if name != "preconditioner"}

@@ -3,54 +3,61 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geodesic.checks import require_integer
+from geodesic.geometry.excess import NewtonStep
 from geodesic.geometry.manifold import Manifold
+from geodesic.numerics.masks import divided
 from geodesic.registry import setting
-from geodesic.solvers.krylov import krylov_step, seems_minimum
-from geodesic.solvers.lbfgs import LBFGS
-from geodesic.solvers.line_search import descend
-from geodesic.solvers.preconditioner import Preconditioner, precondition, preconditioned_by
-from geodesic.solvers.solver import SOLVERS, Certificate, Solver, require_solver
+from geodesic.solvers.krylov import krylov_step
+from geodesic.solvers.lbfgs import LBFGS, better_conditioned, corrected_step
+from geodesic.solvers.preconditioner import Preconditioner, preconditioned_by
+from geodesic.solvers.quasi_newton import QuasiNewton, decrement
+from geodesic.solvers.solver import SOLVERS, Certificate, Solver, select
 from geodesic.solvers.status import Status
 
 __all__ = ["NewtonKrylov"]
 
-_WARM_UP = LBFGS()
-_LOOSEST = 0.03  # part of the decrement left by the least accurate step
-_FINEST = 1e-3  # and by the most accurate one
-
 
 class _State(NamedTuple):
+    """That of `LBFGS`, and whether the direction is that of a Newton system."""
+
     path: Float[Tensor, "P nodes d"]
     weights: Float[Tensor, "P T"]
     energy: Float[Tensor, " P"]
     excess: Float[Tensor, " P"]
     status: Int[Tensor, " P"]
-    gradient: Float[Tensor, "P interior d"]  # of half the weighted squared chords
+    gradient: Float[Tensor, "P interior d"]
     direction: Float[Tensor, "P interior d"]
-    minimum: Bool[Tensor, " P"]
     preconditioner: Preconditioner
+    steps: Float[Tensor, "P m interior d"]
+    changes: Float[Tensor, "P m interior d"]
+    scales: Float[Tensor, "P m"]
+    since: Int[Tensor, " P"]
+    solved: Bool[Tensor, " P"]
 
 
 @SOLVERS.register("newton_krylov")
 @dataclass(frozen=True)
 class NewtonKrylov(Solver[_State]):
-    """Newton's method by conjugate gradients: products with the Hessian alone, no Jacobian is ever formed.
+    """L-BFGS with Newton steps by conjugate gradients where they are worth it: no Jacobian is ever formed.
 
-    A product differentiates the energy gradient once more along a direction: two decoder passes, whatever d is. The
-    linear systems are solved the more exactly the nearer the answer is, and preconditioned as in `LBFGS`.
+    A product with the Hessian differentiates the energy gradient once more along a direction: two decoder passes,
+    whatever d is, as much as a step of `LBFGS`, which gains about as much on its way. So its steps are taken, until
+    its own estimate of the excess is small enough. The Newton system that then certifies the path is solved with its
+    matrix for a preconditioner; where it refuses, its solution is the next step. It also is where a step fails.
 
     Reference:
         R. S. Dembo, S. C. Eisenstat, T. Steihaug, Inexact Newton Methods, 1982.
+        J. L. Morales, J. Nocedal, Automatic Preconditioning by Limited Memory Quasi-Newton Updating, 2000.
 
     Args:
-        warm_up: The solver that goes first, or None.
+        history: Corrections that are kept, as in `LBFGS`.
         metric_samples: Of the preconditioner, as in `LBFGS`.
 
     Example:
@@ -61,53 +68,51 @@ class NewtonKrylov(Solver[_State]):
         2.0994 True True
     """
 
-    warm_up: Solver[Any] | None = field(
-        default=_WARM_UP, metadata=setting("whether L-BFGS goes first", words={True: _WARM_UP, False: None})
-    )
+    history: int = field(default=20, metadata=setting("number of corrections that are kept", gt=0))
     metric_samples: int = field(
         default=4, metadata=setting("points at which the preconditioner takes the metric", ge=0)
     )
 
-    # Where latent coordinates are many, most of them hardly matter to the decoder, and systems are so badly
-    # conditioned that a step of Newton's costs a hundred of the warm-up's.
-    warm_up_share: ClassVar[float] = 0.9
+    asks_again: ClassVar[float] = 0.3  # a certificate costs as much as several steps
+    asks_latest: ClassVar[int] = 40
 
     def __post_init__(self) -> None:
-        require_solver("warm_up", self.warm_up)
+        require_integer("history", self.history, least=1)
         require_integer("metric_samples", self.metric_samples, least=0)
 
     def preconditioned_by(self, d: int, forms_metric: bool) -> str:
         return preconditioned_by(self.metric_samples, d, forms_metric)
 
     def begin(self, manifold: Manifold, path: Tensor, weights: Tensor) -> _State:
-        with torch.no_grad():
-            chords = weights * manifold.squared_chords(path)
-        preconditioner = precondition(manifold, path, weights, chords, self.metric_samples)
-        status = torch.zeros(len(path), dtype=torch.int64, device=path.device)
-        loosest = torch.full_like(chords[:, 0], _LOOSEST)
-        return _evaluated(manifold, path, weights, status, preconditioner, loosest)
+        begun = LBFGS(self.history, self.metric_samples).begin(manifold, path, weights)
+        return _State(*begun, torch.zeros_like(begun.status, dtype=torch.bool))
 
     def step(self, manifold: Manifold, state: _State) -> _State:
-        found = descend(manifold, state, with_gradient=False)
-        status = torch.where(found.failed, Status.STALLED, state.status)
-        share = state.excess.clamp_min(0).sqrt().clamp(_FINEST, _LOOSEST)
-        return _evaluated(manifold, found.path, state.weights, status, state.preconditioner, share)
+        solved, running, before = state.solved, state.status, state.energy
+        better = better_conditioned(manifold, state, self.metric_samples)
+        direction = torch.where(solved[:, None, None], state.direction, better.direction)
+        state = corrected_step(manifold, better._replace(direction=direction), self.history)
+        # Between kinks no second derivative knows what the next ones hold: what a step has gained says more.
+        gained = (before - state.energy) / state.energy
+        excess = torch.maximum(decrement(state, state.direction), gained)
+        state = state._replace(excess=excess, solved=torch.zeros_like(solved))
+        # A step that failed by an approximate Hessian is no reason to give up.
+        rows, _ = divided((state.status == Status.STALLED) & (running == Status.RUNNING) & ~solved)
+        if not len(rows):
+            return state
+        some = select(state, rows)
+        beyond = torch.full_like(some.energy, torch.finfo(some.energy.dtype).tiny)
+        step = krylov_step(manifold, some.path, some.weights, QuasiNewton.of(some), beyond, leads=True)
+        state = state._replace(status=state.status.index_put((rows,), running[rows]))
+        return self.informed(state, rows, step)
 
-    def certify(self, manifold: Manifold, state: _State) -> Certificate:
+    def certify(self, manifold: Manifold, state: _State, tol: Float[Tensor, " P"]) -> Certificate:
+        return krylov_step(manifold, state.path, state.weights, QuasiNewton.of(state), tol, leads=True)
+
+    def informed(self, state: _State, rows: Int[Tensor, " n"], certificate: Certificate) -> _State:
+        step = cast(NewtonStep, certificate)
+        known = step.direction.isfinite().flatten(1).all(1)
+        direction = torch.where(known[:, None, None], step.direction, state.direction[rows])
         return state._replace(
-            minimum=state.minimum & seems_minimum(manifold, state.path, state.weights, state.preconditioner)
+            direction=state.direction.index_put((rows,), direction), solved=state.solved.index_put((rows,), known)
         )
-
-
-def _evaluated(
-    manifold: Manifold,
-    path: Tensor,
-    weights: Tensor,
-    status: Tensor,
-    preconditioner: Preconditioner,
-    share: Tensor,
-) -> _State:
-    step, energy, gradient = krylov_step(manifold, path, weights, preconditioner, share)
-    lost = step.direction.isnan().flatten(1).any(1)
-    status = torch.where(lost, Status.NOT_FINITE, status)
-    return _State(path, weights, energy, step.excess, status, gradient, step.direction, step.minimum, preconditioner)

@@ -73,6 +73,8 @@ class Run:
         self.steps = torch.zeros_like(self.status)
         self.excess = torch.where(still, 0, torch.full_like(path[:, 0, 0], torch.nan))
         self.minimum = still
+        # Own estimates at which pairs are asked for certificates, and steps at which they are in any case.
+        self._asks, self._latest = torch.zeros_like(self.excess), torch.zeros_like(self.status)
         self._energy, self._slope = (torch.where(still, 0.0, torch.nan).to(path) for _ in range(2))
         (rows,) = ((self.status != Status.RUNNING) & ~still).nonzero(as_tuple=True)
         for some in rows.split(size) if len(rows) else ():  # where nothing runs, what is there is measured
@@ -104,6 +106,7 @@ class Run:
         state = solver.begin(self.manifold, self.path[active], self._weights[active])
         active, state = self._admitted(active, state)
         before = torch.full_like(self._energy, torch.inf)
+        self._asks[active], self._latest[active] = tol, solver.asks_latest
         for step in range(max_steps + 1):
             self._energy[active] = state.energy
             last = step >= limit[active]
@@ -117,8 +120,9 @@ class Run:
             if certified:
                 due = ended | last
                 if step % solver.check_every == 0:
-                    due |= state.excess <= tol
-                gone, kept = self._certified(solver, state, active, due, ended | last, tol)
+                    due |= (state.excess <= self._asks[active]) | (step >= self._latest[active])
+                state, gone, kept = self._certified(solver, state, active, due, ended | last, tol)
+                self._latest[active] = torch.where(due, max(2 * step, solver.asks_latest), self._latest[active])
             else:
                 gone, kept = divided(ended | last | (state.excess <= tol))
             if len(gone):
@@ -147,19 +151,26 @@ class Run:
 
     def _certified(
         self, solver: Solver[Any], state: Any, active: Tensor, due: Tensor, final: Tensor, tol: float
-    ) -> tuple[Tensor, Tensor]:
-        """Certify the pairs that are due; which have ended, because they converged or must, and which go on."""
+    ) -> tuple[Any, Tensor, Tensor]:
+        """Certify the pairs that are due: the state then; which have ended, converged or not, and which go on."""
         asked, others = divided(due)
         if not len(asked):
-            return asked, others
-        certificate = solver.certify(self.manifold, select(state, asked))
+            return state, asked, others
         rows, final, own = active[asked], final[asked], state.status[asked]
+        # Of a pair that ends anyway its excess is wanted, of another one whether it is small enough.
+        wanted = torch.full_like(state.energy[asked], tol).masked_fill(final, 0.0)
+        certificate = solver.certify(self.manifold, select(state, asked), wanted)
         self.excess[rows], self.minimum[rows] = certificate.excess, certificate.minimum
         converged = certificate.excess <= tol
         status = torch.where(own == Status.RUNNING, Status.MAX_STEPS, own)
         status = torch.where(final, status, Status.RUNNING)
         self.status[rows] = torch.where(converged, Status.CONVERGED, status)
-        return divided(torch.zeros_like(due).index_put((asked,), converged | final))
+        gone, kept = divided(torch.zeros_like(due).index_put((asked,), converged | final))
+        if len(gone) < len(asked):
+            state = solver.informed(state, asked, certificate)
+            part = (tol / certificate.excess).clamp(max=solver.asks_again)
+            self._asks[rows] = (part * state.excess[asked]).nan_to_num(tol)
+        return state, gone, kept
 
     def _tell(self, step: int) -> None:
         self._report(step, self._energy, self.status == Status.RUNNING, self.status == Status.CONVERGED)

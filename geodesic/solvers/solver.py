@@ -72,6 +72,13 @@ class Solver(ABC, Generic[State]):
     #: The driver asks for certificates after so many steps.
     check_every: ClassVar[int] = 1
 
+    #: A pair that was refused a certificate is asked again where its own estimate has fallen to this part of what it
+    #: was, or by as much as the certificate was above `tol`.
+    asks_again: ClassVar[float] = 1.0
+
+    #: It is also asked after so many steps, whatever its own estimate, and whenever twice as many have been taken.
+    asks_latest: ClassVar[int] = 2**31
+
     #: The solver that goes first and brings paths near enough for this one, where it has one.
     warm_up: Solver[Any] | None = None
 
@@ -104,8 +111,16 @@ class Solver(ABC, Generic[State]):
         """The state after one more step."""
 
     @abstractmethod
-    def certify(self, manifold: Manifold, state: State) -> Certificate:
-        """How far the paths of a state are from stationary points, and whether those are minima."""
+    def certify(self, manifold: Manifold, state: State, tol: Float[Tensor, " P"]) -> Certificate:
+        """How far the paths of a state are from stationary points, and whether those are minima.
+
+        Of an excess above `tol`, (P,), it is enough to know that; whether such a path is a minimum need not be known.
+        Where `tol` is 0 the excess itself is wanted.
+        """
+
+    def informed(self, state: State, rows: Int[Tensor, " n"], certificate: Certificate) -> State:
+        """The state, when some of its pairs, by their indices, have a certificate which may tell where to go."""
+        return state
 
 
 #: Solvers by the kind that names them in settings: `newton`, `newton_krylov`, `lbfgs`, `gradient_descent`.

@@ -118,8 +118,8 @@ class Georce(Solver[_State]):
             rows = rows[~good & (shorter >= _SMALLEST)]
         return new
 
-    def certify(self, manifold: Manifold, state: _State) -> Certificate:
-        return certify(manifold, state.path, state.weights)
+    def certify(self, manifold: Manifold, state: _State, tol: Tensor) -> Certificate:
+        return certify(manifold, state.path, state.weights, tol)
 
 
 def _metric(manifold: Manifold, path: Tensor) -> tuple[Tensor, Tensor, Callable[[], Tensor]]:
