@@ -18,7 +18,7 @@ from geodesic.geometry.points import Rows, deficiency_at, inverse_at, require_li
 from geodesic.riemannian.maps.follow import Follow
 from geodesic.riemannian.maps.followed import Followed
 from geodesic.riemannian.statistics.cloud import Cloud
-from geodesic.riemannian.statistics.descent import Found, find_center
+from geodesic.riemannian.statistics.descent import Descent, begun, finished, improved
 from geodesic.riemannian.statistics.pairs import Geodesics
 from geodesic.riemannian.statistics.starts import agreement, best_of, clear_of_seams, two_starts
 from geodesic.riemannian.statistics.weights import normalized
@@ -26,6 +26,8 @@ from geodesic.solvers.doubts import warn_of_doubts
 from geodesic.solvers.status import Status
 
 __all__ = ["CenterKeywords", "FrechetMean", "center"]
+
+_COMPARED = 1e-5  # size of the gradient at which two searches are compared, and one of them goes on
 
 
 @dataclass(frozen=True)
@@ -91,13 +93,15 @@ def center(manifold: Any, points: Any, weights: Any, keywords: CenterKeywords, *
         every = torch.arange(R, device=x.device)
         cloud = Cloud(geodesics, x, w, power)
         discrete = replace(cloud, geodesics=replace(geodesics, follow=Follow(method="discrete")))
-        found = find_center(discrete.of(every.repeat(S)), starts.flatten(0, 1))
-        best = best_of(found, S)
-        unique = agreement(manifold, found, best, S, what, geodesics.tol)
-        found = found.of(best * R + every)
-        unique = unique & clear_of_seams(manifold.period, found.point, x, w)
+        tried = begun(discrete.of(every.repeat(S)), starts.flatten(0, 1))
+        tried = improved(discrete.of(every.repeat(S)), tried, max(geodesics.tol, _COMPARED))
+        best = best_of(tried.found, S)
+        unique = agreement(manifold, tried.found, best, S, what, geodesics.tol)
+        now, best = _best(discrete, tried, best, S)
+        unique = unique & clear_of_seams(manifold.period, now.found.point, x, w)
         if geodesics.method == "ode":
-            found = _by_exact_geodesics(cloud, found)
+            now = _by_exact_geodesics(cloud, now)
+        found = now.found
         visit = cloud.completed(found.point, found.visit)
     warn_of_doubts(what, visit.doubts, "answers that build on them are inexact")
 
@@ -120,14 +124,32 @@ def center(manifold: Any, points: Any, weights: Any, keywords: CenterKeywords, *
     )
 
 
-def _by_exact_geodesics(cloud: Cloud, found: Found) -> Found:
+def _best(cloud: Cloud, tried: Descent, best: Int[Tensor, " R"], S: int) -> tuple[Descent, Int[Tensor, " R"]]:
+    """The search from the best start to its end, or from the other one where it did not converge; and which it was."""
+    every = torch.arange(len(best), device=best.device)
+    now = replace(finished(cloud, tried.of(best * len(best) + every).resumed()), quadratic=None)
+    (rows,) = ((now.found.status != Status.CONVERGED) & (S > 1)).nonzero(as_tuple=True)
+    if len(rows):
+        begin = tried.of((1 - best[rows]) * len(best) + rows).resumed()
+        other = replace(finished(cloud.of(rows), begin), quadratic=None)
+        (good,) = (other.found.status == Status.CONVERGED).nonzero(as_tuple=True)
+        now, best = now.replaced(rows[good], other.of(good)), best.index_put((rows[good],), 1 - best[rows[good]])
+    return now, best
+
+
+def _by_exact_geodesics(cloud: Cloud, now: Descent) -> Descent:
     """The search goes on from the rows that came anywhere."""
-    (rows,) = found.visit.value.isfinite().nonzero(as_tuple=True)
+    (rows,) = now.found.visit.value.isfinite().nonzero(as_tuple=True)
     if not len(rows):
-        return found
-    begun = found.of(rows)
-    improved = find_center(cloud.of(rows), begun.point, begun.visit.path)
-    return found.replaced(rows, replace(improved, iterations=begun.iterations + improved.iterations))
+        return now
+    part, before = cloud.of(rows), now.found.of(rows)
+    again = begun(part, before.point, before.visit.path)
+    again = replace(
+        again,
+        found=replace(again.found, iterations=before.iterations),
+        limit=before.iterations + cloud.geodesics.max_iterations,
+    )
+    return replace(now, found=now.found.replaced(rows, finished(part, again).found))
 
 
 def _given(manifold: Manifold, point: Any, given: Rows, x: Float[Tensor, "R N d"]) -> Float[Tensor, "R d"]:

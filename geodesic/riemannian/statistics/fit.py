@@ -18,8 +18,8 @@ from geodesic.riemannian.maps.log_map import exact_enough, log_map
 from geodesic.riemannian.maps.neighbors import exp_with_neighbors, varied
 from geodesic.riemannian.maps.stride import Stride
 from geodesic.riemannian.records import Record
+from geodesic.riemannian.statistics.pairs import Geodesics
 from geodesic.solvers.doubts import doubts_of
-from geodesic.solvers.search import Search
 from geodesic.solvers.solve import find
 from geodesic.solvers.status import Status
 
@@ -64,17 +64,30 @@ class Data(Record):
 
     Attributes:
         stride: How geodesics are followed to the predictions.
-        search: How those from there to the points are looked for.
+        geodesics: How those from there to the points are found.
     """
 
     manifold: Manifold
     x: Float[Tensor, "B N"]
     y: Float[Tensor, "B N d"]
     stride: Stride
-    search: Search
+    geodesics: Geodesics
 
-    def fit(self, p: Float[Tensor, "B d"], v: Float[Tensor, "B d"], before: Fit | None = None) -> Fit:
-        """Follow geodesics to the predictions, and search the geodesics from there to the points."""
+    def fit(
+        self,
+        p: Float[Tensor, "B d"],
+        v: Float[Tensor, "B d"],
+        before: Fit | None = None,
+        size: Float[Tensor, " B"] | None = None,
+    ) -> Fit:
+        """Follow geodesics to the predictions, and find the geodesics from there to the points, without certificates.
+
+        Args:
+            p: Where they are at time 0.
+            v: Their velocities there.
+            before: A fit near by, whose geodesics to the points are kept near; they are looked for if None.
+            size: The error of that fit, which says how exactly this is done.
+        """
         B, N, d = self.y.shape
         start, pace = p[:, None].expand(B, N, d), self.x[..., None] * v[:, None]
         # Jacobi fields need no nodes on the way, discrete steps do.
@@ -93,12 +106,21 @@ class Data(Record):
             E @ columns.reshape(B, N, d, d)[rows] @ back for columns in (there.by_point, there.by_velocity)
         )
         J = torch.cat([by_point, some.x[..., None, None] * by_velocity], dim=-1)
-        ways = some._ways(predictions[rows], None if before is None else before.of(rows))
+        known = None if before is None else before.of(rows)
+        ways = some._ways(predictions[rows], known, None if size is None else size[rows])
         residual = (E @ ways.vector[..., None])[..., 0]
         known = Fit(p[rows], v[rows], predictions[rows], J, residual, ways.squared, ways.paths, ways.doubts)
         return fit.replaced(rows, known)
 
-    def varied(self, fit: Fit, step: Float[Tensor, "B k"]) -> Fit:
+    def certified(self, fit: Fit) -> Fit:
+        """The same fit with geodesics to the points that are as exact as an answer needs them."""
+        B, N, d = self.y.shape
+        E = inverse_at(self.manifold, fit.predictions.reshape(-1, d), on_range=True).coframe.reshape(B, N, d, d)
+        ways = self._ways(fit.predictions, fit, None)
+        residual = (E @ ways.vector[..., None])[..., 0]
+        return replace(fit, residual=residual, squared=ways.squared, paths=ways.paths, doubts=ways.doubts)
+
+    def varied(self, fit: Fit, step: Float[Tensor, "B k"], size: Float[Tensor, " B"]) -> Fit:
         """The fit after a change of point and velocity, given in an orthonormal frame; of the point alone if k = d."""
         d = self.y.shape[-1]
         step = torch.nan_to_num(torch.nn.functional.pad(step, (0, 2 * d - step.shape[-1])))
@@ -106,7 +128,7 @@ class Data(Record):
         change, turn = ((F @ part[..., None])[..., 0] for part in step.split(d, dim=-1))
         p, v = varied(self.manifold, self.stride, fit.point, fit.velocity, change, turn)
         usable = (p.isfinite() & v.isfinite()).all(-1, keepdim=True)
-        return self.fit(torch.where(usable, p, fit.point), torch.where(usable, v, fit.velocity), fit)
+        return self.fit(torch.where(usable, p, fit.point), torch.where(usable, v, fit.velocity), fit, size)
 
     def _unknown(self, p: Tensor, v: Tensor, predictions: Tensor) -> Fit:
         """A fit with infinite distances."""
@@ -122,36 +144,54 @@ class Data(Record):
             doubts=torch.full_like(self.x, Status.NO_GEODESIC, dtype=torch.long),
         )
 
-    def _ways(self, z: Float[Tensor, "B N d"], before: Fit | None) -> _Ways:
-        """The geodesics from predictions z to the points."""
-        B, N, d = self.y.shape
+    def _ways(self, z: Float[Tensor, "B N d"], before: Fit | None, size: Float[Tensor, " B"] | None) -> _Ways:
+        """The geodesics from predictions z to the points.
+
+        Looked for where nothing is known, kept near those of a fit of an error, and certified where that is None.
+        """
+        N, d = self.y.shape[1:]
         a, b = z.reshape(-1, d), self.y.reshape(-1, d)
+        moved = None if before is None else to_nearest_copies(self.manifold, self._moved(a, before))
+        if self.stride.method == "ode":
+            return self._exactly(a, b, moved)
+        # The discrete logarithm is the gradient of the discrete energy: with it as the squared distance nothing of
+        # order 1/T^2 stands between the loss and its gradient.
+        if moved is None:
+            pairs = self.geodesics.between(a, b, roughly=True)
+        elif size is None:
+            pairs = self.geodesics.between(a, b, moved)
+        else:
+            pairs = self.geodesics.near(moved, None, self.geodesics.path_tol_near(size).repeat_interleave(N))
+        vector = inverse_at(self.manifold, a, on_range=True)(pairs.covector)
+        vector = torch.where((a == b).all(-1, keepdim=True), 0, vector)
+        return self._shaped(vector, pairs.squared, pairs.path, pairs.doubts)
+
+    def _exactly(self, a: Float[Tensor, "P d"], b: Float[Tensor, "P d"], path: Tensor | None) -> _Ways:
+        """The exact geodesics; discrete ones to points that are very near."""
+        B, N, d = self.y.shape
         shape = (B * N, *(self.manifold.latent_shape or (d,)))
-        search = exact_enough(self.search, "a regression", "discrete", z.dtype)
-        if before is not None:
-            init = to_nearest_copies(self.manifold, self._moved(a, before)).reshape(B * N, -1, *shape[1:])
-            search = replace(search, init=init, graph_points=None, segments=None)
+        search = exact_enough(self.geodesics.search, "a regression", "discrete", a.dtype)
+        if path is not None:
+            search = replace(search, init=path.reshape(B * N, -1, *shape[1:]), graph_points=None, segments=None)
         solution = find(self.manifold, a.reshape(shape), b.reshape(shape), search)
         by_energy = Follow(method="discrete")
         there = log_map(self.manifold, a.reshape(shape), b.reshape(shape), follow=by_energy, solution=solution)
-        vector = there.vector.reshape(-1, d)
+        vector, squared = there.vector.reshape(-1, d), there.length.square()
         doubts = torch.where(there.converged, doubts_of(solution), there.status)
-        # The discrete logarithm is the gradient of the discrete energy: with it as the squared distance nothing of
-        # order 1/T^2 stands between the loss and its gradient.
-        squared = 2 * solution.energy
-        if self.stride.method == "ode":
-            squared = there.length.square()
-            spread = (self.y - self.y.mean(1, keepdim=True)).norm(dim=-1).amax(1, keepdim=True)
-            (long,) = ((self.y - z).norm(dim=-1) > _SHORT * spread).flatten().nonzero(as_tuple=True)
-            if len(long):
-                ends = (x.reshape(shape)[long] for x in (a, b))
-                exactly = Follow(rtol=self.stride.rtol, max_iterations=self.stride.max_iterations)
-                shot = log_map(self.manifold, *ends, follow=exactly, solution=solution[long])
-                vector = vector.index_put((long,), shot.vector.reshape(-1, d))
-                squared = squared.index_put((long,), shot.length.square())
-                doubts = doubts.index_put((long,), shot.status)
-        paths = solution.path.reshape(B, N, -1, d)
-        return _Ways(vector.reshape(B, N, d), squared.reshape(B, N), paths, doubts.reshape(B, N))
+        spread = (self.y - self.y.mean(1, keepdim=True)).norm(dim=-1).amax(1, keepdim=True)
+        (long,) = ((b - a).norm(dim=-1) > _SHORT * spread.repeat_interleave(N, 1).flatten()).nonzero(as_tuple=True)
+        if len(long):
+            ends = (x.reshape(shape)[long] for x in (a, b))
+            exactly = Follow(rtol=self.stride.rtol, max_iterations=self.stride.max_iterations)
+            shot = log_map(self.manifold, *ends, follow=exactly, solution=solution[long])
+            vector = vector.index_put((long,), shot.vector.reshape(-1, d))
+            squared = squared.index_put((long,), shot.length.square())
+            doubts = doubts.index_put((long,), shot.status)
+        return self._shaped(vector, squared, solution.path, doubts)
+
+    def _shaped(self, vector: Tensor, squared: Tensor, path: Tensor, doubts: Tensor) -> _Ways:
+        B, N, d = self.y.shape
+        return _Ways(vector.reshape(B, N, d), squared.reshape(B, N), path.reshape(B, N, -1, d), doubts.reshape(B, N))
 
     def _moved(self, a: Float[Tensor, "P d"], before: Fit) -> Float[Tensor, "P n d"]:
         """Paths to go on with: the last geodesics with their first ends moved, or straight lines.

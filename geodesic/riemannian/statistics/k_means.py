@@ -20,7 +20,7 @@ from geodesic.riemannian.maps.follow import Follow
 from geodesic.riemannian.maps.followed import Followed
 from geodesic.riemannian.records import Record
 from geodesic.riemannian.statistics.cloud import Cloud
-from geodesic.riemannian.statistics.descent import find_center
+from geodesic.riemannian.statistics.descent import begun, finished, improved
 from geodesic.riemannian.statistics.pairs import RENAMED, Geodesics
 from geodesic.riemannian.statistics.sets import sets_of_points, stacked
 from geodesic.riemannian.statistics.stop import Stop
@@ -29,6 +29,8 @@ from geodesic.solvers.search import Search
 from geodesic.solvers.status import Status
 
 __all__ = ["Clustering", "k_means"]
+
+_UNSURE = 1e-3  # of a squared distance that was found roughly, by which it may be too large
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,9 @@ def k_means(
     minimize  sum_i min_k d(m_k, x_i)^2   in m_1, ..., m_K
 
     Seeded by k-means++ unless `initial_points` are given, then in turn (Lloyd): every center to the mean of its
-    points, every point to its nearest center. Means are searched from the last centers along the last paths, all in
-    one call of `solve` for each step. A distance is computed only where `Manifold.lower_bound` does not rule a center
-    out. An emptied cluster begins anew at the point that is farthest from its center.
+    points, every point to its nearest center. Means are searched from the last centers along the last paths, all at
+    once, and certified when the labels have come to rest. A distance is computed only where `Manifold.lower_bound`
+    does not rule a center out. An emptied cluster begins anew at the point that is farthest from its center.
 
     Warning:
         A local minimum, as everywhere: other seeds may end lower, compare `inertia`. Means need not be unique on
@@ -164,11 +166,15 @@ def _lloyd(geodesics: Geodesics, x: Float[Tensor, "N d"], now: _Clusters) -> dic
     """Means and labels in turn, until the labels stay."""
     history, iterations, rested = [now.members.squared.sum()], 0, False
     while not rested and iterations < geodesics.max_iterations:
-        centered = _centered(geodesics, x, _refilled(x, now))
+        centered = _centered(geodesics, x, _refilled(x, now), exactly=False)
         now = _assigned(geodesics, x, centered)
         rested = torch.equal(now.members.labels, centered.members.labels)
-        history.append(now.members.squared.sum())
         iterations += 1
+        if rested:
+            now = _centered(geodesics, x, now, exactly=True)
+        elif iterations == geodesics.max_iterations:
+            now = _certified(geodesics, x, now)
+        history.append(now.members.squared.sum())
     members = now.members
     status = now.status if rested else torch.full_like(now.status, Status.MAX_ITERATIONS)
     status = torch.where(status == Status.CONVERGED, of_all(members.doubts), status)
@@ -205,7 +211,7 @@ def _seeded(geodesics: Geodesics, x: Float[Tensor, "N d"], clusters: int, seed: 
 
 def _around(geodesics: Geodesics, x: Float[Tensor, "N d"], centers: Float[Tensor, "K d"]) -> _Clusters:
     """Clusters round centers of which nothing is known."""
-    pairs = geodesics.between(centers[0].expand_as(x), x)
+    pairs = geodesics.between(centers[0].expand_as(x), x, roughly=True)
     labels = torch.zeros(len(x), dtype=torch.long, device=x.device)
     members = _Members(labels, pairs.squared, pairs.length, pairs.path, pairs.doubts)
     unknown = torch.full_like(pairs.squared[0], torch.nan)
@@ -244,8 +250,13 @@ def _offered(geodesics: Geodesics, x: Float[Tensor, "N d"], now: _Clusters, k: i
     (i,) = ((members.labels != k) & (bound**2 < members.squared.nan_to_num(nan=torch.inf))).nonzero(as_tuple=True)
     if not len(i):
         return now
-    pairs = geodesics.between(center[i], x[i])
-    nearer = pairs.squared < members.squared[i] * (1 - 1e-9)  # or equal distances would change sides for ever
+    pairs = geodesics.between(center[i], x[i], roughly=True)
+    own = members.squared[i] * (1 - 1e-9)  # or equal distances would change sides for ever
+    (close,) = ((pairs.squared >= own) & (pairs.squared * (1 - _UNSURE) < own)).nonzero(as_tuple=True)
+    if len(close):
+        exactly = geodesics.between(center[i[close]], x[i[close]], pairs.path[close])
+        pairs = pairs.replaced(close, exactly)
+    nearer = pairs.squared < own
     some = pairs.of(nearer)
     labels = torch.full_like(i[nearer], k)
     newcomers = _Members(labels, some.squared, some.length, some.path, some.doubts)
@@ -268,15 +279,23 @@ def _refilled(x: Float[Tensor, "N d"], now: _Clusters) -> _Clusters:
     return now
 
 
-def _centered(geodesics: Geodesics, x: Float[Tensor, "N d"], now: _Clusters) -> _Clusters:
-    """Every center to the mean of its points."""
+def _certified(geodesics: Geodesics, x: Float[Tensor, "N d"], now: _Clusters) -> _Clusters:
+    """The same clusters, with geodesics as exact as an answer needs them."""
+    members = now.members
+    pairs = geodesics.between(now.centers[members.labels], x, members.path)
+    return replace(now, members=_Members(members.labels, pairs.squared, pairs.length, pairs.path, pairs.doubts))
+
+
+def _centered(geodesics: Geodesics, x: Float[Tensor, "N d"], now: _Clusters, *, exactly: bool) -> _Clusters:
+    """Every center to the mean of its points; with certified geodesics where that is the answer."""
     members = now.members
     belongs = torch.nn.functional.one_hot(members.labels, len(now.centers)).T.to(x)
     # As many columns as the largest cluster has points; the others of a row are of weight zero.
     order = belongs.sort(dim=1, descending=True, stable=True).indices[:, : int(belongs.sum(1).max())]
     weights = belongs.gather(1, order)
     cloud = Cloud(geodesics, x[order], weights / weights.sum(1, keepdim=True), power=2)
-    mean = find_center(cloud, now.centers, members.path[order])
+    search = begun(cloud, now.centers, members.path[order])
+    mean = (finished(cloud, search) if exactly else improved(cloud, search, geodesics.tol)).found
     taken, visit = weights > 0, mean.visit
     rows = order[taken]
     seen = _Members(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geodesic.riemannian.records import Record
@@ -66,13 +66,12 @@ def least_squares(data: Data, start: Fit, *, columns: int, total: Float[Tensor, 
     now = Improved(start, status, none, torch.full_like(total, torch.nan), torch.full_like(total, _DAMPING))
     tol, most = stop.tolerance(total.dtype), stop.max_iterations
     for attempt in range(most + 1):
-        normal = _normal_equations(now.fit, columns)
-        now = _ended(now, normal, total, tol)
+        now, normal = _judged(data, now, columns, total, tol)
         (rows,) = (now.status == Status.MAX_ITERATIONS).nonzero(as_tuple=True)
         if not len(rows) or attempt == most:
             break
         now = now.replaced(rows, _stepped(data.of(rows), now.of(rows), normal.of(rows)))
-    return now
+    return replace(now, fit=_certified(data, now.fit, now.status != Status.CUT_SHORT))
 
 
 def _normal_equations(fit: Fit, columns: int) -> _Normal:
@@ -84,9 +83,34 @@ def _normal_equations(fit: Fit, columns: int) -> _Normal:
     return _Normal(H, g, tiny, move)
 
 
+def _judged(
+    data: Data, now: Improved, columns: int, total: Float[Tensor, " B"], tol: float
+) -> tuple[Improved, _Normal]:
+    """With the errors, and the status of rows that have ended; and the equations of the next step.
+
+    An error that is small enough by geodesics that were kept near is measured again by certified ones.
+    """
+    normal = _normal_equations(now.fit, columns)
+    near = (now.status == Status.MAX_ITERATIONS) & (_error(normal, total) <= tol)
+    fit = _certified(data, now.fit, near)
+    if fit is not now.fit:
+        now, normal = replace(now, fit=fit), _normal_equations(fit, columns)
+    return _ended(now, normal, total, tol), normal
+
+
+def _certified(data: Data, fit: Fit, wanted: Bool[Tensor, " B"]) -> Fit:
+    """The fit with certified geodesics in some rows, where they are not yet."""
+    (rows,) = (wanted & (fit.doubts == Status.RUNNING).any(-1)).nonzero(as_tuple=True)
+    return fit.replaced(rows, data.of(rows).certified(fit.of(rows))) if len(rows) else fit
+
+
+def _error(normal: _Normal, total: Float[Tensor, " B"]) -> Float[Tensor, " B"]:
+    return torch.where(normal.move > 0, (normal.move.clamp_min(0) / total).sqrt(), 0)
+
+
 def _ended(now: Improved, normal: _Normal, total: Float[Tensor, " B"], tol: float) -> Improved:
     """With the status of the rows whose predictions would hardly move any more."""
-    error = torch.where(normal.move > 0, (normal.move.clamp_min(0) / total).sqrt(), 0)
+    error = _error(normal, total)
     still = (error <= tol) & (now.status == Status.MAX_ITERATIONS)
     reached = of_all(near_enough(now.fit, total))
     return replace(now, status=torch.where(still, reached, now.status), error=error)
@@ -101,10 +125,12 @@ def near_enough(fit: Fit, total: Float[Tensor, " B"]) -> Int[Tensor, "B N"]:
 def _stepped(data: Data, now: Improved, normal: _Normal) -> Improved:
     """One damped step, taken where it does not raise the sum of squares."""
     eps, rtol = torch.finfo(data.y.dtype).eps, data.stride.rtol
-    slack = 1e4 * eps if data.stride.method == "discrete" else 10 * rtol  # of the loss, by which it is not known
+    # Of the loss, by which it is not known.
+    near = data.geodesics.path_tol_near(now.error)
+    slack = 1e4 * eps + near if data.stride.method == "discrete" else torch.full_like(near, 10 * rtol)
     H, size = normal.H, normal.H.diagonal(dim1=-2, dim2=-1)
     damped = H + torch.diag_embed(now.damping[:, None] * size) + normal.tiny
-    trial = data.varied(now.fit, torch.linalg.solve_ex(damped, normal.g[..., None]).result[..., 0])
+    trial = data.varied(now.fit, torch.linalg.solve_ex(damped, normal.g[..., None]).result[..., 0], now.error)
     better = trial.loss <= now.fit.loss * (1 + slack)
     (taken,) = better.nonzero(as_tuple=True)
     damping = torch.where(better, now.damping / 10, now.damping * 10)

@@ -39,8 +39,9 @@ def frechet_mean(
     "discrete" takes for d^2/2 the energy of the solver's paths: its gradient in m is minus their first momentum, by the
     envelope theorem, exact for this energy, and no second derivative is needed. The mean is then of second order in
     1/T, but exact where the decoder is affine. "ode" goes on from there with the exact geodesics of `log_map`. Both
-    minimize by BFGS in latent coordinates, with the inverse metric to begin with, and solve all geodesics of all rows
-    in one call for each step, from the paths of the last one.
+    minimize by BFGS in latent coordinates; it begins with the Hessian of F, which follows from those of the paths, or
+    with the metric where these are too dear. The geodesics of all rows are found once and roughly; as m moves, a few
+    steps keep them near enough for the gradient that is left, and those of the answer are solved and certified.
 
     Warning:
         The mean is unique where the points lie in a ball of radius min(injectivity radius, pi / sqrt(K)) / 2, K a bound

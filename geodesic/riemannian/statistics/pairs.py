@@ -13,22 +13,27 @@ from geodesic.errors import InputError
 from geodesic.geometry.copies import to_nearest_copies
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import inverse_at
+from geodesic.numerics.block_tridiagonal import BlockCholesky
 from geodesic.numerics.tolerance import excess_for_vectors, step_for
 from geodesic.riemannian.maps.discrete import first_momentum
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, stride_of
 from geodesic.riemannian.maps.log_map import log_map
 from geodesic.riemannian.records import Record
+from geodesic.riemannian.statistics.relaxation import Relaxed, energies, relaxed
 from geodesic.riemannian.statistics.stop import IN_STOP, require_stop
 from geodesic.solvers.doubts import doubts_of
 from geodesic.solvers.search import IN_SEARCH, Search, require_search
 from geodesic.solvers.solve import find
+from geodesic.solvers.status import Status
 
 __all__ = ["RENAMED", "Geodesics", "Pairs", "followed", "require_for_moving_ends"]
 
 # What arguments of statistics are called now that were called otherwise, or that are in the search.
 RENAMED = IN_SEARCH | IN_FOLLOW | IN_STOP | {"segments": IN_SEARCH["segments"]}
 
-_AGAIN = 20  # the part of `max_steps` that is left from the paths of the last step on; two or three steps are usual
+_ROUGH = 1e-4  # relative excess energy of geodesics as a search for a center begins
+_AHEAD = 0.3  # of the size of its gradient, what a step of the center leaves of it at best
+_AGAIN = 50  # the part of `max_steps` that paths may take as their ends move; two or three steps are usual
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,8 @@ class Pairs(Record):
     """Geodesics of pairs, (*batch): squared distances, lengths, vectors, paths, and how they ended.
 
     `squared` is what is minimized: twice the discrete energy, or the squared length where that is exact. `covector` is
-    minus half its derivative in the first end, `doubts` as by `doubts_of`.
+    minus half its derivative in the first end, `doubts` as by `doubts_of`, or `Status.RUNNING` where nothing is
+    certified yet, and `steps` those that it took to keep the paths near.
     """
 
     squared: Float[Tensor, "*batch"]
@@ -44,6 +50,7 @@ class Pairs(Record):
     covector: Float[Tensor, "*batch d"]
     path: Float[Tensor, "*batch nodes d"]
     doubts: Int[Tensor, "*batch"]
+    steps: Int[Tensor, "*batch"]
 
 
 def require_for_moving_ends(search: Any) -> None:
@@ -119,23 +126,61 @@ class Geodesics:
         """Relative excess energy that geodesics may have: gradients are known ten times better than they are small."""
         return excess_for_vectors(self.tol / 10, dtype) if self.search.tol is None else self.search.tol
 
+    def rough_tol(self, dtype: torch.dtype) -> float:
+        """What geodesics have that are found as a search begins: a `tol` of the user holds for them as well."""
+        tol = self.path_tol(dtype)
+        return tol if self.search.tol is not None or self.method == "ode" else max(tol, _ROUGH)
+
+    def path_tol_near(self, size: Float[Tensor, " R"]) -> Float[Tensor, " R"]:
+        """The same where the gradient of a center is still of this size: a step from there leads to a smaller one."""
+        return (_AHEAD * size / 10).square().clamp_min(self.path_tol(size.dtype))
+
     def between(
-        self, start: Float[Tensor, "P d"], end: Float[Tensor, "P d"], path: Float[Tensor, "P nodes d"] | None = None
+        self,
+        start: Float[Tensor, "P d"],
+        end: Float[Tensor, "P d"],
+        path: Float[Tensor, "P nodes d"] | None = None,
+        *,
+        roughly: bool = False,
     ) -> Pairs:
-        """Geodesics between rows of points, searched from paths between them where some are known."""
+        """Geodesics between rows of points, searched from paths between them where some are known.
+
+        Those that are found roughly, see `rough_tol`, do not count as certified.
+        """
         shape = (len(start), *(self.manifold.latent_shape or start.shape[1:]))
         a, b = start.reshape(shape), end.reshape(shape)
-        search = replace(self.search.even("a statistic"), tol=self.path_tol(start.dtype))
+        exactly, tol = self.path_tol(start.dtype), self.rough_tol(start.dtype)
+        roughly = roughly and tol > exactly
+        search = replace(self.search.even("a statistic"), tol=tol if roughly else exactly)
         if path is not None:
             known = to_nearest_copies(self.manifold, path).reshape(len(start), -1, *shape[1:])
-            few = max(1, search.max_steps // _AGAIN)
-            search = replace(search, init=known, graph_points=None, segments=None, max_steps=few)
+            search = replace(search, init=known, graph_points=None, segments=None)
         solution = find(self.manifold, a, b, search)
         found = solution.path.reshape(len(start), -1, start.shape[1])
+        none = torch.zeros_like(solution.status)
         if self.method == "discrete":
             p = first_momentum(self.manifold, found)
-            return Pairs(2 * solution.energy, solution.length, p, found, doubts_of(solution))
+            doubts = torch.full_like(none, Status.RUNNING) if roughly else doubts_of(solution)
+            return Pairs(2 * solution.energy, solution.length, p, found, doubts, none)
         there = log_map(self.manifold, a, b, follow=self.follow, solution=solution)
         factor = inverse_at(self.manifold, start).factor
         p = (factor @ (factor.mT @ there.vector.reshape(*start.shape, 1)))[..., 0]
-        return Pairs(there.length**2, there.length, p, there.path.reshape(found.shape), there.status)
+        return Pairs(there.length**2, there.length, p, there.path.reshape(found.shape), there.status, none)
+
+    def near(self, path: Float[Tensor, "P nodes d"], factors: BlockCholesky | None, tol: Float[Tensor, " P"]) -> Pairs:
+        """Geodesics near paths, by a few steps without certificates; their lengths are those of their energies.
+
+        Args:
+            path: Between the points.
+            factors: See `relaxed`.
+            tol: Relative excess energy that they may have; infinite for paths that are to stay as they are.
+        """
+        path = to_nearest_copies(self.manifold, path)
+        if bool(tol.isinf().all()):
+            none = torch.zeros_like(tol, dtype=torch.long)
+            way = Relaxed(path, energies(self.manifold, path), none)
+        else:
+            way = relaxed(self.manifold, path, factors, tol, max(1, self.search.max_steps // _AGAIN))
+        p = torch.where(way.energy[:, None] == 0, 0, first_momentum(self.manifold, way.path))
+        length = (2 * way.energy).clamp_min(0).sqrt()
+        return Pairs(2 * way.energy, length, p, way.path, torch.full_like(way.steps, Status.RUNNING), way.steps)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -140,6 +140,8 @@ def principal_geodesic_analysis(
     inverse = inverse_at(manifold, z, on_range=True)
     require_regular(z, inverse, "mean")
     start = mean.detach().unsqueeze(mean.dim() - len(given.event)).expand_as(points)
+    if found is not None and bool(found.paths.isfinite().all()):  # the geodesics are those of the mean
+        search = replace(search, init=found.paths, graph_points=None, segments=None)
     there = log_map(manifold, start, points.detach(), follow=way, search=search)
     # In an orthonormal frame: with G = E^T E the inner product of v and w is that of E v and E w.
     y = there.vector.reshape(B, N, d) @ inverse.coframe.mT

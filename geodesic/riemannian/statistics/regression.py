@@ -21,8 +21,8 @@ from geodesic.riemannian.maps.follow import Follow, stride_of
 from geodesic.riemannian.maps.followed import Followed
 from geodesic.riemannian.statistics.fit import Data, Fit
 from geodesic.riemannian.statistics.least_squares import least_squares, near_enough
-from geodesic.riemannian.statistics.pairs import RENAMED, followed, require_for_moving_ends
-from geodesic.riemannian.statistics.stop import Stop, require_stop
+from geodesic.riemannian.statistics.pairs import RENAMED, Geodesics
+from geodesic.riemannian.statistics.stop import Stop
 from geodesic.solvers.doubts import warn_of_doubts
 from geodesic.solvers.search import Search
 from geodesic.solvers.status import Status
@@ -105,8 +105,9 @@ def geodesic_regression(
             mean squares.
         follow: How geodesics are followed: by "discrete" unless told otherwise; for "ode" the `rtol` is a hundredth of
             the `tol` of `stop`. Segments are those of `search`.
-        search: How geodesics from the predictions to the points are looked for. Where its `tol` is None, it is 1e-12 in
-            float64 and 1e-8 in float32. No `length_rtol`, nor paths of your own.
+        search: How geodesics from the predictions to the points are looked for, before paths are known. If its `tol` is
+            None, to the square of a tenth of the `tol` of `stop`, but never below 1e-8 in float32; for "ode" to 1e-12
+            and 1e-8. No `length_rtol`, nor paths of your own.
 
     Returns:
         The geodesic, what it predicts, and how well. Without history.
@@ -126,10 +127,8 @@ def geodesic_regression(
     """
     given = Rows(manifold, points=points)
     require_limit(manifold, "geodesics")
-    require_for_moving_ends(search)
-    require_stop(stop)
-    search = search.even("a regression")
-    follow = replace(followed(follow, search, stop.tolerance(points.dtype), points.dtype), segments=search.segments)
+    geodesics = Geodesics.from_user(manifold, search, follow, stop, points.dtype)
+    follow = replace(geodesics.follow, segments=search.first_segments)
     stride = stride_of(follow, points.dtype, "discrete")
     if not given.batch or given.batch[-1] < 2:
         raise InputError(
@@ -143,7 +142,7 @@ def geodesic_regression(
     with torch.inference_mode(False):
         y = given.rows[0].reshape(*times.shape, -1)
         y = gathered(manifold.period, y, torch.ones_like(times))
-        data = Data(manifold, (times - center[:, None]) / spread[:, None], y, stride, search)
+        data = Data(manifold, (times - center[:, None]) / spread[:, None], y, stride, geodesics)
         found = _fitted(data, stop)
         p, v = found.fit.point, found.fit.velocity / spread[:, None]
         start, pace = (z.reshape(-1, *given.event) for z in (p, v))
@@ -213,7 +212,8 @@ def _towards(data: Data, mean: Fit) -> Fit:
     slope = (data.x[..., None] * mean.residual).mean(1)
     v = (inverse_at(data.manifold, mean.point, on_range=True).frame @ slope[..., None])[..., 0]
     regular = v.isfinite().all(-1, keepdim=True)
-    guess = data.fit(mean.point, torch.where(regular, v, 0))
+    unknown = torch.ones_like(mean.loss)  # error
+    guess = data.fit(mean.point, torch.where(regular, v, 0), mean, unknown)
     (worse,) = (guess.loss > mean.loss).nonzero(as_tuple=True)
     return guess.replaced(worse, mean.of(worse))
 
