@@ -409,11 +409,13 @@ def test_the_mean_along_a_path_does_not_depend_on_how_fast_it_is_run_through():
 @pytest.mark.slow
 def test_the_tools_are_counted_and_the_curvature_is_drawn(digits, tmp_path, capsys):
     few = ["--rows", "2", "--points", "6", "--pairs", "3", "--repeats", "1", "--latent-sizes", "2"]
-    few += ["--tool-segments", "4", "--segments", "8", "--transports", "connection", "projection"]
+    few += ["--tool-segments", "4", "--averaged", "4", "--mean-segments", "4"]
+    few += ["--segments", "8", "--transports", "connection", "projection"]
     paths = [*digits, "--out", str(tmp_path)]
     riemannian.main([*few, *paths, "--geometries", "euclidean", "ensemble, independent"])
     found = {name: json.loads((tmp_path / f"{name}.json").read_text())["2"] for name in riemannian.SECTIONS}
     assert all(row["passes a row"] > 0 for row in found["tools"].values())
+    assert all(row["converged"] == "1 of 1" for row in found["means"].values())
     # The connection at every node, and nothing else of the size of the network: more than the ends alone would take.
     transport = found["tools"]["parallel_transport, projection (4 segments)"]
     assert transport["passes a row"] > 5

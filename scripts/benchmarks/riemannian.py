@@ -2,7 +2,7 @@
 
 Trains the VAEs that are not there yet: set GEODESIC_DATA to the folder that holds mnist/. Needs the extra `train`.
 
-    python -m scripts.benchmarks riemannian --sections tools curvature transport --latent-sizes 2 16
+    python -m scripts.benchmarks riemannian --sections tools means curvature transport --latent-sizes 2 16
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -111,12 +112,6 @@ def _calls(problem: Problem, options: argparse.Namespace) -> dict[str, tuple[int
         "ricci_tensor": (N, local(lambda: geodesic.riemannian.ricci_tensor(M, a))),
         "riemann_tensor": (N, local(lambda: geodesic.riemannian.riemann_tensor(M, a))),
         "magnification_factor": (N, local(lambda: geodesic.magnification_factor(M, a))),
-        f"frechet_mean of 10 points ({T // 2} segments)": (
-            1,
-            lambda: share(
-                geodesic.frechet_mean(M, problem.test[:10], search=geodesic.Search(segments=T // 2)).converged
-            ),
-        ),
         "is_minimizing (4 bent lines and the graph)": (
             N,
             lambda: share(geodesic.is_minimizing(M, solution).minimizing),
@@ -128,6 +123,46 @@ def _calls(problem: Problem, options: argparse.Namespace) -> dict[str, tuple[int
             lambda method=method: share(geodesic.parallel_transport(M, solution, u, transport=method).converged),
         )
     return tools
+
+
+# --- means ------------------------------------------------------------------------------------
+
+
+def means(options: argparse.Namespace) -> list[Table]:
+    """Decoder passes of the statistics of a few encodings, on the plain VAE with the Euclidean metric."""
+    tables, found = [], {}
+    for d in options.latent_sizes:
+        problem = problem_of(_plain(options), d, options)
+        M, x = problem.manifold, problem.test[: options.averaged]
+        forward = flops_of(lambda M=M, x=x: M.embed(x)) / len(x)
+        found[str(d)] = rows = {}
+        for name, call in _statistics(M, x, options).items():
+            answers: list[Any] = []
+            flops = flops_of(lambda call=call, answers=answers: answers.append(call()))
+            rows[name] = {
+                "passes": flops / forward,
+                "passes a point": flops / forward / len(x),
+                "iterations": int(answers[0].iterations.max()),
+                "error": float(answers[0].error.max()),
+                "converged": f"{int(answers[0].converged.sum())} of {answers[0].converged.numel()}",
+            }
+        title = f"means of {len(x)} points, {options.mean_segments} segments, {options.activation}, latent size {d}"
+        tables.append(rows_table(title, "statistic", rows))
+        write_json(options.out / "means.json", found)
+    return tables
+
+
+def _statistics(M: geodesic.Manifold, x: Tensor, options: argparse.Namespace) -> dict[str, Callable[[], Any]]:
+    """Each statistic of points that moves a point or a geodesic."""
+    search = geodesic.Search(segments=options.mean_segments)
+    times = torch.arange(len(x)).to(x)
+    return {
+        "frechet_mean": lambda: geodesic.frechet_mean(M, x, search=search),
+        "frechet_median": lambda: geodesic.frechet_median(M, x, search=search),
+        "k_means, 2 clusters": lambda: geodesic.k_means(M, x, 2, search=search),
+        "principal_geodesic_analysis": lambda: geodesic.principal_geodesic_analysis(M, x, search=search),
+        "geodesic_regression": lambda: geodesic.geodesic_regression(M, times, x, search=search),
+    }
 
 
 # --- curvature --------------------------------------------------------------------------------
@@ -256,7 +291,7 @@ def transport(options: argparse.Namespace) -> list[Table]:
 
 # --- the command ------------------------------------------------------------------------------
 
-SECTIONS = {"tools": tools, "curvature": curvature, "transport": transport}
+SECTIONS = {"tools": tools, "means": means, "curvature": curvature, "transport": transport}
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -268,6 +303,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--activation", default="elu", help="of the VAE of tools and transport")
     parser.add_argument("--rows", type=int, default=16, help="of tools and transport")
     parser.add_argument("--tool-segments", type=int, default=32, help="of tools")
+    parser.add_argument("--averaged", type=int, default=10, help="points of means")
+    parser.add_argument("--mean-segments", type=int, default=16, help="of means")
     parser.add_argument("--points", type=int, default=POINTS, help="at which curvatures are taken")
     parser.add_argument("--pairs", type=int, default=POINTS, help="whose lengths are compared")
     parser.add_argument("--segments", nargs="+", type=int, default=[8, 16, 32, 64, 128], help="of transport")
