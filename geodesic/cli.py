@@ -76,7 +76,7 @@ def _print(answer: Answer, as_json: bool) -> None:
 @app.command(
     epilog="Example: `geodesic init --data digits`\n\n"
     "Of a folder of images: `geodesic init faces.yaml --data ~/pictures/faces --latent-size 16`\n\n"
-    "A decoder of your own: `geodesic init mine.yaml --decoder my_model:Decoder --weights decoder.pt --latent-size 2`"
+    "A decoder of your own: `geodesic init mine.yaml --decoder my_model:Decoder --weights decoder.pt`"
 )
 def init(
     config: Annotated[Path, typer.Argument(help="The file to write.")] = Path("experiment.yaml"),
@@ -85,16 +85,27 @@ def init(
         str | None, typer.Option("--decoder", help="A class or function of yours, package.module:Name.")
     ] = None,
     weights: Annotated[
-        list[str] | None, typer.Option("--weights", help="Of the decoder; several are an ensemble.")
+        list[str] | None,
+        typer.Option("--weights", help="A file of the decoder's weights; once more for each member of an ensemble."),
     ] = None,
-    latent_size: Annotated[int, typer.Option("--latent-size", help="Latent coordinates.", min=1)] = 2,
+    prefix: Annotated[str | None, typer.Option("--prefix", help="Of the names of its weights in the files.")] = None,
+    latent_size: Annotated[
+        int | None,
+        typer.Option("--latent-size", help="Latent coordinates; 2, or those that the decoder takes.", min=1),
+    ] = None,
     overwrite: Overwrite = False,
 ) -> None:
     """Write a config with comments that runs: for data to train on, or for a decoder of your own."""
     from geodesic.experiment.start import write_config
 
     commands = write_config(
-        config, data=data, decoder=decoder, weights=weights or (), latent_size=latent_size, overwrite=overwrite
+        config,
+        data=data,
+        decoder=decoder,
+        weights=weights or (),
+        prefix=prefix,
+        latent_size=latent_size,
+        overwrite=overwrite,
     )
     say(f"wrote {config}; next: {commands[0]}" + "".join(f", then {command}" for command in commands[1:]))
 

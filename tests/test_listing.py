@@ -89,6 +89,29 @@ def test_a_decoder_of_ones_own_is_solved_at_once(here: Path, monkeypatch: pytest
         assert row["length"] == pytest.approx(row["straight_length"], rel=1e-6)
 
 
+@pytest.mark.slow
+def test_an_ensemble_of_files_needs_no_size_and_has_the_geometry_that_it_returns(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("own_ensemble.py").write_text(
+        "import torch\n\n\nclass Decoder(torch.nn.Linear):\n    def __init__(self):\n        super().__init__(3, 4)\n\n"
+        "    def forward(self, z):\n        return torch.distributions.Bernoulli(logits=super().forward(z))\n"
+    )
+    monkeypatch.syspath_prepend(here)
+    files = ["a.pt", "b.pt"]
+    for file in files:
+        weights = torch.nn.Linear(3, 4).state_dict()
+        torch.save({f"vae.decoder.{name}": x for name, x in weights.items()} | {"vae.scale": torch.ones(1)}, file)
+    options = [word for file in files for word in ("--weights", file)]
+    done = run("init", "mine.yaml", "--decoder", "own_ensemble:Decoder", *options, "--prefix", "vae.decoder.")
+    assert (done.status, done.err) == (0, "")
+    assert yaml.safe_load(Path("mine.yaml").read_text())["model"]["weights"] == files
+    rows = json.loads(run("solve", "mine.yaml", "pairs.count=2", "--json").out)["rows"]
+    assert [row["converged"] for row in rows] == [True, True]
+    with np.load("runs/mine/geodesics.npz") as arrays:
+        assert arrays["auto/path"].shape[-1] == 3
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -97,7 +120,14 @@ def test_a_decoder_of_ones_own_is_solved_at_once(here: Path, monkeypatch: pytest
         (["--data", "nowhere.npz"], ["--data", "nowhere.npz"]),
         (["--data", "empty"], ["--data", "empty", "neither images"]),
         (["--data", "digits", "--weights", "a.pt"], ["--weights", "--decoder"]),
+        (["--data", "digits", "--weights", "a.pt2", "--weights", "b.pt"], ["--weights", "--decoder"]),
         (["--decoder", "own"], ["model.import", "package.module:function"]),
+        (["--decoder", "nowhere:make"], ["model.import", "'nowhere'", "could not be imported"]),
+        (["--decoder", "math:sqr"], ["model.import", "did you mean 'sqrt'"]),
+        (["--decoder", "torch.nn:Linear"], ["model.import", "`arguments`"]),
+        (["--decoder", "torch.nn:Identity"], ["latent_shape", "no linear layer"]),
+        (["--decoder", "torch.nn:ReLU", "--weights", "nowhere.pt", "--latent-size", "2"], ["nowhere.pt", "no such"]),
+        (["--weights", "nowhere.pt2"], ["nowhere.pt2", "no such file"]),
         (["--data", "digits", "--name"], ["--name"]),
     ],
 )
@@ -115,6 +145,8 @@ def test_what_init_cannot_use_is_refused_and_nothing_written(
 def test_a_config_that_exists_is_kept_unless_one_asks_otherwise(here: Path) -> None:
     Path("first.yaml").write_text("name: mine\n")
     refused(run("init", "first.yaml", "--data", "digits"), 1, "first.yaml", "--overwrite")
+    assert contents(here) == {"first.yaml": b"name: mine\n"}
+    refused(run("init", "first.yaml", "--decoder", "nowhere:make", "--overwrite"), 2, "'nowhere'")
     assert contents(here) == {"first.yaml": b"name: mine\n"}
     assert run("init", "first.yaml", "--data", "digits", "--overwrite").status == 0
     assert load_settings("first.yaml").name == "first"

@@ -6,12 +6,15 @@ import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 import yaml
 
+from geodesic.adapters.imported import PROGRAM
 from geodesic.data.dataset import Dataset
 from geodesic.data.load import load_data
 from geodesic.errors import InputError, RunFolderError
-from geodesic.experiment.settings.load import load_settings
+from geodesic.experiment.build import load_model
+from geodesic.experiment.settings.load import settings_from_text
 from geodesic.files import write_text
 
 __all__ = ["write_config"]
@@ -26,7 +29,8 @@ def write_config(
     data: str | None = None,
     decoder: str | None = None,
     weights: Sequence[str] = (),
-    latent_size: int = 2,
+    prefix: str | None = None,
+    latent_size: int | None = None,
     overwrite: bool = False,
 ) -> list[str]:
     """Write a config that runs, each setting with a comment.
@@ -37,8 +41,10 @@ def write_config(
             IDX files. With a decoder it is what its encoder encodes, and may be left out.
         decoder: A class or function of the user's own that makes the decoder, `package.module:Name`; a VAE is trained
             if None.
-        weights: Files of the decoder's weights.
-        latent_size: Latent coordinates.
+        weights: Files of the decoder's weights, several for an ensemble; programs of torch.export (`.pt2`) need no
+            decoder beside them.
+        prefix: What the names of the decoder's weights begin with in the files; by default it is found.
+        latent_size: Latent coordinates; by default 2 for a VAE that is trained, and those that the decoder takes.
         overwrite: Replace the file.
 
     Returns:
@@ -48,7 +54,8 @@ def write_config(
         InputError: Neither data nor a decoder are given, or weights without a decoder.
         DataError: The data cannot be used.
         RunFolderError: The file exists.
-        SettingsError: A decoder is named in another way.
+        SettingsError: A decoder is named in another way, cannot be imported or made, or decodes nothing.
+        CheckpointError: Weights are missing, damaged or made for another model.
 
     Example:
         >>> import pathlib, tempfile
@@ -58,9 +65,10 @@ def write_config(
         ['train', 'solve', 'plot']
     """
     config = Path(config)
-    if data is None and decoder is None:
+    own = decoder is not None or (bool(weights) and all(file.endswith(PROGRAM) for file in weights))
+    if data is None and not own and not weights:
         raise InputError("--data or --decoder: one is needed; try --data digits, which are bundled")
-    if weights and decoder is None:
+    if weights and not own:
         raise InputError(f"--weights: they are a decoder's, got {', '.join(weights)} without one; add --decoder")
     if config.exists() and not overwrite:
         raise RunFolderError(f"{config} exists already; choose another name, or replace it with --overwrite")
@@ -69,17 +77,16 @@ def write_config(
     if data is not None:
         section, read = _data(data)
         sections.append(section)
-    sections.append(_vae(latent_size, read) if decoder is None else _own(decoder, weights, latent_size))
-    sections += [_TRAINING] if decoder is None else []
-    sections += [_PAIRS if read else _DRAWN_PAIRS, _GEODESIC]
+    if own:
+        sections += [_own(decoder, weights, prefix, latent_size), _DRAWN_PAIRS, _geodesic("natural")]
+    else:
+        sections += [_vae(latent_size or 2, read), _TRAINING, _PAIRS, _geodesic("euclidean")]
     text = "\n".join(sections)
+    settings = settings_from_text(text, config)
+    if own:  # so that what cannot be made is refused now
+        load_model(settings.model, Path(), torch.device("cpu"), torch.float64)
     write_text(config, text)
-    try:
-        settings = load_settings(config)
-    except BaseException:
-        config.unlink()
-        raise
-    train = [f"geodesic train {config}"] if decoder is None else []
+    train = [] if own else [f"geodesic train {config}"]
     return [*train, f"geodesic solve {config}", f"geodesic plot runs/{settings.name}"]
 
 
@@ -113,9 +120,16 @@ pairs:
   count: 8
 """
 
-_GEODESIC = """\
+_GEOMETRIES = {
+    "euclidean": "how far apart two outputs are; see docs/geometries.md for the others",
+    "natural": "the one that suits what the decoder returns; see docs/geometries.md for the others",
+}
+
+
+def _geodesic(geometry: str) -> str:
+    return f"""\
 geodesic:
-  geometry: euclidean  # how far apart two outputs are; see docs/geometries.md for the others
+  geometry: {geometry}  # {_GEOMETRIES[geometry]}
   init: straight  # best also starts from a graph of the data and keeps the shorter path
   length_rtol: 1.0e-3  # largest estimated relative error of a length
 """
@@ -180,13 +194,17 @@ def _likelihood(data: Dataset | None) -> tuple[str, str]:
     return "gaussian", "the values are any numbers; scale them to about 1"
 
 
-def _own(decoder: str, weights: Sequence[str], latent_size: int) -> str:
-    said = f"  weights: {_said(weights[0] if len(weights) == 1 else list(weights))}\n" if weights else ""
-    return f"""\
-model:
-  import: {_said(decoder)}  # called without arguments, it makes the decoder
-{said}  latent_size: {latent_size}
-"""
+def _own(decoder: str | None, weights: Sequence[str], prefix: str | None, latent_size: int | None) -> str:
+    lines = ["model:"]
+    if decoder is not None:
+        lines.append(f"  import: {_said(decoder)}  # makes the decoder; what it takes: arguments: {{hidden: 400}}, say")
+    if weights:
+        why = "" if len(weights) == 1 else "  # an ensemble"
+        lines.append(f"  weights: {_said(weights[0] if len(weights) == 1 else list(weights))}{why}")
+    if prefix is not None:
+        lines.append(f"  prefix: {_said(prefix)}  # of the names of its weights in the files")
+    lines += [f"  latent_size: {_said(latent_size)}  # null: found from its layers", ""]
+    return "\n".join(lines)
 
 
 def _said(value: object) -> str:

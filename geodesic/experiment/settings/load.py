@@ -15,7 +15,7 @@ from geodesic.experiment.settings.overrides import apply_override
 from geodesic.experiment.settings.whole import Settings
 from geodesic.experiment.settings.yaml_text import read_yaml
 
-__all__ = ["load_settings", "settings_to_yaml"]
+__all__ = ["load_settings", "settings_from_text", "settings_to_yaml"]
 
 
 def load_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
@@ -47,6 +47,20 @@ def load_settings(path: str | Path, overrides: Sequence[str] = ()) -> Settings:
         raise SettingsError(f"{path}: no such settings file; check the path") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot read the settings file ({error}); check the path") from None
+    return settings_from_text(text, path, overrides)
+
+
+def settings_from_text(text: str, path: str | Path, overrides: Sequence[str] = ()) -> Settings:
+    """As `load_settings`, from the text of a file.
+
+    Args:
+        text: YAML.
+        path: The file that it comes from, or is meant for: messages name it.
+        overrides: As in `load_settings`.
+
+    Raises:
+        SettingsError: As from `load_settings`.
+    """
     try:
         tree = read_yaml(text)
     except yaml.YAMLError as error:
