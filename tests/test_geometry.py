@@ -204,6 +204,9 @@ def test_conjugate_gradients_find_the_residual_of_many_coordinates_from_below() 
     assert (values[0] <= values[1] * (1 + 1e-12)).all()
     assert (values[1] <= exact * (1 + 1e-8)).all()
     torch.testing.assert_close(values[2], exact, rtol=1e-5, atol=0)
+    about = inverse_norm(manifold, middle, u, share=0.1)
+    assert (about < exact * (1 - 1e-6)).any()
+    assert (about > 0.8 * exact).all()
 
 
 @pytest.mark.parametrize("measure", [geodesic.geometry.decoder_residual, geodesic.geometry.relative_excess_energy])
