@@ -13,7 +13,7 @@ from torch import nn
 
 import geodesic
 from scripts.benchmarks import __main__ as runner
-from scripts.benchmarks import counting, decoders, energy_gradient, geometries, riemannian
+from scripts.benchmarks import counting, decoders, energy_gradient, geometries, plans, riemannian
 from scripts.benchmarks.solvers import command as solvers
 from scripts.benchmarks.solvers import error, excess, grid, resolved, second, singly
 from scripts.benchmarks.solvers.problems import Problem, decoder_problem, second_problem
@@ -50,6 +50,18 @@ def test_every_benchmark_says_what_it_measures_and_shows_its_defaults(name, caps
 def test_a_benchmark_that_does_not_exist_is_refused(capsys):
     assert runner.main(["solver"]) == 2
     assert "there is no benchmark 'solver'" in capsys.readouterr().err
+
+
+# --- plans ------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_what_plans_choose_among_is_counted_and_timed_where_hessians_are_formed(capsys):
+    rows = plans.main(["--works", "tiny-2", "tiny-9", "--most", "8", "--pairs", "1", "--segments", "4"])
+    assert rows["tiny-2"]["chosen"] == "Newton"
+    assert float(rows["tiny-2"]["timed"]) > 0
+    assert rows["tiny-9"]["Newton"] == rows["tiny-9"]["timed"] == "-"
+    assert "passes a pair" in capsys.readouterr().out
 
 
 # --- decoders ---------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Decoders of pictures: latent points with axes, ensembles, and what is held at once, however many coordinates."""
 
+import itertools
 import re
 from collections.abc import Callable
 
@@ -8,7 +9,9 @@ import torch
 from torch import nn
 
 import geodesic
+from geodesic.door.door import visit
 from geodesic.geometry.costs import Meter
+from geodesic.geometry.memory import _Peak
 from geodesic.geometry.pieces import InPieces
 
 
@@ -40,12 +43,12 @@ def convolutional(d: int = 8) -> nn.Module:
     )
 
 
-def generator(d: int = 100) -> nn.Module:
+def generator(d: int, widths: tuple[int, ...] = (32, 16)) -> nn.Module:
     """As DCGAN's, small, with statistics from noise."""
-    layers: list[nn.Module] = [nn.ConvTranspose2d(d, 32, 4, bias=False), nn.BatchNorm2d(32), nn.ReLU()]
-    layers += [nn.ConvTranspose2d(32, 16, 4, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
-    layers += [nn.ConvTranspose2d(16, 3, 4, 2, 1), nn.Tanh()]
-    net = nn.Sequential(*layers).requires_grad_(False)
+    layers: list[nn.Module] = [nn.ConvTranspose2d(d, widths[0], 4, bias=False)]
+    for before, after in itertools.pairwise((*widths, 3)):
+        layers += [nn.BatchNorm2d(before), nn.ReLU(), nn.ConvTranspose2d(before, after, 4, 2, 1)]
+    net = nn.Sequential(*layers, nn.Tanh()).requires_grad_(False)
     net(torch.randn(200, d, 1, 1))
     return net
 
@@ -98,3 +101,19 @@ def test_ensembles_of_convolutional_decoders_are_solved(ensemble: type[geodesic.
     solution = geodesic.solve(manifold, *torch.randn(2, 2, 8), segments=8, tol=1e-4)
     assert bool(solution.converged.all())
     assert (solution.energy < solution.initial_energy).all()
+
+
+@pytest.mark.slow
+def test_work_by_products_is_held_to_a_few_backward_passes_of_the_paths() -> None:
+    torch.manual_seed(1)
+    layers = [nn.Conv2d(4, 16, 3, padding=1), residual(16), nn.Upsample(scale_factor=4), residual(16)]
+    decoder = nn.Sequential(*layers, nn.Conv2d(16, 3, 3, padding=1)).eval()
+    manifold = geodesic.PullbackManifold(decoder, latent_shape=(4, 3, 3))
+    start, end = torch.randn(2, 1, 4, 3, 3)
+    plan = geodesic.solve(manifold, start, end, segments=8, max_steps=1).plan
+    path = geodesic.straight_path(start.flatten(1), end.flatten(1), 8)
+    with visit(), _Peak() as backward:
+        manifold.chords_and_pullback(path)[1]()
+    with _Peak() as whole:
+        geodesic.solve(manifold, start, end, segments=8, max_steps=3, tol=1e-3, plan=plan)
+    assert whole.peak <= 5 * backward.peak

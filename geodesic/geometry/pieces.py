@@ -89,6 +89,10 @@ class InPieces(Manifold):
         return self._by_points("observe", self.manifold.observe, z)
 
     def metric_tensor(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d"]:
+        if self.has_embedding and self.bytes_of("metric_tensor") > self.piece:
+            return torch.stack([self._by_directions(point) for point in z.reshape(-1, z.shape[-1])]).reshape(
+                *z.shape, z.shape[-1]
+            )
         return self._by_points("metric_tensor", self.manifold.metric_tensor, z)
 
     def squared_norm(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
@@ -230,6 +234,16 @@ class InPieces(Manifold):
         except torch.OutOfMemoryError:
             self._sizes[work] = max(LEAST[work], nodes // 2)
             return None
+
+    def _by_directions(self, point: Float[Tensor, " d"]) -> Float[Tensor, "d d"]:
+        """The metric of one point from products with some unit vectors at once: of their tangents only images stay."""
+        x, way, units = self.door or self.manifold.embed, self.way(point[None]), torch.eye(len(point)).to(point)
+
+        def images(some: Tensor) -> Tensor:
+            return way.push(x, point.expand(len(some), -1), some).flatten(1)
+
+        J = grouped(images, self.size_of("squared_norm"), units)  # transposed
+        return J @ J.mT
 
     def _by_points(self, work: str, compute: Callable[..., Any], *tensors: Tensor) -> Any:
         """`compute` of points and vectors, (*batch, d), in groups: a tensor, or each of several."""
