@@ -1,5 +1,6 @@
 """The benchmark of dear decoders counts what it says, and measures against the minima that are known."""
 
+import contextlib
 import json
 import math
 import re
@@ -87,8 +88,9 @@ def test_the_unit_is_a_forward_and_a_backward_pass_of_one_path() -> None:
     assert run(problem, Spec("backward")).flops == 2 * vjp_flops(problem)
 
 
-def test_a_run_that_is_stopped_keeps_what_it_noted() -> None:
-    outcome = run(tiny(), Spec("ours", tol=1e-12, seconds=1e-3))
+def test_a_run_that_is_stopped_keeps_what_it_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "time_limit", lambda seconds: contextlib.nullcontext())
+    outcome = run(tiny(), Spec("ours", tol=1e-4, seconds=0.0))
     assert "no answer in" in outcome.message
     assert bool(outcome.trace.path.isnan().all())
     assert bool(last_energies(outcome).isfinite().all())

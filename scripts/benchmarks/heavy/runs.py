@@ -117,6 +117,8 @@ def _ours(problem: Problem, recorder: Recorder, spec: Spec) -> Outcome:
         if progress.stepped:
             told.append(progress.converged)
             recorder.energy(progress.energy)
+        if recorder.seconds() > spec.seconds:  # where an alarm was taken for a failure of the decoder
+            raise OutOfTimeError(f"no answer in {spec.seconds:.0f} s")
 
     settings = {"segments": problem.segments, "tol": spec.tol, "callback": tell}
     if spec.init is not None:
