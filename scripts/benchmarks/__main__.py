@@ -23,6 +23,7 @@ BENCHMARKS = {
     "riemannian": Benchmark("riemannian", "what the Riemannian tools cost, curvature, how far transports agree"),
     "heavy": Benchmark("heavy.command", "dear decoders and many latent coordinates, beside torch's L-BFGS"),
     "plans": Benchmark("plans", "what plans choose among: the whole call by each solver, counted"),
+    "own": Benchmark("own", "models of users: lines and seconds to the first certified solution"),
     "door": Benchmark("door", "what it costs to look at a decoder before it is used"),
     "decoders": Benchmark("decoders", "kinds of decoder times tools: what is right, what says no, what is refused"),
     "structure": Benchmark("structure.command", "the house itself: sizes, import order, seconds of an import"),

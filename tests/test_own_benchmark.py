@@ -1,0 +1,40 @@
+"""The benchmark of models of users counts their lines and comes to certified solutions."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from scripts.benchmarks import own
+
+
+@pytest.fixture
+def _threads() -> Iterator[None]:
+    """Benchmarks set the number of threads, which the other tests should not feel."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("_threads")
+def test_a_model_of_a_user_comes_to_a_certified_solution() -> None:
+    (row,) = own.main(["--models", "distributions", "--pairs", "2"]).values()
+    assert (row["d"], row["lines"]) == ("2", "2")
+    assert row["converged"] == row["resolved"] == "2 of 2"
+    assert row["ended"] == "2 converged"
+
+
+def test_nobody_writes_more_than_three_lines_for_a_model_of_theirs() -> None:
+    assert {name for name, model in own.MODELS.items() if not 1 <= own.lines_of(model.recipe) <= 3} == set()
+
+
+def test_lines_are_those_between_a_heading_and_its_end() -> None:
+    def folded() -> list[int]:
+        many = [
+            1,
+            2,
+        ]
+        return many
+
+    assert own.lines_of(folded) == 5
