@@ -172,3 +172,5 @@ def test_what_is_no_module_is_refused(tmp_path: Path) -> None:
         unchecked(ExampleVAE, tmp_path / "a.pt")
     with pytest.raises(InputError, match=r"module: expected a torch.nn.Module, got function"):
         unchecked(lambda z: z, tmp_path / "a.pt")
+    with pytest.raises(InputError, match=r"path: expected a file, got OrderedDict; .* module.load_state_dict"):
+        unchecked(net(), WEIGHTS)

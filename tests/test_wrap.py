@@ -449,6 +449,29 @@ def varying_count(z: Tensor) -> NegativeBinomial:
 
 REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "a number": (lambda: wrap(3), "model: expected a module, a method or a function, got int"),
+    "a class": (lambda: wrap(nn.Linear), "model: expected a module, got the class Linear itself; make one first"),
+    "a file": (lambda: wrap("vae.pt"), r"got str; weights alone are no model: give geodesic.load_weights\(Model\(\),"),
+    "weights": (lambda: wrap(LAYERS.state_dict()), "got OrderedDict; weights alone are no model"),
+    "a label that is none": (
+        lambda: wrap(seeded(Conditional), latent_shape=2, condition=7),
+        "failed .*; check condition=, its dtype, values and shape",
+    ),
+    "points of another size": (
+        lambda: geodesic.solve(wrap(LAYERS).manifold(), torch.zeros(2, 3), torch.ones(2, 3)),
+        r"decoder: it takes points of shape \(2,\), got \(3,\); give such points",
+    ),
+    "no manifold": (
+        lambda: geodesic.solve(wrap(LAYERS), START, END),
+        r"expected a Manifold such as .* or geodesic.wrap\(model\).manifold\(\), got WrappedDecoder",
+    ),
+    "almost a word": (
+        lambda: wrap(LAYERS, output="logit"),
+        "no part 'logit', .*; did you mean 'logits'",
+    ),
+    "integers by name": (
+        lambda: wrap(lambda z: {"ids": z.long()}, latent_shape=2),
+        "none of it could be the output; give output=lambda",
+    ),
     "no sizes": (lambda: wrap(lambda z: z), "latent_shape: <lambda> has no linear layer.*; give it, latent_shape=2"),
     "a shape of nothing": (lambda: wrap(LAYERS, latent_shape=(0,)), "latent_shape: expected positive integers"),
     "another shape": (

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from geodesic.adapters.meaning import PAIRS, SINGLE, Meaning, meaning_of_distribution, meaning_of_word, plain
+from geodesic.checks import nearest
 from geodesic.errors import DecoderError, InputError
 from geodesic.geometry.refusals import Part, described, parts_of, refuse_output
 
@@ -92,7 +93,11 @@ def _chosen(value: Any, output: str | int | None, count: int) -> _Found:
     parts = [] if isinstance(value, Tensor) else parts_of(value)
     named = next((part for part in parts if part.name == output), None)
     if named is None and output not in (None, *SINGLE, *PAIRS):
-        raise InputError(f"output: the model returned no part {output!r}, but {described(value)}; {_choices(parts)}")
+        hint = nearest(str(output), (*SINGLE, *PAIRS, *(str(part.name) for part in parts)))
+        raise InputError(
+            f"output: the model returned no part {output!r}, but {described(value)}; {f'{hint} or ' if hint else ''}"
+            f"{_choices(parts)}"
+        )
     word = output if isinstance(output, str) and output in (*SINGLE, *PAIRS) else None
     if isinstance(value, Tensor) or word in PAIRS:
         return _Found(_whole, value, word=word)
@@ -134,7 +139,7 @@ def _known(value: Any, parts: list[Part], count: int) -> Part:
         return usable[0]
     raise DecoderError(
         f"output: the model returned {described(value)}, and {'several' if usable else 'none'} of it could be the "
-        f"output; {_choices(usable or parts)}"
+        f"output; {_choices(usable)}"
     )
 
 

@@ -44,7 +44,7 @@ def load_weights(module: M, path: str | Path, prefix: str | None = None) -> M:
     Raises:
         CheckpointError: The file is missing or damaged, holds pickled objects or a program, or its weights do not fit;
             names that do not fit are listed.
-        InputError: `module` is none.
+        InputError: `module` is none, or `path` no path.
 
     Example:
         >>> import pathlib, tempfile, torch, geodesic
@@ -58,6 +58,8 @@ def load_weights(module: M, path: str | Path, prefix: str | None = None) -> M:
     if not isinstance(module, nn.Module):
         got = f"the class {module.__name__} itself" if isinstance(module, type) else type(module).__name__
         raise InputError(f"module: expected a torch.nn.Module, got {got}; make one first")
+    if not isinstance(path, str | Path):
+        raise InputError(f"path: expected a file, got {type(path).__name__}; a state_dict fits module.load_state_dict")
     file = Path(path)
     own = module.state_dict()
     found = _part(own, _weights_in(file), prefix, file)

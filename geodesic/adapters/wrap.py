@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, final
 
 import torch
@@ -45,7 +46,16 @@ class _Call:
     output: Output
 
     def __call__(self, z: Tensor) -> Any:
-        """What the model returns for points, (N, d) or (N, *latent_shape)."""
+        """What the model returns for points, (N, d) or (N, *latent_shape).
+
+        Raises:
+            DecoderError: The points have another size.
+        """
+        if z.shape[1:].numel() != math.prod(self.latent_shape):
+            raise DecoderError(
+                f"decoder: it takes points of shape {self.latent_shape}, got {tuple(z.shape[1:])}; give such points, "
+                "or wrap the model again with another latent_shape"
+            )
         rows = z.reshape(-1, *self.latent_shape)
         positional, named = self.condition.rows(rows)
         with unvalidated():
@@ -195,6 +205,13 @@ def _callable(model: Any, method: str | None) -> tuple[Callable[..., Any], str]:
     """What to call, and its name."""
     if isinstance(model, torch.export.ExportedProgram):
         return model.module(), "ExportedProgram"
+    if isinstance(model, type):
+        raise InputError(f"model: expected a module, got the class {model.__name__} itself; make one first")
+    if isinstance(model, str | Path | Mapping):
+        raise InputError(
+            f"model: expected a module, a method or a function, got {type(model).__name__}; weights alone are no "
+            'model: give geodesic.load_weights(Model(), "model.pt"), with its class'
+        )
     kind = type(model).__name__ if isinstance(model, nn.Module) else getattr(model, "__name__", type(model).__name__)
     if method is None and callable(getattr(model, "decode", None)):
         method = "decode"  # of a whole autoencoder
@@ -236,11 +253,14 @@ def _called(call: _Call, shapes: list[tuple[int, ...]], name: str) -> tuple[_Cal
     reason = (str(errors[0]).strip() or type(errors[0]).__name__).splitlines()[0][:_LONGEST]
     tried = " or ".join(map(str, shapes[:6]))
     raise DecoderError(
-        f"model: {name} was called with 2 points of shape {tried} and failed ({reason}); {_remedy(errors[0])}"
+        f"model: {name} was called with 2 points of shape {tried} and failed ({reason}); "
+        f"{_remedy(errors[0], call.condition)}"
     )
 
 
-def _remedy(error: Exception) -> str:
+def _remedy(error: Exception, condition: Condition) -> str:
+    if condition.values:
+        return "check condition=, its dtype, values and shape as the model takes them, and latent_shape="
     if isinstance(error, TypeError) and "argument" in str(error):
         return "what else it takes goes to condition=, in a tuple behind the points or in a mapping by name"
     return "give latent_shape=, the shape of one latent point, and condition= if it takes more than points"

@@ -112,8 +112,8 @@ class ManifoldByRow:
             return value.expand(len(rows), *value.shape)
         if value.dim() != axes + 1 or len(value) != len(self):
             raise InputError(
-                f"{name}: there are {len(self)} rows, each with a manifold of its own; expected {len(self)} of them on "
-                f"the first of {axes + 1} axes, got shape {tuple(value.shape)}"
+                f"{name}: there are {len(self)} rows, each with a manifold of its own, as one condition= each gives; "
+                f"expected {len(self)} of them on the first of {axes + 1} axes, got shape {tuple(value.shape)}"
             )
         return value[torch.tensor(rows, device=value.device)]
 

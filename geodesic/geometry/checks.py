@@ -34,7 +34,8 @@ def require_manifold(manifold: object) -> None:
     """
     if not isinstance(manifold, Manifold):
         raise InputError(
-            f"manifold: expected a Manifold such as PullbackManifold(decoder), got {type(manifold).__name__}"
+            "manifold: expected a Manifold such as PullbackManifold(decoder) or geodesic.wrap(model).manifold(), got "
+            f"{type(manifold).__name__}"
         )
 
 
