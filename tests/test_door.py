@@ -250,8 +250,10 @@ def test_what_is_hidden_is_found_below_a_large_offset_and_with_few_digits(
 
     assert findings(unseen, dtype).derivatives is FORWARD_ONLY
     assert findings(lambda z: net(z) + share * side(z) + offset, dtype).derivatives is FORWARD
-    with pytest.raises(DecoderError, match="hidden from autograd"):
+    with pytest.raises(DecoderError, match="hidden from autograd") as refused:
         findings(lambda z: net(z) + share * side(z.detach()) + offset, dtype)
+    few_digits = dtype == torch.float32  # where kinks of many units look alike
+    assert ("kinks" in str(refused.value) and "points in float64" in str(refused.value)) == few_digits
 
 
 def test_a_first_derivative_by_hand_that_torch_takes_twice_wrongly_is_taken_once() -> None:

@@ -1,10 +1,13 @@
 """The benchmark of models of users counts their lines and comes to certified solutions."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor, nn
 
+import geodesic
 from scripts.benchmarks import own
 
 
@@ -23,6 +26,16 @@ def test_a_model_of_a_user_comes_to_a_certified_solution() -> None:
     assert (row["d"], row["lines"]) == ("2", "2")
     assert row["converged"] == row["resolved"] == "2 of 2"
     assert row["ended"] == "2 converged"
+
+
+@pytest.mark.slow
+def test_a_model_that_is_refused_has_its_reason_in_the_table() -> None:
+    def recipe(folder: Path, start: Tensor, end: Tensor) -> own.Solution:
+        return geodesic.solve(geodesic.wrap(nn.Linear(3, 2)).manifold(), start, end)
+
+    row = own.measure(own.Own(recipe, 2, {}), 1)
+    assert (row["lines"], row["converged"], row["ended"]) == ("1", "-", "refused")
+    assert "points of shape" in row["in words"]
 
 
 def test_nobody_writes_more_than_three_lines_for_a_model_of_theirs() -> None:

@@ -255,6 +255,8 @@ def _cause(function: RowWise, probes: Probes, tried: list[str]) -> str:
     probe, forward = probes[0], tried[0]
     with torch.enable_grad():
         seen = function(probe.z.clone().requires_grad_()).requires_grad
+    kinks = forward.startswith("its") and probe.z.dtype != torch.float64
+    finer = "; kinks of very many ReLUs look alike in float32: if so, give points in float64" if kinks else ""
     if any("use_reentrant" in wrong for wrong in tried):
         return (
             "decoder: it is checkpointed with use_reentrant=True, which has no derivatives but those of .backward(); "
@@ -268,5 +270,5 @@ def _cause(function: RowWise, probes: Probes, tried: list[str]) -> str:
         return f"decoder: torch cannot differentiate it ({forward}); write it with torch's own operators"
     return (
         f"decoder: {found}; look for torch.no_grad, .detach(), .data, .item(), NumPy, rounding, or a straight-through "
-        "gradient, and take them out"
+        f"gradient, and take them out{finer}"
     )

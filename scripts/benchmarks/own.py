@@ -177,8 +177,9 @@ def lines_of(recipe: Callable[..., object]) -> int:
     return int(function.body[-1].end_lineno or 0) - function.body[0].lineno + 1
 
 
-def measure(model: Own, pairs: int) -> dict[str, str]:
-    """One line of the table."""
+def measure(model: Own, pairs: int, dtype: torch.dtype = torch.float32) -> dict[str, str]:
+    """One line of the table; of a model that is refused the reason."""
+    row = {"d": str(model.latent_size), "lines": str(lines_of(model.recipe))}
     with tempfile.TemporaryDirectory() as name, torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         folder = Path(name)
@@ -189,13 +190,15 @@ def measure(model: Own, pairs: int) -> dict[str, str]:
                 module = make()
                 assert module is not None
                 torch.save(module.state_dict(), folder / file)
-        start, end = torch.randn(2, pairs, model.latent_size)
+        start, end = torch.randn(2, pairs, model.latent_size).to(dtype)
         before = time.process_time()
-        solution = model.recipe(folder, start, end)
+        try:
+            solution = model.recipe(folder, start, end)
+        except geodesic.GeodesicError as error:
+            none = dict.fromkeys(("processor seconds", "converged", "resolved"), "-")
+            return row | none | {"ended": "refused", "in words": str(error)}
         seconds = time.process_time() - before
-    return {
-        "d": str(model.latent_size),
-        "lines": str(lines_of(model.recipe)),
+    return row | {
         "processor seconds": f"{seconds:.1f}",
         "converged": f"{int(solution.converged.sum())} of {pairs}",
         "resolved": f"{int(solution.resolved.sum())} of {pairs}",
@@ -209,6 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, dict[str, str]]:
     parser = make_parser("own", __doc__)
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="MODEL")
     parser.add_argument("--pairs", nargs="+", type=positive, default=[1, 8], help="in one call")
+    parser.add_argument("--dtype", choices=["float32", "float64"], default="float32", help="of the points")
     parser.add_argument("--threads", type=positive, default=1)
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
@@ -218,6 +222,6 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, dict[str, str]]:
     rows = {}
     for name in options.models:
         for pairs in options.pairs:
-            rows[f"{name}, {pairs} pairs"] = row = measure(MODELS[name], pairs)
+            rows[f"{name}, {pairs} pairs"] = row = measure(MODELS[name], pairs, getattr(torch, options.dtype))
             console.print(rows_table("from a module to a solution", "model", {f"{name}, {pairs} pairs": row}))
     return rows
