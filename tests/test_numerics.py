@@ -105,7 +105,9 @@ def test_rows_that_have_ended_leave_and_change_nothing_for_the_others() -> None:
     assert worked[0] == 5
     assert worked[-1] == 1
     for i in range(5):
-        alone = conjugate_gradients(Systems(times(H[i : i + 1])), b[i : i + 1], max_products=16, accuracy=accuracy[i])
+        alone = conjugate_gradients(
+            Systems(times(H[i : i + 1])), b[i : i + 1], max_products=16, accuracy=accuracy[i : i + 1]
+        )
         for one, other in zip(found, alone, strict=True):
             torch.testing.assert_close(one[i], other[0], rtol=1e-10, atol=1e-12)
 

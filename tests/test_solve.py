@@ -102,7 +102,7 @@ def test_segments_that_only_the_batch_has_are_refused_with_the_ends() -> None:
         geodesic.solve(PLANE, torch.zeros(17, 2), torch.zeros(17, 2), **search)
 
 
-@pytest.mark.parametrize("points", [[[0.0, 1.0]], np.zeros((5, 2)), torch.zeros(5), torch.zeros(5, 2, 2)])
+@pytest.mark.parametrize("points", [[[0.0, 1.0]], np.zeros(5), torch.zeros(5), torch.zeros(5, 2, 2)])
 def test_points_that_are_no_latent_points_are_refused(points: object, untyped_solve) -> None:
     with pytest.raises(geodesic.errors.InputError, match="points: expected a tensor of latent points"):
         untyped_solve(geodesic.PullbackManifold(hill), *pairs(1), init="graph", graph_points=points)

@@ -59,6 +59,7 @@ def test_the_shapes_and_types_of_the_results_agree(arrays: Arrays) -> None:
         assert shapes.pop("path") == shapes.pop("mesh") == (P, T + 1, D)
         assert shapes.pop("arc") == shapes.pop("times") == (P, T + 1)
         assert shapes.pop("tol") == shapes.pop("plan") == ()
+        assert shapes.pop("winding") == (P, D)
         assert set(shapes.values()) == {(P,)}
         assert arrays[f"{method}/path"].dtype == np.float64
         assert arrays[f"{method}/converged"].dtype == np.bool_
