@@ -569,3 +569,23 @@ def test_a_random_model_is_refused_when_it_is_used() -> None:
 def test_the_length_under_a_fixed_scale_is_that_of_the_means_over_it() -> None:
     line = wrap(lambda z: Normal(z, 0.5), latent_shape=2)
     assert float(geodesic.solve(line.manifold(), START[0], END[0]).length) == pytest.approx(2 * math.sqrt(2))
+
+
+def test_kinks_that_lie_closer_than_steps_in_single_precision_are_no_hidden_parts() -> None:
+    torch.manual_seed(1)
+    layers = (nn.Linear(8, 3000), nn.LeakyReLU(), nn.Linear(3000, 3000), nn.LeakyReLU(), nn.Linear(3000, 40))
+    wide = nn.Sequential(*layers).float()
+    z = torch.randn(2, 8, dtype=torch.float32)
+    G = geodesic.wrap(wide).manifold().metric_tensor(z)
+    J = torch.stack([torch.func.jacrev(wide)(row) for row in z])
+    torch.testing.assert_close(G, J.mT @ J, rtol=1e-4, atol=1e-6)
+
+
+def test_what_is_hidden_in_single_precision_is_hidden_in_double_too() -> None:
+    class Hidden(nn.Linear):
+        def forward(self, z: torch.Tensor) -> torch.Tensor:
+            return super().forward(z) + z.detach()
+
+    hidden = geodesic.wrap(Hidden(2, 2).float()).manifold()
+    with pytest.raises(geodesic.errors.DecoderError, match="hidden from autograd"):
+        hidden.metric_tensor(torch.zeros(1, 2, dtype=torch.float32))
