@@ -94,6 +94,7 @@ def init(
         typer.Option("--latent-size", help="Latent coordinates; 2, or those that the decoder takes.", min=1),
     ] = None,
     overwrite: Overwrite = False,
+    as_json: AsJSON = False,
 ) -> None:
     """Write a config with comments that runs: for data to train on, or for a decoder of your own."""
     from geodesic.experiment.start import write_config
@@ -107,7 +108,8 @@ def init(
         latent_size=latent_size,
         overwrite=overwrite,
     )
-    say(f"wrote {config}; next: {commands[0]}" + "".join(f", then {command}" for command in commands[1:]))
+    said = f"wrote {config}; next: {', then '.join(commands)}"
+    _print(Answer({"file": config, "next": commands}, (said,)), as_json)
 
 
 @app.command(epilog="Example: `geodesic train configs/mnist.yaml model.latent_size=16`")

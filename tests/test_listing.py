@@ -150,6 +150,8 @@ def test_a_config_that_exists_is_kept_unless_one_asks_otherwise(here: Path) -> N
     assert contents(here) == {"first.yaml": b"name: mine\n"}
     assert run("init", "first.yaml", "--data", "digits", "--overwrite").status == 0
     assert load_settings("first.yaml").name == "first"
+    result = json.loads(run("init", "first.yaml", "--data", "digits", "--overwrite", "--json").out)
+    assert (result["file"], result["next"][0]) == ("first.yaml", "geodesic train first.yaml")
 
 
 # --- runs -------------------------------------------------------------------------------------------
