@@ -25,8 +25,14 @@ from tests.experiments import METHODS, PICTURES, SMALL, Home, contents, refused,
 
 
 def process(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
+    """`geodesic ARGUMENTS` in a process that hears Ctrl-C, also where these tests run in the background and do not."""
     command = [sys.executable, "-m", "geodesic", *map(str, arguments)]
-    return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # That a signal is ignored is inherited; a handler is not.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture
@@ -561,11 +567,7 @@ def test_an_interrupted_training_says_how_to_go_on_and_goes_on(home: Path) -> No
         # Meanwhile the folder is that process's alone.
         refused(run(*long, "--overwrite"), 1, "runs/long: another process is using it")
         running.send_signal(signal.SIGINT)
-        try:
-            out, err = running.communicate(timeout=40)
-        except subprocess.TimeoutExpired:  # Python drops an interrupt that arrives in a finalizer: press it again
-            running.send_signal(signal.SIGINT)
-            out, err = running.communicate(timeout=40)
+        out, err = running.communicate(timeout=60)
     finally:
         running.kill()
         running.communicate()

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -308,6 +309,67 @@ def test_an_interrupted_run_can_be_resumed_exactly(
     assert metrics(tmp_path) == metrics(straight[0])
 
 
+class Finalized:
+    """Sends Ctrl-C while it is finalized, where Python drops what a handler raises."""
+
+    def __del__(self) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def steps_with_an_interrupt(monkeypatch: pytest.MonkeyPatch, presses: int, ended: list[int]) -> None:
+    step = VAETraining.training_step
+
+    def interrupted(self: VAETraining, batch: torch.Tensor) -> torch.Tensor:
+        Finalized()  # and is gone
+        if presses == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        ended.append(len(ended))
+        return step(self, batch)
+
+    monkeypatch.setattr(VAETraining, "training_step", interrupted)
+
+
+@pytest.fixture
+def default_answer() -> Iterator[None]:
+    """Python's answer to Ctrl-C, which a program that is started in the background does not have."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(("presses", "steps"), [(1, 1), (2, 0)], ids=["waits for the batch", "twice does not"])
+def test_one_interrupt_is_enough_wherever_it_arrives(
+    presses: int, steps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, default_answer: None
+) -> None:
+    ended: list[int] = []
+    with monkeypatch.context() as patch:
+        steps_with_an_interrupt(patch, presses, ended)
+        with pytest.raises(TrainingInterrupted, match="--resume"):
+            train(tmp_path)
+    assert len(ended) == steps
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interrupt_after_the_last_batch_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, straight: tuple[Path, TrainingResult], default_answer: None
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(VAETraining, "on_train_end", lambda self: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(TrainingInterrupted, match="--resume"):
+            train(tmp_path)
+    assert_same_weights(straight[1].vae, train(tmp_path, resume=True).vae)
+
+
+def test_an_interrupt_that_the_caller_has_ignored_stays_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, default_answer: None
+) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    ended: list[int] = []
+    steps_with_an_interrupt(monkeypatch, 1, ended)
+    assert train(tmp_path, epochs=1).epochs == 1
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
 def test_training_whose_weights_are_lost_ends_and_says_so(tmp_path: Path) -> None:
     with pytest.raises(TrainingDiverged, match=r"not finite after epoch 1, .*lower training.learning_rate"):
         train(tmp_path, learning_rate=1e30)
@@ -485,8 +547,8 @@ def test_lightning_is_imported_where_training_begins_and_nowhere_else() -> None:
     sources = {file.relative_to(package).as_posix(): file.read_text() for file in package.rglob("*.py")}
     by_name = re.compile(r"^\s*(import|from) (lightning|tensorboard)", re.M)
     needing = {name for name, text in sources.items() if by_name.search(text)}
-    assert needing == {f"models/training/{name}.py" for name in ("module", "processes", "trainer")}
-    at_the_top = re.compile(r"^(import|from) geodesic\.models\.training\.(module|processes|trainer)", re.M)
+    assert needing == {f"models/training/{name}.py" for name in ("interruption", "module", "processes", "trainer")}
+    at_the_top = re.compile(r"^(import|from) geodesic\.models\.training\.(interruption|module|processes|trainer)", re.M)
     assert {name for name, text in sources.items() if at_the_top.search(text)} <= needing
 
 

@@ -20,11 +20,12 @@ from typing import Any
 
 import lightning.pytorch as lightning
 import torch
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Callback, Checkpoint
 from torch import Tensor
 
 from geodesic.files import write_bytes
 from geodesic.models.training.batches import Batches, stream
+from geodesic.models.training.interruption import Interruption
 from geodesic.models.training.resume import LAST
 from geodesic.models.training.task import Task
 from geodesic.models.vae import ELBO
@@ -45,6 +46,7 @@ class VAETraining(lightning.LightningModule):
     def __init__(self, task: Task) -> None:
         super().__init__()
         self.task, self.vae = task, task.vae
+        self.interruption = Interruption()
         self.history: list[dict[str, int | float]] = []
         self.kl_history: list[list[float]] = []
         self.best: float | None = None
@@ -66,6 +68,9 @@ class VAETraining(lightning.LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.vae.parameters(), lr=self.task.plan.learning_rate)
+
+    def configure_callbacks(self) -> list[Callback]:
+        return [self.interruption]
 
     def train_dataloader(self) -> Batches:
         return self._batches(self.task.train, self.task.plan.batch_size, self.task.plan.seed)

@@ -8,7 +8,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import lightning.pytorch as lightning
@@ -78,15 +78,17 @@ def fit(trainer: lightning.Trainer, module: VAETraining, checkpoint: Path | None
         # Lightning's own answer to SIGTERM is at work in the processes that train, not in this one.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
+        with ExitStack() as listening:
+            if main and processes is None:  # several processes train, and this one only waits for them
+                listening.enter_context(module.interruption.listening())
+            trainer.fit(module, ckpt_path=checkpoint, weights_only=True)
+        if module.interruption.asked:  # after the last batch
+            raise _interrupted(trainer)
     except (KeyboardInterrupt, SystemExit):
         # Lightning answers Ctrl-C with SystemExit, and ignores further ones from then on.
         if not trainer.interrupted:
             raise
-        folder = trainer.default_root_dir
-        raise TrainingInterrupted(
-            f"training interrupted; go on from {Path(folder) / 'last.ckpt'} with --resume (resume=True)"
-        ) from None
+        raise _interrupted(trainer) from None
     finally:
         if processes is not None:
             processes.end()
@@ -95,6 +97,11 @@ def fit(trainer: lightning.Trainer, module: VAETraining, checkpoint: Path | None
         if main:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
+
+
+def _interrupted(trainer: lightning.Trainer) -> TrainingInterrupted:
+    checkpoint = Path(trainer.default_root_dir) / "last.ckpt"
+    return TrainingInterrupted(f"training interrupted; go on from {checkpoint} with --resume (resume=True)")
 
 
 @contextmanager
