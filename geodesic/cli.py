@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 import geodesic
+from geodesic.commands import with_many
 from geodesic.console import complain, console, errors, say, say_json, show, solve_progress, warnings_shown
 from geodesic.errors import GeodesicError, RunFolderError, SettingsError
 
@@ -74,9 +75,11 @@ def _print(answer: Answer, as_json: bool) -> None:
 
 
 @app.command(
+    cls=with_many("--weights"),
     epilog="Example: `geodesic init --data digits`\n\n"
     "Of a folder of images: `geodesic init faces.yaml --data ~/pictures/faces --latent-size 16`\n\n"
-    "A decoder of your own: `geodesic init mine.yaml --decoder my_model:Decoder --weights decoder.pt`"
+    "A decoder of your own: `geodesic init mine.yaml --decoder my_model:Decoder --weights decoder.pt`\n\n"
+    "An ensemble: `geodesic init mine.yaml --decoder my_model:Decoder --weights a.pt b.pt`",
 )
 def init(
     config: Annotated[Path, typer.Argument(help="The file to write.")] = Path("experiment.yaml"),
@@ -86,12 +89,15 @@ def init(
     ] = None,
     weights: Annotated[
         list[str] | None,
-        typer.Option("--weights", help="A file of the decoder's weights; once more for each member of an ensemble."),
+        typer.Option("--weights", help="A file of the decoder's weights; several files are an ensemble."),
     ] = None,
     prefix: Annotated[str | None, typer.Option("--prefix", help="Of the names of its weights in the files.")] = None,
     latent_size: Annotated[
         int | None,
         typer.Option("--latent-size", help="Latent coordinates; 2, or those that the decoder takes.", min=1),
+    ] = None,
+    condition: Annotated[
+        str | None, typer.Option("--condition", help="What else the decoder takes, one for all pairs: 3, say.")
     ] = None,
     overwrite: Overwrite = False,
     as_json: AsJSON = False,
@@ -106,6 +112,7 @@ def init(
         weights=weights or (),
         prefix=prefix,
         latent_size=latent_size,
+        condition=condition,
         overwrite=overwrite,
     )
     said = f"wrote {config}; next: {', then '.join(commands)}"
@@ -321,6 +328,7 @@ def _settings(config: Path, overrides: list[str] | None) -> Settings:
 
 def _train(settings: Settings, runs: Path, resume: bool, overwrite: bool, quiet: bool) -> Answer:
     from geodesic.experiment.folders import run_folder
+    from geodesic.experiment.tables import about_collapse
     from geodesic.experiment.train import train as run_training
 
     progress = console.is_terminal and not quiet
@@ -328,21 +336,10 @@ def _train(settings: Settings, runs: Path, resume: bool, overwrite: bool, quiet:
     samples, folder = settings.training.importance_samples, run_folder(settings, runs)
     bound = "" if found.test_bound is None else f", importance-weighted bound {found.test_bound:.2f} (K = {samples})"
     if found.collapsed_dimensions:
-        complain("warning: " + _about_collapse(found.collapsed_dimensions, found.vae.latent_size), "yellow")
+        complain("warning: " + about_collapse(found.collapsed_dimensions, found.vae.latent_size), "yellow")
     said = f"trained {folder}: {found.epochs} epochs, held-out ELBO {found.test_elbo:.2f} nats per row{bound}"
     names = ("epochs", "test_elbo", "test_bound", "collapsed_dimensions")
     return Answer({"folder": folder} | {name: getattr(found, name) for name in names}, (said,))
-
-
-def _about_collapse(collapsed: tuple[int, ...], latent_size: int) -> str:
-    from geodesic.models.training.train import COLLAPSED_KL
-
-    named = ", ".join(map(str, collapsed[:10])) + (" and more" if len(collapsed) > 10 else "")
-    return (
-        f"{len(collapsed)} of {latent_size} latent dimensions have collapsed ({named}): their KL on the validation "
-        f"rows is below {COLLAPSED_KL} nats, so they say nothing about the data; lower training.kl_weight, raise "
-        "training.kl_warmup_epochs, train for longer, or take a smaller model.latent_size"
-    )
 
 
 def _solve(settings: Settings, runs: Path, name: str, overwrite: bool, all_methods: bool) -> Answer:

@@ -311,12 +311,29 @@ def test_plotting_before_solving_says_what_to_do(home: Path) -> None:
     refused(run("plot", "runs/small", "--name", "other"), 1, "other.npz", "geodesic solve")
 
 
+def test_plotting_something_else_than_a_run_names_the_run(home: Path) -> None:
+    refused(run("plot", "small.yaml"), 1, "give the folder of its run, runs/small")
+    refused(run("plot", "runs/smal"), 1, "did you mean runs/small?")
+    refused(run("plot", "small"), 1, "did you mean runs/small?")
+
+
 @pytest.mark.parametrize(
-    "change", ["model.latent_size=3", "seed=1", "data.limit=100", "training.epochs=3", "model.network.hidden_sizes=[8]"]
+    ("change", "trained"),
+    [
+        ("model.latent_size=3", "model.latent_size=2,"),
+        ("seed=1", "seed=0,"),
+        ("data.limit=100", "data.limit=200,"),
+        ("training.epochs=3", "training.epochs=2,"),
+        ("model.network.hidden_sizes=[8]", "model.network.hidden_sizes='[16]',"),
+    ],
 )
-def test_a_run_trained_with_other_settings_is_refused(home: Path, change: str) -> None:
+def test_a_run_trained_with_other_settings_is_refused_and_these_are_named(
+    home: Path, change: str, trained: str
+) -> None:
     before = contents(home)
-    refused(run("solve", "small.yaml", change, "--name", "other"), 1, "runs/small", "geodesic train")
+    refused(
+        run("solve", "small.yaml", change, "--name", "other"), 1, "runs/small", f"those, {trained}", "geodesic train"
+    )
     assert contents(home) == before
 
 

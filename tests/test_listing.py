@@ -98,12 +98,12 @@ def test_an_ensemble_of_files_needs_no_size_and_has_the_geometry_that_it_returns
         "    def forward(self, z):\n        return torch.distributions.Bernoulli(logits=super().forward(z))\n"
     )
     monkeypatch.syspath_prepend(here)
-    files = ["a.pt", "b.pt"]
+    files = ["a.pt", "b.pt", "c.pt"]
     for file in files:
         weights = torch.nn.Linear(3, 4).state_dict()
         torch.save({f"vae.decoder.{name}": x for name, x in weights.items()} | {"vae.scale": torch.ones(1)}, file)
-    options = [word for file in files for word in ("--weights", file)]
-    done = run("init", "mine.yaml", "--decoder", "own_ensemble:Decoder", *options, "--prefix", "vae.decoder.")
+    weights = ["--weights", "a.pt", "b.pt", "--weights=c.pt"]  # as a shell writes out *.pt, and once each
+    done = run("init", "--decoder", "own_ensemble:Decoder", *weights, "mine.yaml", "--prefix", "vae.decoder.")
     assert (done.status, done.err) == (0, "")
     assert yaml.safe_load(Path("mine.yaml").read_text())["model"]["weights"] == files
     rows = json.loads(run("solve", "mine.yaml", "pairs.count=2", "--json").out)["rows"]
@@ -122,6 +122,7 @@ def test_an_ensemble_of_files_needs_no_size_and_has_the_geometry_that_it_returns
         (["--data", "digits", "--weights", "a.pt"], ["--weights", "--decoder"]),
         (["--data", "digits", "--weights", "a.pt2", "--weights", "b.pt"], ["--weights", "--decoder"]),
         (["--decoder", "own"], ["model.import", "package.module:function"]),
+        (["--decoder", "nowhere.py:make"], ["model.import", "no .py at its end: nowhere:make"]),
         (["--decoder", "nowhere:make"], ["model.import", "'nowhere'", "could not be imported"]),
         (["--decoder", "math:sqr"], ["model.import", "did you mean 'sqrt'"]),
         (["--decoder", "torch.nn:Linear"], ["model.import", "`arguments`"]),
@@ -140,6 +141,54 @@ def test_what_init_cannot_use_is_refused_and_nothing_written(
     for word in words:
         assert word in done.err
     assert not Path("first.yaml").exists()
+
+
+CONDITIONAL = """
+import torch
+
+class Decoder(torch.nn.Module):
+    def __init__(self, hidden=False):
+        super().__init__()
+        self.layer, self.hidden = torch.nn.Linear(2 + 3, 16), hidden
+
+    def forward(self, z, label):
+        label = torch.nn.functional.one_hot(label, 3).to(z)
+        return self.layer(torch.cat([z.detach() if self.hidden else z, label], dim=1)).tanh()
+
+def cut_off():
+    hidden = Decoder(hidden=True)
+    return torch.nn.Sequential(torch.nn.Linear(2, 2), Only(hidden))
+
+class Only(torch.nn.Module):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, z):
+        return self.inner(z, torch.zeros(len(z), dtype=torch.int64))
+"""
+
+
+def test_init_says_the_condition_and_how_flat_outputs_become_images(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("own_conditional.py").write_text(CONDITIONAL)
+    monkeypatch.syspath_prepend(here)
+    missing = run("init", "mine.yaml", "--decoder", "own_conditional:Decoder")
+    refused(missing, 2, "label", "model.condition=")
+    several = run("init", "mine.yaml", "--decoder", "own_conditional:Decoder", "--condition", "[0, 1]")
+    refused(several, 2, "model.condition", "one for all pairs")
+    assert run("init", "mine.yaml", "--decoder", "own_conditional:Decoder", "--condition", "{label: 1}").status == 0
+    model = load_settings("mine.yaml").model
+    assert (model.condition, model.image_shape) == ({"label": 1}, None)
+    assert "image_shape: null  # [1, 4, 4]" in Path("mine.yaml").read_text()
+
+
+def test_init_refuses_a_decoder_that_solve_would_refuse(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("own_cut_off.py").write_text(CONDITIONAL)
+    monkeypatch.syspath_prepend(here)
+    refused(run("init", "mine.yaml", "--decoder", "own_cut_off:cut_off"), 1, "decoder", "autograd")
+    assert not Path("mine.yaml").exists()
 
 
 def test_a_config_that_exists_is_kept_unless_one_asks_otherwise(here: Path) -> None:

@@ -184,6 +184,19 @@ def test_outputs_that_are_no_images_are_columns_of_colors(solution: Solution) ->
     assert one.shape == (1, 4)
 
 
+def test_a_strip_of_a_wrapped_decoder_shows_its_means_each_pair_under_its_own_condition() -> None:
+    def model(z: Tensor, scale: Tensor) -> torch.distributions.Normal:
+        return torch.distributions.Normal(scale[:, None] * z, 1 + z.square())
+
+    decoder = geodesic.wrap(model, latent_shape=2, condition=torch.tensor([1.0, 3.0]))
+    solution = geodesic.solve(decoder.manifold(), torch.zeros(2, 2), torch.ones(2, 2), segments=4)
+    for given in (decoder, decoder.mean):
+        ends = [image[:, -1] for image in images_of(geodesic.plot_strip(solution, given))]
+        np.testing.assert_allclose(ends, [[1, 1], [1, 1], [3, 3], [3, 3]])
+    with pytest.raises(InputError, match="each of 2 pairs, and the solution has 1"):
+        geodesic.plot_strip(solution[:1], decoder)
+
+
 def test_a_strip_of_latent_images_hands_them_over_as_such() -> None:
     manifold = geodesic.PullbackManifold(lambda z: z.square().flatten(1), latent_shape=(1, 2, 2))
     solution = geodesic.solve(manifold, torch.zeros(1, 2, 2), torch.ones(1, 2, 2), segments=4)

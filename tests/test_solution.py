@@ -137,6 +137,7 @@ def test_leading_axes_are_kept() -> None:
 
 def test_a_saved_solution_comes_back_field_by_field(tmp_path: Path) -> None:
     solution = geodesic.solve(geodesic.PullbackManifold(network()), *pairs(3))
+    assert repr(solution).endswith(f"{solution.summary()}>")  # a line or a few, not all numbers
     solution.save(tmp_path / "solution.npz")
     loaded = geodesic.GeodesicSolution.load(tmp_path / "solution.npz")
     for field in dataclasses.fields(solution):

@@ -451,6 +451,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "a number": (lambda: wrap(3), "model: expected a module, a method or a function, got int"),
     "a class": (lambda: wrap(nn.Linear), "model: expected a module, got the class Linear itself; make one first"),
     "a file": (lambda: wrap("vae.pt"), r"got str; weights alone are no model: give geodesic.load_weights\(Model\(\),"),
+    "a file of a program": (lambda: wrap("vae.pt2"), r'torch.export.load\("vae.pt2"\)'),
     "weights": (lambda: wrap(LAYERS.state_dict()), "got OrderedDict; weights alone are no model"),
     "a label that is none": (
         lambda: wrap(seeded(Conditional), latent_shape=2, condition=7),
@@ -462,7 +463,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "no manifold": (
         lambda: geodesic.solve(wrap(LAYERS), START, END),
-        r"expected a Manifold such as .* or geodesic.wrap\(model\).manifold\(\), got WrappedDecoder",
+        r"got a WrappedDecoder; give its manifold, decoder.manifold\(\)",
     ),
     "almost a word": (
         lambda: wrap(LAYERS, output="logit"),
@@ -579,6 +580,39 @@ def test_kinks_that_lie_closer_than_steps_in_single_precision_are_no_hidden_part
     G = geodesic.wrap(wide).manifold().metric_tensor(z)
     J = torch.stack([torch.func.jacrev(wide)(row) for row in z])
     torch.testing.assert_close(G, J.mT @ J, rtol=1e-4, atol=1e-6)
+
+
+class HiddenBeside(nn.Module):
+    """A wide network in single precision, and another part: hidden from autograd, or not."""
+
+    def __init__(self, width: int, hidden: bool) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        layers = (nn.Linear(8, width), nn.LeakyReLU(), nn.Linear(width, width), nn.LeakyReLU(), nn.Linear(width, 40))
+        self.wide, self.beside, self.hidden = nn.Sequential(*layers).float(), nn.Linear(8, 40).float(), hidden
+
+    def forward(self, z: Tensor) -> Tensor:
+        beside = self.beside(z)
+        return self.wide(z) + (beside.detach() if self.hidden else beside)
+
+
+def test_kinks_that_lie_close_are_told_from_hidden_parts_without_a_copy_of_the_weights_too() -> None:
+    z = torch.randn(2, 8, dtype=torch.float32)
+    decoder = HiddenBeside(3000, hidden=False).eval().requires_grad_(False)
+    G = geodesic.PullbackManifold(decoder).metric_tensor(z)
+    J = torch.stack([torch.func.jacrev(decoder)(row) for row in z])
+    torch.testing.assert_close(G, J.mT @ J, rtol=1e-4, atol=1e-6)
+    hidden = geodesic.PullbackManifold(HiddenBeside(300, hidden=True).eval())
+    with pytest.raises(DecoderError, match="hidden from autograd"):
+        hidden.metric_tensor(z)
+
+
+def test_a_size_that_no_layer_takes_alone_is_found_where_there_is_only_one() -> None:
+    model = Conditional()
+    decoder = wrap(model, method="decode", condition=1)
+    assert decoder.latent_shape == (2,)
+    with pytest.raises(DecoderError, match="latent_shape=, the size of a point, which its layers do not tell"):
+        wrap(model, method="decode", condition=99)
 
 
 def test_what_is_hidden_in_single_precision_is_hidden_in_double_too() -> None:

@@ -44,9 +44,14 @@ def import_object(key: str, target: str, arguments: Mapping[str, Any] | None = N
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # whatever stands in the user's module
+        file = module_name.endswith(".py")
+        remedy = (
+            f"a module has no .py at its end: {module_name[:-3].replace('/', '.')}:{name}"
+            if file
+            else "check the name, and that it is installed or lies in the current folder"
+        )
         raise SettingsError(
-            f"{key}: {module_name!r} of {target!r} could not be imported ({type(error).__name__}: {error}); check the "
-            "name, and that it is installed or lies in the current folder"
+            f"{key}: {module_name!r} of {target!r} could not be imported ({type(error).__name__}: {error}); {remedy}"
         ) from error
     if not hasattr(module, name):
         hint = nearest(name, dir(module)) or "check the name"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from geodesic.adapters.condition import Condition
 from geodesic.adapters.frozen import Frozen
+from geodesic.adapters.imported import PROGRAM
 from geodesic.adapters.returned import Output, Reading, reading_of
 from geodesic.checks import nearest
 from geodesic.door.operators import unvalidated
@@ -26,6 +28,7 @@ from geodesic.geometry.refusals import described
 __all__ = ["WrappedDecoder", "wrap"]
 
 _LONGEST = 200  # characters of a message of somebody else
+_LARGEST = 1024  # size of a point that is looked for
 _COUNTS = (2, 1, 3, 4, 8, 16, 32, 64)  # of points to call a model with: some take only so many
 
 
@@ -82,8 +85,21 @@ class WrappedDecoder:
         return self._reading(self.__wrapped__(z))
 
     def mean(self, z: Tensor) -> Tensor:
-        """Means of the outputs, (N, *event), for pictures: `plot_strip(solution, decoder.mean)`."""
+        """Means of the outputs, (N, *event), for pictures."""
         return self.mean_of(self(z))
+
+    @property
+    def pairs(self) -> int | None:
+        """For how many pairs there is a condition each; None where there is one for all, or none."""
+        return self.__wrapped__.condition.pairs
+
+    def of_pair(self, k: int) -> WrappedDecoder:
+        """The decoder under the condition of one pair."""
+        call = self.__wrapped__
+        if call.condition.pairs is None:
+            return self
+        single = replace(call, condition=call.condition.of_pair(k))
+        return WrappedDecoder(*_called(single, [call.latent_shape], self.__name__), self.__name__)
 
     def manifold(
         self, outputs: OutputGeometry | DistanceGeometry | None = None, **options: Any
@@ -101,7 +117,7 @@ class WrappedDecoder:
         call = self.__wrapped__
         if call.condition.pairs is not None:
             first, which = call.condition.distinct()
-            return ManifoldByRow([self._of_pair(k)._pulled_back(outputs, options) for k in first], which)
+            return ManifoldByRow([self.of_pair(k)._pulled_back(outputs, options) for k in first], which)
         return self._pulled_back(outputs, options)
 
     def _pulled_back(
@@ -109,12 +125,6 @@ class WrappedDecoder:
     ) -> PullbackManifold:
         shape = self.latent_shape if len(self.latent_shape) > 1 else None
         return PullbackManifold(self, self.outputs if outputs is None else outputs, shape, **options)
-
-    def _of_pair(self, k: int) -> WrappedDecoder:
-        """The decoder under the condition of one pair."""
-        call = self.__wrapped__
-        single = replace(call, condition=call.condition.of_pair(k))
-        return WrappedDecoder(*_called(single, [call.latent_shape], self.__name__), self.__name__)
 
     def __repr__(self) -> str:
         pairs, found = self.__wrapped__.condition.pairs, f"{self._reading!r}; {_name(self.outputs)}"
@@ -197,7 +207,10 @@ def wrap(
             "latent_shape=2, say, or the shape, (C, H, W)"
         )
     # Under one condition, so that the number of points is free.
-    call, reading = _called(_Call(model, under.of_pair(0), shapes[0], output), shapes, name)
+    call = _Call(model, under.of_pair(0), shapes[0], output)
+    if latent_shape is None and (size := _only_size(call, shapes)) is not None:
+        shapes = [(size,)]
+    call, reading = _called(call, shapes, name, found=latent_shape is None)
     return WrappedDecoder(replace(call, condition=under), reading, name)
 
 
@@ -207,6 +220,8 @@ def _callable(model: Any, method: str | None) -> tuple[Callable[..., Any], str]:
         return model.module(), "ExportedProgram"
     if isinstance(model, type):
         raise InputError(f"model: expected a module, got the class {model.__name__} itself; make one first")
+    if isinstance(model, str | Path) and str(model).endswith(PROGRAM):
+        raise InputError(f'model: {model} is a file; give the program in it, torch.export.load("{model}")')
     if isinstance(model, str | Path | Mapping):
         raise InputError(
             f"model: expected a module, a method or a function, got {type(model).__name__}; weights alone are no "
@@ -233,34 +248,69 @@ def _shape(given: Any) -> tuple[int, ...]:
     return checked_shape((given,) if type(given) is int else given) or ()
 
 
-def _called(call: _Call, shapes: list[tuple[int, ...]], name: str) -> tuple[_Call, Reading]:
-    """The call with points of the first shape that the model takes, and how to read what it returns for them."""
-    dtype, device = call.model.type
+def _points(model: Frozen, count: int, size: int) -> Tensor:
+    """Points to call a model with, (count, size)."""
+    dtype, device = model.type
     dtype = dtype if dtype in (torch.float32, torch.float64) else torch.float32
+    generator = torch.Generator("cpu").manual_seed(0)
+    return torch.randn(count, size, generator=generator, dtype=dtype, device="cpu").to(device)
+
+
+def _only_size(call: _Call, shapes: list[tuple[int, ...]]) -> int | None:
+    """The one size of points that a model takes where no linear layer of it takes points alone; None if there is none.
+
+    A label that is joined to the points makes them smaller than what the first layer takes.
+    """
+
+    def takes(size: int) -> bool:
+        try:
+            with torch.no_grad():
+                replace(call, latent_shape=(size,))(_points(call.model, 2, size))
+        except Exception:  # whatever a user's model raises
+            return False
+        return True
+
+    if not call.condition.values or any(takes(shape[0]) for shape in shapes):
+        return None
+    largest = min(max(shape[0] for shape in shapes), _LARGEST)
+    sizes = list(itertools.islice((n for n in range(1, largest) if takes(n)), 2))
+    return sizes[0] if len(sizes) == 1 else None
+
+
+def _called(call: _Call, shapes: list[tuple[int, ...]], name: str, found: bool = False) -> tuple[_Call, Reading]:
+    """The call with points of the first shape that the model takes, and how to read what it returns for them.
+
+    Args:
+        call: The call.
+        shapes: Those to try.
+        name: Of the model.
+        found: Whether they were found in it, and not given.
+    """
     errors: list[Exception] = []
     for count in _COUNTS:
         for shape in shapes:
-            generator, call = torch.Generator("cpu").manual_seed(0), replace(call, latent_shape=shape)
-            z = torch.randn(count, math.prod(shape), generator=generator, dtype=dtype, device="cpu").to(device)
+            call = replace(call, latent_shape=shape)
+            z = _points(call.model, count, math.prod(shape))
             try:
                 with torch.no_grad():
                     return call, reading_of(call(z), call.output, count)
             except Exception as error:  # whatever a user's model raises
                 errors.append(error)
-        for found in errors:
-            if isinstance(found, GeodesicError):  # the model took the points
-                raise found
+        for known in errors:
+            if isinstance(known, GeodesicError):  # the model took the points
+                raise known
     reason = (str(errors[0]).strip() or type(errors[0]).__name__).splitlines()[0][:_LONGEST]
     tried = " or ".join(map(str, shapes[:6]))
     raise DecoderError(
         f"model: {name} was called with 2 points of shape {tried} and failed ({reason}); "
-        f"{_remedy(errors[0], call.condition)}"
+        f"{_remedy(errors[0], call.condition, found)}"
     )
 
 
-def _remedy(error: Exception, condition: Condition) -> str:
+def _remedy(error: Exception, condition: Condition, found: bool) -> str:
     if condition.values:
-        return "check condition=, its dtype, values and shape as the model takes them, and latent_shape="
+        size = "give latent_shape=, the size of a point, which its layers do not tell" if found else "latent_shape="
+        return f"check condition=, its dtype, values and shape as the model takes them, and {size}"
     if isinstance(error, TypeError) and "argument" in str(error):
         return "what else it takes goes to condition=, in a tuple behind the points or in a mapping by name"
     return "give latent_shape=, the shape of one latent point, and condition= if it takes more than points"

@@ -23,7 +23,7 @@ from torch import Tensor
 from geodesic.checks import require_tensor
 from geodesic.door.comparisons import is_smooth, wrong_with
 from geodesic.door.derivatives import FIRST_ORDER, FORWARD, FORWARD_ONLY, REVERSE, Derivatives
-from geodesic.door.operators import KERNELS, eagerly
+from geodesic.door.operators import KERNELS, eagerly, in_double
 from geodesic.door.probes import Probes, size_of
 from geodesic.door.rows import require_apart, require_full_precision, where_finite
 from geodesic.door.watch import fingerprint, has_kinks, is_compiled, is_scripted
@@ -223,29 +223,35 @@ def examine(function: RowWise, points: Float[Tensor, "N d"], scripted: bool = Fa
 
 
 def _seen_in_double(function: RowWise, points: Float[Tensor, "N d"], scripted: bool) -> Findings | None:
-    """What is found with points in double precision, where the function takes such points.
+    """What is found with points in double precision, of the function itself or of one with its weights widened.
 
     In single precision differences take steps so long that each crosses kinks of a wide network of ReLUs.
     """
     if points.dtype != torch.float32:
         return None
-    try:
-        return examine(function, points.double(), scripted)
-    except torch.OutOfMemoryError:
-        raise
-    except Exception:  # whatever a function of another precision raises
-        return None
+    for called in (function, in_double(function)):
+        try:
+            return examine(called, points.double(), scripted)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception:  # whatever a function of another precision raises
+            continue
+    return None
 
 
 def _agrees(found: Findings, function: RowWise, probes: Probes) -> bool:
-    """Whether the derivatives of a function are those that were found to be right in double precision."""
+    """Whether a function changes, and its derivatives are, as was found to be right in double precision."""
     assert found.function is not None
     z, u = probes[0].z, probes[0].u
     exact = found.derivatives.push(found.function, z.double(), u.double())
+    values, wide = (function(z).double(), function(z + u).double()), [found.function(x.double()) for x in (z, z + u)]
     # Each is in a unit of its own.
-    unit = size_of(function(z).double()) / size_of(found.function(z.double()))
+    unit = size_of(values[0]) / size_of(wide[0])
+    changed = unit * (wide[1] - wide[0])
     off = size_of(found.derivatives.push(function, z, u).double() - unit * exact)
-    return bool((off <= probes.tolerance * unit * size_of(exact)).all())
+    apart = size_of(values[1] - values[0] - changed)
+    near = (off <= probes.tolerance * unit * size_of(exact)) & (apart <= probes.tolerance * size_of(changed))
+    return bool(near.all())
 
 
 def _settle(function: RowWise, points: Float[Tensor, "N d"]) -> None:

@@ -7,6 +7,7 @@ a second reverse pass but in its mathematical form. Values differ by rounding al
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -18,8 +19,9 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map_only
 
-__all__ = ["KERNELS", "as_they_are", "eagerly", "plain_kernels", "unvalidated", "written_out"]
+__all__ = ["KERNELS", "as_they_are", "eagerly", "in_double", "plain_kernels", "unvalidated", "written_out"]
 
 
 def eagerly() -> Any:
@@ -59,6 +61,31 @@ def plain_kernels() -> Iterator[None]:
 def unvalidated() -> Any:
     """Without a look at the parameters of torch's distributions, which refuses a batch for one row that is NaN."""
     return _UNVALIDATED()
+
+
+def in_double(function: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A function in double precision, whatever it is made of: its single precision constants and weights are widened.
+
+    Weights are widened once; nothing of the function is written to. What it writes to tensors in single precision is
+    lost, so compare its values with those of the function.
+
+    Args:
+        function: Of tensors, written with operators of torch.
+
+    Example:
+        >>> import torch
+        >>> from geodesic.door.operators import in_double
+        >>> in_double(torch.nn.Linear(2, 3).float())(torch.zeros(1, 2, dtype=torch.float64)).dtype
+        torch.float64
+    """
+    widened = _InDouble()
+
+    @functools.wraps(function)
+    def call(z: Tensor) -> Tensor:
+        with widened:
+            return function(z)
+
+    return call
 
 
 class _Shared:
@@ -126,6 +153,27 @@ class _WrittenOut(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _OWN.get(func, func)(*args, **(kwargs or {}))
+
+
+class _InDouble(TorchFunctionMode):
+    """Calls operators with tensors in double precision in place of those in single precision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: dict[int, tuple[nn.Parameter, Tensor]] = {}  # kept alive, or another could take its number
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        args, kwargs = tree_map_only(Tensor, self._widened, (args, kwargs or {}))
+        return func(*args, **kwargs)
+
+    def _widened(self, x: Tensor) -> Tensor:
+        if x.dtype != torch.float32:
+            return x
+        if not isinstance(x, nn.Parameter):
+            return x.double()
+        if id(x) not in self._known:
+            self._known[id(x)] = x, x.detach().double()
+        return self._known[id(x)][1]
 
 
 def _standardized(x: Tensor, axes: tuple[int, ...], eps: float) -> Tensor:

@@ -6,9 +6,11 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import torch
+from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
+from geodesic.adapters.wrap import WrappedDecoder
 from geodesic.arrays import with_arrays
 from geodesic.checks import require_integer
 from geodesic.errors import InputError
@@ -40,8 +42,9 @@ def plot_strip(
 
     Args:
         solution: The answer of `solve`, for up to 12 pairs: `plot_strip(solution[:3], decoder)` takes the first three.
-        decoder: From latent points, (N, d), to what is to be seen, (N, ...): images with values from 0 to 1, others are
-            shown in shades of their range. Give `lambda z: decoder(z).sigmoid()` for one that returns logits.
+        decoder: What `wrap` returned, of which the means are drawn; or from latent points, (N, d), to what is to be
+            seen, (N, ...): `lambda z: decoder(z).sigmoid()` for a plain function that returns logits. Images have
+            values from 0 to 1, others are shown in shades of their range.
         image_shape: The shape of an image, (C, H, W) or (H, W), for decoders that return them flat; by default that of
             an output.
         columns: Images a row, at least 2.
@@ -85,12 +88,30 @@ def _images(
     curve = solution(torch.linspace(0, 1, columns, device="cpu")).reshape(-1, columns, math.prod(event))
     t = torch.linspace(0, 1, columns, dtype=curve.dtype, device=curve.device)[:, None]
     straight = torch.lerp(curve[:, :1], curve[:, -1:], t)
-    rows = torch.cat([straight, curve]).reshape(-1, curve.shape[-1])
+    rows = torch.stack([straight, curve], dim=1).flatten(1, 2)
     with torch.no_grad():
-        outputs = decoded(decoder, rows, event if len(event) > 1 else None)
+        outputs = torch.cat(
+            [decoded(each, z.flatten(0, 1), event if len(event) > 1 else None) for each, z in _pictured(decoder, rows)]
+        )
     images = _shaped(outputs, shape)
-    straight, geodesic = images.reshape(2, len(curve), columns, *images.shape[1:])
-    return straight, geodesic
+    images = images.reshape(len(curve), 2, columns, *images.shape[1:])
+    return images[:, 0], images[:, 1]
+
+
+def _pictured(decoder: Decoder, rows: Float[Tensor, "P n d"]) -> list[tuple[Decoder, Float[Tensor, "m n d"]]]:
+    """What is to be drawn of which rows: of what `wrap` returned its means, under the condition of each pair."""
+    owner = getattr(decoder, "__self__", None)
+    wrapped = decoder if isinstance(decoder, WrappedDecoder) else owner
+    if not isinstance(wrapped, WrappedDecoder):
+        return [(decoder, rows)]
+    if wrapped.pairs is None:
+        return [(wrapped.mean, rows)]
+    if wrapped.pairs != len(rows):
+        raise InputError(
+            f"decoder: it has a condition for each of {wrapped.pairs} pairs, and the solution has {len(rows)}; wrap "
+            "the model with the conditions of these alone"
+        )
+    return [(wrapped.of_pair(k).mean, z) for k, z in enumerate(rows.split(1))]
 
 
 def _shaped(outputs: Tensor, shape: tuple[int, ...] | None) -> NDArray:

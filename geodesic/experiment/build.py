@@ -96,13 +96,33 @@ def _own_decoders(settings: ImportedModelSettings) -> list[WrappedDecoder]:
                 )
             made = made if file is None else with_weights("model.weights", made, file, settings.prefix)
         try:
-            decoder = wrap(made, latent_shape=settings.latent_size, output=settings.output, method=settings.method)
+            decoder = wrap(
+                made,
+                latent_shape=settings.latent_size,
+                output=settings.output,
+                method=settings.method,
+                condition=settings.condition,
+            )
         except (DecoderError, InputError) as error:
-            raise SettingsError(f"model: {error}") from error
+            raise SettingsError(_in_settings(error)) from error
+        if decoder.pairs is not None:
+            raise SettingsError(
+                f"model.condition: expected one for all pairs, got {decoder.pairs} rows; give one row, and a run for "
+                "each condition"
+            )
         if settings.likelihood is not None and not isinstance(decoder.outputs, Euclidean):
             raise SettingsError(f"model.likelihood: {decoder} says what its outputs are; leave likelihood out")
         decoders.append(decoder)
     return decoders
+
+
+def _in_settings(error: Exception) -> str:
+    """What is wrong with a model, with the names that arguments of `wrap` have as settings."""
+    said = f"model: {str(error).removeprefix('model: ')}"
+    names = {"latent_shape=": "model.latent_size=", "condition=": "model.condition=", "output=": "model.output="}
+    for argument, setting in names.items():
+        said = said.replace(argument, setting)
+    return said
 
 
 def make_manifold(search: GeodesicSettings, context: Context) -> Manifold:

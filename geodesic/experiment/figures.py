@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,13 +46,25 @@ def plot_run(folder: str | Path, *, name: str = "geodesics", overwrite: bool = F
     folder = Path(folder)
     file = folder / f"{name}.npz"
     if not file.is_file() or not (folder / f"{name}.yaml").is_file():
-        raise RunFolderError(f"{file}: no results to draw; run `geodesic solve` first")
+        raise RunFolderError(f"{file}: no results to draw; {_instead(folder, name)}")
     target = folder / "figures" / name
     if target.exists() and not overwrite:
         raise RunFolderError(f"{target} exists already; replace it with --overwrite")
     settings = load_settings(folder / f"{name}.yaml")
     with open_run(settings, folder) as run:
         return save_figures(target, _figures(run, file))
+
+
+def _instead(folder: Path, name: str) -> str:
+    """What to do where a folder has no results: name the folder that has some, if it can be told."""
+    if folder.is_file():
+        return f"{folder} is a file; give the folder of its run, runs/{load_settings(folder).name}"
+    if not folder.exists():
+        found = [file.parent for parent in (Path("runs"), folder.parent) for file in parent.glob(f"*/{name}.npz")]
+        runs = {run.name: run for run in found}
+        close = difflib.get_close_matches(folder.name, runs, n=1)
+        return f"did you mean {runs[close[0]]}?" if close else "give the folder of a run; `geodesic runs` lists them"
+    return "run `geodesic solve` first"
 
 
 def _figures(run: Run, file: Path) -> dict[str, Figure]:

@@ -6,9 +6,10 @@ import contextlib
 import re
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import yaml
 from numpy.typing import NDArray
 
 from geodesic.errors import InputError, RunFolderError
@@ -24,10 +25,13 @@ __all__ = [
     "results_file",
     "run_folder",
     "set_aside",
+    "trained_otherwise",
     "trained_with",
     "write_results",
 ]
 
+_TRAINED = ("seed", "data", "model", "training")  # sections that weights depend on
+_BESIDE_WEIGHTS = ("picture_every", "importance_samples")  # neither pictures nor measures change the weights
 _BESIDE = ("geodesic", "cov", "curvature", "mean", "analogy")  # sections that training does not look at
 
 
@@ -46,18 +50,43 @@ def trained_with(settings: Settings, folder: Path) -> bool:
     return _same_training(settings, _settings_of_training(folder))
 
 
+def trained_otherwise(settings: Settings, folder: Path) -> list[str]:
+    """What a command would have to be given so that its settings are those of the weights: `training.epochs=3`."""
+    if not (folder / "model.safetensors").is_file() or not (folder / "config.yaml").is_file():
+        return []
+    before, now = (_flat(_trained(s)) for s in (_settings_of_training(folder), settings))
+    changed = {key: before.get(key) for key in before | now if before.get(key) != now.get(key)}
+    return [f"{key}={_as_override(value)}" for key, value in changed.items()]
+
+
+def _trained(settings: Settings) -> dict[str, Any]:
+    """The sections that weights depend on, but for what changes no weights."""
+    said = settings.model_dump(mode="json", by_alias=True, include=set(_TRAINED))
+    training = {key: value for key, value in said["training"].items() if key not in _BESIDE_WEIGHTS}
+    return said | {"training": training}
+
+
+def _flat(tree: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """The leaves of nested mappings by their key paths."""
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        leaves |= _flat(value, f"{before}{key}.") if isinstance(value, dict) and value else {f"{before}{key}": value}
+    return leaves
+
+
+def _as_override(value: Any) -> str:
+    text = "null" if value is None else yaml.safe_dump(value, default_flow_style=True, width=10_000)
+    text = text.removesuffix("...\n").strip()
+    return f"'{text}'" if set(text) & set(" {}[]*") else text
+
+
 def _settings_of_training(folder: Path) -> Settings:
     # How it was trained, and no more: what another version wrote for other commands spoils no weights.
     return load_settings(folder / "config.yaml", [f"{key}={{}}" for key in _BESIDE] + ["pairs={kind: random}"])
 
 
 def _same_training(a: Settings, b: Settings) -> bool:
-    a, b = (
-        # Neither pictures nor measures change the weights.
-        s.model_copy(update={"training": replace(s.training, picture_every=None, importance_samples=0)})
-        for s in (a, b)
-    )
-    return all(getattr(a, key) == getattr(b, key) for key in ("seed", "data", "model", "training"))
+    return _trained(a) == _trained(b)
 
 
 def require_replaceable(folder: Path, overwrite: bool) -> None:

@@ -17,7 +17,7 @@ from torch import Tensor
 from geodesic.data.dataset import Dataset, Split
 from geodesic.errors import DecoderError, InputError, RunFolderError
 from geodesic.experiment.build import load_model, make_manifold, make_solver
-from geodesic.experiment.folders import results_file, run_folder, trained_with
+from geodesic.experiment.folders import results_file, run_folder, trained_otherwise, trained_with
 from geodesic.experiment.geometries import Context
 from geodesic.experiment.model import Model
 from geodesic.experiment.pairs import Encoded
@@ -198,9 +198,13 @@ def _require_trained(settings: Settings, folder: Path) -> None:
     if not folder.is_dir():
         raise RunFolderError(f"{folder} does not exist; run `geodesic train` with this configuration first")
     if not trained_with(settings, folder):
+        if changes := trained_otherwise(settings, folder):
+            raise RunFolderError(
+                f"{folder} was trained with other settings; solve with those, {' '.join(changes)}, or "
+                "run `geodesic train` with these, with --overwrite or under another name"
+            )
         raise RunFolderError(
-            f"{folder} holds no weights trained with these settings (seed, data, model, training); run "
-            "`geodesic train` with --resume or --overwrite, or give the run another name"
+            f"{folder} holds no weights yet; go on with `geodesic train` and --resume, or begin anew with --overwrite"
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,13 +13,18 @@ import yaml
 from geodesic.adapters.imported import PROGRAM
 from geodesic.data.dataset import Dataset
 from geodesic.data.load import load_data
+from geodesic.door.door import visit
 from geodesic.errors import InputError, RunFolderError
-from geodesic.experiment.build import load_model
+from geodesic.experiment.build import load_model, make_manifold
+from geodesic.experiment.geometries import Context
 from geodesic.experiment.settings.load import settings_from_text
+from geodesic.experiment.settings.whole import Settings
 from geodesic.files import write_text
+from geodesic.geometry.checks import admit
 
 __all__ = ["write_config"]
 
+_PROBES = 8  # points from the prior at which a decoder is looked at
 _IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 _WORDS = ("digits", "mnist")  # kinds that need nothing of the user's
 
@@ -31,6 +37,7 @@ def write_config(
     weights: Sequence[str] = (),
     prefix: str | None = None,
     latent_size: int | None = None,
+    condition: str | None = None,
     overwrite: bool = False,
 ) -> list[str]:
     """Write a config that runs, each setting with a comment.
@@ -45,6 +52,7 @@ def write_config(
             decoder beside them.
         prefix: What the names of the decoder's weights begin with in the files; by default it is found.
         latent_size: Latent coordinates; by default 2 for a VAE that is trained, and those that the decoder takes.
+        condition: What else the decoder takes, as YAML says it: `3`, `{label: 3}`.
         overwrite: Replace the file.
 
     Returns:
@@ -55,6 +63,8 @@ def write_config(
         DataError: The data cannot be used.
         RunFolderError: The file exists.
         SettingsError: A decoder is named in another way, cannot be imported or made, or decodes nothing.
+        DecoderError: No geodesics can be found in the decoder's latent space: it is random, couples rows, or hides a
+            part from autograd.
         CheckpointError: Weights are missing, damaged or made for another model.
 
     Example:
@@ -72,22 +82,45 @@ def write_config(
         raise InputError(f"--weights: they are a decoder's, got {', '.join(weights)} without one; add --decoder")
     if config.exists() and not overwrite:
         raise RunFolderError(f"{config} exists already; choose another name, or replace it with --overwrite")
-    sections = [_head(config.stem)]
+    first = [_head(config.stem)]
     read = None
     if data is not None:
         section, read = _data(data)
-        sections.append(section)
+        first.append(section)
     if own:
-        sections += [_own(decoder, weights, prefix, latent_size), _DRAWN_PAIRS, _geodesic("natural")]
+        model = _own(decoder, weights, prefix, latent_size, condition)
+        rest = [_DRAWN_PAIRS, _geodesic("natural")]
+        outputs = _admitted(settings_from_text("\n".join([*first, model, *rest]), config))
+        text = "\n".join([*first, model + _flat(outputs), *rest])
     else:
-        sections += [_vae(latent_size or 2, read), _TRAINING, _PAIRS, _geodesic("euclidean")]
-    text = "\n".join(sections)
+        text = "\n".join([*first, _vae(latent_size or 2, read), _TRAINING, _PAIRS, _geodesic("euclidean")])
     settings = settings_from_text(text, config)
-    if own:  # so that what cannot be made is refused now
-        load_model(settings.model, Path(), torch.device("cpu"), torch.float64)
     write_text(config, text)
     train = [] if own else [f"geodesic train {config}"]
     return [*train, f"geodesic solve {config}", f"geodesic plot runs/{settings.name}"]
+
+
+def _admitted(settings: Settings) -> tuple[int, ...]:
+    """The shape of the means of a decoder of the user's, which is looked at as `solve` looks at it: what cannot be made
+    or used is refused now.
+    """
+    device, dtype = torch.device("cpu"), getattr(torch, settings.dtype)
+    model = load_model(settings.model, Path(), device, dtype)
+    generator = torch.Generator("cpu").manual_seed(settings.seed)
+    z = torch.randn(_PROBES, model.latent_size, generator=generator, dtype=dtype, device=device)
+    with visit():
+        admit(make_manifold(settings.geodesic, Context(model, device, dtype, lambda: None, False)), z, finite=True)
+    with torch.no_grad():
+        return tuple(model.mean(z).shape[1:])
+
+
+def _flat(outputs: tuple[int, ...]) -> str:
+    """The line about pictures, where outputs are flat."""
+    if len(outputs) != 1:
+        return ""
+    side = math.isqrt(outputs[0])
+    shape = f"[1, {side}, {side}]" if side**2 == outputs[0] else "[1, 28, 28]"
+    return f"  image_shape: null  # {shape}, say, if the {outputs[0]:,} outputs are an image; null: columns of colors\n"
 
 
 def _head(name: str) -> str:
@@ -176,7 +209,7 @@ def _vae(latent_size: int, data: Dataset | None) -> str:
 model:
   latent_size: {latent_size}
   network:
-    kind: mlp  # conv for images
+    kind: mlp  # conv for images, with channels: [32, 64], say, in place of hidden_sizes
     hidden_sizes: [256, 256]
     activation: elu  # smooth activations give smooth geodesics
   likelihood: {likelihood}  # {why}
@@ -194,7 +227,9 @@ def _likelihood(data: Dataset | None) -> tuple[str, str]:
     return "gaussian", "the values are any numbers; scale them to about 1"
 
 
-def _own(decoder: str | None, weights: Sequence[str], prefix: str | None, latent_size: int | None) -> str:
+def _own(
+    decoder: str | None, weights: Sequence[str], prefix: str | None, latent_size: int | None, condition: str | None
+) -> str:
     lines = ["model:"]
     if decoder is not None:
         lines.append(f"  import: {_said(decoder)}  # makes the decoder; what it takes: arguments: {{hidden: 400}}, say")
@@ -203,7 +238,10 @@ def _own(decoder: str | None, weights: Sequence[str], prefix: str | None, latent
         lines.append(f"  weights: {_said(weights[0] if len(weights) == 1 else list(weights))}{why}")
     if prefix is not None:
         lines.append(f"  prefix: {_said(prefix)}  # of the names of its weights in the files")
-    lines += [f"  latent_size: {_said(latent_size)}  # null: found from its layers", ""]
+    lines += [f"  latent_size: {_said(latent_size)}  # null: found from its layers"]
+    if condition is not None:
+        lines.append(f"  condition: {condition}  # what else it takes, one for all pairs")
+    lines.append("")
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""Tables that a person reads, from solutions."""
+"""Tables and lines that a person reads, from results."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from rich.box import HORIZONTALS
 from rich.table import Table
 
 from geodesic.experiment.rows import analogy_rows, curvature_rows, geodesic_rows, mean_rows, variation_rows
+from geodesic.models.training.train import COLLAPSED_KL
 from geodesic.solvers.solution import GeodesicSolution
 
-__all__ = ["analogy_table", "curvature_table", "geodesic_table", "mean_table", "variation_table"]
+__all__ = ["about_collapse", "analogy_table", "curvature_table", "geodesic_table", "mean_table", "variation_table"]
 
 
 def geodesic_table(solutions: Mapping[str, GeodesicSolution], pair_names: list[str]) -> Table:
@@ -206,3 +207,13 @@ def analogy_table(arrays: Mapping[str, NDArray]) -> Table:
             "yes" if row["converged"] else "NO",
         )
     return table
+
+
+def about_collapse(collapsed: tuple[int, ...], latent_size: int) -> str:
+    """What to do about latent dimensions that have collapsed, those numbered, of so many."""
+    named = ", ".join(map(str, collapsed[:10])) + (" and more" if len(collapsed) > 10 else "")
+    return (
+        f"{len(collapsed)} of {latent_size} latent dimensions have collapsed ({named}): their KL on the validation "
+        f"rows is below {COLLAPSED_KL} nats, so they say nothing about the data; lower training.kl_weight, raise "
+        "training.kl_warmup_epochs, train for longer, or take a smaller model.latent_size"
+    )

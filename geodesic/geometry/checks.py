@@ -33,6 +33,8 @@ def require_manifold(manifold: object) -> None:
         InputError: With what was received.
     """
     if not isinstance(manifold, Manifold):
+        if callable(getattr(manifold, "manifold", None)):  # a decoder that `geodesic.wrap` returned
+            raise InputError(f"manifold: got a {type(manifold).__name__}; give its manifold, decoder.manifold()")
         raise InputError(
             "manifold: expected a Manifold such as PullbackManifold(decoder) or geodesic.wrap(model).manifold(), got "
             f"{type(manifold).__name__}"

@@ -210,6 +210,11 @@ class GeodesicSolution(Answer):
         rows = {name: x.reshape(-1, *x.shape[len(batch) :])[chosen] for name, x in tensors(self).items()}
         return replace(self, **rows)
 
+    def __repr__(self) -> str:
+        return (
+            f"<GeodesicSolution of shape {tuple(self.status.shape)}: path {tuple(self.path.shape)}\n{self.summary()}>"
+        )
+
     @takes_arrays
     def summary(self) -> str:
         """How many pairs converged and were resolved, how much shorter they became, what to do about the others.

@@ -82,6 +82,11 @@ class ImportedModelSettings(Section):
     output: str | NonNegativeInt | None = Field(
         None, description="what of its output counts, and what it is, as for `geodesic.wrap`; null: found"
     )
+    condition: Any = Field(
+        None,
+        description="what else the decoder takes, one for all pairs, as for `geodesic.wrap`: a number, a row as "
+        "[[0, 0, 1]], or a mapping by name",
+    )
     image_shape: Annotated[tuple[PositiveInt, ...] | None, Strict(False)] = Field(
         None, min_length=2, max_length=3, description="in which flat outputs are drawn: [1, 28, 28]"
     )

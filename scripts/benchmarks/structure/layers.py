@@ -26,11 +26,11 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "data",
         "models",
         "riemannian",
-        "drawing",
         "adapters",
+        "drawing",
         "experiment",
         "doctor",
-        "console",
+        "commands console",
         "cli",
         "__main__ likelihoods outputs surfaces",  # what only users import
     )
