@@ -98,6 +98,26 @@ def test_what_is_claimed_holds_by_the_exact_hessian_and_what_fails_fails_by_it()
             assert ((found.excess > tol) == (share < 1))[seen].all()
 
 
+def test_what_is_claimed_before_the_metric_is_known_holds_by_the_exact_hessian() -> None:
+    manifold, (start, end) = collapsed(40), pairs(4, 40)
+    solution = geodesic.solve(manifold, start, end, segments=8, tol=1e-2)
+    exact = newton_step(manifold.expansion(solution.path, torch.ones(4, 8))).excess
+    assert solution.converged.all()
+    assert (exact <= 1.05 * solution.relative_excess_energy).all()
+
+
+def test_a_certificate_takes_no_more_products_than_steps_were_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    manifold, (start, end) = collapsed(40), pairs(1, 40)
+    state, taken = LBFGS().begin(manifold, geodesic.straight_path(start, end, 8), torch.ones(1, 8)), []
+    for _ in range(30):
+        state = LBFGS().step(manifold, state)
+    taken = counted_products(monkeypatch)
+    for tol, most in ((1e-9, 30 + 7), (1.0, 30 + 7), (0.0, 100 + 7)):  # and what a saddle is looked for with
+        taken.clear()
+        LBFGS().certify(manifold, state, torch.full((1,), tol))
+        assert len(taken) <= most, tol
+
+
 @pytest.mark.slow
 def test_few_products_tell_that_a_path_is_far_from_a_geodesic(monkeypatch: pytest.MonkeyPatch) -> None:
     manifold, (start, end) = collapsed(40), pairs(1, 40)

@@ -10,6 +10,7 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from geodesic import autodiff
+from geodesic.tangents import with_fixed_weights
 from tests.kinds import KINDS
 
 Map = Callable[[Tensor], Tensor]
@@ -239,6 +240,9 @@ def test_parameters_that_a_level_differentiates_have_their_tangents(points, tole
     assert_close(both(autodiff.jvp), both(jvp), **tolerance(torch.float64))
 
 
+_COUNTED = {"mm", "addmm", "bmm", "convolution", "convolution_backward"}
+
+
 class _Products(TorchDispatchMode):
     """Counts products of matrices, and convolutions."""
 
@@ -247,7 +251,7 @@ class _Products(TorchDispatchMode):
         self.count = 0
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        self.count += func._schema.name in {"aten::mm", "aten::addmm", "aten::bmm", "aten::convolution"}
+        self.count += func._schema.name.removeprefix("aten::") in _COUNTED
         return func(*args, **(kwargs or {}))
 
 
@@ -270,3 +274,42 @@ def test_no_product_is_taken_with_zeros(operator, way, points):
     with _Products() as products:
         ways[way]()
     assert products.count == COUNTS[way]
+
+
+# --- gradients that are differentiated once more --------------------------------------------------
+
+
+def twice(f: Map, z: Tensor, u: Tensor) -> tuple[Tensor, Callable[[], Tensor]]:
+    """The gradient of |f|^2 / 2 and its derivative along u, when it is asked for."""
+    z = z.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(f(z).square().sum() / 2, z, create_graph=True)
+    return gradient, lambda: torch.autograd.grad(gradient, z, u)[0]
+
+
+CONVOLUTIONS = {name: f for name, f in OPERATORS.items() if "convolution" in name} | {
+    "convolution of a weight that varies": lambda x: functional.conv1d(x[:, None], x[:1, None, :2]).flatten(1),
+    "convolution by names": lambda x: functional.conv1d(input=x[:, None], weight=made(2, 1, 3).to(x)).flatten(1),
+    "checkpointed": lambda x: torch.utils.checkpoint.checkpoint(
+        lambda x: functional.conv1d(x[:, None], made(2, 1, 3).to(x)).flatten(1), x, use_reentrant=False
+    ),
+}
+
+
+@pytest.mark.parametrize("operator", CONVOLUTIONS)
+def test_second_derivatives_at_fixed_weights_are_those_of_torch(operator, points, tolerance):
+    f, (z, u, _) = around(CONVOLUTIONS[operator]), points
+    with with_fixed_weights():
+        gradient, product = twice(f, z, u)
+        ours = gradient.detach(), product()
+    expected, product = twice(f, z, u)
+    assert_close(ours, (expected.detach(), product()), **tolerance(torch.float64))
+
+
+@pytest.mark.parametrize("operator", ["convolution", "transposed convolution"])
+def test_a_gradient_is_differentiated_for_two_products(operator, points):
+    f, (z, u, _) = around(OPERATORS[operator]), points
+    with with_fixed_weights():
+        _, product = twice(f, z, u)
+        with _Products() as products:
+            product()
+    assert products.count == 2

@@ -23,7 +23,7 @@ _NEAR = 0.1  # distance of other rows from the points, in units of how far these
 _CALLS = 3  # of a function that may draw random numbers: another thread may have drawn them
 _MANY = 64  # rows of a large batch: coupling may begin at some size
 _TRIED = 16  # points at which values are looked at
-_NUMBERS = 2**20  # in the output of a large batch, at most
+_NUMBERS = 2**18  # in the output of a large batch, at most
 
 
 def where_finite(function: RowWise, points: Float[Tensor, "N d"]) -> Float[Tensor, "M d"]:

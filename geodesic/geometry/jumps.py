@@ -104,8 +104,8 @@ def unseen(manifold: Manifold, path: Float[Tensor, "P nodes d"], along: Along) -
 
     Warning:
         A jump that two nodes enclose in both directions, up and down again, leaves no trace between them. Neither
-        does one below a ten thousandth of the path's length, or a few roundings of the outputs. Without an embedding
-        steps have sizes alone: what is missed shows where a chord is longer than its curve.
+        does one below a ten thousandth of the path's length (next to kinks, three thousandths), or a few roundings of
+        the outputs. Without an embedding steps have sizes alone: what is missed shows where a chord is longer than its curve.
 
     Args:
         manifold: Where to measure.
@@ -135,17 +135,19 @@ def unseen(manifold: Manifold, path: Float[Tensor, "P nodes d"], along: Along) -
     if len(rows):
         segment = worst.indices[rows, place]
         pace = along.speed.unflatten(1, (T, -1)).amax(-1) / T
-        persistent = _persistent(manifold, path, (rows, segment), least[rows, segment], pace[rows, segment])
+        kinks = _BY_KINKS * whole[rows]
+        persistent = _persistent(manifold, path, (rows, segment), least[rows, segment], pace[rows, segment], kinks)
         found = found._replace(jump=found.jump.index_fill(0, rows[persistent], True))
     return found._replace(length=excess.sum(1))
 
 
 def _persistent(
-    manifold: Manifold, path: Tensor, suspects: tuple[Tensor, Tensor], least: Tensor, pace: Tensor
+    manifold: Manifold, path: Tensor, suspects: tuple[Tensor, Tensor], least: Tensor, pace: Tensor, kinks: Tensor
 ) -> Int[Tensor, " jumping"]:
     """Of which segments, by their paths and places, something is missed however short their parts are.
 
-    Where `least` at the least is missed, and more than a kink could hide at that pace.
+    Where `least` at the least is missed, and more than a kink could hide at that pace. What is no more than `kinks`,
+    and than bends of the part explain, is looked at no longer.
     """
     rows, segment = suspects
     slope, eps = slopes(path), torch.finfo(path.dtype).eps
@@ -164,12 +166,13 @@ def _persistent(
         z, v = hermite(z0, z1, m0, m1, at[1])
         found = manifold.traveled(nodes, z[:, :, None], width * v[:, :, None], torch.ones_like(width * z[0, 0, :1]))
         missed, worst = found.missed.max(1)
+        bent = found.bent.gather(1, worst[:, None])[:, 0]
         left[active] += width * worst
         chords = found.squared_chords.clamp_min(0).sqrt()
         if division == _HIDDEN_AT and manifold.has_embedding:
             everywhere = (found.missed > _HIDDEN * chords).sum(1) >= _PARTS - 1
             hidden.append(active[everywhere & (missed > least[active])])
         sharp = missed > 2 * torch.maximum(width * pace[active], found.speed.flatten(1).amax(1))
-        kept = missed > least[active]
+        kept = (missed > least[active]) & ((missed > bent / 2) | (missed > kinks[active]))
         active, sharp = active[kept], sharp[kept]
     return torch.cat([active[sharp] if len(active) else active, *hidden])

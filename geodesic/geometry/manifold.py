@@ -19,6 +19,7 @@ from geodesic.door.door import Door
 from geodesic.errors import InputError
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 from geodesic.numerics.spline import on_interval
+from geodesic.tangents import with_fixed_weights
 
 __all__ = ["Deviation", "Expansion", "Manifold", "Traveled", "weighted"]
 
@@ -312,14 +313,15 @@ class Manifold(ABC):
             path: Nodes, (*batch, T + 1, d).
             weights: What each squared chord is multiplied by, (*batch, T), as in `chords_and_pullback`.
         """
-        with torch.inference_mode(False), torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad(), with_fixed_weights():
             nodes = (path.clone() if path.is_inference() else path.detach()).requires_grad_()
             chords = weighted(self.squared_chords(nodes), weights)
             (gradient,) = torch.autograd.grad(chords.sum() / 2, nodes, create_graph=True)
 
         def product(direction: Tensor) -> Tensor:
             padded = torch.nn.functional.pad(direction, (0, 0, 1, 1))
-            (image,) = torch.autograd.grad(gradient, nodes, padded, retain_graph=True)
+            with with_fixed_weights():  # also of what a checkpoint evaluates anew
+                (image,) = torch.autograd.grad(gradient, nodes, padded, retain_graph=True)
             return image[..., 1:-1, :]
 
         return chords.detach(), gradient.detach()[..., 1:-1, :], product

@@ -16,7 +16,9 @@ from geodesic.numerics.kernel import rank
 
 __all__ = ["decoder_residual", "geodesic_curvature", "inverse_norm"]
 
-_EXPLICIT = 64  # latent coordinates up to which metric tensors are formed
+_EXPLICIT = 32  # latent coordinates up to which metric tensors are formed everywhere
+_RANKED = 64  # and up to which one is, for its rank
+_STEPS = 20  # of conjugate gradients, where they are not
 _MISSING = 0.1  # of a squared curvature, where they are not
 
 
@@ -36,7 +38,7 @@ def decoder_residual(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"
         path: Nodes, (*batch, T + 1, d), with T at least 2.
 
     Returns:
-        The residuals, (*batch,), without unit. Zero for a constant path. Above 64 latent coordinates, or where memory
+        The residuals, (*batch,), without unit. Zero for a constant path. Above 32 latent coordinates, or where memory
         does not suffice for the metric, a lower bound, see `geodesic_curvature`. Without history.
 
     Raises:
@@ -56,15 +58,22 @@ def decoder_residual(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"
 
 
 def geodesic_curvature(
-    manifold: Manifold, path: Tensor, every: int = 1
+    manifold: Manifold, path: Tensor, every: int = 1, products: int | None = None
 ) -> tuple[Float[Tensor, "*batch middles"], Int[Tensor, "*batch"]]:
     """|P a| / |x'|^2 halfway between the nodes of every segment, or of some, as in `decoder_residual`: one over length.
 
     And how many latent directions the metric ignores there, at most: d minus its least rank, see
-    `geodesic.numerics.kernel`; not looked for above 64 latent coordinates, 0.
+    `geodesic.numerics.kernel`; above 32 latent coordinates in the middle of the path alone, above 64 not looked for, 0.
 
-    Up to 64 latent coordinates with the metric tensor; above, by at most 20 steps of conjugate gradients on G, whose
-    value only grows towards the true one, until about a tenth of the square is missing.
+    Up to 32 latent coordinates with the metric tensor; above, by conjugate gradients on G. Their value only grows
+    towards the true one: at most 20 steps are taken, until about a tenth of the square is missing.
+
+    Args:
+        manifold: Gives the metric and the acceleration.
+        path: Nodes, (*batch, T + 1, d).
+        every: Of so many segments one is looked at.
+        products: With G, that are taken above 32 latent coordinates; what these miss is then estimated and added, which
+            need not be from below.
     """
     middle, velocity, acceleration = (x[..., every // 2 :: every, :] for x in spline_through(path))
     with torch.no_grad():
@@ -76,10 +85,10 @@ def geodesic_curvature(
             square = (u * torch.cholesky_solve(u[..., None], L)[..., 0]).sum(-1)
         else:
             squared = manifold.squared_norm(middle, velocity)
-            square, deficiency = (
-                inverse_norm(manifold, middle, u, share=_MISSING),
-                torch.zeros_like(u[..., 0, 0], dtype=torch.int64),
-            )
+            square = inverse_norm(manifold, middle, u, products or _STEPS, share=_MISSING, estimated=bool(products))
+            deficiency = torch.zeros_like(u[..., 0, 0], dtype=torch.int64)
+            if path.shape[-1] <= _RANKED and manifold.forms_metric:
+                deficiency = _deficiency(manifold.metric_tensor(middle[..., middle.shape[-2] // 2, :]))
         along = (u * velocity).sum(-1).square() / squared
         # A curve that stands still, and one whose parts are lost in rounding, has no curvature to speak of.
         curvature = (square - along).clamp_min(0).sqrt() / squared
@@ -87,9 +96,23 @@ def geodesic_curvature(
 
 
 def inverse_norm(
-    manifold: Manifold, z: Float[Tensor, "*batch d"], u: Float[Tensor, "*batch d"], steps: int = 20, share: float = 0.0
+    manifold: Manifold,
+    z: Float[Tensor, "*batch d"],
+    u: Float[Tensor, "*batch d"],
+    steps: int = 20,
+    share: float = 0.0,
+    estimated: bool = False,
 ) -> Float[Tensor, "*batch"]:
-    """u^T G(z)^{-1} u from below, by conjugate gradients with products G v, until about a share of it is missing."""
+    """u^T G(z)^{-1} u from below, by conjugate gradients with products G v, until about a share of it is missing.
+
+    Args:
+        manifold: Gives the products.
+        z: Points, (*batch, d).
+        u: Covectors there, (*batch, d).
+        steps: Most products.
+        share: That may be missing.
+        estimated: Whether what is missing is estimated and added, which need not be from below.
+    """
     rows = z.reshape(-1, z.shape[-1])
 
     def product(v: Tensor) -> Tensor:
@@ -98,7 +121,7 @@ def inverse_norm(
     found = conjugate_gradients(
         Systems(product), u.reshape(rows.shape), max_products=steps, accuracy=share, share=share
     )
-    return found.form.reshape(z.shape[:-1])
+    return (found.form + found.rest if estimated else found.form).reshape(z.shape[:-1])
 
 
 def _deficiency(G: Float[Tensor, "*batch d d"]) -> Int[Tensor, "*batch"]:

@@ -10,9 +10,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geodesic.checks import require_integer
+from geodesic.geometry.excess import newton_step
 from geodesic.geometry.manifold import Manifold
 from geodesic.registry import setting
-from geodesic.solvers.krylov import LARGEST_EXPLICIT, certify
+from geodesic.solvers.certificate import certified
+from geodesic.solvers.krylov import LARGEST_EXPLICIT
 from geodesic.solvers.line_search import descend
 from geodesic.solvers.preconditioner import Preconditioner, precondition, preconditioned_by, reconsidered
 from geodesic.solvers.quasi_newton import Corrected, QuasiNewton, decrement
@@ -121,7 +123,9 @@ class LBFGS(Solver[_State]):
         return state._replace(excess=decrement(state, state.direction))
 
     def certify(self, manifold: Manifold, state: _State, tol: Float[Tensor, " P"]) -> Certificate:
-        return certify(manifold, state.path, state.weights, tol, QuasiNewton.of(state))
+        if state.path.shape[-1] <= LARGEST_EXPLICIT and manifold.forms_hessian:
+            return newton_step(manifold.expansion(state.path, state.weights))
+        return certified(manifold, state, tol, int(state.since.max()), self.metric_samples)
 
 
 def better_conditioned(manifold: Manifold, state: S, samples: int) -> S:

@@ -15,6 +15,7 @@ from geodesic.geometry.jumps import along, unseen
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.path import refine_path, spline_speed, straight_path
 from geodesic.geometry.residual import geodesic_curvature
+from geodesic.solvers.krylov import LARGEST_EXPLICIT
 from geodesic.solvers.mesh import Mesh, turning
 from geodesic.solvers.plan import Plan
 from geodesic.solvers.run import Ended
@@ -24,6 +25,7 @@ from geodesic.solvers.status import Status
 __all__ = ["Asked", "StraightLines", "measured", "straight_lines"]
 
 _ROUNDINGS = 10  # of a length: no error below is known
+_PRODUCTS = 3  # with the metric of many latent coordinates, for a curvature of which a share of an error is made
 
 
 class StraightLines(NamedTuple):
@@ -104,13 +106,13 @@ def measured(manifold: Manifold, ended: Ended, lines: StraightLines, asked: Aske
 def _sizes(manifold: Manifold, mesh: Mesh, excess: Tensor) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     """Fields of a solution by name, (P,); whether the decoder jumps along the path, (P,); lengths up to its nodes."""
     path, T = mesh.path, mesh.path.shape[1] - 1
-    every = 2 if T >= 16 else 1  # as dear as a step: half of the segments will do, unless there are few
+    every = _every(T, path.shape[2])
     with torch.no_grad():
         seen = along(manifold, path)
         speed, weights, chords, arcs = seen.speed, seen.weights, seen.squared_chords, seen.lengths
         length = speed @ weights
         coarse_speed, coarse_weights = spline_speed(manifold, refine_path(path, max(T // 2, 2)))
-        bend, deficiency = geodesic_curvature(manifold, path, every=every)
+        bend, deficiency = geodesic_curvature(manifold, path, every=every, products=_PRODUCTS)
         angles = turning(manifold, path, chords)
         lower_bound = manifold.lower_bound(path[:, 0], path[:, -1])
     missed = unseen(manifold, path, seen)
@@ -135,6 +137,13 @@ def _sizes(manifold: Manifold, mesh: Mesh, excess: Tensor) -> tuple[dict[str, Te
         "lower_bound": torch.where(lower_bound < (1 + 1e-6) * length, lower_bound.minimum(length), lower_bound),
     }
     return sizes, missed.jump, torch.nn.functional.pad(arcs.cumsum(-1), (1, 0))
+
+
+def _every(T: int, d: int) -> int:
+    """Of how many segments one has its curvature measured: as dear as a step, so few will do, unless there are few."""
+    if T < 16:
+        return 1
+    return 4 if T >= 32 and d > LARGEST_EXPLICIT else 2
 
 
 def _spline_error(arcs: Float[Tensor, "P T"], coarse: Float[Tensor, "P Q"]) -> Float[Tensor, " P"]:

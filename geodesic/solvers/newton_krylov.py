@@ -14,7 +14,8 @@ from geodesic.geometry.excess import NewtonStep
 from geodesic.geometry.manifold import Manifold
 from geodesic.numerics.masks import divided
 from geodesic.registry import setting
-from geodesic.solvers.krylov import krylov_step
+from geodesic.solvers.certificate import certified
+from geodesic.solvers.krylov import Effort, krylov_step
 from geodesic.solvers.lbfgs import LBFGS, better_conditioned, corrected_step
 from geodesic.solvers.preconditioner import Preconditioner, preconditioned_by
 from geodesic.solvers.quasi_newton import QuasiNewton, decrement
@@ -102,12 +103,12 @@ class NewtonKrylov(Solver[_State]):
             return state
         some = select(state, rows)
         beyond = torch.full_like(some.energy, torch.finfo(some.energy.dtype).tiny)
-        step = krylov_step(manifold, some.path, some.weights, QuasiNewton.of(some), beyond, leads=True)
+        step = krylov_step(manifold, some.path, some.weights, QuasiNewton.of(some), beyond, Effort(leads=True))
         state = state._replace(status=state.status.index_put((rows,), running[rows]))
         return self.informed(state, rows, step)
 
     def certify(self, manifold: Manifold, state: _State, tol: Float[Tensor, " P"]) -> Certificate:
-        return krylov_step(manifold, state.path, state.weights, QuasiNewton.of(state), tol, leads=True)
+        return certified(manifold, state, tol, int(state.since.max()), self.metric_samples)
 
     def informed(self, state: _State, rows: Int[Tensor, " n"], certificate: Certificate) -> _State:
         step = cast(NewtonStep, certificate)

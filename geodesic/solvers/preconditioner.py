@@ -10,7 +10,7 @@ from torch import Tensor
 from geodesic.geometry.manifold import Manifold, weighted
 from geodesic.solvers.stiffness import Laplacian, separable, stiffness
 
-__all__ = ["Preconditioner", "precondition", "preconditioned_by", "reconsidered", "with_metric"]
+__all__ = ["Preconditioner", "precondition", "preconditioned_by", "price_of_metric", "reconsidered", "with_metric"]
 
 _DAMPING = 1e-3  # of the mean diagonal entry of the metric: latent coordinates that the decoder ignores stay put
 _LARGEST_BLOCKS = 16  # latent coordinates up to which S has blocks of its own at each node
@@ -85,11 +85,18 @@ def reconsidered(
     metric is taken after as many steps as it costs, so that no more than twice the work of the better choice is done;
     and again, where the path is by then, after 4 and 16 times as many.
     """
-    few = min(samples, _FEW)
-    price = -(-few * path.shape[2] // path.shape[1])
-    if not few or steps not in (price, 4 * price, 16 * price) or path.shape[2] <= _LARGEST_BLOCKS:
+    price = price_of_metric(manifold, path, samples)
+    if price is None or steps not in (price, 4 * price, 16 * price) or path.shape[2] <= _LARGEST_BLOCKS:
         return None
-    return with_metric(manifold, path, weights, few)
+    return with_metric(manifold, path, weights, samples)
+
+
+def price_of_metric(manifold: Manifold, path: Float[Tensor, "P nodes d"], samples: int) -> int | None:
+    """How many steps cost as much as what `with_metric` takes, at least one; None where it takes nothing."""
+    few, (nodes, d) = min(samples, _FEW), path.shape[1:]
+    if not few or d > _LARGEST_METRIC or not manifold.forms_metric:
+        return None
+    return -(-few * d // nodes)
 
 
 def with_metric(
@@ -98,4 +105,4 @@ def with_metric(
     """The mean metric beside the Laplacian in time, d products a sample; None where there are too many coordinates."""
     if path.shape[2] > _LARGEST_METRIC or not manifold.forms_metric:
         return None
-    return separable(manifold, path, weights, min(samples, path.shape[1] - 1), _LESS_DAMPING)
+    return separable(manifold, path, weights, min(samples, _FEW, path.shape[1] - 1), _LESS_DAMPING)

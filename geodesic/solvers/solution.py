@@ -55,15 +55,17 @@ class GeodesicSolution(Answer):
             from the lengths through all and through every second node; what the nodes lose, from its geodesic
             curvature between them; and half of the excess energy.
         decoder_residual: Largest geodesic curvature times the length, on the spline between the nodes, (*batch,):
-            from 16 segments on, in every second one.
+            from 16 segments on, in every second one; above 32 latent coordinates by an estimate, from 32 segments on in
+            every fourth one.
             It falls with 1/T^2 only where the decoder has three derivatives: ELU's second one jumps.
         speed_variation: Largest minus smallest speed of the segments, their lengths over their times, relative to the
             mean, (*batch,).
         speed_allowance: What of it the discretization explains, (*batch,): of order 1/T^2, the square of the largest
             angle between neighboring chords.
         rank_deficiency: Latent directions that the outputs ignore somewhere on the path, (*batch,), integer: d minus
-            the least rank of the metric halfway between nodes, where `decoder_residual` is taken; not looked for above
-            64 latent coordinates, 0. Lengths are right; along these directions the path may lie anywhere.
+            the least rank of the metric halfway between nodes, where `decoder_residual` is taken; above 32 latent
+            coordinates at one of them, above 64 not looked for, 0. Lengths are right; along these directions the path
+            may lie anywhere.
         status: Why the pair ended, a `Status` as integer, (*batch,).
         iterations: Steps taken by the solver, (*batch,).
         segments: Segments that the pair was solved with, (*batch,).

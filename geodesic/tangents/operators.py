@@ -27,7 +27,7 @@ from geodesic.tangents.rules import (
     Window,
 )
 
-__all__ = ["without_zeros"]
+__all__ = ["convolution_of", "without_zeros"]
 
 Call = tuple[Any, ...]  # an affine operator, what it is affine in, its constants
 
@@ -220,6 +220,14 @@ def _batch_norm(
     return BATCH_NORM, input, running_mean, running_var, weight, bias, eps
 
 
+_CONVOLUTIONS: dict[Any, Callable[..., Call | None]] = {
+    **dict.fromkeys((nn.functional.conv1d, nn.functional.conv2d, nn.functional.conv3d), _convolution),
+    **dict.fromkeys(
+        (nn.functional.conv_transpose1d, nn.functional.conv_transpose2d, nn.functional.conv_transpose3d),
+        _transposed_convolution,
+    ),
+}
+
 _OPERATORS: dict[Any, Callable[..., Call | None]] = {
     **dict.fromkeys((torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__), _sum),
     **dict.fromkeys((torch.sub, torch.subtract, Tensor.sub, Tensor.subtract, Tensor.__sub__), _difference),
@@ -235,10 +243,13 @@ _OPERATORS: dict[Any, Callable[..., Call | None]] = {
     **dict.fromkeys((torch.bmm, Tensor.bmm), _product_of(3)),
     torch.addmm: _added_product,
     nn.functional.linear: _layer,
-    **dict.fromkeys((nn.functional.conv1d, nn.functional.conv2d, nn.functional.conv3d), _convolution),
-    **dict.fromkeys(
-        (nn.functional.conv_transpose1d, nn.functional.conv_transpose2d, nn.functional.conv_transpose3d),
-        _transposed_convolution,
-    ),
+    **_CONVOLUTIONS,
     nn.functional.batch_norm: _batch_norm,
 }
+
+
+def convolution_of(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call | None:
+    """A call of torch as a convolution of a plain tensor; None for other calls."""
+    recognize = _CONVOLUTIONS.get(func)
+    call = None if recognize is None else recognize(*args, **kwargs)
+    return call if call is not None and _is_plain(*call[1:]) else None
