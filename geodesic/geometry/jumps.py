@@ -105,7 +105,8 @@ def unseen(manifold: Manifold, path: Float[Tensor, "P nodes d"], along: Along) -
     Warning:
         A jump that two nodes enclose in both directions, up and down again, leaves no trace between them. Neither
         does one below a ten thousandth of the path's length (next to kinks, three thousandths), or a few roundings of
-        the outputs. Without an embedding steps have sizes alone: what is missed shows where a chord is longer than its curve.
+        the outputs. Without an embedding steps have sizes alone: what is missed shows where a chord is longer than its
+        curve.
 
     Args:
         manifold: Where to measure.
