@@ -65,6 +65,8 @@ _MODULES = {
     "geodesic.riemannian.statistics.normal": ("riemannian_normal",),
     "geodesic.riemannian.statistics.stop": ("Stop",),
     "geodesic.riemannian.statistics.walk": ("random_walk",),
+    "geodesic.distances.matrix": ("distance_matrix",),
+    "geodesic.distances.neighbors": ("nearest",),
     "geodesic.drawing.paths": ("plot",),
     "geodesic.drawing.strips": ("plot_strip",),
     "geodesic.drawing.maps": ("plot_map",),
@@ -73,6 +75,7 @@ _MODULES = {
 _SUBMODULES = (
     "autodiff",
     "data",
+    "distances",
     "errors",
     "experiment",
     "geometry",

@@ -38,15 +38,16 @@ _STALLS = 2  # so often a pair may stall before it is left as it is
 _ROUNDINGS = 100  # of a length, by which two measurements of one curve may differ
 _LEAP = 1.1  # times its chords, that a curve is longer which leaps over a fold or a ridge between two nodes
 _TRIED = 16  # times as many segments as at first are always tried where curves leap over what their start crosses
+_FEW = 4  # latent coordinates, up to which Hessians are cheaper than what a warm-up saves near the answer
 _HANDOVER = 1e-6  # relative excess energy, by its own estimate, at which a warm-up is over
 _COPIES = 3  # of an end, to which init="best" looks for geodesics where coordinates are periodic
 _LINE = 16  # segments of the straight lines by which copies are compared, where curves have lengths
 
 
 class _Start(NamedTuple):
-    """Where pairs begin, (P, T + 1, d), which of them may do so, (P,), and the straight lines between the same ends."""
+    """Where pairs begin, which of them may do so, (P,), and the straight lines between the same ends."""
 
-    path: Float[Tensor, "P nodes d"]
+    mesh: Mesh
     usable: Bool[Tensor, " P"]
     lines: StraightLines
 
@@ -61,6 +62,7 @@ class Driver:
         start: First endpoints, (P, d).
         end: Last endpoints, (P, d).
         given: The user's own paths, if any.
+        known: Curves near the answers, if any, where pairs begin.
         segments: T of the first paths.
         work: The plan, and how it is followed.
         watch: Tells about progress.
@@ -71,6 +73,7 @@ class Driver:
     start: Float[Tensor, "P d"]
     end: Float[Tensor, "P d"]
     given: Float[Tensor, "P nodes d"] | None
+    known: Mesh | None
     segments: int
     work: Workspace
     watch: Watch
@@ -83,13 +86,15 @@ class Driver:
         end: Tensor,
         search: Search,
         callback: Callable[[Progress], None] | None,
+        known: Mesh | None = None,
     ) -> GeodesicSolution:
-        """The answer for endpoints of any leading axes."""
+        """The answer for endpoints of any leading axes; from curves that are `known` already, those of all pairs."""
         event = (start.shape[-1],) if manifold.latent_shape is None else manifold.latent_shape
         batch = start.shape[: start.dim() - len(event)]
         a, b = (z.detach().clone().reshape(-1, math.prod(event)) for z in (start, end))
         given = given_path(search, start, end, len(event), manifold.period)
-        segments = search.first_segments if given is None else given.shape[1] - 1
+        first = given if known is None else known.path
+        segments = search.first_segments if first is None else first.shape[1] - 1
         watch = Watch(callback, batch, a)
         watch.stage("first paths", segments)
         admit(manifold, torch.cat([a, b]), start, finite=True)
@@ -99,13 +104,13 @@ class Driver:
         else:
             plan.require_suited(manifold, a[:1])
         work = Workspace(manifold, plan, a[:1], len(a))
-        driver = cls(manifold, search, a, b, given, segments, work, watch)
+        driver = cls(manifold, search, a, b, given, known, segments, work, watch)
         starts = driver._starts()
         answers: list[GeodesicSolution] = []
         for begun in starts:
             watch.start(len(starts) - len(answers) - 1, fixed=not driver._moves_nodes)
-            to = replace(driver, end=begun.path[:, -1])  # where coordinates are periodic: a copy of the end
-            answers.append(to._refined(begun.path, begun.usable, begun.lines))
+            to = replace(driver, end=begun.mesh.path[:, -1])  # where coordinates are periodic: a copy of the end
+            answers.append(to._refined(begun))
         answer = driver._sampled(_above_their_bounds(shorter(answers), search.rtol))
         if manifold.period is not None:
             answer = replace(answer, winding=turns(manifold.period, b, answer.mesh[:, -1]))
@@ -148,8 +153,9 @@ class Driver:
     def _starts(self) -> list[_Start]:
         """Paths to begin from."""
         init, everywhere = self.search.init, torch.ones_like(self.start[:, 0], dtype=torch.bool)
-        if self.given is not None:
-            return [_Start(self.given, everywhere, self._lines(self.start, self.given[:, -1], self.segments))]
+        first = even(self.given) if self.given is not None else self.known
+        if first is not None:
+            return [_Start(first, everywhere, self._lines(self.start, first.path[:, -1], self.segments))]
         manifold = self.work.at(self.segments).manifold
         copies = self._copies()
         starts = [self._straight(copy) for copy in copies] if init in ("straight", "best") else []
@@ -159,7 +165,7 @@ class Driver:
             known = bool(starts) and torch.equal(end, copies[0].end)
             lines = starts[0].lines if known else self._lines(self.start, end, self.segments)
             # Beside the straight line itself, a second straight line would be solved for nothing.
-            starts.append(_Start(graph.path, graph.connected & ~(graph.straight & bool(starts)), lines))
+            starts.append(_Start(even(graph.path), graph.connected & ~(graph.straight & bool(starts)), lines))
         return starts
 
     def _copies(self) -> list[Copy]:
@@ -173,18 +179,17 @@ class Driver:
         lines = self._lines(self.start, copy.end, self.segments)
         straight = straight_path(self.start, copy.end, self.segments)
         admit_path(self.work.at(self.segments).manifold, straight)
-        return _Start(with_equal_chords(straight, lines.chords), copy.usable, lines)
+        return _Start(even(with_equal_chords(straight, lines.chords)), copy.usable, lines)
 
-    def _refined(
-        self, path: Float[Tensor, "P nodes d"], usable: Bool[Tensor, " P"], lines: StraightLines
-    ) -> GeodesicSolution:
+    def _refined(self, begun: _Start) -> GeodesicSolution:
         """Solve and measure; where segments are not fixed, with twice as many for the pairs that are not resolved.
 
         What stalls near its minimum lies on a kink of the decoder, as a rule, and other nodes may lie beside it: such a
         pair goes on from there, a few times. No answer is longer than a curve that was known before it.
         """
+        (path, _), usable, lines = begun
         rows = torch.arange(len(path), device=path.device)
-        last = answer = self._solved(rows, even(path), usable, lines)
+        last = answer = self._solved(rows, begun.mesh, usable, lines)
         segments, stalls = path.shape[1] - 1, torch.zeros_like(rows)
         worse = torch.full_like(answer.converged, not self._moves_nodes)
         while True:
@@ -197,8 +202,8 @@ class Driver:
             self.watch.refine(rows, segments)
             coarse, lines = lines, self._lines_again(lines, rows, segments)
             again = self._too_long(last, lines.length[rows])
-            begun = torch.where(again[:, None, None], refine_path(path[rows], segments // 2), last.mesh)
-            mesh = self._placed(begun, segments)
+            curves = torch.where(again[:, None, None], refine_path(path[rows], segments // 2), last.mesh)
+            mesh = self._placed(curves, segments)
             last = self._solved(rows, mesh, usable[rows], select(lines, rows))
             kept, worse = self._kept(last, answer[rows], mesh.path, again)
             answer = with_rows(answer, rows, kept)
@@ -317,7 +322,8 @@ class Driver:
         status = torch.where(usable, Status.RUNNING, Status.NOT_CONNECTED)
         solver = self.work.solver
         run = Run(room.manifold, mesh, status, room.warm_up, self.watch.of(rows))
-        if solver.warm_up is not None:
+        near = self.known is not None and mesh.path.shape[2] <= _FEW
+        if solver.warm_up is not None and not near:
             steps = int(solver.warm_up_share * most)
             self.watch.stage(f"warm-up by {type(solver.warm_up).__name__}", T)
             run.stage(solver.warm_up, max(tol, _HANDOVER), steps, room.warm_up, certified=False)

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-__all__ = ["Progress", "Report", "Watch"]
+__all__ = ["Progress", "Report", "Watch", "in_words"]
 
 Report = Callable[[int, Tensor, Tensor, Tensor], None]
 """Takes the step, and energies, active and converged pairs, (P,)."""
@@ -69,7 +69,7 @@ class Progress:
     seconds_left: float | None
 
     def __str__(self) -> str:
-        left = f", {_in_words(self.seconds_left)} left" if self.seconds_left else ""
+        left = f", {in_words(self.seconds_left)} left" if self.seconds_left else ""
         segments = "" if self.stage.endswith("segments") else f", {self.segments} segments"
         step = f", step {self.step}" if self.stepped else ""
         return f"{self.ended} of {self.pairs} pairs ended{left}: {self.stage}{segments}{step}"
@@ -170,7 +170,8 @@ class Watch:
         return None if self._due is None or self._due <= now else self._due - now
 
 
-def _in_words(seconds: float) -> str:
+def in_words(seconds: float) -> str:
+    """A duration, about, for people."""
     if seconds < 10:
         return "a few seconds"
     if seconds < 95:

@@ -14,6 +14,7 @@ from geodesic.geometry.checks import guarded, require_manifold
 from geodesic.geometry.manifold import Manifold
 from geodesic.keywords import mistaken, renamed
 from geodesic.solvers.driver import Driver
+from geodesic.solvers.mesh import Mesh
 from geodesic.solvers.plan import Plan
 from geodesic.solvers.progress import Progress
 from geodesic.solvers.search import Search, require_search
@@ -138,12 +139,23 @@ def find(
     end: Any,
     search: Any,
     callback: Callable[[Progress], None] | None = None,
+    known: Mesh | None = None,
 ) -> GeodesicSolution:
-    """`solve` with its settings in one record: what tools call."""
+    """`solve` with its settings in one record: what tools call.
+
+    Args:
+        manifold: Where to measure.
+        start: First endpoints.
+        end: Last endpoints.
+        search: How to look.
+        callback: Called with a `Progress`.
+        known: Curves near the answers, (P, T + 1, d), with these ends, to begin with: they take the place of
+            `search.init`, which stays a word, and pairs are refined from their nodes on.
+    """
     require_manifold(manifold)
     require_search(search)
     start, end = broadcast_points(manifold.latent_shape, start, end)
     require_points(manifold.latent_shape, start=start, end=end)
     search.require_suited(manifold)
     with torch.inference_mode(False):  # tensors made there have no derivatives, and these are needed
-        return Driver.run(manifold, start, end, search, callback)
+        return Driver.run(manifold, start, end, search, callback, known)

@@ -41,6 +41,8 @@ class Status(IntEnum):
     JUMP = 14
     # Of `solve` again.
     NOT_SHORTER = 15
+    # Of distances between many points.
+    NOT_SOUGHT = 16
 
     @property
     def remedy(self) -> str:
@@ -106,6 +108,10 @@ _REMEDIES = {
         "the solver ended on a curve longer than the one it began with, which is returned: between its nodes the path "
         'leaves the surface (a fold, a ridge); set init="best", with more graph_points where that is not '
         "enough, or leave segments out"
+    ),
+    Status.NOT_SOUGHT: (
+        "no geodesic was looked for: the length is that of another curve, and an upper bound of the distance; use "
+        'method="exact"'
     ),
 }
 

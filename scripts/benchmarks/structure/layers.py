@@ -25,6 +25,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "solvers",
         "data",
         "models",
+        "distances",
         "riemannian",
         "adapters",
         "drawing",

@@ -1,0 +1,14 @@
+"""Distances between many points: matrices and nearest neighbors, each with bounds."""
+
+from geodesic.contents import contents
+
+__getattr__, __dir__, __all__ = contents(
+    "geodesic.distances",
+    {
+        "geodesic.distances.matrix": ("distance_matrix",),
+        "geodesic.distances.methods": ("METHODS", "Exact", "Graph", "Landmarks", "Straight"),
+        "geodesic.distances.neighbors": ("NearestPoints", "nearest"),
+        "geodesic.distances.record": ("DistanceMatrix",),
+        "geodesic.distances.told": ("DistanceProgress",),
+    },
+)

@@ -1,0 +1,87 @@
+"""All geodesics between points: each solved for once, the later ones from those of their neighbors."""
+
+from __future__ import annotations
+
+from jaxtyping import Int
+from torch import Tensor
+
+from geodesic.distances.landmarks import shorter_by_a_third
+from geodesic.distances.methods import Exact
+from geodesic.distances.order import stages
+from geodesic.distances.paths import KnownPaths
+from geodesic.distances.work import Work
+from geodesic.geometry.memory import comfortable
+from geodesic.solvers.mesh import Mesh
+from geodesic.solvers.solution import GeodesicSolution
+from geodesic.solvers.status import Status
+
+__all__ = ["solve_all"]
+
+
+def solve_all(work: Work, method: Exact) -> None:
+    """Solve for all pairs that are not known.
+
+    Args:
+        work: The points, and what is known.
+        method: Settings.
+    """
+    warm = method.warm and work.solver.manifold.period is None and work.solver.manifold.has_length
+    room = comfortable(work.points.device, work.solver.search.memory)
+    paths = KnownPaths(work.points, work.others, work.symmetric, room if warm else 0.0)
+    for stage in stages(work.points, None if work.symmetric else work.others):
+        open_ = work.open(stage.first, stage.second)
+        first, second = stage.first[open_], stage.second[open_]
+        near = stage.near_first[open_], stage.near_second[open_]
+        segments = paths.segments(*near)
+        for T in segments.unique().tolist():
+            (some,) = (segments == T).nonzero(as_tuple=True)
+            _solve(work, paths, (first[some], second[some]), (near[0][some], near[1][some]), T)
+    if method.mend and work.symmetric and len(work.points) > 2:
+        _mend(work, paths)
+
+
+def _solve(
+    work: Work,
+    paths: KnownPaths,
+    pairs: tuple[Int[Tensor, " P"], Int[Tensor, " P"]],
+    near: tuple[Int[Tensor, " P"], Int[Tensor, " P"]],
+    segments: int,
+) -> None:
+    """Solve for pairs that begin from curves of so many segments; 0 for straight lines."""
+
+    def start(some: Int[Tensor, " n"]) -> Mesh | None:
+        if not segments:
+            return None
+        return paths.moved((near[0][some], near[1][some]), (pairs[0][some], pairs[1][some]), segments)
+
+    def found(some: Int[Tensor, " n"], solution: GeodesicSolution) -> None:
+        paths.keep(pairs[0][some], pairs[1][some], solution)
+
+    work.solve(*pairs, start, found)
+
+
+def _mend(work: Work, paths: KnownPaths) -> None:
+    """Solve again for pairs that are farther apart than by way of a third point, from there; or note that way.
+
+    A geodesic that is the shortest obeys the triangle inequality, so these are not.
+    """
+    known, rtol = work.known, work.solver.search.rtol
+    ways, third = shorter_by_a_third(known.length, known.length)
+    first, second = work.pairs
+    (worse,) = (ways[first, second] < (1 - rtol) * known.length[first, second]).nonzero(as_tuple=True)
+    worse = worse[known.status[first[worse], second[worse]] != Status.JUMP]
+    i, j, k = first[worse], second[worse], third[first[worse], second[worse]]
+    begun = (paths.segments(i, k) > 0) & (paths.segments(k, j) > 0)
+    i, j, k = i[begun], j[begun], k[begun]
+    before = known.at(i, j)
+    work.teller.pairs += len(i)
+
+    def start(some: Int[Tensor, " n"]) -> Mesh:
+        a, b, c = i[some], j[some], k[some]
+        one, other = known.length[a, c], known.length[c, b]
+        return paths.round(a, c, b, one / (one + other))
+
+    work.solve(i, j, start)
+    (lost,) = (~(known.length[i, j] < before.length)).nonzero(as_tuple=True)
+    work.put(i[lost], j[lost], before[lost])
+    work.shorten(first[worse], second[worse], third[first[worse], second[worse]])

@@ -1,0 +1,139 @@
+"""Distances in a graph of neighbors: lengths of the shortest ways over geodesics of its edges."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geodesic.checks import require_cloud
+from geodesic.distances.methods import Graph
+from geodesic.distances.solved import Found, found_between, joined
+from geodesic.distances.straight import straight_found
+from geodesic.distances.surroundings import Surroundings
+from geodesic.distances.work import Work
+from geodesic.solvers.status import Status
+
+__all__ = ["along_graph"]
+
+
+def along_graph(work: Work, method: Graph) -> dict[str, Any]:
+    """Fill in shortest ways for all pairs, and geodesics for neighbors and for the sample; that sample.
+
+    Args:
+        work: The points.
+        method: Settings.
+
+    Returns:
+        `sample`, as in `DistanceMatrix`.
+    """
+    z = work.points if work.symmetric else torch.cat([work.points, work.others])
+    if method.graph_points is not None:
+        require_cloud("graph_points", method.graph_points.flatten(1), size=z.shape[1])
+        z = torch.cat([z, method.graph_points.flatten(1).to(z)])
+    surroundings = Surroundings(work.solver.manifold, z)
+    i, j = _edges(surroundings, method.neighbors)
+    first, second = work.pairs
+    drawn = torch.randperm(len(first), generator=torch.Generator().manual_seed(method.seed))[: method.sample]
+    drawn = drawn.to(first.device)
+    work.teller.pairs = len(i) + len(drawn)
+    found = found_between(work.solver, z[i], z[j], work.teller)
+    rows, columns = _places(work, z)
+    edges = _with_lines(work, method, (i, j, found), surroundings)
+    length, upper = (_shortest(len(z), *edges[:2], x, rows)[:, columns] for x in (edges[2].length, edges[2].upper))
+    lower = surroundings.lower_bounds(rows, columns)
+    work.fill(length, upper, lower)
+    _put_edges(work, i, j, found)
+    a, b = first[drawn], second[drawn]
+    if not len(drawn):
+        return {"sample": work.points.new_zeros(0, 2)}
+    ways = work.known.length[a, b]
+    exact = found_between(work.solver, work.points[a], work.others[b], work.teller)
+    work.put(a, b, exact)
+    return {"sample": torch.stack([ways / exact.length, exact.error], dim=1)[exact.length > 0]}
+
+
+def _with_lines(
+    work: Work, method: Graph, edges: tuple[Tensor, Tensor, Found], surroundings: Surroundings
+) -> tuple[Tensor, Tensor, Found]:
+    """The edges, and straight lines between the points that are not joined by them."""
+    i, j, found = edges
+    z = surroundings.points
+    if not method.straight:
+        return edges
+    a, b = work.pairs
+    b = b if work.symmetric else b + len(work.points)
+    (apart,) = (~torch.isin(a * len(z) + b, i * len(z) + j)).nonzero(as_tuple=True)
+    if not len(apart):
+        return edges
+    a, b = a[apart], b[apart]
+    lines = straight_found(work.solver.manifold, z[a], z[b], method.straight)
+    return torch.cat([i, a]), torch.cat([j, b]), joined([found, lines])
+
+
+def _places(work: Work, z: Tensor) -> tuple[Int[Tensor, " N"], Int[Tensor, " M"]]:
+    """Which nodes the points and the others are."""
+    N, M = work.known.length.shape
+    rows = torch.arange(N, device=z.device)
+    return rows, rows if work.symmetric else torch.arange(N, N + M, device=z.device)
+
+
+def _edges(surroundings: Surroundings, neighbors: int) -> tuple[Int[Tensor, " E"], Int[Tensor, " E"]]:
+    """Neighbors, each pair once, and the shortest bridges that make the graph whole."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    N = len(surroundings.points)
+    nodes = torch.arange(N, device=surroundings.points.device)
+    near = surroundings.nearest(nodes, nodes, min(neighbors, N - 1))
+    pairs = torch.stack([nodes.repeat_interleave(near.shape[1]), near.reshape(-1)])
+    while True:
+        pairs = torch.stack([pairs.amin(0), pairs.amax(0)]).unique(dim=1)
+        i, j = pairs.cpu().numpy()
+        parts, part = connected_components(coo_array((np.ones(len(i)), (i, j)), shape=(N, N)), directed=False)
+        if parts == 1:
+            return pairs[0], pairs[1]
+        part = torch.as_tensor(part, device=nodes.device)
+        bridges = [_bridge(surroundings, nodes[part == k], nodes[part != k]) for k in range(parts)]
+        pairs = torch.cat([pairs, torch.stack(bridges, dim=1)], dim=1)
+
+
+def _bridge(surroundings: Surroundings, inside: Tensor, outside: Tensor) -> Int[Tensor, " 2"]:
+    """The two nearest points of a part of the graph and of all others."""
+    D = surroundings.distances(inside, outside)
+    at = D.argmin()
+    return torch.stack([inside[at // len(outside)], outside[at % len(outside)]])
+
+
+def _shortest(N: int, i: Tensor, j: Tensor, weight: Tensor, rows: Tensor) -> Tensor:
+    """Lengths of the shortest ways from some nodes to all, (n, N)."""
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import dijkstra
+
+    tail, head, w = (x.double().cpu().numpy() for x in (i, j, weight))
+    known: NDArray[Any] = np.isfinite(w)
+    # A weight of zero would be no edge to scipy.
+    w = np.maximum(w, np.finfo(np.float64).tiny)
+    matrix = csr_array((w[known], (tail[known].astype(int), head[known].astype(int))), shape=(N, N))
+    return torch.as_tensor(dijkstra(matrix, directed=False, indices=rows.cpu().numpy())).to(weight)
+
+
+def _put_edges(work: Work, i: Tensor, j: Tensor, found: Found) -> None:
+    """Note the geodesics of edges between points and others, where they are no longer than the ways round."""
+    N, M = work.known.length.shape
+    if work.symmetric:
+        (kept,) = ((i < N) & (j < N)).nonzero(as_tuple=True)
+        rows, columns = i[kept], j[kept]
+    else:
+        (kept,) = ((i < N) & (j >= N) & (j < N + M)).nonzero(as_tuple=True)
+        rows, columns = i[kept], j[kept] - N
+    direct = found[kept]
+    (open_,) = (
+        (work.known.status[rows, columns] == Status.NOT_SOUGHT)
+        & (direct.length <= work.known.length[rows, columns] * (1 + work.solver.search.rtol))
+    ).nonzero(as_tuple=True)
+    work.put(rows[open_], columns[open_], direct[open_])

@@ -1,0 +1,141 @@
+"""All distances between points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from geodesic.checks import require_alike
+from geodesic.distances.exact import solve_all
+from geodesic.distances.graph import along_graph
+from geodesic.distances.landmarks import by_landmarks
+from geodesic.distances.methods import METHODS, Exact, Graph, Landmarks, Method, Straight, method_of
+from geodesic.distances.record import DistanceMatrix
+from geodesic.distances.solved import Solver
+from geodesic.distances.straight import straight_all
+from geodesic.distances.told import DistanceProgress, Teller
+from geodesic.distances.work import Work
+from geodesic.errors import InputError
+from geodesic.geometry.checks import guarded, require_manifold
+from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.points import Rows, require_limit
+from geodesic.keywords import renamed
+from geodesic.solvers.search import IN_SEARCH, Search, require_search
+
+__all__ = ["distance_matrix", "suited"]
+
+
+@guarded
+@renamed(**IN_SEARCH)
+def distance_matrix(
+    manifold: Manifold,
+    points: Tensor,
+    others: Tensor | None = None,
+    *,
+    method: str | Method = "exact",
+    search: Search = Search(),
+    callback: Callable[[DistanceProgress], None] | None = None,
+    resume: Path | str | None = None,
+) -> DistanceMatrix:
+    """Geodesic distances between all points, each with a lower and an upper bound.
+
+    |x(a) - x(b)| <= d(a, b) <= length of any curve from a to b
+
+    "exact" solves for every geodesic, once for both directions: those of a few points that are far apart first, then
+    those of points beside them, which begin near curves that are known. A pair that is farther apart than by way of a
+    third point is solved for again from there. "straight" measures straight latent lines, "graph" shortest paths over
+    geodesics of neighbors, and "landmarks" geodesics to some points alone.
+
+    Warning:
+        N (N - 1) / 2 geodesics, by "exact". Bounds are estimates as far as floating point and quadrature go.
+
+    Args:
+        manifold: Where to measure.
+        points: (N, d), floating point; (N, *latent_shape) for a manifold with a `latent_shape`. Equal points are at
+            distance zero.
+        others: Points to measure to, (M, d), instead of all points among themselves.
+        method: "exact", "straight", "graph", "landmarks", or one of the records `Exact`, `Straight`, `Graph`,
+            `Landmarks` of `geodesic.distances`, with settings.
+        search: How geodesics are looked for, but for paths of your own. Without a `tol` it is `length_rtol`, by default
+            1e-3: half of the excess energy is the excess length.
+        callback: Called with a `DistanceProgress` after each group of pairs; `callback=print` prints it.
+        resume: A file, .npz, that keeps what was found, every half minute and after Ctrl-C: a call with the same
+            arguments goes on from there.
+
+    Returns:
+        The distances, with bounds. Without history.
+
+    Raises:
+        InputError: There are no two points to measure between, they or a setting cannot be used, or the manifold has no
+            lengths.
+        DataError: The file of `resume` is of other points, another decoder or other settings.
+        DecoderError: As from `solve`.
+
+    Example:
+        >>> import torch, geodesic
+        >>> points = torch.tensor([[1.0, 0.0], [1.2, 0.1], [6.0, 0.0]])
+        >>> matrix = geodesic.distance_matrix(geodesic.surfaces.SwissRoll(), points)
+        >>> print(matrix.length.round(decimals=2))
+        tensor([[ 0.0000,  0.3100, 18.3500],
+                [ 0.3100,  0.0000, 18.0500],
+                [18.3500, 18.0500,  0.0000]])
+        >>> bool(((matrix.lower <= matrix.length) & (matrix.length <= matrix.upper)).all())
+        True
+    """
+    how, search = method_of(method), suited(manifold, search)
+    x, y = _points(manifold, points, others)
+    work = Work(Solver(manifold, search), x, y, Teller(callback))
+    kind = METHODS.kind_of(how)
+    if resume is not None:
+        work.keep(Path(resume), f"{kind}, tol {search.tol}, length_rtol {search.rtol}")
+    try:
+        more = _by(how, work)
+    finally:
+        work.save()  # also where it was interrupted
+    return work.matrix(kind, **more)
+
+
+def suited(manifold: Any, search: Any) -> Search:
+    """The search for many geodesics: excess energies of what lengths may be off.
+
+    Raises:
+        InputError: It is no search, has paths of its own, or the manifold has no lengths.
+    """
+    require_manifold(manifold)
+    require_search(search)
+    require_limit(manifold, "distance")
+    if not isinstance(search.init, str):
+        raise InputError("search: expected init to be 'straight', 'graph' or 'best' for many pairs, got paths")
+    return search if search.tol is not None else replace(search, tol=search.rtol)
+
+
+def _points(manifold: Manifold, points: Any, others: Any) -> tuple[Tensor, Tensor | None]:
+    event = manifold.latent_shape or (None,)
+    for name, x in (("points", points), ("others", others)):
+        if isinstance(x, Tensor) and (x.dim() != 1 + len(event) or not len(x)):
+            raise InputError(f"{name}: expected points, (N, d), at least one, got {tuple(x.shape)}")
+    (x,) = Rows(manifold, points=points).rows
+    if others is None:
+        if len(x) < 2:
+            raise InputError("points: expected at least two to measure between, got one; give others, or more points")
+        return x, None
+    (y,) = Rows(manifold, others=others).rows
+    require_alike(points=x[:1], others=y[:1])
+    return x, y
+
+
+def _by(method: Method, work: Work) -> dict[str, Any]:
+    """Find all that a method finds; what it says beside."""
+    if isinstance(method, Graph):
+        return along_graph(work, method)
+    if isinstance(method, Landmarks):
+        return by_landmarks(work, method)
+    if isinstance(method, Straight):
+        straight_all(work, method.segments)
+    if isinstance(method, Exact):
+        solve_all(work, method)
+    return {}

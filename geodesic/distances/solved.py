@@ -1,0 +1,120 @@
+"""Distances of pairs by solving for their geodesics, with bounds: what all methods build on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from geodesic.distances.quadrature import quadrature_error
+from geodesic.distances.told import Teller
+from geodesic.geometry.manifold import Manifold
+from geodesic.solvers.doubts import doubts_of
+from geodesic.solvers.mesh import Mesh
+from geodesic.solvers.search import Search
+from geodesic.solvers.solution import GeodesicSolution
+from geodesic.solvers.solve import find
+from geodesic.solvers.status import Status
+
+__all__ = ["Found", "Solver", "found_between", "groups", "joined"]
+
+_FIRST, _LARGEST = 64, 2048  # pairs of the first group, and of the largest
+_SECONDS = 4.0  # that a group should take: so much is lost by an interrupt
+_BASELESS = (Status.JUMP, Status.NOT_FINITE)  # lengths that are none of a curve
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is known of the distances of pairs, (P,): the fields of a `DistanceMatrix` between points."""
+
+    length: Float[Tensor, " P"]
+    lower: Float[Tensor, " P"]
+    upper: Float[Tensor, " P"]
+    straight_length: Float[Tensor, " P"]
+    error: Float[Tensor, " P"]
+    status: Int[Tensor, " P"]
+    segments: Int[Tensor, " P"]
+
+    def __getitem__(self, rows: Tensor) -> Found:
+        return Found(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def at(self, rows: Int[Tensor, " P"], columns: Int[Tensor, " P"]) -> Found:
+        """Of matrices of what was found: some pairs."""
+        return Found(*(getattr(self, field.name)[rows, columns] for field in fields(self)))
+
+    @classmethod
+    def of(cls, manifold: Manifold, solution: GeodesicSolution) -> Found:
+        """What a solution says, of one leading axis."""
+        status = doubts_of(solution)
+        baseless = solution.length.isnan()
+        for kind in _BASELESS:
+            baseless |= status == kind
+        upper = solution.length * (1 + quadrature_error(manifold, solution))
+        return cls(
+            length=torch.where(baseless, torch.nan, solution.length),
+            lower=solution.lower_bound.nan_to_num(nan=0.0),
+            upper=torch.where(baseless, torch.inf, upper).maximum(solution.lower_bound),
+            straight_length=solution.straight_length,
+            error=torch.where(baseless, torch.inf, solution.error),
+            status=status,
+            segments=solution.segments,
+        )
+
+
+class Solver:
+    """Solves for geodesics of pairs: what it was told once, it keeps.
+
+    Args:
+        manifold: Where to measure.
+        search: How to look; the plan of the first answer is followed by all others.
+    """
+
+    def __init__(self, manifold: Manifold, search: Search) -> None:
+        self.manifold, self.search = manifold, search
+
+    def solve(
+        self, start: Float[Tensor, "P d"], end: Float[Tensor, "P d"], known: Mesh | None = None
+    ) -> GeodesicSolution:
+        """The geodesics, from straight lines or from curves that are near them."""
+        shape = (-1, *(self.manifold.latent_shape or start.shape[1:]))
+        solution = find(self.manifold, start.reshape(shape), end.reshape(shape), self.search, None, known)
+        if self.search.plan is None:  # costs are measured once
+            self.search = replace(self.search, plan=solution.plan, solver="auto", memory=None)
+        return solution
+
+
+def found_between(solver: Solver, start: Float[Tensor, "P d"], end: Float[Tensor, "P d"], teller: Teller) -> Found:
+    """What the geodesics of pairs say of their distances, group by group."""
+    parts: list[Found] = []
+
+    def each(some: Int[Tensor, " n"]) -> None:
+        parts.append(Found.of(solver.manifold, solver.solve(start[some], end[some])))
+
+    before = 0
+    for done in groups(torch.arange(len(start), device=start.device), each):
+        teller.tell(done - before)
+        before = done
+    return joined(parts)
+
+
+def groups(rows: Int[Tensor, " P"], each: Callable[[Int[Tensor, " n"]], None]) -> Iterator[int]:
+    """Work on rows group by group, the next one as large as seconds allow; yields how many were done after each."""
+    size, done = _FIRST, 0
+    while done < len(rows):
+        began = time.monotonic()
+        some = rows[done : done + size]
+        each(some)
+        done += len(some)
+        taken = time.monotonic() - began
+        if len(some) == size:
+            size = max(1, min(_LARGEST, round(size * min(2.0, _SECONDS / max(taken, 1e-3)))))
+        yield done
+
+
+def joined(parts: Sequence[Found]) -> Found:
+    """What was found of several groups of pairs, one after the other."""
+    return Found(*(torch.cat([getattr(part, field.name) for part in parts]) for field in fields(Found)))

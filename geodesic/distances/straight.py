@@ -1,0 +1,59 @@
+"""Lengths of straight latent lines: what is known of a distance without a search."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from geodesic.distances.solved import Found
+from geodesic.distances.work import Work
+from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.memory import grouped, rows_at_once
+from geodesic.geometry.period import unwrapped
+from geodesic.solvers.measure import straight_lines
+from geodesic.solvers.status import Status
+
+__all__ = ["straight_all", "straight_found"]
+
+_SURE = 3.0  # times the difference of two quadratures, what the finer one may be off
+
+
+def straight_all(work: Work, segments: int) -> None:
+    """Measure the straight lines of all pairs that are not known."""
+    first, second = work.pairs
+    open_ = work.open(first, second)
+    for some in open_.split(_at_once(work.solver.manifold, work.points, segments)) if len(open_) else ():
+        i, j = first[some], second[some]
+        work.put(i, j, straight_found(work.solver.manifold, work.points[i], work.others[j], segments))
+        work.teller.tell(len(some))
+
+
+def straight_found(manifold: Manifold, start: Float[Tensor, "P d"], end: Float[Tensor, "P d"], segments: int) -> Found:
+    """What straight lines say of distances, (P,): to the nearest copies where coordinates are periodic.
+
+    The error of a length is that of quadrature, from half as many segments.
+    """
+    end = unwrapped(manifold.period, end, start)
+    size = _at_once(manifold, start, segments)
+
+    def lengths(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+        fine, coarse = (straight_lines(manifold, a, b, T).length for T in (segments, max(segments // 2, 2)))
+        return fine, (fine - coarse).abs(), manifold.lower_bound(a, b)
+
+    with torch.no_grad():
+        length, off, lower = grouped(lengths, size, start, end)
+    known, sure = length.isfinite(), _SURE * off
+    return Found(
+        length=torch.where(known, length, torch.nan),
+        lower=lower.nan_to_num(nan=0.0),
+        upper=torch.where(known, (length + sure).maximum(lower), torch.inf),
+        straight_length=length,
+        error=torch.full_like(length, torch.inf),  # as that of a geodesic it is not known
+        status=torch.full_like(length, Status.NOT_SOUGHT, dtype=torch.long),
+        segments=torch.zeros_like(length, dtype=torch.long),
+    )
+
+
+def _at_once(manifold: Manifold, z: Tensor, segments: int) -> int:
+    return max(1, rows_at_once(manifold, z, order=1) // (2 * segments + 2))

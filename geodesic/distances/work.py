@@ -1,0 +1,217 @@
+"""One call of `distance_matrix`: what is known of the distances by now, and the file where that is kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geodesic.distances.record import DistanceMatrix, all_pairs
+from geodesic.distances.solved import Found, Solver, groups
+from geodesic.distances.told import Teller
+from geodesic.errors import DataError
+from geodesic.files import read_npz, write_npz
+from geodesic.solvers.mesh import Mesh
+from geodesic.solvers.solution import GeodesicSolution
+from geodesic.solvers.status import Status
+
+__all__ = ["Work"]
+
+_SAVED = 30.0  # seconds after which what was found is written
+_LOOKED_AT = 8  # points at which a decoder is recognized
+_ALIKE = 1e-3  # how near its outputs there are, relative to their size
+
+
+class Work:
+    """Points and what is known between them; of points among themselves every pair is known from both sides.
+
+    Args:
+        solver: Looks for geodesics.
+        points: (N, d).
+        others: (M, d); None where the points are measured among themselves.
+        teller: Of progress.
+    """
+
+    def __init__(
+        self,
+        solver: Solver,
+        points: Float[Tensor, "N d"],
+        others: Float[Tensor, "M d"] | None,
+        teller: Teller,
+    ) -> None:
+        self.solver, self.points, self.teller = solver, points, teller
+        self.symmetric = others is None
+        self.others = points if others is None else others
+        nothing = points.new_full((len(self.points), len(self.others)), torch.nan)
+        ended = torch.full_like(nothing, Status.RUNNING, dtype=torch.long)
+        self.known = Found(
+            length=nothing.clone(),
+            lower=torch.zeros_like(nothing),
+            upper=torch.full_like(nothing, torch.inf),
+            straight_length=nothing.clone(),
+            error=torch.full_like(nothing, torch.inf),
+            status=ended,
+            segments=torch.zeros_like(ended),
+        )
+        self._file: Path | None = None
+        self._of: dict[str, NDArray[Any]] = {}
+        self._saved = time.monotonic()
+        self._same_points()
+        self.teller.pairs = len(self.open(*self.pairs))
+
+    def _same_points(self) -> None:
+        """Equal points are at distance zero, without work."""
+        i, j = (self.points[:, None] == self.others).all(-1).nonzero(as_tuple=True)
+        for name, value in (("length", 0), ("upper", 0), ("straight_length", 0), ("error", 0)):
+            getattr(self.known, name)[i, j] = value
+        self.known.status[i, j] = Status.CONVERGED
+
+    @property
+    def pairs(self) -> tuple[Int[Tensor, " P"], Int[Tensor, " P"]]:
+        """Rows and columns of all pairs, each once, (P,)."""
+        return all_pairs(self.known.length, self.symmetric)
+
+    def open(self, rows: Int[Tensor, " P"], columns: Int[Tensor, " P"]) -> Int[Tensor, " n"]:
+        """Of which pairs nothing is known yet: their places, (n,)."""
+        return (self.known.status[rows, columns] == Status.RUNNING).nonzero(as_tuple=True)[0]
+
+    def put(self, rows: Int[Tensor, " P"], columns: Int[Tensor, " P"], found: Found) -> None:
+        """Note what was found of pairs."""
+        for field in fields(Found):
+            matrix, values = getattr(self.known, field.name), getattr(found, field.name)
+            matrix[rows, columns] = values
+            if self.symmetric:
+                matrix[columns, rows] = values
+
+    def fill(self, length: Float[Tensor, "N M"], upper: Float[Tensor, "N M"], lower: Float[Tensor, "N M"]) -> None:
+        """Note curves that are no geodesics for all pairs of which nothing is known, infinite where there are none."""
+        i, j = self.pairs
+        open_ = self.open(i, j)
+        i, j = i[open_], j[open_]
+        ways, least = length[i, j], lower[i, j]
+        nothing = torch.full_like(ways, torch.nan)
+        found = Found(
+            length=torch.where(ways.isfinite(), ways, torch.nan),
+            lower=least,
+            upper=upper[i, j].maximum(least),
+            straight_length=nothing,
+            error=torch.full_like(ways, torch.inf),
+            status=torch.full_like(i, Status.NOT_SOUGHT),
+            segments=torch.zeros_like(i),
+        )
+        self.put(i, j, found)
+
+    def shorten(self, rows: Int[Tensor, " P"], columns: Int[Tensor, " P"], third: Int[Tensor, " P"]) -> None:
+        """Note ways by third points that are shorter than what is known of pairs, by more than `length_rtol`."""
+        one, other, direct = (self.known.at(*pair) for pair in ((rows, third), (third, columns), (rows, columns)))
+        length = one.length + other.length
+        shorter = length < (1 - self.solver.search.rtol) * direct.length
+        found = replace(
+            direct,
+            length=torch.where(shorter, length, direct.length),
+            upper=direct.upper.minimum(one.upper + other.upper),
+            status=torch.where(shorter, Status.NOT_SHORTER, direct.status),
+        )
+        self.put(rows, columns, found)
+
+    def solve(
+        self,
+        rows: Int[Tensor, " P"],
+        columns: Int[Tensor, " P"],
+        start: Callable[[Int[Tensor, " n"]], Mesh | None] = lambda _: None,
+        found: Callable[[Int[Tensor, " n"], GeodesicSolution], None] = lambda *_: None,
+    ) -> None:
+        """Solve for the geodesics of pairs, group by group, and note what was found.
+
+        Args:
+            rows: Of the points.
+            columns: Of the others.
+            start: The curves to begin with, by the places of the pairs.
+            found: Told of every answer, by the places of the pairs.
+        """
+
+        def each(some: Int[Tensor, " n"]) -> None:
+            i, j = rows[some], columns[some]
+            solution = self.solver.solve(self.points[i], self.others[j], start(some))
+            self.put(i, j, Found.of(self.solver.manifold, solution))
+            found(some, solution)
+
+        before = 0
+        for done in groups(torch.arange(len(rows), device=rows.device), each):
+            self.teller.tell(done - before)
+            before = done
+            if time.monotonic() - self._saved > _SAVED:
+                self.save()
+
+    def keep(self, file: Path, settings: str) -> None:
+        """Keep what is found in a file, and go on from what is there.
+
+        Args:
+            file: Need not exist.
+            settings: What else the answers depend on, in words.
+
+        Raises:
+            DataError: The file is of other points, another decoder, or other settings.
+        """
+        some = self.points[:_LOOKED_AT]
+        with torch.no_grad():
+            outputs = self.solver.manifold.observe(some).flatten(1).double()
+        self._file = file
+        self._of = {
+            "points": self.points.cpu().numpy(),
+            "others": self.others.cpu().numpy(),
+            "outputs": outputs.cpu().numpy(),
+            "settings": np.asarray(settings),
+        }
+        if file.exists():
+            self._restore(read_npz(file))
+
+    def _restore(self, stored: dict[str, NDArray[Any]]) -> None:
+        file, names = self._file, [field.name for field in fields(Found)]
+        if missing := [name for name in (*self._of, *names) if name not in stored]:
+            raise DataError(f"resume: {file} is no file of `resume=`; it lacks {', '.join(missing)}; choose another")
+        shape = self.known.length.shape
+        for name, here in self._of.items():
+            there = stored[name]
+            exact = name != "outputs"
+            same = here.shape == there.shape and (
+                np.array_equal(here, there)
+                if exact
+                else np.allclose(here, there, rtol=_ALIKE, atol=_ALIKE * max(float(np.abs(here).max()), 1e-30))
+            )
+            if not same:
+                said = f", {there} there and {here} here" if name == "settings" else ""
+                raise DataError(
+                    f"resume: {file} is of other {'decoder outputs' if name == 'outputs' else name}{said}; give the "
+                    "same, or choose another file"
+                )
+        if stored["length"].shape != shape:
+            raise DataError(f"resume: {file} has {stored['length'].shape} distances, expected {tuple(shape)}")
+        for name in names:
+            matrix = getattr(self.known, name)
+            matrix.copy_(torch.as_tensor(stored[name]))
+        self.teller.known(self.teller.pairs - len(self.open(*self.pairs)))
+
+    def save(self) -> None:
+        """Write what is known by now, if it is kept in a file."""
+        if self._file is not None:
+            known = {field.name: getattr(self.known, field.name).cpu().numpy() for field in fields(Found)}
+            write_npz(self._file, self._of | known)
+        self._saved = time.monotonic()
+
+    def matrix(self, method: str, **more: Any) -> DistanceMatrix:
+        """The answer."""
+        known = {field.name: getattr(self.known, field.name) for field in fields(Found)}
+        search = self.solver.search
+        tol = search.exactness(self.points.dtype)
+        return DistanceMatrix(
+            **known, **more, method=method, symmetric=self.symmetric, tol=tol, length_rtol=search.rtol
+        )
