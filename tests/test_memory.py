@@ -13,7 +13,7 @@ from geodesic.door.door import visit
 from geodesic.geometry.available import free_bytes
 from geodesic.geometry.batches import AnyBatch
 from geodesic.geometry.costs import Meter
-from geodesic.geometry.memory import _Peak, grouped
+from geodesic.geometry.memory import _WASTE, _Peak, grouped
 from geodesic.geometry.pieces import InPieces
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 
@@ -91,6 +91,21 @@ def test_on_a_gpu_the_driver_says_what_is_free_and_what_torch_holds_in_reserve_c
     for name, value in {"mem_get_info": (5000, 9000), "memory_reserved": 700, "memory_allocated": 400}.items():
         monkeypatch.setattr(torch.cuda, name, lambda device, value=value: value)
     assert free_bytes(torch.device("cuda")) == 5300
+
+
+@pytest.mark.parametrize("norm", [lambda: nn.GroupNorm(4, 8), nn.Identity], ids=["normalized", "plain"])
+def test_a_metric_takes_what_is_said_of_it(norm: Callable[[], nn.Module]) -> None:
+    d, layers = 24, [nn.Linear(24, 128), nn.Unflatten(1, (8, 4, 4)), nn.Upsample(scale_factor=4)]
+    net = nn.Sequential(*layers, nn.Conv2d(8, 8, 3, 1, 1), norm(), nn.SiLU(), nn.Conv2d(8, 3, 3, 1, 1))
+    manifold, point = geodesic.PullbackManifold(net.eval().requires_grad_(False)), torch.randn(1, d)
+    manifold.way(point)  # which takes more
+    peaks = []
+    for rows in (1, 2):
+        with _Peak() as held:
+            manifold.metric_tensor(point.repeat(rows, 1))
+        peaks.append(held.peak)
+    said = Meter(manifold, point).bytes_a_node("metric_tensor") / _WASTE
+    assert 0.95 < said / (peaks[1] - peaks[0]) < 1.6
 
 
 # --- pieces of paths ----------------------------------------------------------------------------

@@ -160,6 +160,19 @@ def test_exact_hessians_are_formed_where_they_take_no_longer_than_a_certificate_
     assert plan.certificate == ("exact" if ratio == 5.0 else "products")
 
 
+@pytest.mark.parametrize("ratio", [30.0, 10.0])
+@pytest.mark.parametrize("activation", [nn.ReLU, nn.LeakyReLU, nn.ELU, nn.Tanh])
+def test_exact_hessians_may_cost_less_where_kinks_hold_the_curvature_that_they_do_not_see(
+    monkeypatch: pytest.MonkeyPatch, activation: type[nn.Module], ratio: float
+) -> None:
+    costing(monkeypatch, ratio)
+    net = nn.Sequential(network(8, width=64, activation=activation), nn.Sigmoid())
+    plan = geodesic.solve(geodesic.PullbackManifold(lambda z: net(z / 4)), *pairs(2, 8), **_HOW).plan
+    kinks = activation in (nn.ReLU, nn.LeakyReLU)
+    assert ("curvature lies on kinks" in plan.reason) == kinks
+    assert plan.solver == (geodesic.NewtonKrylov() if kinks and ratio == 30.0 else geodesic.Newton())
+
+
 @pytest.mark.parametrize(
     ("d", "solver", "said"),
     [(4, geodesic.Newton(), "Newton: d = 4 is at most 4"), (33, geodesic.NewtonKrylov(), "d = 33 is above 32")],

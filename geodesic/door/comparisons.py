@@ -11,7 +11,7 @@ from torch import Tensor
 from geodesic.door.derivatives import FORWARD, REVERSE, Derivatives
 from geodesic.door.probes import Probe, Probes, size_of
 
-__all__ = ["is_smooth", "wrong_with"]
+__all__ = ["bends_at_kinks", "is_smooth", "wrong_with"]
 
 RowWise = Callable[[Tensor], Tensor]
 
@@ -21,6 +21,8 @@ _LINE = 32  # steps of half a line
 _CLOSER = 2  # times to look closer, at four steps
 _SMOOTH = 0.29  # ratio of second differences to those of twice the step: 1/4, or at least 1/3 next to a kink
 _NEARLY_STRAIGHT = 1e-3  # second derivatives, as a part of the first, of which nothing depends
+_STRIDE = 0.1  # of differences that cross kinks, in spreads of the points
+_UNSEEN = 0.5  # of the curvature that values show, that second derivatives have to miss for it to lie on kinks
 _FEW = 64  # latent coordinates for which Jacobians are compared: above, nothing forms them
 _AT_ONCE = 3  # rows: a decoder may take much memory for each
 
@@ -138,6 +140,22 @@ def is_smooth(way: Derivatives, function: RowWise, probes: Probes) -> bool:
         if not _is_smooth_on(way, function, middle, reach * probe.u[:1]):
             return False
     return True
+
+
+def bends_at_kinks(way: Derivatives, function: RowWise, probes: Probes) -> bool:
+    """Whether most of the curvature that values show lies on kinks, where second derivatives do not see it.
+
+    As of a network of ReLUs, straight between its kinks: second differences of a long step meet many of them.
+    """
+    unseen = whole = 0.0
+    for k in range(2 * _LINES):
+        z, u = probes[k].z, probes[k].u
+        after, here, before = (function(z + step * u) for step in (_STRIDE, 0.0, -_STRIDE))
+        bend, slope = (after - 2 * here + before) / _STRIDE**2, (after - before) / (2 * _STRIDE)
+        if float(bend.norm()) > _NEARLY_STRAIGHT * float(slope.norm()):
+            unseen += float((bend - way.second(function, z, u, u)).square().sum())
+            whole += float(bend.square().sum())
+    return unseen > _UNSEEN**2 * whole
 
 
 def _is_smooth_on(way: Derivatives, function: RowWise, middle: Float[Tensor, " d"], u: Float[Tensor, "1 d"]) -> bool:

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.checks import require_tensor
-from geodesic.door.comparisons import is_smooth, wrong_with
+from geodesic.door.comparisons import bends_at_kinks, is_smooth, wrong_with
 from geodesic.door.derivatives import FIRST_ORDER, FORWARD, FORWARD_ONLY, REVERSE, Derivatives
 from geodesic.door.operators import KERNELS, eagerly, in_double
 from geodesic.door.probes import Probes, size_of
@@ -70,6 +70,14 @@ class Findings:
             return True
         with torch.no_grad():
             return self.derivatives.curvature and is_smooth(self.derivatives, self.function, self.probes)
+
+    @cached_property
+    def straight_between_kinks(self) -> bool:
+        """Whether most of its curvature lies on kinks, which second derivatives do not see."""
+        if self.function is None or self.probes is None or not self.derivatives.curvature:
+            return False
+        with torch.no_grad():
+            return bends_at_kinks(self.derivatives, self.function, self.probes)
 
     @property
     def note(self) -> str:

@@ -24,6 +24,7 @@ _VECTORS = {"squared_norm": 1, "lowered": 1, "lowered_acceleration": 2, "lowered
 
 # The fastest of a few calls counts: the first may compile or fill a cache, others run beside other programs.
 _LEAST_CALLS, _MOST_CALLS = 2, 4
+_DIRECTIONS = 2  # by which more are taken at once, to see what one takes
 _LONG = 0.03  # seconds of a call, of which two will do
 
 
@@ -80,10 +81,19 @@ class Meter:
 
     def _watched(self, work: str) -> float:
         if work == "metric_tensor" and self.manifold.has_embedding:
-            # An output with d products, each as large as it and what it is made from, and twice that while they are put
-            # together: too dear to be watched.
-            return 2 * (1 + self.point.shape[-1]) * self.bytes_a_node("observe")
+            # Too dear to be watched with all d directions side by side: a few more of them tell what each takes on its
+            # way. An output with its products is held twice while they are put together.
+            more = bytes_a_row(self.manifold, self._key(work, "bytes"), lambda k: self._product(_DIRECTIONS * k))
+            return (1 + self.point.shape[-1]) * max(more / _DIRECTIONS, 2 * self.bytes_a_node("observe"))
         return bytes_a_row(self.manifold, self._key(work, "bytes"), lambda nodes: self._prepared(work, nodes)())
+
+    def _product(self, directions: int) -> Tensor:
+        """The products of so many directions at the point with each other, as those of a metric are made."""
+        x, way, d = self.manifold.door or self.manifold.embed, self.manifold.way(self.point), self.point.shape[-1]
+        units = torch.eye(directions, d).to(self.point)
+        with torch.no_grad():
+            J = way.jacobian(lambda w: x(self.point + w @ units), self.point.new_zeros(1, directions)).flatten(1, -2)
+            return J.mT @ J
 
     def _timed(self, work: str) -> float:
         run, seconds = self._prepared(work, 1), list[float]()

@@ -22,6 +22,7 @@ __all__ = ["make_plan"]
 
 _FEW = 4  # latent coordinates up to which an exact Hessian costs no more than a few products, whatever the decoder
 _PRODUCTS = 40  # with the Hessian, that a certificate takes where no Hessian is formed
+_ON_KINKS = 20  # as dear as so many an exact Hessian may be that does not know what bends the decoder
 _TIMED = ("observe", "gradient", "squared_norm", "product", "expansion")
 _NODES = 8  # of a path, that have to fit for exact Hessians to be worth their overlap
 
@@ -74,7 +75,7 @@ def _cheapest(pieces: InPieces, memory: float) -> tuple[Solver[Any], str]:
     """The solver that takes least, and why: by exact Hessians or by products with them.
 
     Either is preceded by the same steps of `LBFGS`. A Hessian takes one or two passes of the decoder a direction, and
-    certifies at once; a product takes two or three, and a certificate takes many of them. How dear directions are, side
+    certifies at once; a product takes two, and a certificate takes many of them. How dear directions are, side
     by side, hangs on the decoder: where d alone does not tell, both are timed.
     """
     meter = pieces.meter
@@ -91,10 +92,16 @@ def _cheapest(pieces: InPieces, memory: float) -> tuple[Solver[Any], str]:
         return NewtonKrylov(), f"NewtonKrylov: d = {d}, and {said}"
     seconds = {work: meter.seconds_a_node(work) for work in _TIMED}
     ratio = seconds["expansion"] / seconds["product"]
+    door = meter.manifold.door
+    kinks = door is not None and door.findings(meter.point).straight_between_kinks
+    most = _ON_KINKS if kinks else _PRODUCTS
     said = f"d = {d}, and an exact Hessian takes as long as {ratio:.0f} products"
-    if ratio > _PRODUCTS:
-        return NewtonKrylov(), f"NewtonKrylov: {said}, more than {_PRODUCTS}"
-    return Newton(), f"Newton: {said}, no more than {_PRODUCTS}"
+    limit = f"{most}" + (
+        ", since most of the decoder's curvature lies on kinks, which no Hessian sees" if kinks else ""
+    )
+    if ratio > most:
+        return NewtonKrylov(), f"NewtonKrylov: {said}, more than {limit}"
+    return Newton(), f"Newton: {said}, no more than {limit}"
 
 
 def _too_large(pieces: InPieces) -> str:
