@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+# Tests start processes, and each of them would compile the package anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -11,11 +13,11 @@ demo: .venv/installed-train ## train on bundled digits, find geodesics, draw pic
 	$(BIN)/geodesic demo
 
 test: lint ## linter, type checker and the whole test suite; the slow tests without checks of shapes at run time
-	$(BIN)/python -m pytest -n 2 -m "not slow"
-	JAXTYPING_DISABLE=1 $(BIN)/python -m pytest -n 2 -m slow
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow --jaxtyping-packages= tests
 
 quick: .venv/installed-dev ## the tests that are not marked slow
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 lint: .venv/installed-dev ## linter and type checker alone
 	$(BIN)/ruff check .
