@@ -13,7 +13,7 @@ from torch import nn
 
 import geodesic
 from scripts.benchmarks import __main__ as runner
-from scripts.benchmarks import counting, decoders, energy_gradient, geometries, plans, riemannian
+from scripts.benchmarks import counting, decoders, distances, energy_gradient, geometries, plans, riemannian
 from scripts.benchmarks.solvers import command as solvers
 from scripts.benchmarks.solvers import error, excess, grid, resolved, second, singly
 from scripts.benchmarks.solvers.problems import Problem, decoder_problem, second_problem
@@ -50,6 +50,18 @@ def test_every_benchmark_says_what_it_measures_and_shows_its_defaults(name, caps
 def test_a_benchmark_that_does_not_exist_is_refused(capsys):
     assert runner.main(["solver"]) == 2
     assert "there is no benchmark 'solver'" in capsys.readouterr().err
+
+
+# --- distances --------------------------------------------------------------------------------
+
+
+def test_distances_are_counted_and_the_cheap_ones_hold(tmp_path):
+    few = ["--points", "8", "--many", "20", "--queries", "3", "--k", "2", "--pairs", "2", "--threads", "1"]
+    found = distances.main(["--decoders", "tiny-2", *few, "--out", str(tmp_path / "distances.json")])
+    assert found["exact"]["tiny-2"]["whole: resolved"] == "28"
+    assert all(row["bounds hold"] for row in found["cheap"]["tiny-2"])
+    assert found["nearest"]["tiny-2"]["solved, % of pairs"] < 100
+    assert len(found["peers"]["tiny-2"]) == 2
 
 
 # --- plans ------------------------------------------------------------------------------------

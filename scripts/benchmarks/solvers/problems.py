@@ -72,7 +72,7 @@ def decoder_problem(name: str, runs: Path, pairs: int, segments: int, seed: int 
         The problem, in float64.
     """
     kind, _, size = name.partition("-")
-    decoder, encodings = _tiny(int(size)) if kind == "tiny" else mnist_vae(kind, int(size), runs)
+    decoder, encodings = tiny(int(size)) if kind == "tiny" else mnist_vae(kind, int(size), runs)
     manifold = geodesic.PullbackManifold(decoder, geodesic.outputs.Euclidean(mean=torch.sigmoid))
     # One permutation after the other, so that any number of pairs can be had and no point meets itself.
     generator = torch.Generator().manual_seed(seed)
@@ -101,7 +101,7 @@ def mnist_vae(name: str, latent_size: int, runs: Path, config: Path = CONFIG) ->
         return vae.decoder, run.test_encodings
 
 
-def _tiny(latent_size: int) -> tuple[nn.Module, Tensor]:
+def tiny(latent_size: int) -> tuple[nn.Module, Tensor]:
     """A decoder with random weights, d-16-12, curved enough to have work to do: what the tests use."""
     generator = torch.Generator().manual_seed(0)
     decoder = nn.Sequential(nn.Linear(latent_size, 16), nn.Tanh(), nn.Linear(16, 12)).double()
