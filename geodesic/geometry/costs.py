@@ -90,7 +90,7 @@ class Meter:
     def _product(self, directions: int) -> Tensor:
         """The products of so many directions at the point with each other, as those of a metric are made."""
         x, way, d = self.manifold.door or self.manifold.embed, self.manifold.way(self.point), self.point.shape[-1]
-        units = torch.eye(directions, d).to(self.point)
+        units = torch.eye(directions, d, dtype=self.point.dtype, device=self.point.device)
         with torch.no_grad():
             J = way.jacobian(lambda w: x(self.point + w @ units), self.point.new_zeros(1, directions)).flatten(1, -2)
             return J.mT @ J
