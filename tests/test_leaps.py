@@ -160,6 +160,19 @@ def test_what_is_said_of_unresolved_pairs_is_what_helps() -> None:
 
 
 @pytest.mark.slow
+def test_a_decoder_that_is_nearly_discontinuous_ends_with_a_status_after_few_tries() -> None:
+    torch.manual_seed(0)
+    manifold = geodesic.PullbackManifold(lambda z: nn.functional.group_norm(z, 1))
+    a, b = torch.randn(2, 1, 2)
+    segments: list[int] = []
+    solution = geodesic.solve(
+        manifold, a, b, solver=geodesic.Newton(), callback=lambda told: segments.append(told.segments)
+    )
+    # Outputs between (1, -1) and (-1, 1) belong to a tiny strip, over which the nodes leap.
+    assert solution.status.tolist() == [Status.NOT_SHORTER]
+    assert max(segments) <= 128
+
+
 def test_the_remedy_of_a_fold_helps() -> None:
     manifold, a, b = folded()
     straight = geodesic.solve(manifold, a, b, segments=64)

@@ -39,6 +39,7 @@ _ROUNDINGS = 100  # of a length, by which two measurements of one curve may diff
 _LEAP = 1.1  # times its chords, that a curve is longer which leaps over a fold or a ridge between two nodes
 _TRIED = 16  # times as many segments as at first are always tried where curves leap over what their start crosses
 _FEW = 4  # latent coordinates, up to which Hessians are cheaper than what a warm-up saves near the answer
+_TIRED = 5  # times the solver's patience: steps in all, after which no more segments are tried from a start
 _HANDOVER = 1e-6  # relative excess energy, by its own estimate, at which a warm-up is over
 _COPIES = 3  # of an end, to which init="best" looks for geodesics where coordinates are periodic
 _LINE = 16  # segments of the straight lines by which copies are compared, where curves have lengths
@@ -204,13 +205,23 @@ class Driver:
             again = self._too_long(last, lines.length[rows])
             curves = torch.where(again[:, None, None], refine_path(path[rows], segments // 2), last.mesh)
             mesh = self._placed(curves, segments)
-            last = self._solved(rows, mesh, usable[rows], select(lines, rows))
+            before, last = last, self._solved(rows, mesh, usable[rows], select(lines, rows))
             kept, worse = self._kept(last, answer[rows], mesh.path, again)
+            tired = self._the_same(last, before) | (kept.iterations > _TIRED * self.work.solver.patience)
+            worse = worse | (again & self._too_long(last, lines.length[rows]) & tired)
             answer = with_rows(answer, rows, kept)
             if segments >= _TRIED * self.segments:  # those whose start is known well enough would end there again
                 known = (coarse.length / lines.length - 1).abs()[rows] <= self._rtol
                 worse = worse | (known & self._too_long(last, lines.length[rows]))
         return self._no_longer(answer, path, lines) if self.manifold.has_length else answer
+
+    def _the_same(self, new: GeodesicSolution, old: GeodesicSolution) -> Bool[Tensor, " n"]:
+        """Whether many steps from a start have led to where they led with half the segments, as they would again.
+
+        So it is where a decoder is nearly discontinuous, as group normalization is where all of a group are alike.
+        """
+        many = torch.minimum(new.iterations, old.iterations) > self.work.solver.patience
+        return many & ((new.energy / old.energy - 1).abs() <= self.search.rtol)
 
     def _too_long(self, answer: GeodesicSolution, straight: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
         """Whether curves are longer than the straight lines, or than their own chords.

@@ -81,6 +81,7 @@ class Newton(Solver[_State]):
     )
 
     warm_up_share: ClassVar[float] = 0.1
+    patience: ClassVar[float] = 100
 
     def __post_init__(self) -> None:
         require_solver("warm_up", self.warm_up)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
@@ -84,6 +85,10 @@ class Solver(ABC, Generic[State]):
 
     #: Part of the steps that the warm-up may take.
     warm_up_share: ClassVar[float] = 0.0
+
+    #: A path that leaps over what its start crosses does not begin again with more segments where it took more steps
+    #: than this, twice, to the same energy, or five times as many in all.
+    patience: ClassVar[float] = math.inf
 
     def lighter(self) -> Solver[Any] | None:
         """What solves the same problem and forms no Jacobians, for want of memory; None where this one forms none."""

@@ -106,8 +106,8 @@ _REMEDIES = {
     ),
     Status.NOT_SHORTER: (
         "the solver ended on a curve longer than the one it began with, which is returned: between its nodes the path "
-        'leaves the surface (a fold, a ridge); set init="best", with more graph_points where that is not '
-        "enough, or leave segments out"
+        'leaves the surface (a fold, a ridge, a normalization of numbers that become alike); set init="best", with '
+        "more graph_points where that is not enough, or leave segments out"
     ),
     Status.NOT_SOUGHT: (
         "no geodesic was looked for: the length is that of another curve, and an upper bound of the distance; use "
