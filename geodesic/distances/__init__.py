@@ -7,7 +7,8 @@ __getattr__, __dir__, __all__ = contents(
     {
         "geodesic.distances.matrix": ("distance_matrix",),
         "geodesic.distances.methods": ("METHODS", "Exact", "Graph", "Landmarks", "Straight"),
-        "geodesic.distances.neighbors": ("NearestPoints", "nearest"),
+        "geodesic.distances.nearest_points": ("NearestPoints",),
+        "geodesic.distances.neighbors": ("nearest",),
         "geodesic.distances.record": ("DistanceMatrix",),
         "geodesic.distances.told": ("DistanceProgress",),
     },

@@ -10,7 +10,6 @@ from geodesic.distances.methods import Exact
 from geodesic.distances.order import stages
 from geodesic.distances.paths import KnownPaths
 from geodesic.distances.work import Work
-from geodesic.geometry.memory import comfortable
 from geodesic.solvers.mesh import Mesh
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.status import Status
@@ -26,8 +25,8 @@ def solve_all(work: Work, method: Exact) -> None:
         method: Settings.
     """
     warm = method.warm and work.solver.manifold.period is None and work.solver.manifold.has_length
-    room = comfortable(work.points.device, work.solver.search.memory)
-    paths = KnownPaths(work.points, work.others, work.symmetric, room if warm else 0.0)
+    room = work.solver.room(work.points.device) if warm else 0.0
+    paths = KnownPaths(work.points, work.others, work.symmetric, room)
     for stage in stages(work.points, None if work.symmetric else work.others):
         open_ = work.open(stage.first, stage.second)
         first, second = stage.first[open_], stage.second[open_]

@@ -13,6 +13,7 @@ from torch import Tensor
 from geodesic.distances.quadrature import quadrature_error
 from geodesic.distances.told import Teller
 from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.memory import BUDGET, comfortable
 from geodesic.solvers.doubts import doubts_of
 from geodesic.solvers.mesh import Mesh
 from geodesic.solvers.search import Search
@@ -23,6 +24,7 @@ from geodesic.solvers.status import Status
 __all__ = ["Found", "Solver", "found_between", "groups", "joined"]
 
 _FIRST, _LARGEST = 64, 2048  # pairs of the first group, and of the largest
+_STEADY = 256  # pairs of every group where the clock may not decide
 _SECONDS = 4.0  # that a group should take: so much is lost by an interrupt
 _BASELESS = (Status.JUMP, Status.NOT_FINITE)  # lengths that are none of a curve
 
@@ -71,10 +73,16 @@ class Solver:
     Args:
         manifold: Where to measure.
         search: How to look; the plan of the first answer is followed by all others.
+        steady: Whether neither the clock nor the free memory decides how many pairs are solved together: the last
+            digits of an answer depend on that.
     """
 
-    def __init__(self, manifold: Manifold, search: Search) -> None:
-        self.manifold, self.search = manifold, search
+    def __init__(self, manifold: Manifold, search: Search, steady: bool = False) -> None:
+        self.manifold, self.search, self.steady = manifold, search, steady
+
+    def room(self, device: torch.device) -> float:
+        """Bytes that curves may take which are kept for others to begin from."""
+        return BUDGET if self.steady else comfortable(device, self.search.memory)
 
     def solve(
         self, start: Float[Tensor, "P d"], end: Float[Tensor, "P d"], known: Mesh | None = None
@@ -95,22 +103,28 @@ def found_between(solver: Solver, start: Float[Tensor, "P d"], end: Float[Tensor
         parts.append(Found.of(solver.manifold, solver.solve(start[some], end[some])))
 
     before = 0
-    for done in groups(torch.arange(len(start), device=start.device), each):
+    for done in groups(torch.arange(len(start), device=start.device), each, solver.steady):
         teller.tell(done - before)
         before = done
     return joined(parts)
 
 
-def groups(rows: Int[Tensor, " P"], each: Callable[[Int[Tensor, " n"]], None]) -> Iterator[int]:
-    """Work on rows group by group, the next one as large as seconds allow; yields how many were done after each."""
-    size, done = _FIRST, 0
+def groups(rows: Int[Tensor, " P"], each: Callable[[Int[Tensor, " n"]], None], steady: bool = False) -> Iterator[int]:
+    """Work on rows group by group, the next one as large as seconds allow; yields how many were done after each.
+
+    Args:
+        rows: To work on.
+        each: The work.
+        steady: Whether all groups are of one size instead.
+    """
+    size, done = _STEADY if steady else _FIRST, 0
     while done < len(rows):
         began = time.monotonic()
         some = rows[done : done + size]
         each(some)
         done += len(some)
         taken = time.monotonic() - began
-        if len(some) == size:
+        if len(some) == size and not steady:
             size = max(1, min(_LARGEST, round(size * min(2.0, _SECONDS / max(taken, 1e-3)))))
         yield done
 

@@ -145,7 +145,7 @@ class Work:
             found(some, solution)
 
         before = 0
-        for done in groups(torch.arange(len(rows), device=rows.device), each):
+        for done in groups(torch.arange(len(rows), device=rows.device), each, self.solver.steady):
             self.teller.tell(done - before)
             before = done
             if time.monotonic() - self._saved > _SAVED:

@@ -21,7 +21,17 @@ from geodesic.errors import InputError
 from geodesic.geometry.available import free_bytes
 from geodesic.geometry.manifold import Manifold
 
-__all__ = ["bytes_a_row", "comfortable", "grouped", "halving", "most", "remembered", "rows_at_once", "rows_within"]
+__all__ = [
+    "BUDGET",
+    "bytes_a_row",
+    "comfortable",
+    "grouped",
+    "halving",
+    "most",
+    "remembered",
+    "rows_at_once",
+    "rows_within",
+]
 
 BUDGET = 1e9
 """Bytes beyond which larger groups of rows are no faster on a CPU."""
