@@ -78,9 +78,16 @@ class Recorder:
     Args:
         manifold: Where paths that come without an energy are measured.
         counter: The mode under which the run stands, if its work is to be counted.
+        clock: Seconds. Those of the processor do not depend on what else is running; with one thread they are those of
+            a quiet machine, about.
     """
 
-    def __init__(self, manifold: geodesic.Manifold, counter: FlopCounter | None = None) -> None:
+    def __init__(
+        self,
+        manifold: geodesic.Manifold,
+        counter: FlopCounter | None = None,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self.manifold = manifold
         self.counter = counter
         self._seconds: list[float] = []
@@ -89,16 +96,17 @@ class Recorder:
         self._lost = 0.0  # seconds spent here
         self._depth = 0
         self._extrapolated = False
-        self._begin = time.perf_counter()
+        self._clock = clock
+        self._begin = clock()
 
     def seconds(self) -> float:
         """Since the start of the run, without what was done aside."""
-        return time.perf_counter() - self._begin - self._lost
+        return self._clock() - self._begin - self._lost
 
     @contextmanager
     def aside(self) -> Iterator[None]:
         """What is done in here costs the method nothing."""
-        arrived, before = time.perf_counter(), self._lost
+        arrived, before = self._clock(), self._lost
         self._depth += 1
         if self.counter is not None:
             self.counter.paused = True
@@ -108,7 +116,7 @@ class Recorder:
             self._depth -= 1
             if self.counter is not None:
                 self.counter.paused = self._depth > 0
-            self._lost = before + time.perf_counter() - arrived
+            self._lost = before + self._clock() - arrived
 
     def energy(self, energy: Tensor) -> None:
         """Note the pairs' energies, (P,), that the method has anyway."""

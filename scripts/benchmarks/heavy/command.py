@@ -3,7 +3,8 @@
 torch's L-BFGS works on the interior nodes of all pairs at once (strong Wolfe, history 20, no tolerances). The unit of
 work is a VJP-equivalent, all floating-point operations that torch's flop registry knows over those of one forward and
 backward pass of the energy of a pair's path: every evaluation of L-BFGS is one. Costs are those a pair, to the call's
-or the evaluation's end, until the mean excess energy of the pairs is at most a level. Seconds include the counting.
+or the evaluation's end, until the mean excess energy of the pairs is at most a level. Seconds are those of the
+processor, and include the counting.
 
 The excess of a path is its energy over that of the minimum in its own basin, minus 1. Minima are paths of ours (tol
 1e-6) and of L-BFGS, polished to 1e-9; where no certified one lies below a path, the lowest energy that any run knows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -75,7 +76,7 @@ class Outcome:
 def run(problem: Problem, spec: Spec) -> Outcome:
     """Run a method, in this process."""
     counter = FlopCounter()
-    recorder = Recorder(problem.manifold, counter)
+    recorder = Recorder(problem.manifold, counter, time.process_time)
     with counter:
         outcome = METHODS[spec.method](problem, recorder, spec)
     return replace(outcome, flops=counter.flops)
