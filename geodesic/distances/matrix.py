@@ -91,7 +91,7 @@ def distance_matrix(
     work = Work(Solver(manifold, search), x, y, Teller(callback))
     kind = METHODS.kind_of(how)
     if resume is not None:
-        work.keep(Path(resume), f"{kind}, tol {search.tol}, length_rtol {search.rtol}")
+        work.keep(Path(resume), f"{how}, tol {search.tol}, length_rtol {search.rtol}")
     try:
         more = _by(how, work)
     finally:

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geodesic.distances.rounding import moved_by_rounding
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import grouped, rows_at_once
 from geodesic.numerics.spline import hermite, slopes
@@ -25,7 +26,7 @@ def quadrature_error(manifold: Manifold, solution: GeodesicSolution) -> Float[Te
     Lengths are by the rule of Gauss and Legendre of order 6; Simpson's, of order 4, errs more where speeds are smooth.
     Where the speed jumps once on a segment, from one constant to another, their difference is at least half of the
     error, wherever that is. These bounds add up as they are, or as three times the root of the sum of their squares
-    where that is less: between many kinks, whose signs are random.
+    where that is less: between many kinks, whose signs are random. What rounding of the nodes may change is added.
 
     Args:
         manifold: Where the curves lie.
@@ -39,7 +40,8 @@ def quadrature_error(manifold: Manifold, solution: GeodesicSolution) -> Float[Te
         size = max(1, rows_at_once(manifold, path[0], order=1) // (2 * T + 1))
         by_simpson = grouped(lambda some: _simpson(manifold, some), size, path)
         off = _BESIDE_KINKS * (by_gauss - by_simpson).abs()
-        error[rows] = off.sum(1).minimum(_LIKELY * off.square().sum(1).sqrt()) / solution.length[rows]
+        between = off.sum(1).minimum(_LIKELY * off.square().sum(1).sqrt()) / solution.length[rows]
+        error[rows] = between + moved_by_rounding(path[:, 0], path[:, -1])
     still = solution.length == 0
     eps = torch.finfo(error.dtype).eps
     return torch.where(still, 0, error.nan_to_num(nan=torch.inf).clamp_min(_ROUNDINGS * eps))

@@ -34,9 +34,9 @@ class DistanceMatrix(TensorRecord):
     Attributes:
         length: Of the shortest curves found, (N, M); NaN where there is none.
         lower: Distance through the surrounding space, (N, M): that between the outputs under an embedded geometry,
-            and zero where there is none.
-        upper: Lengths of the curves with the estimated error of their quadrature added, (N, M), or by the triangle
-            inequality from such; infinite where no curve has a length.
+            less what their rounding may have added, and zero where there is none.
+        upper: Lengths of the curves with the estimated error of their quadrature and rounding added, (N, M), or by the
+            triangle inequality from such; infinite where no curve has a length.
         straight_length: Lengths of straight latent lines, (N, M); NaN where they were not measured.
         error: Estimated relative error of a length as that of a geodesic, (N, M), as in `GeodesicSolution`; infinite
             where it is not known.

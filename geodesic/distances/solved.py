@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geodesic.distances.quadrature import quadrature_error
+from geodesic.distances.rounding import surely_below
 from geodesic.distances.told import Teller
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import BUDGET, comfortable
@@ -31,15 +32,15 @@ _BASELESS = (Status.JUMP, Status.NOT_FINITE)  # lengths that are none of a curve
 
 @dataclass(frozen=True)
 class Found:
-    """What is known of the distances of pairs, (P,): the fields of a `DistanceMatrix` between points."""
+    """What is known of the distances of pairs, (P,), or of all pairs of points, (N, M), as in a `DistanceMatrix`."""
 
-    length: Float[Tensor, " P"]
-    lower: Float[Tensor, " P"]
-    upper: Float[Tensor, " P"]
-    straight_length: Float[Tensor, " P"]
-    error: Float[Tensor, " P"]
-    status: Int[Tensor, " P"]
-    segments: Int[Tensor, " P"]
+    length: Float[Tensor, "*P"]
+    lower: Float[Tensor, "*P"]
+    upper: Float[Tensor, "*P"]
+    straight_length: Float[Tensor, "*P"]
+    error: Float[Tensor, "*P"]
+    status: Int[Tensor, "*P"]
+    segments: Int[Tensor, "*P"]
 
     def __getitem__(self, rows: Tensor) -> Found:
         return Found(*(getattr(self, field.name)[rows] for field in fields(self)))
@@ -56,10 +57,12 @@ class Found:
         for kind in _BASELESS:
             baseless |= status == kind
         upper = solution.length * (1 + quadrature_error(manifold, solution))
+        ends = solution.mesh.flatten(2)[:, [0, -1]]
+        lower = surely_below(manifold, solution.lower_bound, ends[:, 0], ends[:, 1])
         return cls(
             length=torch.where(baseless, torch.nan, solution.length),
-            lower=solution.lower_bound.nan_to_num(nan=0.0),
-            upper=torch.where(baseless, torch.inf, upper).maximum(solution.lower_bound),
+            lower=lower,
+            upper=torch.where(baseless, torch.inf, upper).maximum(lower),
             straight_length=solution.straight_length,
             error=torch.where(baseless, torch.inf, solution.error),
             status=status,

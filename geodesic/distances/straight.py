@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from geodesic.distances.rounding import moved_by_rounding, surely_below
 from geodesic.distances.solved import Found
 from geodesic.distances.work import Work
 from geodesic.geometry.manifold import Manifold
@@ -43,10 +44,11 @@ def straight_found(manifold: Manifold, start: Float[Tensor, "P d"], end: Float[T
 
     with torch.no_grad():
         length, off, lower = grouped(lengths, size, start, end)
-    known, sure = length.isfinite(), _SURE * off
+    known, sure = length.isfinite(), _SURE * off + length * moved_by_rounding(start, end)
+    lower = surely_below(manifold, lower, start, end)
     return Found(
         length=torch.where(known, length, torch.nan),
-        lower=lower.nan_to_num(nan=0.0),
+        lower=lower,
         upper=torch.where(known, (length + sure).maximum(lower), torch.inf),
         straight_length=length,
         error=torch.full_like(length, torch.inf),  # as that of a geodesic it is not known

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from geodesic.distances.rounding import OF_OUTPUTS, places_of, surely_below
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import grouped, rows_at_once
 from geodesic.geometry.period import on_circles
@@ -26,12 +27,8 @@ class Surroundings:
 
     def __init__(self, manifold: Manifold, points: Float[Tensor, "N d"]) -> None:
         self.manifold, self.points = manifold, points
-        if manifold.has_embedding:
-            size = rows_at_once(manifold, points, order=1)
-            with torch.no_grad():
-                self.places = grouped(lambda z: manifold.embed(z).flatten(1), size, points)
-        else:
-            self.places = on_circles(manifold.period, points)
+        embedded = manifold.has_embedding
+        self.places = places_of(manifold, points) if embedded else on_circles(manifold.period, points)
 
     def distances(self, rows: Int[Tensor, " n"], columns: Int[Tensor, " m"]) -> Float[Tensor, "n m"]:
         """Straight distances between some points and others, (n, m), by differences: none is lost to rounding."""
@@ -46,12 +43,15 @@ class Surroundings:
     def lower_bounds(self, rows: Int[Tensor, " n"], columns: Int[Tensor, " m"]) -> Float[Tensor, "n m"]:
         """What the distances between some points and others are never below, (n, m)."""
         if self.manifold.has_embedding:
-            return self.distances(rows, columns)
+            size = self.places.norm(dim=1)
+            off = OF_OUTPUTS * torch.finfo(size.dtype).eps * (size[rows, None] + size[columns])
+            return (self.distances(rows, columns) - off).clamp_min(0)
         i, j = rows.repeat_interleave(len(columns)), columns.repeat(len(rows))
         with torch.no_grad():
             size = rows_at_once(self.manifold, self.points, order=1)
             lower = grouped(self.manifold.lower_bound, size, self.points[i], self.points[j])
-        return lower.nan_to_num(nan=0.0).reshape(len(rows), len(columns))
+        lower = surely_below(self.manifold, lower, self.points[i], self.points[j])
+        return lower.reshape(len(rows), len(columns))
 
     def nearest(self, rows: Int[Tensor, " n"], columns: Int[Tensor, " m"], k: int) -> Int[Tensor, "n k"]:
         """The k nearest of others to some points by these distances, a point itself excepted, (n, k)."""
