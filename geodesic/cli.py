@@ -4,21 +4,31 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import geodesic
 from geodesic.commands import with_many
-from geodesic.console import complain, console, errors, say, say_json, show, solve_progress, warnings_shown
+from geodesic.console import complain, console, errors, pairs_progress, say_json, solve_progress, warnings_shown
 from geodesic.errors import GeodesicError, RunFolderError, SettingsError
+from geodesic.options import (
+    AllMethods,
+    Answer,
+    AsJSON,
+    Config,
+    Name,
+    Overrides,
+    Overwrite,
+    Runs,
+    findings_answer,
+    plot_answer,
+    print_answer,
+    settings_of,
+)
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
-    from geodesic.experiment.rows import Row
     from geodesic.experiment.settings.whole import Settings
-    from geodesic.experiment.studies.study import Findings
 
 __all__ = ["main"]
 
@@ -28,19 +38,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train variational autoencoders and find geodesics in their latent spaces.",
 )
-
-Config = Annotated[Path, typer.Argument(help="YAML file with the settings of the experiment.")]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Argument(help="Settings to change, such as training.epochs=5.", metavar="KEY=VALUE"),
-]
-Runs = Annotated[Path, typer.Option("--runs", help="Folder that holds the run folders.")]
-Name = Annotated[str, typer.Option("--name", help="Name of the results inside the run folder.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what exists.")]
-AsJSON = Annotated[bool, typer.Option("--json", help="Print the result as JSON, for other programs.")]
-AllMethods = Annotated[
-    bool, typer.Option("--all-methods", help="Solve with each entry of geodesic.solvers, not with the first alone.")
-]
 
 
 def _version(asked: bool) -> bool:
@@ -57,21 +54,6 @@ def _root(
     ] = False,
 ) -> None:
     pass
-
-
-class Answer(NamedTuple):
-    """What a command has to say: a result for programs, and tables and lines for people."""
-
-    result: dict[str, Any]
-    shown: tuple[Table | str, ...]
-
-
-def _print(answer: Answer, as_json: bool) -> None:
-    if as_json:
-        say_json(answer.result)
-        return
-    for part in answer.shown:
-        say(part) if isinstance(part, str) else show(part)
 
 
 @app.command(
@@ -116,7 +98,7 @@ def init(
         overwrite=overwrite,
     )
     said = f"wrote {config}; next: {', then '.join(commands)}"
-    _print(Answer({"file": config, "next": commands}, (said,)), as_json)
+    print_answer(Answer({"file": config, "next": commands}, (said,)), as_json)
 
 
 @app.command(epilog="Example: `geodesic train configs/mnist.yaml model.latent_size=16`")
@@ -129,7 +111,7 @@ def train(
     as_json: AsJSON = False,
 ) -> None:
     """Train the VAE of CONFIG into runs/NAME."""
-    _print(_train(_settings(config, overrides), runs, resume, overwrite, quiet=as_json), as_json)
+    print_answer(_train(settings_of(config, overrides), runs, resume, overwrite, quiet=as_json), as_json)
 
 
 @app.command(
@@ -148,7 +130,7 @@ def solve(
     as_json: AsJSON = False,
 ) -> None:
     """Find geodesics between the pairs of CONFIG and write them into runs/NAME."""
-    _print(_solve(_settings(config, overrides), runs, name, overwrite, all_methods), as_json)
+    print_answer(_solve(settings_of(config, overrides), runs, name, overwrite, all_methods), as_json)
 
 
 @app.command(epilog="Example: `geodesic plot runs/mnist`")
@@ -159,7 +141,7 @@ def plot(
     as_json: AsJSON = False,
 ) -> None:
     """Draw the pictures of a run into RUN/figures."""
-    _print(_plot(run, name, overwrite), as_json)
+    print_answer(plot_answer(run, name, overwrite), as_json)
 
 
 @app.command("runs", epilog="Example: `geodesic runs`")
@@ -169,7 +151,7 @@ def list_runs(runs: Runs = Path("runs"), as_json: AsJSON = False) -> None:
 
     rows = run_rows(runs)
     shown = runs_table(rows) if rows else f"no runs in {runs}; geodesic train makes one"
-    _print(Answer({"runs": rows}, (shown,)), as_json)
+    print_answer(Answer({"runs": rows}, (shown,)), as_json)
 
 
 @app.command(
@@ -195,12 +177,12 @@ def cov(
             complain(f"model {done + 1} of {total}: {name}", "")
 
     progress = console.is_terminal and not as_json
-    settings = _settings(config, overrides)
+    settings = settings_of(config, overrides)
     found = measure_variation(settings, runs, overwrite=overwrite, progress=progress, report=report)
     coefficients = found.coefficients()
     result = {"rows": variation_rows(found.decoders, coefficients), "file": found.file, "pictures": [found.figure]}
     table = variation_table(found.decoders, coefficients)
-    _print(Answer(result, (table, f"wrote {found.file} and {found.figure}")), as_json)
+    print_answer(Answer(result, (table, f"wrote {found.file} and {found.figure}")), as_json)
 
 
 @app.command(
@@ -216,14 +198,14 @@ def curvature(
     as_json: AsJSON = False,
 ) -> None:
     """Map magnification factor and curvature over the latent plane, or their spread over encodings where d > 2."""
-    settings = _settings(config, overrides)
+    settings = settings_of(config, overrides)
     from geodesic.experiment.rows import curvature_rows
     from geodesic.experiment.studies.curvature import map_curvature
     from geodesic.experiment.tables import curvature_table
 
     with errors.status("measuring"):
         found = map_curvature(settings, runs, name=name, overwrite=overwrite)
-    _print(_findings(found, curvature_rows(found.arrays), curvature_table(found.arrays)), as_json)
+    print_answer(findings_answer(found, curvature_rows(found.arrays), curvature_table(found.arrays)), as_json)
 
 
 @app.command(epilog="Example: `geodesic mean configs/mnist.yaml mean.labels='[3, 5, 8]' mean.count=50`")
@@ -236,7 +218,7 @@ def mean(
     as_json: AsJSON = False,
 ) -> None:
     """Find Fréchet means of encoded test rows, one for each label."""
-    settings = _settings(config, overrides)
+    settings = settings_of(config, overrides)
     from geodesic.experiment.rows import mean_rows
     from geodesic.experiment.studies.means import find_means
     from geodesic.experiment.tables import mean_table
@@ -247,7 +229,7 @@ def mean(
             status.update(f"mean {done + 1} of {total}: {group}")
 
         found = find_means(settings, runs, name=name, overwrite=overwrite, report=report)
-    _print(_findings(found, mean_rows(found.arrays), mean_table(found.arrays)), as_json)
+    print_answer(findings_answer(found, mean_rows(found.arrays), mean_table(found.arrays)), as_json)
 
 
 @app.command(
@@ -263,14 +245,47 @@ def transport(
     as_json: AsJSON = False,
 ) -> None:
     """Answer analogies a : b :: c : ? between encoded test rows by parallel transport."""
-    settings = _settings(config, overrides)
+    settings = settings_of(config, overrides)
     from geodesic.experiment.rows import analogy_rows
     from geodesic.experiment.studies.analogies import transport_analogies
     from geodesic.experiment.tables import analogy_table
 
     with errors.status("carrying"):
         found = transport_analogies(settings, runs, name=name, overwrite=overwrite)
-    _print(_findings(found, analogy_rows(found.arrays), analogy_table(found.arrays)), as_json)
+    print_answer(findings_answer(found, analogy_rows(found.arrays), analogy_table(found.arrays)), as_json)
+
+
+@app.command(
+    epilog="Example: `geodesic distances configs/mnist.yaml distances.points.count=500`\n\n"
+    "Quickly, by a graph: `geodesic distances configs/mnist.yaml distances.method=graph --name quick`\n\n"
+    "Of points of yours: `geodesic distances mine.yaml distances.points='{kind: file, path: points.npz}'`"
+)
+def distances(
+    config: Config,
+    overrides: Overrides = None,
+    runs: Runs = Path("runs"),
+    name: Name = "distances",
+    overwrite: Overwrite = False,
+    as_json: AsJSON = False,
+) -> None:
+    """Measure all distances between points, with bounds, and how neighbors differ from those in latent coordinates.
+
+    An interrupted call goes on where it was when it is started again.
+    """
+    settings = settings_of(config, overrides)
+    from geodesic.experiment.studies.distances import measure_distances
+    from geodesic.experiment.tables import distance_table
+
+    with pairs_progress("distances") as callback:
+        found = measure_distances(settings, runs, name=name, overwrite=overwrite, callback=callback, report=_beside)
+    files = [found.file, *found.tables]
+    result = {"rows": found.rows, "summary": found.said, "files": files, "pictures": found.pictures}
+    said = f"wrote {', '.join(map(str, files))} and {', '.join(map(str, found.pictures))}"
+    print_answer(Answer(result, (distance_table(found.rows, found.said), said)), as_json)
+
+
+def _beside(message: str) -> None:
+    complain(message, "yellow")
 
 
 @app.command(epilog="Example: `geodesic demo`")
@@ -286,14 +301,14 @@ def demo(
     """
     from geodesic.experiment.folders import run_folder, trained_with
 
-    settings = _settings(_bundled_config("demo"), overrides)
+    settings = settings_of(_bundled_config("demo"), overrides)
     folder = run_folder(settings, runs)
     results: dict[str, Any] = {}
 
     def done(step: str, answer: Answer) -> None:
         results[step] = answer.result
         if not as_json:
-            _print(answer, as_json)
+            print_answer(answer, as_json)
 
     if trained_with(settings, folder):
         said = f"{folder} holds weights trained with these settings: not training again"
@@ -301,7 +316,7 @@ def demo(
     else:
         done("train", _train(settings, runs, resume=False, overwrite=True, quiet=as_json))
     done("solve", _solve(settings, runs, "geodesics", overwrite=True, all_methods=all_methods))
-    done("plot", _plot(folder, "geodesics", overwrite=True))
+    done("plot", plot_answer(folder, "geodesics", overwrite=True))
     if as_json:
         say_json(results)
 
@@ -313,17 +328,11 @@ def doctor(as_json: AsJSON = False) -> None:
 
     found = examine()
     lines = (f"{name:<16} {text}" for name, text in found.rows())
-    _print(Answer(vars(found), tuple(lines)), as_json)
+    print_answer(Answer(vars(found), tuple(lines)), as_json)
     for problem in found.problems:
         complain(problem, "red")
     if found.problems:
         raise typer.Exit(1)
-
-
-def _settings(config: Path, overrides: list[str] | None) -> Settings:
-    from geodesic.experiment.settings.load import load_settings
-
-    return load_settings(config, overrides or ())
 
 
 def _train(settings: Settings, runs: Path, resume: bool, overwrite: bool, quiet: bool) -> Answer:
@@ -355,19 +364,6 @@ def _solve(settings: Settings, runs: Path, name: str, overwrite: bool, all_metho
     summaries = {method: solution.summary() for method, solution in solutions.items()}
     result = {"rows": geodesic_rows(solutions, names), "summaries": summaries, "file": found.file}
     return Answer(result, (geodesic_table(solutions, names), f"wrote {found.file}{more}"))
-
-
-def _findings(found: Findings, rows: list[Row], table: Table) -> Answer:
-    said = f"wrote {found.file} and {len(found.pictures)} pictures to {found.pictures[0].parent}"
-    return Answer({"rows": rows, "file": found.file, "pictures": found.pictures}, (table, said))
-
-
-def _plot(folder: Path, name: str, overwrite: bool) -> Answer:
-    from geodesic.experiment.figures import plot_run
-
-    with errors.status("drawing"):
-        written = plot_run(folder, name=name, overwrite=overwrite)
-    return Answer({"pictures": written}, (f"wrote {len(written)} pictures to {written[0].parent}",))
 
 
 def _bundled_config(name: str) -> Path:

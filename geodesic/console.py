@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 
     from geodesic.solvers.progress import Progress
 
-__all__ = ["complain", "console", "errors", "say", "say_json", "show", "solve_progress", "warnings_shown"]
+__all__ = [
+    "complain",
+    "console",
+    "errors",
+    "pairs_progress",
+    "say",
+    "say_json",
+    "show",
+    "solve_progress",
+    "warnings_shown",
+]
 
 console = Console()
 errors = Console(stderr=True)
@@ -106,11 +116,22 @@ def solve_progress() -> Iterator[Callable[[str, Progress], None]]:
         yield callback
 
 
-def _lines_now_and_then() -> Callable[[str, Progress], None]:
+@contextlib.contextmanager
+def pairs_progress(what: str) -> Iterator[Callable[[object], None]]:
+    """One line on a terminal that says how many pairs are done; elsewhere one now and then."""
+    if not errors.is_terminal:
+        seldom = _lines_now_and_then()
+        yield lambda progress: seldom(what, progress)
+        return
+    with errors.status(f"{what}: beginning") as status:
+        yield lambda progress: status.update(f"{what}: {progress}")
+
+
+def _lines_now_and_then() -> Callable[[str, object], None]:
     """What goes into a log: seldom."""
     last = time.monotonic()
 
-    def callback(method: str, progress: Progress) -> None:
+    def callback(method: str, progress: object) -> None:
         nonlocal last
         if time.monotonic() - last >= _LOG_EVERY:
             last = time.monotonic()

@@ -118,7 +118,7 @@ def test_the_table_of_settings_names_every_section_and_key() -> None:
 
     table = PAGES["command-line"].partition("## Settings")[2].partition("## A decoder")[0]
     missing = [name for name in Settings.model_fields if not re.search(rf"`{name}[`.]", table)]
-    for section in ("cov", "curvature", "mean", "analogy", "geodesic"):
+    for section in ("cov", "curvature", "mean", "analogy", "distances", "geodesic"):
         keys = [field.alias or name for name, field in Settings.model_fields[section].annotation.model_fields.items()]
         missing += [f"{section}.{key}" for key in keys if not re.search(rf"[`.]{key}`", table)]
     assert missing == []

@@ -32,7 +32,7 @@ __all__ = [
 
 _TRAINED = ("seed", "data", "model", "training")  # sections that weights depend on
 _BESIDE_WEIGHTS = ("picture_every", "importance_samples")  # neither pictures nor measures change the weights
-_BESIDE = ("geodesic", "cov", "curvature", "mean", "analogy")  # sections that training does not look at
+_BESIDE = ("geodesic", "cov", "curvature", "mean", "analogy", "distances")  # sections that training does not look at
 
 
 def run_folder(settings: Settings, runs: str | Path = "runs") -> Path:

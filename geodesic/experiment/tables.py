@@ -10,11 +10,19 @@ from numpy.typing import NDArray
 from rich.box import HORIZONTALS
 from rich.table import Table
 
-from geodesic.experiment.rows import analogy_rows, curvature_rows, geodesic_rows, mean_rows, variation_rows
+from geodesic.experiment.rows import Row, analogy_rows, curvature_rows, geodesic_rows, mean_rows, variation_rows
 from geodesic.models.training.train import COLLAPSED_KL
 from geodesic.solvers.solution import GeodesicSolution
 
-__all__ = ["about_collapse", "analogy_table", "curvature_table", "geodesic_table", "mean_table", "variation_table"]
+__all__ = [
+    "about_collapse",
+    "analogy_table",
+    "curvature_table",
+    "distance_table",
+    "geodesic_table",
+    "mean_table",
+    "variation_table",
+]
 
 
 def geodesic_table(solutions: Mapping[str, GeodesicSolution], pair_names: list[str]) -> Table:
@@ -206,6 +214,35 @@ def analogy_table(arrays: Mapping[str, NDArray]) -> Table:
             *(f"{row[key]:.4f}" for key in ("length", "path_length", "apart")),
             "yes" if row["converged"] else "NO",
         )
+    return table
+
+
+def distance_table(rows: Sequence[Row], said: str) -> Table:
+    """One line for each figure that distances come to.
+
+    Args:
+        rows: Of `distance_rows`.
+        said: What stands below them.
+
+    Returns:
+        A rich table.
+
+    Example:
+        >>> from geodesic.experiment.tables import distance_table
+        >>> row = {"quantity": "their difference", "value": 0.1, "low": 0.0, "high": 0.2, "of": "200 points"}
+        >>> distance_table([row], "").row_count
+        1
+    """
+    table = Table(title="Distances", box=HORIZONTALS, padding=(0, 1, 0, 0))
+    table.caption, table.caption_justify = said, "left"
+    table.add_column("quantity")
+    table.add_column("value", justify="right")
+    table.add_column("95 % interval")
+    table.add_column("of")
+    for row in rows:
+        within = "" if np.isnan(row["low"]) else f"{row['low']:+.4f} to {row['high']:+.4f}"
+        counted = row["quantity"] == "pairs not resolved"
+        table.add_row(row["quantity"], f"{row['value']:{',.0f' if counted else '.4f'}}", within, row["of"])
     return table
 
 

@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeInt
 
 from geodesic.data.source import DATA_SETS, DataSource
 from geodesic.experiment.pairs import PAIRS, PairChoice, RandomPairs
+from geodesic.experiment.settings.distances import DistancesSettings
 from geodesic.experiment.settings.geodesics import GeodesicSettings
 from geodesic.experiment.settings.kinds import Kinds, Record
 from geodesic.experiment.settings.model import ModelSettings, VAESettings
@@ -41,3 +42,4 @@ class Settings(Section):
     curvature: CurvatureSettings = CurvatureSettings()
     mean: MeanSettings = MeanSettings()
     analogy: AnalogySettings = AnalogySettings()
+    distances: DistancesSettings = DistancesSettings()

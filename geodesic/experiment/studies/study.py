@@ -23,7 +23,7 @@ from geodesic.solvers.search import Search
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Findings", "Study", "open_study"]
+__all__ = ["Findings", "Study", "figures_of", "open_pictured", "open_study"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Study:
     def write(self, arrays: dict[str, NDArray], figures: Mapping[str, Figure]) -> Findings:
         """Results, the settings that made them, and pictures, into the run folder."""
         write_results(self.file, arrays, self.settings)
-        return Findings(arrays, self.file, save_figures(_figures(self.file), figures))
+        return Findings(arrays, self.file, save_figures(figures_of(self.file), figures))
 
 
 @contextlib.contextmanager
@@ -103,8 +103,33 @@ def open_study(settings: Settings, runs: str | Path, name: str, overwrite: bool,
         InputError: `name` is no name for a file.
         SettingsError: There are no data, no encoder, or no lengths of curves.
     """
+    with open_pictured(settings, runs, name, overwrite, purpose) as (run, file):
+        if run.test is None or run.test_encodings is None:
+            missing = "data: none are given" if run.test is None else "model.encoder: none is given"
+            raise SettingsError(f"{missing}; {purpose} is looked at where test rows are encoded, so it needs both")
+        yield Study(run, file, run.test, run.test_encodings)
+
+
+@contextlib.contextmanager
+def open_pictured(
+    settings: Settings, runs: str | Path, name: str, overwrite: bool, purpose: str
+) -> Iterator[tuple[Run, Path]]:
+    """Open a run to add results with pictures to it, where its geometry has lengths: the run, and the file.
+
+    Args:
+        settings: The experiment.
+        runs: Parent of all run folders.
+        name: Name of the results.
+        overwrite: Replace results that are there.
+        purpose: What is asked of the geometry, for messages.
+
+    Raises:
+        RunFolderError: As from `open_results`; or there are pictures of that name.
+        InputError: `name` is no name for a file.
+        SettingsError: There are no lengths of curves.
+    """
     with open_results(settings, runs, name, overwrite) as (run, file):
-        pictures = _figures(file)
+        pictures = figures_of(file)
         if pictures.exists() and not overwrite:
             raise RunFolderError(f"{pictures} exists already; choose another --name, or replace it with --overwrite")
         if settings.geodesic.members == "independent":
@@ -112,11 +137,9 @@ def open_study(settings: Settings, runs: str | Path, name: str, overwrite: bool,
                 "geodesic.members: got 'independent'; members drawn anew at every point leave curves no length, so "
                 f"there is no {purpose}; use geodesic.members=same"
             )
-        if run.test is None or run.test_encodings is None:
-            missing = "data: none are given" if run.test is None else "model.encoder: none is given"
-            raise SettingsError(f"{missing}; {purpose} is looked at where test rows are encoded, so it needs both")
-        yield Study(run, file, run.test, run.test_encodings)
+        yield run, file
 
 
-def _figures(file: Path) -> Path:
+def figures_of(file: Path) -> Path:
+    """The folder of the pictures of results."""
     return file.parent / "figures" / file.name.removesuffix(".npz")

@@ -32,6 +32,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "experiment",
         "doctor",
         "commands console",
+        "options",
         "cli",
         "__main__ likelihoods outputs surfaces",  # what only users import
     )

@@ -1,0 +1,222 @@
+"""All distances between points of a run, with bounds: arrays, tables and a picture in the run folder."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from geodesic.distances.matrix import distance_matrix
+from geodesic.distances.record import DistanceMatrix
+from geodesic.distances.told import DistanceProgress
+from geodesic.errors import DataError, RunFolderError, SettingsError
+from geodesic.experiment.folders import write_results
+from geodesic.experiment.points import Points
+from geodesic.experiment.rows import Row, distance_rows
+from geodesic.experiment.run import Run, to_numpy
+from geodesic.experiment.settings.whole import Settings
+from geodesic.experiment.studies.study import figures_of, open_pictured
+from geodesic.files import replacing
+from geodesic.geometry.period import unwrapped
+from geodesic.pictures.canvas import save_figures
+from geodesic.pictures.distances import cluster_order, plot_distances
+from geodesic.solvers.search import Search
+
+__all__ = ["Distances", "measure_distances"]
+
+_SINGLE = 1e-4  # the least length_rtol for which single precision is enough
+
+
+@dataclass(frozen=True)
+class Distances:
+    """What `measure_distances` found and where it is.
+
+    Args:
+        matrix: The distances.
+        rows: What they come to, of `distance_rows`.
+        said: Their summary, and the precision.
+        file: The .npz.
+        tables: The same as CSV, and as Parquet where pyarrow is installed.
+        pictures: The pictures.
+    """
+
+    matrix: DistanceMatrix
+    rows: list[Row]
+    said: str
+    file: Path
+    tables: list[Path]
+    pictures: list[Path]
+
+
+def measure_distances(
+    settings: Settings,
+    runs: str | Path = "runs",
+    *,
+    name: str = "distances",
+    overwrite: bool = False,
+    callback: Callable[[DistanceProgress], None] | None = None,
+    report: Callable[[str], None] | None = None,
+) -> Distances:
+    """Measure all distances between the points that the settings name, and compare neighbors with latent ones.
+
+    Writes `NAME.npz`, `NAME.yaml`, `NAME.csv`, a picture, and `NAME.parquet` where pyarrow is installed. What an
+    interrupted call found stays in `NAME.unfinished`, and the next one goes on from there.
+
+    Args:
+        settings: The experiment; its `distances` says between what, and how.
+        runs: Parent of all run folders.
+        name: Of the results.
+        overwrite: Replace them.
+        callback: Called with a `DistanceProgress` after each group of pairs.
+        report: Told what there is to say beside the results.
+
+    Returns:
+        The distances, and what they come to.
+
+    Raises:
+        SettingsError: There are no lengths of curves, no such points, or fewer of them than `distances.nearest`.
+        DataError: A file of points cannot be used.
+        RunFolderError: As from `open_results`; or an interrupted call left distances of other settings.
+    """
+    search = _search(settings)
+    single = settings.distances.dtype == "auto" and search.rtol >= _SINGLE
+    dtype = {"auto": "float32" if single else "float64"}.get(settings.distances.dtype, settings.distances.dtype)
+    within = settings.model_copy(update={"dtype": dtype})
+    with open_pictured(within, runs, name, overwrite, "distance") as (run, file):
+        points = settings.distances.points.choose(run)
+        if settings.distances.nearest >= len(points.points):
+            raise SettingsError(
+                f"distances.nearest: got {settings.distances.nearest}; each of {len(points.points)} points has "
+                f"{len(points.points) - 1} others; take fewer neighbors, or more points"
+            )
+        unfinished = file.with_name(f"{name}.unfinished")
+        how = replace(run.search, length_rtol=search.length_rtol, solver=next(iter(run.solvers.values())))
+        matrix = _measured(run, points, how, unfinished, overwrite, callback, report)
+        arrays = _arrays(run, points, matrix)
+        tables = _write(file, arrays, settings, report)
+        unfinished.unlink(missing_ok=True)
+        figures = {"distances.png": plot_distances(arrays["length"], arrays["order"], points.labels)}
+        pictures = save_figures(figures_of(file), figures)
+    why = f", which is enough for a length_rtol of {search.rtol:g} (distances.dtype)" if single else ""
+    said = f"{matrix.summary()}\ncomputed in {dtype}{why}"
+    return Distances(matrix, distance_rows(arrays, settings.distances.nearest), said, file, tables, pictures)
+
+
+def _search(settings: Settings) -> Search:
+    """How long lengths may be off, as the settings say."""
+    rtol = settings.distances.length_rtol
+    return Search(
+        segments=settings.geodesic.segments, length_rtol=settings.geodesic.length_rtol if rtol is None else rtol
+    )
+
+
+def _measured(
+    run: Run,
+    points: Points,
+    search: Search,
+    unfinished: Path,
+    overwrite: bool,
+    callback: Callable[[DistanceProgress], None] | None,
+    report: Callable[[str], None] | None,
+) -> DistanceMatrix:
+    """The distances, from where an interrupted call ended."""
+
+    def measured() -> DistanceMatrix:
+        return distance_matrix(
+            run.manifold,
+            points.points,
+            method=run.settings.distances.method,
+            search=search,
+            callback=callback,
+            resume=unfinished,
+        )
+
+    try:
+        return measured()
+    except DataError as error:
+        if not str(error).startswith("resume: "):
+            raise
+        if not overwrite:
+            raise RunFolderError(
+                f"{unfinished}: an interrupted call left distances that do not suit this one ({error}); "
+                "--overwrite begins anew, and another --name keeps them"
+            ) from None
+        unfinished.unlink()
+        return measured()
+    except KeyboardInterrupt:
+        if report is not None and unfinished.exists():
+            report(f"what was found is in {unfinished}; the same command goes on from there")
+        raise
+
+
+def _arrays(run: Run, points: Points, matrix: DistanceMatrix) -> dict[str, NDArray]:
+    latent = to_numpy(_latent_distances(run, points.points))
+    arrays = matrix.arrays() | {"points": to_numpy(points.points), "latent_distance": latent}
+    arrays |= {"order": cluster_order(arrays["length"])}
+    more = {"labels": points.labels, "rows": points.rows}
+    return arrays | {key: values for key, values in more.items() if values is not None}
+
+
+def _latent_distances(run: Run, z: Tensor) -> Tensor:
+    """Straight distances between latent points, (N, N), to the nearest copies where coordinates are periodic."""
+    period = run.manifold.period
+    return torch.stack([(unwrapped(period, z, row) - row).norm(dim=-1) for row in z])
+
+
+def _write(
+    file: Path, arrays: dict[str, NDArray], settings: Settings, report: Callable[[str], None] | None
+) -> list[Path]:
+    """All files of results, or none; those beside the .npz."""
+    columns = _columns(arrays)
+    kinds = {".csv": _write_csv} | ({".parquet": _write_parquet} if _has_pyarrow() else {})
+    tables = {file.with_suffix(kind): write for kind, write in kinds.items()}
+    with contextlib.ExitStack() as stack:
+        for table, write in tables.items():
+            write(stack.enter_context(replacing(table)), columns)
+        write_results(file, arrays, settings)
+    if len(tables) < 2:
+        file.with_suffix(".parquet").unlink(missing_ok=True)  # of other results
+        if report is not None:
+            report("no Parquet file beside the CSV: pyarrow is not installed; pip install pyarrow")
+    return list(tables)
+
+
+def _columns(arrays: Mapping[str, NDArray]) -> dict[str, NDArray]:
+    """A line for each pair, by columns."""
+    i, j = np.triu_indices(len(arrays["length"]), k=1)
+    columns = {"i": i, "j": j}
+    if "labels" in arrays:
+        columns |= {"label_i": arrays["labels"][i], "label_j": arrays["labels"][j]}
+    columns |= {key: arrays[key][i, j] for key in ("length", "lower", "upper", "straight_length")}
+    return columns | {"status": arrays["status_name"][i, j]}
+
+
+def _write_csv(file: Path, columns: Mapping[str, NDArray]) -> None:
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(columns)
+        writer.writerows(zip(*(values.tolist() for values in columns.values()), strict=True))
+
+
+def _write_parquet(file: Path, columns: Mapping[str, NDArray]) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    table: Any = pyarrow.table({name: pyarrow.array(values) for name, values in columns.items()})
+    parquet.write_table(table, file)
+
+
+def _has_pyarrow() -> bool:
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError:
+        return False
+    return True
