@@ -153,6 +153,8 @@ SEARCHING = {
     "k_medoids": (*CLOUD, 2),
     "principal_geodesic_analysis": CLOUD,
     "geodesic_regression": (POINTS[:, 0], POINTS),
+    "distance_matrix": CLOUD,
+    "nearest": (*CLOUD, None, 2),
     "is_minimizing": None,
 }
 

@@ -17,6 +17,7 @@ from geodesic.geometry.period import gathered
 from geodesic.geometry.points import Rows, deficiency_at, inverse_at, require_limit
 from geodesic.riemannian.maps.follow import Follow
 from geodesic.riemannian.maps.followed import Followed
+from geodesic.riemannian.statistics.between import known_between, medoid
 from geodesic.riemannian.statistics.cloud import Cloud
 from geodesic.riemannian.statistics.descent import Descent, begun, finished, improved
 from geodesic.riemannian.statistics.pairs import Geodesics
@@ -68,6 +69,7 @@ class CenterKeywords:
     stop: Any
     follow: Any
     search: Any
+    distances: Any = None
 
 
 def center(manifold: Any, points: Any, weights: Any, keywords: CenterKeywords, *, power: int, what: str) -> FrechetMean:
@@ -85,10 +87,7 @@ def center(manifold: Any, points: Any, weights: Any, keywords: CenterKeywords, *
     w = normalized(weights, batch, x)
     x = gathered(manifold.period, x, w)
     with torch.inference_mode(False):
-        if keywords.initial_point is None:
-            starts = two_starts(manifold, x, w)
-        else:
-            starts = _given(manifold, keywords.initial_point, given, x)[None]
+        starts = _starts(manifold, keywords, given, x, w, power)
         S, R = starts.shape[:2]
         every = torch.arange(R, device=x.device)
         cloud = Cloud(geodesics, x, w, power)
@@ -150,6 +149,29 @@ def _by_exact_geodesics(cloud: Cloud, now: Descent) -> Descent:
         limit=before.iterations + cloud.geodesics.max_iterations,
     )
     return replace(now, found=now.found.replaced(rows, finished(part, again).found))
+
+
+def _starts(
+    manifold: Manifold,
+    keywords: CenterKeywords,
+    given: Rows,
+    x: Float[Tensor, "R N d"],
+    w: Float[Tensor, "R N"],
+    power: int,
+) -> Float[Tensor, "S R d"]:
+    """From where it is searched: the point that a user gave, the medoid of distances that are known, or two starts."""
+    if keywords.distances is None and keywords.initial_point is None:
+        return two_starts(manifold, x, w)
+    if keywords.distances is None:
+        return _given(manifold, keywords.initial_point, given, x)[None]
+    if keywords.initial_point is not None:
+        raise InputError("initial_point: got one and distances, which give one of their own; leave one of them out")
+    known = known_between(manifold, keywords.distances, given, x)
+    start = torch.stack(
+        [points[medoid(D.matrix, weights, power)] for points, D, weights in zip(x, known, w, strict=True)]
+    )
+    require_regular(start, inverse_at(manifold, start, on_range=True), "points")
+    return start[None]
 
 
 def _given(manifold: Manifold, point: Any, given: Rows, x: Float[Tensor, "R N d"]) -> Float[Tensor, "R d"]:

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geodesic.checks import require_integer, require_same_type
+from geodesic.distances.record import DistanceMatrix
 from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import require_regular
@@ -19,9 +20,11 @@ from geodesic.keywords import mistaken, renamed
 from geodesic.riemannian.maps.follow import Follow
 from geodesic.riemannian.maps.followed import Followed
 from geodesic.riemannian.records import Record
+from geodesic.riemannian.statistics.between import known_between
 from geodesic.riemannian.statistics.cloud import Cloud
 from geodesic.riemannian.statistics.descent import begun, finished, improved
 from geodesic.riemannian.statistics.pairs import RENAMED, Geodesics
+from geodesic.riemannian.statistics.pam import partition
 from geodesic.riemannian.statistics.sets import sets_of_points, stacked
 from geodesic.riemannian.statistics.stop import Stop
 from geodesic.solvers.doubts import of_all, warn_of_doubts
@@ -61,7 +64,8 @@ class Clustering(Followed):
     history: Float[Tensor, "*batch steps"]
 
 
-# Eight parameters: what is clustered, the starting centers or the seed that they are drawn with, and the three records.
+# Nine parameters: what is clustered, the starting centers, or the distances or the seed that they come from, and the
+# three records.
 @guarded
 @mistaken(initial_point="it is `initial_points` here, one for each cluster")
 @renamed(**(RENAMED | {"init": "initial_points"}))
@@ -71,6 +75,7 @@ def k_means(
     clusters: int,
     *,
     initial_points: Tensor | None = None,
+    distances: Tensor | DistanceMatrix | None = None,
     seed: int = 0,
     stop: Stop = Stop(),
     follow: Follow = Follow(),
@@ -99,6 +104,8 @@ def k_means(
             of points are clustered one after the other.
         clusters: K, from 1 to N.
         initial_points: Starting centers, (*batch, K, d) or (K, d) for all sets; drawn by k-means++ if None.
+        distances: Of all points, where they are known: (*batch, N, N), or a `DistanceMatrix` of one set of points. Then
+            centers begin at the medoids of their squares, and no chance is involved.
         seed: Of the random seeding, the same for each set of points.
         stop: When means have converged, as in `frechet_mean`, and how many steps each search for them may take, and how
             many reassignments there may be.
@@ -109,7 +116,8 @@ def k_means(
         The clusters. Without history.
 
     Raises:
-        InputError: Shapes or settings cannot be used, `clusters` is below 1 or above N, or the manifold has no lengths.
+        InputError: Shapes or settings cannot be used, `clusters` is below 1 or above N, the distances are not symmetric
+            or between other points, or the manifold has no lengths.
         SingularMetricError: The metric at a starting center is singular, and its rank not the same all around; or it is
             zero. Where the decoder ignores directions, centers keep what the first ones have of them.
         DecoderError: As from `solve`.
@@ -126,7 +134,12 @@ def k_means(
     require_integer("seed", seed)
     geodesics = Geodesics.from_user(manifold, search, follow, stop, points.dtype)
     with torch.inference_mode(False):
-        if initial_points is None:
+        if distances is not None:
+            if initial_points is not None:
+                raise InputError("initial_points: got some and distances, which give their own; leave one of them out")
+            known = known_between(manifold, distances, given, sets)
+            begun = [_from_medoids(geodesics, x, D.matrix, clusters) for x, D in zip(sets, known, strict=True)]
+        elif initial_points is None:
             begun = [_seeded(geodesics, x, clusters, seed) for x in sets]
         else:
             starts = _starting_centers(manifold, initial_points, clusters, given)
@@ -207,6 +220,12 @@ def _seeded(geodesics: Geodesics, x: Float[Tensor, "N d"], clusters: int, seed: 
         now = replace(now, centers=torch.cat([now.centers, x[following : following + 1]]))
         now = _offered(geodesics, x, now, len(now.centers) - 1)
     return now
+
+
+def _from_medoids(geodesics: Geodesics, x: Float[Tensor, "N d"], D: Float[Tensor, "N N"], clusters: int) -> _Clusters:
+    """Clusters round the points from which the sum of squared distances that are known is least."""
+    medoids, _, _ = partition(D.double().square(), clusters, geodesics.max_iterations)
+    return _around(geodesics, x, x[medoids])
 
 
 def _around(geodesics: Geodesics, x: Float[Tensor, "N d"], centers: Float[Tensor, "K d"]) -> _Clusters:

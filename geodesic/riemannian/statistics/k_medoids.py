@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from geodesic.checks import require_integer
-from geodesic.errors import InputError
+from geodesic.distances.record import DistanceMatrix
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import deficiency_at
 from geodesic.keywords import renamed
+from geodesic.riemannian.statistics.between import Between, found_between, known_between
+from geodesic.riemannian.statistics.pam import partition
 from geodesic.riemannian.statistics.sets import sets_of_points, stacked
 from geodesic.solvers.answer import Answer
-from geodesic.solvers.doubts import doubts_of, of_all, warn_of_doubts
 from geodesic.solvers.search import IN_SEARCH, Search, require_search
-from geodesic.solvers.solve import find
 from geodesic.solvers.status import Status
 
 __all__ = ["MedoidClustering", "k_medoids"]
-
-_PAIRS = 4096  # solved at once for a matrix of distances: bounds what their paths take
 
 
 @dataclass(frozen=True)
@@ -43,7 +40,7 @@ class MedoidClustering(Answer):
         status: Why the row ended, a `Status` as integer, (*batch,).
         iterations: Exchanges made, (*batch,).
         error: Largest estimated relative error of a distance, (*batch,), as in `GeodesicSolution`; 0 where the
-            distances were given.
+            distances were given as a tensor, infinite where no geodesics were sought for some of them.
         rank_deficiency: Latent directions that the decoder ignores at a medoid, (*batch,), integer, the most of them;
             distances do not count these.
     """
@@ -63,7 +60,7 @@ def k_medoids(
     points: Tensor,
     clusters: int,
     *,
-    distances: Tensor | None = None,
+    distances: Tensor | DistanceMatrix | None = None,
     max_iterations: int = 100,
     search: Search = Search(),
 ) -> MedoidClustering:
@@ -86,15 +83,18 @@ def k_medoids(
         points: x, (*batch, N, d), floating point; (*batch, N, *latent_shape) for a manifold with a `latent_shape`. Sets
             of points are clustered one after the other.
         clusters: K, from 1 to N.
-        distances: All distances, (*batch, N, N), symmetric, where they are known already.
+        distances: All distances, (*batch, N, N), symmetric, where they are known already; or a `DistanceMatrix` of one
+            set of points, by any method.
         max_iterations: Most exchanges.
-        search: How geodesics between all points are looked for, where distances are not given. No paths of your own.
+        search: How geodesics between all points are looked for, as in `distance_matrix`, where distances are not given.
+            No paths of your own.
 
     Returns:
         The clusters, with the distances. Without history.
 
     Raises:
-        InputError: Shapes or settings cannot be used, or `clusters` is below 1 or above N.
+        InputError: Shapes or settings cannot be used, `clusters` is below 1 or above N, the distances are none, not
+            symmetric or between other points, or the manifold has no lengths.
         DecoderError: As from `solve`.
 
     Example:
@@ -109,39 +109,22 @@ def k_medoids(
     require_search(search)
     if distances is None:
         shaped = points.detach().reshape(*sets.shape[:2], *given.event)
-        matrices = [_distance_matrix(manifold, some, search) for some in shaped]
+        matrices = [found_between(manifold, some, search) for some in shaped]
     else:
-        known = _matrices(distances, given.batch, sets)
-        matrices = [
-            _Distances(D, torch.full_like(D[0, 0], Status.CONVERGED, dtype=torch.long), torch.zeros_like(D[0, 0]))
-            for D in known
-        ]
+        matrices = known_between(manifold, distances, given, sets)
     rows = [_round_medoids(x, D, clusters, max_iterations) for x, D in zip(sets, matrices, strict=True)]
     found = stacked(rows, given)
     ignored = deficiency_at(manifold, torch.stack([row["centers"] for row in rows]))
     return MedoidClustering(**found, rank_deficiency=ignored.amax(-1).reshape(given.batch[:-1]))
 
 
-@dataclass(frozen=True)
-class _Distances:
-    """Distances between all points, how the geodesics behind them ended, and their largest error."""
-
-    matrix: Float[Tensor, "N N"]
-    status: Int[Tensor, ""]
-    error: Float[Tensor, ""]
-
-
 def _round_medoids(
-    x: Float[Tensor, "N d"], distances: _Distances, clusters: int, max_iterations: int
+    x: Float[Tensor, "N d"], distances: Between, clusters: int, max_iterations: int
 ) -> dict[str, Tensor]:
     """Clusters by the distances between all points."""
     D = distances.matrix
-    medoids = _build(D, clusters)
-    iterations, better = 0, _swap(D, medoids)
-    while better is not None and iterations < max_iterations:
-        medoids, iterations = better, iterations + 1
-        better = _swap(D, medoids)
-    rested = Status.CONVERGED if better is None else Status.MAX_ITERATIONS
+    medoids, iterations, best = partition(D, clusters, max_iterations)
+    rested = Status.CONVERGED if best else Status.MAX_ITERATIONS
     near, labels = D[medoids].min(0)
     # A medoid belongs to itself, also where another one is at the same place.
     labels[medoids] = torch.arange(clusters, device=x.device)
@@ -159,63 +142,3 @@ def _round_medoids(
         "iterations": torch.full_like(status, iterations),
         "error": distances.error,
     }
-
-
-def _build(D: Float[Tensor, "N N"], clusters: int) -> Int[Tensor, " K"]:
-    medoids = D.sum(1).argmin()[None]
-    while len(medoids) < clusters:
-        near = D[medoids].amin(0)
-        cost = torch.minimum(D, near).sum(1)
-        cost[medoids] = torch.inf  # or two medoids would be one, where points coincide
-        medoids = torch.cat([medoids, cost.argmin()[None]])
-    return medoids
-
-
-def _swap(D: Float[Tensor, "N N"], medoids: Int[Tensor, " K"]) -> Int[Tensor, " K"] | None:
-    """The best exchange of one medoid, if there is one that lowers the cost."""
-    K = len(medoids)
-    current = D[medoids].amin(0).sum()
-    best, where = current * (1 - 1e-12), None  # by more than rounding
-    for k in range(K):
-        others = torch.cat([medoids[:k], medoids[k + 1 :]])
-        cost = torch.minimum(D, D[others].amin(0)).sum(1) if K > 1 else D.sum(1)
-        cost[medoids] = torch.inf
-        if cost.min() < best:
-            best, where = cost.min(), (k, cost.argmin())
-    if where is None:
-        return None
-    exchanged = medoids.clone()
-    exchanged[where[0]] = where[1]
-    return exchanged
-
-
-def _distance_matrix(manifold: Manifold, points: Tensor, search: Search) -> _Distances:
-    """Distances between all points, from one geodesic for each pair."""
-    N = len(points)
-    i, j = torch.triu_indices(N, N, offset=1, device=points.device)
-    D = points.new_zeros(N, N)
-    doubts, error = torch.full_like(i, Status.CONVERGED), points.new_zeros(len(i))
-    for some in torch.arange(len(i), device=points.device).split(_PAIRS) if N > 1 else ():
-        a, b = i[some], j[some]
-        solution = find(manifold, points[a], points[b], search)
-        # A pair without a path is farther apart than all others, and still has a sum.
-        D[a, b] = D[b, a] = solution.length.nan_to_num(nan=torch.finfo(D.dtype).max ** 0.5)
-        doubts[some], error[some] = doubts_of(solution), solution.error
-    warn_of_doubts("k-medoids", doubts, "their lengths are too large, or inexact", refined=search.refines)
-    return _Distances(D, of_all(doubts), error.amax() if N > 1 else points.new_zeros(()))
-
-
-def _matrices(distances: Any, batch: torch.Size, sets: Float[Tensor, "B N d"]) -> Float[Tensor, "B N N"]:
-    N = batch[-1]
-    if not isinstance(distances, Tensor) or distances.shape != (*batch, N):
-        got = tuple(distances.shape) if isinstance(distances, Tensor) else type(distances).__name__
-        raise InputError(f"distances: expected a tensor of shape {(*batch, N)}, one row for each point, got {got}")
-    D = distances.detach().to(sets).reshape(-1, N, N).clone()
-    if not bool((D.isfinite() & (D >= 0)).all()):
-        where = (~(D.isfinite() & (D >= 0))).nonzero()[0].tolist()
-        raise InputError(
-            f"distances: expected finite numbers, none below zero, got {D[tuple(where)].item()} at {where}"
-        )
-    if not torch.allclose(D, D.mT, rtol=1e-3, atol=1e-3 * float(D.max())):
-        raise InputError("distances: expected a symmetric matrix; give (D + D.T) / 2, if that is what is meant")
-    return D

@@ -7,6 +7,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
+from geodesic.distances.record import DistanceMatrix
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.manifold import Manifold
 from geodesic.keywords import mistaken, renamed
@@ -19,6 +20,7 @@ from geodesic.solvers.search import Search
 __all__ = ["frechet_mean", "frechet_variance"]
 
 
+# Eight parameters: what is averaged, where to begin, by a point or from distances, and the three records.
 @guarded
 @mistaken(initial_points="it is `initial_point` here, one for each row")
 @renamed(**(RENAMED | {"init": "initial_point"}))
@@ -28,6 +30,7 @@ def frechet_mean(
     weights: Tensor | None = None,
     *,
     initial_point: Tensor | None = None,
+    distances: Tensor | DistanceMatrix | None = None,
     stop: Stop = Stop(),
     follow: Follow = Follow(),
     search: Search = Search(),
@@ -59,6 +62,8 @@ def frechet_mean(
         points: x, (*batch, N, d), floating point; (*batch, N, *latent_shape) for a manifold with a `latent_shape`.
         weights: w, (*batch, N) or (N,), non-negative with a positive sum, to which they are normalized; equal if None.
         initial_point: Where to begin, (*batch, d), instead of the two starts.
+        distances: Of all points, where they are known: (*batch, N, N), or a `DistanceMatrix` of one set of points. Then
+            it begins at the medoid alone: the point with the least weighted sum of squared distances.
         stop: When a row has converged, and how many steps it may attempt; "ode" may attempt as many again. Its `tol` is
             for the Riemannian norm of the gradient over the root of the variance.
         follow: How geodesics are followed: by "discrete" unless told otherwise; for "ode" the `rtol` is a hundredth of
@@ -71,7 +76,8 @@ def frechet_mean(
         The means, with what was measured from there. Without history.
 
     Raises:
-        InputError: Shapes, dtypes, weights or settings cannot be used, or the manifold has no lengths.
+        InputError: Shapes, dtypes, weights or settings cannot be used, the distances are not symmetric or between other
+            points, or the manifold has no lengths.
         SingularMetricError: The metric at `initial_point` is singular, or at all starts, as at a pole of coordinates.
             Where the decoder ignores a direction the answer stays where it began along it.
         DecoderError: As from `solve`.
@@ -84,7 +90,7 @@ def frechet_mean(
         >>> print(f"{float(mean.point.norm()):.4f} {float(mean.variance.sqrt()):.4f}", bool(mean.converged))
         0.0000 0.9273 True
     """
-    keywords = CenterKeywords(initial_point, stop, follow, search)
+    keywords = CenterKeywords(initial_point, stop, follow, search, distances)
     return center(manifold, points, weights, keywords, power=2, what="Fréchet mean")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from geodesic.distances.record import DistanceMatrix
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.manifold import Manifold
 from geodesic.keywords import mistaken, renamed
@@ -16,6 +17,7 @@ from geodesic.solvers.search import Search
 __all__ = ["frechet_median"]
 
 
+# Eight parameters: those of `frechet_mean`.
 @guarded
 @mistaken(initial_points="it is `initial_point` here, one for each row")
 @renamed(**(RENAMED | {"init": "initial_point"}))
@@ -25,6 +27,7 @@ def frechet_median(
     weights: Tensor | None = None,
     *,
     initial_point: Tensor | None = None,
+    distances: Tensor | DistanceMatrix | None = None,
     stop: Stop = Stop(),
     follow: Follow = Follow(),
     search: Search = Search(),
@@ -53,6 +56,8 @@ def frechet_median(
         points: x, (*batch, N, d), floating point; (*batch, N, *latent_shape) for a manifold with a `latent_shape`.
         weights: w, (*batch, N) or (N,), non-negative with a positive sum, to which they are normalized; equal if None.
         initial_point: Where to begin, (*batch, d), instead of the two starts.
+        distances: Of all points, where they are known: (*batch, N, N), or a `DistanceMatrix` of one set of points. Then
+            it begins at the medoid alone: the point with the least weighted sum of distances.
         stop: When a row has converged, and how many steps it may attempt; "ode" may attempt as many again. Its `tol` is
             for the norm of the least subgradient, at most 1 for any point.
         follow: How geodesics are followed: by "discrete" unless told otherwise; for "ode" the `rtol` is a hundredth of
@@ -65,7 +70,8 @@ def frechet_median(
         The medians; the variance is the sum of the squared distances to them all the same. Without history.
 
     Raises:
-        InputError: Shapes, dtypes, weights or settings cannot be used, or the manifold has no lengths.
+        InputError: Shapes, dtypes, weights or settings cannot be used, the distances are not symmetric or between other
+            points, or the manifold has no lengths.
         SingularMetricError: The metric at `initial_point` is singular, or at all starts, as at a pole of coordinates.
             Where the decoder ignores a direction the answer stays where it began along it.
         DecoderError: As from `solve`.
@@ -78,5 +84,5 @@ def frechet_median(
         >>> print([round(x, 3) for x in median.point.tolist()])
         [0.3, 0.2]
     """
-    keywords = CenterKeywords(initial_point, stop, follow, search)
+    keywords = CenterKeywords(initial_point, stop, follow, search, distances)
     return center(manifold, points, weights, keywords, power=1, what="geometric median")
