@@ -67,6 +67,7 @@ _MODULES = {
     "geodesic.riemannian.statistics.walk": ("random_walk",),
     "geodesic.distances.matrix": ("distance_matrix",),
     "geodesic.distances.neighbors": ("nearest",),
+    "geodesic.distances.store.stored": ("open_distances",),
     "geodesic.drawing.paths": ("plot",),
     "geodesic.drawing.strips": ("plot_strip",),
     "geodesic.drawing.maps": ("plot_map",),

@@ -167,15 +167,18 @@ def _declared(extra: str) -> Iterator[str]:
             yield text
 
 
-def _editable_folder(distribution: importlib.metadata.Distribution) -> Path | None:
-    """Where an editable installation lies (PEP 610)."""
+def _editable_folder(distribution: Any) -> Path | None:
+    """Where an editable installation lies (PEP 610).
+
+    Once the backport importlib_metadata was imported, by Dask for one, distributions are of its classes.
+    """
     origin = json.loads(distribution.read_text("direct_url.json") or "{}")
     if not origin.get("dir_info", {}).get("editable"):
         return None
     return Path(unquote(urlsplit(origin["url"]).path)).resolve()
 
 
-def _has_copied(distribution: importlib.metadata.Distribution, file: Path, digest: str) -> bool:
+def _has_copied(distribution: Any, file: Path, digest: str) -> bool:
     """Whether a distribution installed this very file: two of them can have written to one place."""
     if f"{file.parent.name}/{file.name}," not in (distribution.read_text("RECORD") or ""):
         return False

@@ -84,7 +84,7 @@ class GeodesicNeighbors(_OfLatentPoints):
         queries = self._asked(X)
         k = self.n_neighbors + (self.mode == "distance")
         search = Search() if self.search is None else self.search
-        found: Any = nearest(self.manifold, self.points_, queries, k, search=search)  # type: ignore[arg-type]
+        found: Any = nearest(self.manifold, self.points_, queries, k, search=search)  # type: ignore[call-overload]
         Q, N = len(found.indices), len(self.points_)
         values = found.length if self.mode == "distance" else np.ones_like(found.length)
         return csr_matrix((values.ravel(), found.indices.ravel(), np.arange(0, Q * k + 1, k)), shape=(Q, N))

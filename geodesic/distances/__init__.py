@@ -10,6 +10,9 @@ __getattr__, __dir__, __all__ = contents(
         "geodesic.distances.nearest_points": ("NearestPoints",),
         "geodesic.distances.neighbors": ("nearest",),
         "geodesic.distances.record": ("DistanceMatrix",),
+        "geodesic.distances.store.settings": ("Store",),
+        "geodesic.distances.store.stored": ("StoredDistances",),
+        "geodesic.distances.store.stored_neighbors": ("StoredNeighbors", "open_neighbors"),
         "geodesic.distances.told": ("DistanceProgress",),
     },
 )

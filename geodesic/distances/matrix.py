@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from torch import Tensor
 
@@ -16,6 +16,10 @@ from geodesic.distances.landmarks import by_landmarks
 from geodesic.distances.methods import METHODS, Exact, Graph, Landmarks, Method, Straight, method_of
 from geodesic.distances.record import DistanceMatrix
 from geodesic.distances.solved import Solver
+from geodesic.distances.store.fill import fill
+from geodesic.distances.store.matrix_job import MatrixJob, in_tiles
+from geodesic.distances.store.settings import Store, store_of
+from geodesic.distances.store.stored import StoredDistances, open_distances
 from geodesic.distances.straight import straight_all
 from geodesic.distances.told import DistanceProgress, Teller
 from geodesic.distances.work import Work
@@ -29,6 +33,30 @@ from geodesic.solvers.search import IN_SEARCH, Search, require_search
 __all__ = ["distance_matrix", "suited"]
 
 
+@overload
+def distance_matrix(
+    manifold: Manifold,
+    points: Tensor,
+    others: Tensor | None = None,
+    *,
+    method: str | Method = ...,
+    search: Search = ...,
+    callback: Callable[[DistanceProgress], None] | None = ...,
+    resume: Path | str | None = ...,
+    store: None = ...,
+) -> DistanceMatrix: ...
+@overload
+def distance_matrix(
+    manifold: Manifold,
+    points: Tensor,
+    others: Tensor | None = None,
+    *,
+    method: str | Method = ...,
+    search: Search = ...,
+    callback: Callable[[DistanceProgress], None] | None = ...,
+    resume: None = ...,
+    store: Path | str | Store,
+) -> StoredDistances: ...
 @guarded
 @renamed(**IN_SEARCH)
 def distance_matrix(
@@ -40,7 +68,8 @@ def distance_matrix(
     search: Search = Search(),
     callback: Callable[[DistanceProgress], None] | None = None,
     resume: Path | str | None = None,
-) -> DistanceMatrix:
+    store: Path | str | Store | None = None,
+) -> DistanceMatrix | StoredDistances:
     """Geodesic distances between all points, each with a lower and an upper bound.
 
     |x(a) - x(b)| <= d(a, b) <= length of any curve from a to b
@@ -65,14 +94,19 @@ def distance_matrix(
         callback: Called with a `DistanceProgress` after each group of pairs; `callback=print` prints it.
         resume: A file, .npz, that keeps what was found, every half minute and after Ctrl-C: a call with the same
             arguments goes on from there.
+        store: A folder, or a `geodesic.distances.Store` with settings: pairs are found tile by tile, by this process or
+            by workers of Dask, and written there; a call with the same arguments computes only what is missing. For
+            "exact", whose pairs are not mended then (`Exact(mend=False)`), and "straight".
 
     Returns:
-        The distances, with bounds. Without history.
+        The distances, with bounds. Without history. Of a store, a `StoredDistances`, which reads what is looked at.
 
     Raises:
         InputError: There are no two points to measure between, they or a setting cannot be used, or the manifold has no
             lengths.
-        DataError: The file of `resume` is of other points, another decoder or other settings.
+        DataError: The file of `resume`, or the store, is of other points, another decoder or other settings, or cannot
+            be written.
+        RunFolderError: Another process fills the store.
         DecoderError: As from `solve`.
 
     Example:
@@ -86,6 +120,10 @@ def distance_matrix(
         >>> bool(((matrix.lower <= matrix.length) & (matrix.length <= matrix.upper)).all())
         True
     """
+    if store is not None:
+        if resume is not None:
+            raise InputError("resume: a store goes on from what is there by itself; leave out resume, or store")
+        return _stored(manifold, _points(manifold, points, others), method, (search, store), callback)
     how, search = method_of(method), suited(manifold, search)
     x, y = _points(manifold, points, others)
     work = Work(Solver(manifold, search), x, y, Teller(callback))
@@ -97,6 +135,19 @@ def distance_matrix(
     finally:
         work.save()  # also where it was interrupted
     return work.matrix(kind, **more)
+
+
+def _stored(
+    manifold: Manifold,
+    points: tuple[Tensor, Tensor | None],
+    method: str | Method,
+    settings: tuple[Search, Path | str | Store],
+    callback: Callable[[DistanceProgress], None] | None,
+) -> StoredDistances:
+    """The distances in a store, which is filled."""
+    search, store = suited(manifold, settings[0]), store_of(settings[1])
+    job = MatrixJob(manifold, *points, in_tiles(method), search, store.tile)
+    return open_distances(fill(job, store, callback))
 
 
 def suited(manifold: Any, search: Any) -> Search:

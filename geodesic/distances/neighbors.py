@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -13,6 +14,10 @@ from geodesic.distances.candidates import Queries
 from geodesic.distances.matrix import suited
 from geodesic.distances.nearest_points import NearestPoints
 from geodesic.distances.solved import Solver
+from geodesic.distances.store.fill import fill
+from geodesic.distances.store.nearest_job import NearestJob
+from geodesic.distances.store.settings import Store, store_of
+from geodesic.distances.store.stored_neighbors import StoredNeighbors, open_neighbors
 from geodesic.distances.told import DistanceProgress, Teller
 from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded
@@ -26,6 +31,28 @@ __all__ = ["nearest"]
 _QUERIES = 256  # at once
 
 
+@overload
+def nearest(
+    manifold: Manifold,
+    points: Tensor,
+    queries: Tensor | None,
+    k: int,
+    *,
+    search: Search = ...,
+    callback: Callable[[DistanceProgress], None] | None = ...,
+    store: None = ...,
+) -> NearestPoints: ...
+@overload
+def nearest(
+    manifold: Manifold,
+    points: Tensor,
+    queries: Tensor | None,
+    k: int,
+    *,
+    search: Search = ...,
+    callback: Callable[[DistanceProgress], None] | None = ...,
+    store: Path | str | Store,
+) -> StoredNeighbors: ...
 @guarded
 @renamed(**IN_SEARCH)
 def nearest(
@@ -36,7 +63,8 @@ def nearest(
     *,
     search: Search = Search(),
     callback: Callable[[DistanceProgress], None] | None = None,
-) -> NearestPoints:
+    store: Path | str | Store | None = None,
+) -> NearestPoints | StoredNeighbors:
     """The k nearest points to each query by geodesic distance.
 
     chord <= d <= length of the straight line, and of every curve that is found
@@ -58,13 +86,16 @@ def nearest(
         k: Neighbors, from 1 to N.
         search: How geodesics are looked for, see `distance_matrix`.
         callback: Called with a `DistanceProgress` after each group of pairs.
+        store: A folder, or a `geodesic.distances.Store`: queries are answered chunk by chunk, see `distance_matrix`.
 
     Returns:
-        The neighbors, with bounds. Without history.
+        The neighbors, with bounds. Without history. Of a store, a `StoredNeighbors`, which reads what is looked at.
 
     Raises:
         InputError: Shapes or settings cannot be used, `k` is above the number of points, or there are no lengths.
         DecoderError: As from `solve`.
+        DataError: The store is of other points, another decoder or other settings, or cannot be written.
+        RunFolderError: Another process fills the store.
 
     Example:
         >>> import torch, geodesic
@@ -79,6 +110,10 @@ def nearest(
     z = x if queries is None else _rows(manifold, queries=queries)[0]
     require_alike(points=x[:1], queries=z[:1])
     require_integer("k", k, least=1, most=len(x), note="the number of points")
+    if store is not None:
+        kept = store_of(store)
+        job = NearestJob(manifold, x, None if itself else z, k, search, kept.tile)
+        return open_neighbors(fill(job, kept, callback))
     work = Queries(Solver(manifold, search), x, z, k, itself, Teller(callback))
     parts = [work.of(rows) for rows in torch.arange(len(z), device=z.device).split(_QUERIES)]
     found: dict[str, Any] = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from geodesic.checks import require_tensor
 from geodesic.door.comparisons import bends_at_kinks, is_smooth, wrong_with
@@ -26,7 +26,7 @@ from geodesic.door.derivatives import FIRST_ORDER, FORWARD, FORWARD_ONLY, REVERS
 from geodesic.door.operators import KERNELS, eagerly, in_double
 from geodesic.door.probes import Probes, size_of
 from geodesic.door.rows import require_apart, require_full_precision, where_finite
-from geodesic.door.watch import fingerprint, has_kinks, is_compiled, is_scripted
+from geodesic.door.watch import fingerprint, has_kinks, is_compiled, is_scripted, modules_in
 from geodesic.errors import DecoderError, InputError
 
 __all__ = ["AS_USUAL", "Door", "Findings", "first_time", "visit"]
@@ -141,6 +141,11 @@ class Door:
         """The function, with the operators that were found to be right."""
         with eagerly() if self._compiled else nullcontext(), KERNELS[self._found(z).kernels]():
             return self.function(z)
+
+    @property
+    def modules(self) -> list[nn.Module]:
+        """The modules that the function consists of."""
+        return list(dict.fromkeys(module for part in self._parts for module in modules_in(part)))
 
     @property
     def note(self) -> str:
