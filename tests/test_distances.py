@@ -14,6 +14,9 @@ from geodesic import Search, Status
 from geodesic.distances import DistanceMatrix, Exact, Graph, Landmarks, Straight
 from geodesic.distances.order import spread_first, stages
 from geodesic.distances.quadrature import quadrature_error
+from geodesic.distances.solved import Found, Solver
+from geodesic.distances.told import Teller
+from geodesic.distances.work import Work
 from geodesic.errors import DataError, GeodesicError, InputError
 
 SPHERE = geodesic.surfaces.StereographicSphere()
@@ -124,6 +127,64 @@ def test_a_way_by_a_third_point_mends_what_a_straight_start_misses() -> None:
     assert_close(mended.length[0, 1], best.length, rtol=1e-3, atol=0)
     D = mended.length
     assert bool(((1 + 2e-3) * (D[:, :, None] + D[None]).amin(1) >= D).all())
+
+
+def test_no_distance_is_lost_to_a_geodesic_that_is_not_found() -> None:
+    # Between the two ends a wall that the outputs jump over; round it lead the others.
+    def decoder(z: Tensor) -> Tensor:
+        return torch.cat([z, 5 * ((z[:, :1] > 0) & (z[:, 1:] < 1)).to(z)], dim=1)
+
+    wall = geodesic.PullbackManifold(decoder)
+    z = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [-1.0, 2.0], [-0.3, 2.5]], dtype=torch.float64)
+    matrix = geodesic.distance_matrix(wall, z)
+    assert matrix.status[0, 1] == Status.JUMP
+    assert matrix.length[0, 1].isnan()
+    assert matrix.upper[0, 1].isinf()
+    hole = geodesic.PullbackManifold(lambda z: torch.cat([z, (z.square().sum(1, True) - 0.2).sqrt() * 1e-3], dim=1))
+    z = torch.tensor([[-1.0, 0.0], [1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    for method in ("exact", Landmarks(3), Graph(straight=0, sample=3)):
+        matrix = geodesic.distance_matrix(hole, z, method=method)
+        assert bool((matrix.length[0, 1] <= 1.001 * 2 * 2**0.5) & (matrix.upper[0, 1] < 3)), method
+        assert bool((matrix.lower <= matrix.length).all() & (matrix.length <= matrix.upper).all())
+
+
+def test_a_longer_curve_never_takes_the_place_of_a_shorter_one(points: Tensor) -> None:
+    work = Work(Solver(SPHERE, Search(tol=1e-3)), points[:3], None, Teller(None))
+    i, j = torch.tensor([0]), torch.tensor([1])
+    found = Found.of(SPHERE, geodesic.solve(SPHERE, points[:1], points[1:2]))
+    work.offer(i, j, found)
+    nothing = replace(found, length=found.length * torch.nan, upper=found.upper * torch.inf, status=i * 0 + Status.JUMP)
+    for worse in (replace(found, length=2 * found.length, upper=3 * found.length), nothing):
+        work.offer(i, j, worse)
+        assert torch.equal(work.known.at(j, i).length, found.length)
+        assert torch.equal(work.known.at(i, j).upper, found.upper)
+        assert work.known.status[0, 1] == Status.CONVERGED
+    work.shorten(i, j, 0.999 * found.length, found.length, Status.NOT_SHORTER)
+    assert torch.equal(work.known.at(i, j).length, found.length), "by less than length_rtol"
+    work.shorten(i, j, 0.99 * found.length, found.length, Status.NOT_SHORTER)
+    assert_close(work.known.at(i, j).length, 0.99 * found.length)
+    assert work.known.error[0, 1] == torch.inf
+
+
+def test_straight_lines_are_hardly_ever_longer_than_their_upper_bounds_beside_kinks() -> None:
+    # In one latent dimension every line is the geodesic.
+    generator = torch.Generator().manual_seed(0)
+    A, b, B = (torch.randn(*n, generator=generator, dtype=torch.float64) for n in ((40, 1), (40,), (30, 40)))
+
+    def decoder(z: Tensor) -> Tensor:
+        return (z @ A.T + b).relu() @ B.T
+
+    z = torch.randn(30, 1, generator=generator, dtype=torch.float64)
+    fine = torch.linspace(0, 1, 4097, dtype=torch.float64)[:, None, None]
+    i, j = torch.triu_indices(30, 30, 1)
+    line = (z[i] + fine * (z[j] - z[i])).flatten(0, 1)
+    truth = decoder(line).unflatten(0, (4097, -1)).diff(dim=0).norm(dim=2).sum(0)
+    for segments in (8, 9, 32):
+        matrix = geodesic.distance_matrix(geodesic.PullbackManifold(decoder), z, method=Straight(segments))
+        missed = matrix.upper[i, j] < truth * (1 - 1e-6)
+        assert float(missed.double().mean()) < 0.1  # a fifth, by the difference of whole lengths
+        assert bool((matrix.upper[i, j] > truth * (1 - 1e-2)).all())
+        assert float((matrix.upper[i, j] / truth).median()) < 1.1
 
 
 def test_a_graph_says_how_much_too_long_it_is(points: Tensor, exact: DistanceMatrix) -> None:
@@ -254,6 +315,41 @@ def test_a_file_of_other_work_is_refused(tmp_path: Path, points: Tensor) -> None
     np.savez(file, x=np.ones(2))
     with pytest.raises(DataError, match="no file of `resume=`"):
         geodesic.distance_matrix(SPHERE, points[:4], resume=file)
+
+
+def test_a_file_knows_how_geodesics_were_looked_for(tmp_path: Path, points: Tensor) -> None:
+    file, some = tmp_path / "new" / "some.npz", points[:4]
+    graph = Graph(graph_points=points[4:8], straight=0, sample=2)
+    geodesic.distance_matrix(SPHERE, some, resume=file, method=graph)
+    for z, method, search in (
+        (some, replace(graph, graph_points=points[5:9]), Search()),
+        (some, graph, Search(init="best")),
+        (some, graph, Search(segments=16)),
+        (some.float(), graph, Search(tol=1e-3)),
+    ):
+        with pytest.raises(DataError, match="is of other"):
+            geodesic.distance_matrix(SPHERE, z, resume=file, method=method, search=search)
+
+
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(tmp_path: Path, points: Tensor) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"resume: .*cannot be written"):
+        geodesic.distance_matrix(SPHERE, points[:4], resume=tmp_path / "file" / "some.npz")
+
+
+@pytest.mark.parametrize("method", [Graph(neighbors=3, straight=0, sample=12), Landmarks(3)], ids=str)
+def test_what_a_cheap_method_has_solved_is_kept_too(tmp_path: Path, points: Tensor, method: object) -> None:
+    file, some, told = tmp_path / "some.npz", points[:14], []
+    whole = geodesic.distance_matrix(SPHERE, some, method=method)
+    with pytest.raises(KeyboardInterrupt):
+        geodesic.distance_matrix(SPHERE, some, method=method, callback=Interrupted(), resume=file)
+    again = geodesic.distance_matrix(SPHERE, some, method=method, resume=file)
+    once_more = geodesic.distance_matrix(SPHERE, some, method=method, callback=told.append, resume=file)
+    assert not told, "what was solved for is solved for again"
+    for matrix in (again, once_more):
+        assert_close(matrix.length, whole.length, rtol=1e-3, atol=0)
+        if whole.sample is not None:
+            assert_close(matrix.sample, whole.sample, rtol=1e-3, atol=1e-3)
 
 
 def test_a_matrix_is_what_was_saved(tmp_path: Path, exact: DistanceMatrix) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
@@ -62,25 +63,23 @@ def _solve(
 def _mend(work: Work, paths: KnownPaths) -> None:
     """Solve again for pairs that are farther apart than by way of a third point, from there; or note that way.
 
-    A geodesic that is the shortest obeys the triangle inequality, so these are not.
+    A geodesic that is the shortest obeys the triangle inequality, so these are not; nor is there a curve to find where
+    none was found straight away, if there is one by a third point.
     """
-    known, rtol = work.known, work.solver.search.rtol
-    ways, third = shorter_by_a_third(known.length, known.length)
+    length, upper = work.known.length.clone(), work.known.upper.clone()
+    ways, third = shorter_by_a_third(length, length)
     first, second = work.pairs
-    (worse,) = (ways[first, second] < (1 - rtol) * known.length[first, second]).nonzero(as_tuple=True)
-    worse = worse[known.status[first[worse], second[worse]] != Status.JUMP]
-    i, j, k = first[worse], second[worse], third[first[worse], second[worse]]
+    longest = (1 - work.solver.search.rtol) * length[first, second].nan_to_num(nan=torch.inf)
+    (worse,) = (ways[first, second] < longest).nonzero(as_tuple=True)
+    i, j = first[worse], second[worse]
+    k = third[i, j]
     begun = (paths.segments(i, k) > 0) & (paths.segments(k, j) > 0)
-    i, j, k = i[begun], j[begun], k[begun]
-    before = known.at(i, j)
-    work.teller.pairs += len(i)
+    a, b, c = i[begun], j[begun], k[begun]
+    work.teller.pairs += len(a)
 
     def start(some: Int[Tensor, " n"]) -> Mesh:
-        a, b, c = i[some], j[some], k[some]
-        one, other = known.length[a, c], known.length[c, b]
-        return paths.round(a, c, b, one / (one + other))
+        one, other = length[a[some], c[some]], length[c[some], b[some]]
+        return paths.round(a[some], c[some], b[some], one / (one + other))
 
-    work.solve(i, j, start)
-    (lost,) = (~(known.length[i, j] < before.length)).nonzero(as_tuple=True)
-    work.put(i[lost], j[lost], before[lost])
-    work.shorten(first[worse], second[worse], third[first[worse], second[worse]])
+    work.solve(a, b, start)
+    work.shorten(i, j, ways[i, j], upper[i, k] + upper[k, j], Status.NOT_SHORTER)

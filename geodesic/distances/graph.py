@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
 from geodesic.checks import require_cloud
 from geodesic.distances.methods import Graph
-from geodesic.distances.solved import Found, found_between, joined
+from geodesic.distances.solved import Found, joined
 from geodesic.distances.straight import straight_found
 from geodesic.distances.surroundings import Surroundings
 from geodesic.distances.work import Work
@@ -37,24 +37,23 @@ def along_graph(work: Work, method: Graph) -> dict[str, Any]:
         z = torch.cat([z, method.graph_points.flatten(1).to(z)])
     surroundings = Surroundings(work.solver.manifold, z)
     i, j = _edges(surroundings, method.neighbors)
-    first, second = work.pairs
-    drawn = torch.randperm(len(first), generator=torch.Generator().manual_seed(method.seed))[: method.sample]
-    drawn = drawn.to(first.device)
-    work.teller.pairs = len(i) + len(drawn)
-    found = found_between(work.solver, z[i], z[j], work.teller)
+    work.teller.pairs = work.teller.done
+    found = work.between(i, j, z)
     rows, columns = _places(work, z)
     edges = _with_lines(work, method, (i, j, found), surroundings)
     length, upper = (_shortest(len(z), *edges[:2], x, rows)[:, columns] for x in (edges[2].length, edges[2].upper))
-    lower = surroundings.lower_bounds(rows, columns)
-    work.fill(length, upper, lower)
-    _put_edges(work, i, j, found)
-    a, b = first[drawn], second[drawn]
-    if not len(drawn):
-        return {"sample": work.points.new_zeros(0, 2)}
-    ways = work.known.length[a, b]
-    exact = found_between(work.solver, work.points[a], work.others[b], work.teller)
-    work.put(a, b, exact)
-    return {"sample": torch.stack([ways / exact.length, exact.error], dim=1)[exact.length > 0]}
+    work.fill(length, upper, surroundings.lower_bounds(rows, columns))
+    return {"sample": _sample(work, method, length, z)}
+
+
+def _sample(work: Work, method: Graph, length: Float[Tensor, "N M"], z: Tensor) -> Float[Tensor, "S 2"]:
+    """How much longer than geodesics ways are, of pairs drawn at random; those whose geodesics were found."""
+    a, b = work.pairs
+    drawn = torch.randperm(len(a), generator=torch.Generator().manual_seed(method.seed))[: method.sample].to(a.device)
+    a, b = a[drawn], b[drawn]
+    exact = work.between(a, b if work.symmetric else b + len(work.points), z)
+    known = (exact.status != Status.NOT_SOUGHT) & (exact.length > 0)
+    return torch.stack([length[a, b] / exact.length, exact.error], dim=1)[known]
 
 
 def _with_lines(
@@ -120,20 +119,3 @@ def _shortest(N: int, i: Tensor, j: Tensor, weight: Tensor, rows: Tensor) -> Ten
     w = np.maximum(w, np.finfo(np.float64).tiny)
     matrix = csr_array((w[known], (tail[known].astype(int), head[known].astype(int))), shape=(N, N))
     return torch.as_tensor(dijkstra(matrix, directed=False, indices=rows.cpu().numpy())).to(weight)
-
-
-def _put_edges(work: Work, i: Tensor, j: Tensor, found: Found) -> None:
-    """Note the geodesics of edges between points and others, where they are no longer than the ways round."""
-    N, M = work.known.length.shape
-    if work.symmetric:
-        (kept,) = ((i < N) & (j < N)).nonzero(as_tuple=True)
-        rows, columns = i[kept], j[kept]
-    else:
-        (kept,) = ((i < N) & (j >= N) & (j < N + M)).nonzero(as_tuple=True)
-        rows, columns = i[kept], j[kept] - N
-    direct = found[kept]
-    (open_,) = (
-        (work.known.status[rows, columns] == Status.NOT_SOUGHT)
-        & (direct.length <= work.known.length[rows, columns] * (1 + work.solver.search.rtol))
-    ).nonzero(as_tuple=True)
-    work.put(rows[open_], columns[open_], direct[open_])

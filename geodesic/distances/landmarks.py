@@ -11,7 +11,6 @@ from torch import Tensor
 from geodesic.checks import require_integer
 from geodesic.distances.methods import Landmarks
 from geodesic.distances.order import spread_first
-from geodesic.distances.solved import Found, found_between
 from geodesic.distances.surroundings import Surroundings
 from geodesic.distances.work import Work
 from geodesic.solvers.status import Status
@@ -43,8 +42,8 @@ def by_landmarks(work: Work, method: Landmarks) -> dict[str, Any]:
     i, j = chosen.repeat_interleave(len(z)), everyone.repeat(len(chosen))
     twice = torch.isin(j, chosen) & (j < i)  # pairs of two landmarks, from their other end
     (open_,) = (~twice & (z[i] != z[j]).any(-1)).nonzero(as_tuple=True)
-    work.teller.pairs = len(open_)
-    found = found_between(work.solver, z[i[open_]], z[j[open_]], work.teller)
+    work.teller.pairs = work.teller.done
+    found = work.between(i[open_], j[open_], z)
     length, upper = (_to_landmarks(x, chosen, i[open_], j[open_], z) for x in (found.length, found.upper))
     columns = everyone if work.symmetric else everyone[N:]
     rows = everyone[:N]
@@ -54,8 +53,7 @@ def by_landmarks(work: Work, method: Landmarks) -> dict[str, Any]:
         estimate = estimate.maximum((to[rows, None] - to[columns]).abs().nan_to_num(nan=0.0, posinf=0.0))
     lower = Surroundings(work.solver.manifold, z).lower_bounds(rows, columns)
     work.fill(ways, bounds, lower)
-    _put(work, i[open_], j[open_], found)
-    exact = work.known.status != Status.NOT_SOUGHT
+    exact = (work.known.status != Status.NOT_SOUGHT) & work.known.length.isfinite()
     return {"estimate": torch.where(exact, work.known.length, estimate)}
 
 
@@ -84,10 +82,3 @@ def _to_landmarks(x: Tensor, chosen: Tensor, i: Tensor, j: Tensor, z: Tensor) ->
     both = place[j] >= 0
     matrix[place[j[both]], i[both]] = x[both]
     return matrix
-
-
-def _put(work: Work, i: Tensor, j: Tensor, found: Found) -> None:
-    """Note the geodesics to landmarks that are pairs of the matrix."""
-    N = len(work.points)
-    (kept,) = (j < N if work.symmetric else j >= N).nonzero(as_tuple=True)
-    work.put(i[kept], j[kept] - (0 if work.symmetric else N), found[kept])

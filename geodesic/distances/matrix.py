@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -125,11 +126,13 @@ def distance_matrix(
             raise InputError("resume: a store goes on from what is there by itself; leave out resume, or store")
         return _stored(manifold, _points(manifold, points, others), method, (search, store), callback)
     how, search = method_of(method), suited(manifold, search)
+    if not isinstance(resume, str | Path | None):
+        raise InputError(f"resume: expected the path of a file, such as 'distances.npz', got {resume!r}")
     x, y = _points(manifold, points, others)
     work = Work(Solver(manifold, search), x, y, Teller(callback))
     kind = METHODS.kind_of(how)
     if resume is not None:
-        work.keep(Path(resume), f"{how}, tol {search.tol}, length_rtol {search.rtol}")
+        work.keep(Path(resume), _deciding(how, search))
     try:
         more = _by(how, work)
     finally:
@@ -177,6 +180,16 @@ def _points(manifold: Manifold, points: Any, others: Any) -> tuple[Tensor, Tenso
     (y,) = Rows(manifold, others=others).rows
     require_alike(points=x[:1], others=y[:1])
     return x, y
+
+
+def _deciding(method: Method, search: Search) -> str:
+    """Settings that decide what is found, in words: what costs it, as memory, does not."""
+    words = [f"{name} {getattr(search, name)}" for name in ("solver", "init", "segments", "tol", "max_steps")]
+    for points in (getattr(method, "graph_points", None), search.graph_points):
+        if points is not None:
+            digest = hashlib.sha256(points.detach().cpu().contiguous().numpy().tobytes())
+            words.append(f"graph_points {tuple(points.shape)} {digest.hexdigest()[:16]}")
+    return ", ".join([str(method), *words, f"length_rtol {search.rtol}"])
 
 
 def _by(method: Method, work: Work) -> dict[str, Any]:

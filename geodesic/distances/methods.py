@@ -46,7 +46,7 @@ class Straight(Method):
     """Measure straight latent lines: upper bounds, for the price of two passes over 32 nodes.
 
     Args:
-        segments: Of the lines, by which they are measured.
+        segments: Of the lines, by which they are measured; an odd number is raised by one.
     """
 
     segments: int = field(default=32, metadata=setting("of the lines, by which they are measured", ge=4))
@@ -66,7 +66,8 @@ class Graph(Method):
     Args:
         neighbors: To which each point is joined by a geodesic, those with the least distance through the surrounding
             space, or in latent space where there is none.
-        straight: Segments by which straight latent lines are measured that join all other points; 0 without these.
+        straight: Segments by which straight latent lines are measured that join all other points, an odd number raised
+            by one; 0 without these.
         sample: Pairs drawn at random whose geodesics are solved for, to say how much longer the paths are.
         graph_points: More latent points for paths to go through, (K, d), such as encodings of the training data.
         seed: Of the sample.

@@ -56,13 +56,13 @@ class Found:
         baseless = solution.length.isnan()
         for kind in _BASELESS:
             baseless |= status == kind
-        upper = solution.length * (1 + quadrature_error(manifold, solution))
         ends = solution.mesh.flatten(2)[:, [0, -1]]
         lower = surely_below(manifold, solution.lower_bound, ends[:, 0], ends[:, 1])
+        length = solution.length.maximum(lower)  # quadrature of few segments falls short of the chord beside kinks
         return cls(
-            length=torch.where(baseless, torch.nan, solution.length),
+            length=torch.where(baseless, torch.nan, length),
             lower=lower,
-            upper=torch.where(baseless, torch.inf, upper).maximum(lower),
+            upper=torch.where(baseless, torch.inf, length * (1 + quadrature_error(manifold, solution))),
             straight_length=solution.straight_length,
             error=torch.where(baseless, torch.inf, solution.error),
             status=status,

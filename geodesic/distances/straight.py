@@ -17,7 +17,7 @@ from geodesic.solvers.status import Status
 
 __all__ = ["straight_all", "straight_found"]
 
-_SURE = 3.0  # times the difference of two quadratures, what the finer one may be off
+_SURE = 3.0  # times the differences of two quadratures, what the finer one may be off
 
 
 def straight_all(work: Work, segments: int) -> None:
@@ -33,23 +33,33 @@ def straight_all(work: Work, segments: int) -> None:
 def straight_found(manifold: Manifold, start: Float[Tensor, "P d"], end: Float[Tensor, "P d"], segments: int) -> Found:
     """What straight lines say of distances, (P,): to the nearest copies where coordinates are periodic.
 
-    The error of a length is that of quadrature, from half as many segments.
+    The error of a length is that of quadrature, from half as many segments: three times the sum of what pairs of them
+    differ from one of twice their size. Beside kinks errors shrink with the segments alone, and have one sign. In
+    random networks of ReLUs three times the difference of whole lengths, in which those of pairs cancel, is less than
+    the error of one line in seven, and this sum of one in thirty.
+
+    Args:
+        manifold: Where to measure.
+        start: First ends.
+        end: Last ends.
+        segments: Of the lines; an odd number is raised by one.
     """
     end = unwrapped(manifold.period, end, start)
-    size = _at_once(manifold, start, segments)
+    half = max((segments + 1) // 2, 2)
 
-    def lengths(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
-        fine, coarse = (straight_lines(manifold, a, b, T).length for T in (segments, max(segments // 2, 2)))
-        return fine, (fine - coarse).abs(), manifold.lower_bound(a, b)
+    def measured(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+        fine, coarse = straight_lines(manifold, a, b, 2 * half), straight_lines(manifold, a, b, half)
+        off = (fine.arcs.unflatten(1, (half, 2)).sum(2) - coarse.arcs).abs().sum(1)
+        return fine.length, off, surely_below(manifold, manifold.lower_bound(a, b), a, b)
 
     with torch.no_grad():
-        length, off, lower = grouped(lengths, size, start, end)
+        length, off, lower = grouped(measured, _at_once(manifold, start, segments), start, end)
     known, sure = length.isfinite(), _SURE * off + length * moved_by_rounding(start, end)
-    lower = surely_below(manifold, lower, start, end)
+    length = torch.where(known, length.maximum(lower), torch.nan)
     return Found(
-        length=torch.where(known, length, torch.nan),
+        length=length,
         lower=lower,
-        upper=torch.where(known, (length + sure).maximum(lower), torch.inf),
+        upper=torch.where(known, length + sure, torch.inf),
         straight_length=length,
         error=torch.full_like(length, torch.inf),  # as that of a geodesic it is not known
         status=torch.full_like(length, Status.NOT_SOUGHT, dtype=torch.long),

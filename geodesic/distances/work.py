@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geodesic.distances.record import DistanceMatrix, all_pairs
-from geodesic.distances.solved import Found, Solver, groups
+from geodesic.distances.rounding import places_of
+from geodesic.distances.solved import Found, Solver, found_between, groups, joined
 from geodesic.distances.told import Teller
-from geodesic.errors import DataError
+from geodesic.errors import DataError, InputError
 from geodesic.files import read_npz, write_npz
 from geodesic.solvers.mesh import Mesh
 from geodesic.solvers.solution import GeodesicSolution
@@ -91,15 +92,30 @@ class Work:
             if self.symmetric:
                 matrix[columns, rows] = values
 
+    def offer(self, rows: Int[Tensor, " P"], columns: Int[Tensor, " P"], found: Found) -> None:
+        """Note what was found of pairs, where it is better than what is known: never a longer curve.
+
+        A geodesic takes the place of another curve that is no shorter than `length_rtol`.
+        """
+        known = self.known.at(rows, columns)
+        bar = torch.where(known.status == Status.NOT_SOUGHT, 1 + self.solver.search.rtol, 1.0) * known.length
+        better = (known.status == Status.RUNNING) | known.length.isnan() | (found.length <= bar)
+        upper = found.upper.minimum(known.upper).maximum(found.length.nan_to_num(nan=0.0))
+        self.put(rows[better], columns[better], replace(found, upper=upper)[better])
+
     def fill(self, length: Float[Tensor, "N M"], upper: Float[Tensor, "N M"], lower: Float[Tensor, "N M"]) -> None:
-        """Note curves that are no geodesics for all pairs of which nothing is known, infinite where there are none."""
+        """Note curves that are no geodesics, infinite where there are none: for all pairs of which nothing is known.
+
+        Others are shortened, where they are longer.
+        """
         i, j = self.pairs
+        self.shorten(i, j, length[i, j], upper[i, j], Status.NOT_SOUGHT)
         open_ = self.open(i, j)
         i, j = i[open_], j[open_]
         ways, least = length[i, j], lower[i, j]
         nothing = torch.full_like(ways, torch.nan)
         found = Found(
-            length=torch.where(ways.isfinite(), ways, torch.nan),
+            length=torch.where(ways.isfinite(), ways.maximum(least), torch.nan),
             lower=least,
             upper=upper[i, j].maximum(least),
             straight_length=nothing,
@@ -109,18 +125,63 @@ class Work:
         )
         self.put(i, j, found)
 
-    def shorten(self, rows: Int[Tensor, " P"], columns: Int[Tensor, " P"], third: Int[Tensor, " P"]) -> None:
-        """Note ways by third points that are shorter than what is known of pairs, by more than `length_rtol`."""
-        one, other, direct = (self.known.at(*pair) for pair in ((rows, third), (third, columns), (rows, columns)))
-        length = one.length + other.length
-        shorter = length < (1 - self.solver.search.rtol) * direct.length
+    def shorten(
+        self,
+        rows: Int[Tensor, " P"],
+        columns: Int[Tensor, " P"],
+        length: Float[Tensor, " P"],
+        upper: Float[Tensor, " P"],
+        status: Status,
+    ) -> None:
+        """Note ways of pairs that are shorter than what is known of them, by more than `length_rtol`.
+
+        Args:
+            rows: Of the points.
+            columns: Of the others.
+            length: Of the ways.
+            upper: Their upper bounds.
+            status: Of what is shortened.
+        """
+        known = self.known.at(rows, columns)
+        sought = known.status != Status.RUNNING
+        longest = (1 - self.solver.search.rtol) * known.length.nan_to_num(nan=torch.inf)
+        (shorter,) = (sought & (length < longest)).nonzero(as_tuple=True)
+        known = known[shorter]
+        ways = length[shorter].maximum(known.lower)
         found = replace(
-            direct,
-            length=torch.where(shorter, length, direct.length),
-            upper=direct.upper.minimum(one.upper + other.upper),
-            status=torch.where(shorter, Status.NOT_SHORTER, direct.status),
+            known,
+            length=ways,
+            upper=known.upper.minimum(upper[shorter]).maximum(ways),
+            error=torch.full_like(known.error, torch.inf),
+            status=torch.full_like(known.status, status),
         )
-        self.put(rows, columns, found)
+        self.put(rows[shorter], columns[shorter], found)
+
+    def sought(self, rows: Int[Tensor, " P"], columns: Int[Tensor, " P"]) -> Int[Tensor, " n"]:
+        """For which pairs a geodesic is to be looked for: their places, (n,)."""
+        status = self.known.status[rows, columns]
+        return ((status == Status.RUNNING) | (status == Status.NOT_SOUGHT)).nonzero(as_tuple=True)[0]
+
+    def between(self, i: Int[Tensor, " P"], j: Int[Tensor, " P"], z: Float[Tensor, "nodes d"]) -> Found:
+        """What geodesics say of pairs of nodes; those of pairs of the matrix are solved for once, and noted.
+
+        Args:
+            i: First nodes.
+            j: Last nodes.
+            z: The nodes: the points, then, of a matrix that is not symmetric, the others, then any more.
+        """
+        N, M = self.known.length.shape
+        inside = (i < N) & (j < N) if self.symmetric else (i < N) & (j >= N) & (j < N + M)
+        (own,), (foreign,) = inside.nonzero(as_tuple=True), (~inside).nonzero(as_tuple=True)
+        rows, columns = i[own], j[own] - (0 if self.symmetric else N)
+        todo = self.sought(rows, columns)
+        self.teller.pairs += len(foreign) + len(todo)
+        self.solve(rows[todo], columns[todo])
+        known = self.known.at(rows, columns)
+        if not len(foreign):
+            return known
+        others = found_between(self.solver, z[i[foreign]], z[j[foreign]], self.teller)
+        return joined([known, others])[torch.cat([own, foreign]).argsort()]
 
     def solve(
         self,
@@ -129,7 +190,7 @@ class Work:
         start: Callable[[Int[Tensor, " n"]], Mesh | None] = lambda _: None,
         found: Callable[[Int[Tensor, " n"], GeodesicSolution], None] = lambda *_: None,
     ) -> None:
-        """Solve for the geodesics of pairs, group by group, and note what was found.
+        """Solve for the geodesics of pairs, group by group, and note what is better than what is known.
 
         Args:
             rows: Of the points.
@@ -141,7 +202,7 @@ class Work:
         def each(some: Int[Tensor, " n"]) -> None:
             i, j = rows[some], columns[some]
             solution = self.solver.solve(self.points[i], self.others[j], start(some))
-            self.put(i, j, Found.of(self.solver.manifold, solution))
+            self.offer(i, j, Found.of(self.solver.manifold, solution))
             found(some, solution)
 
         before = 0
@@ -155,24 +216,25 @@ class Work:
         """Keep what is found in a file, and go on from what is there.
 
         Args:
-            file: Need not exist.
+            file: Need not exist, nor its folder.
             settings: What else the answers depend on, in words.
 
         Raises:
             DataError: The file is of other points, another decoder, or other settings.
+            InputError: It cannot be written.
         """
-        some = self.points[:_LOOKED_AT]
-        with torch.no_grad():
-            outputs = self.solver.manifold.observe(some).flatten(1).double()
-        self._file = file
-        self._of = {
-            "points": self.points.cpu().numpy(),
-            "others": self.others.cpu().numpy(),
-            "outputs": outputs.cpu().numpy(),
-            "settings": np.asarray(settings),
-        }
+        some = places_of(self.solver.manifold, self.points[:_LOOKED_AT]).double()
+        of = {"points": self.points, "others": self.others, "outputs": some}
+        self._file, self._of = file, {name: x.cpu().numpy() for name, x in of.items()}
+        self._of["settings"] = np.asarray(settings)
         if file.exists():
-            self._restore(read_npz(file))
+            return self._restore(read_npz(file))
+        try:  # before the work, not after it
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self.save()
+        except OSError as error:
+            self._file = None
+            raise InputError(f"resume: {file} cannot be written ({error.strerror}); choose another") from None
 
     def _restore(self, stored: dict[str, NDArray[Any]]) -> None:
         file, names = self._file, [field.name for field in fields(Found)]
@@ -182,10 +244,20 @@ class Work:
         for name, here in self._of.items():
             there = stored[name]
             exact = name != "outputs"
-            same = here.shape == there.shape and (
-                np.array_equal(here, there)
-                if exact
-                else np.allclose(here, there, rtol=_ALIKE, atol=_ALIKE * max(float(np.abs(here).max()), 1e-30))
+            same = (
+                here.shape == there.shape
+                and here.dtype == there.dtype
+                and (
+                    np.array_equal(here, there)
+                    if exact
+                    else np.allclose(
+                        here,
+                        there,
+                        rtol=_ALIKE,
+                        atol=_ALIKE * max(float(np.nanmax(np.abs(here), initial=0)), 1e-30),
+                        equal_nan=True,
+                    )
+                )
             )
             if not same:
                 said = f", {there} there and {here} here" if name == "settings" else ""

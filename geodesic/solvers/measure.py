@@ -35,11 +35,13 @@ class StraightLines(NamedTuple):
         energy: (P,).
         length: (P,).
         chords: Lengths of their chords, at equal latent steps, (P, T).
+        arcs: Lengths of the parts between, (P, T), which sum to `length`.
     """
 
     energy: Float[Tensor, " P"]
     length: Float[Tensor, " P"]
     chords: Float[Tensor, "P T"]
+    arcs: Float[Tensor, "P T"]
 
 
 @dataclass(frozen=True)
@@ -173,11 +175,11 @@ def straight_lines(
         if manifold.has_embedding and manifold.has_length:
             velocity = ((end - start) / segments)[:, None].expand_as(path)
             squared, arcs = manifold.arcs(path, velocity)
-            length = arcs.sum(-1)
         else:
             squared = manifold.squared_chords(path)
             speed, weights = spline_speed(manifold, path)
-            length = speed @ weights
+            arcs = (speed * weights).unflatten(1, (segments, -1)).sum(-1)
         energy = segments / 2 * squared.sum(-1)
         still = constant(path)
-    return StraightLines(torch.where(still, 0, energy), torch.where(still, 0, length), squared.clamp_min(0).sqrt())
+        arcs = torch.where(still[:, None], 0, arcs)
+    return StraightLines(torch.where(still, 0, energy), arcs.sum(-1), squared.clamp_min(0).sqrt(), arcs)
