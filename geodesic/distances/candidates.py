@@ -10,8 +10,9 @@ from torch import Tensor
 
 from geodesic.distances.solved import Found, Solver, groups
 from geodesic.distances.straight import straight_found
-from geodesic.distances.surroundings import Surroundings
+from geodesic.distances.surroundings import Surroundings, equal
 from geodesic.distances.told import Teller
+from geodesic.solvers.status import Status
 
 __all__ = ["Candidates", "Queries"]
 
@@ -58,8 +59,8 @@ class Queries:
         space = Surroundings(self.solver.manifold, torch.cat([z, self.points]))
         at = torch.arange(q + N, device=z.device)
         near = Candidates(space.lower_bounds(at[:q], at[q:]), self.k)
-        same = (z[:, None] == self.points).all(-1)
-        i, j = same.nonzero(as_tuple=True)
+        i, j = equal(z, self.points).nonzero(as_tuple=True)
+        near.lower[i, j] = 0
         near.note(i, j, torch.zeros_like(near.lower[i, j]), torch.zeros_like(near.lower[i, j]), solved=True)
         if self.itself:
             near.first[torch.arange(q, device=z.device), rows] = True
@@ -79,6 +80,8 @@ class Queries:
             solution = self.solver.solve(self.queries[rows[a]], self.points[b])
             found = Found.of(self.solver.manifold, solution)
             near.note(a, b, found.length, found.upper, solved=True)
+            jump = found.status == Status.JUMP  # which its straight line crosses unseen
+            near.forget(a[jump], b[jump])
 
         before = 0
         for done in groups(torch.arange(len(i), device=i.device), each, self.solver.steady):
@@ -109,6 +112,10 @@ class Candidates:
         self.measured[i, j] = True
         if solved:
             self.solved[i, j] = True
+
+    def forget(self, i: Tensor, j: Tensor) -> None:
+        """What was taken for curves to points is none."""
+        self.length[i, j] = self.upper[i, j] = torch.inf
 
     @property
     def reach(self) -> Float[Tensor, "q 1"]:
@@ -171,6 +178,7 @@ class Candidates:
         length = torch.where(self.first, -1.0, self.length)
         chosen = length.argsort(dim=1, stable=True)[:, : self.k]
         names = {"length": self.length, "lower": self.lower, "upper": self.upper, "solved": self.solved}
-        names |= {"open": self._open(), "unordered": self._unordered()}
+        nowhere = self.upper.isinf() & ~self.first
+        names |= {"open": self._open() | nowhere, "unordered": self._unordered() | nowhere}
         found = {name: x.gather(1, chosen) for name, x in names.items()}
         return {"indices": chosen, "candidates": (self.lower <= self.reach).sum(1), **found}

@@ -11,7 +11,7 @@ from torch import Tensor
 from geodesic.checks import require_integer
 from geodesic.distances.methods import Landmarks
 from geodesic.distances.order import spread_first
-from geodesic.distances.surroundings import Surroundings
+from geodesic.distances.surroundings import Surroundings, equal
 from geodesic.distances.work import Work
 from geodesic.solvers.status import Status
 
@@ -77,7 +77,7 @@ def _to_landmarks(x: Tensor, chosen: Tensor, i: Tensor, j: Tensor, z: Tensor) ->
     place = torch.full((len(z),), -1, dtype=torch.long, device=z.device)
     place[chosen] = torch.arange(K, device=z.device)
     matrix = x.new_full((K, len(z)), torch.inf)
-    matrix[(z[chosen][:, None] == z).all(-1)] = 0
+    matrix[equal(z[chosen], z)] = 0
     matrix[place[i], j] = x
     both = place[j] >= 0
     matrix[place[j[both]], i[both]] = x[both]

@@ -45,6 +45,9 @@ class Exact(Method):
 class Straight(Method):
     """Measure straight latent lines: upper bounds, for the price of two passes over 32 nodes.
 
+    Warning:
+        Jumps of a decoder are not looked for, and a line across one is no curve: `Exact` finds them.
+
     Args:
         segments: Of the lines, by which they are measured; an odd number is raised by one.
     """

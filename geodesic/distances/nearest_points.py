@@ -18,10 +18,11 @@ class NearestPoints(TensorRecord):
 
     Attributes:
         indices: Which points, (Q, k).
-        length: Of the shortest curves found to them, (Q, k).
-        lower: What the distances are never below, (Q, k).
+        length: Of the shortest curves found to them, (Q, k); infinite where there is none.
+        lower: What the distances are never below, (Q, k); infinite where outputs are not finite.
         upper: What they are never above, (Q, k), as far as quadrature goes.
-        open: Whether bounds leave open that the point is among the k nearest, (Q, k): then lengths decided.
+        open: Whether bounds leave open that the point is among the k nearest, (Q, k): then lengths decided. So it is
+            where no curve was found.
         unordered: Whether bounds leave open that the point has this place among them, (Q, k).
         solved: Whether a geodesic was solved for, (Q, k): else `length` is that of a straight line.
         share_solved: Geodesics that were solved for, over Q N.

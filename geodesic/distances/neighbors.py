@@ -76,7 +76,8 @@ def nearest(
 
     Warning:
         Where nothing bounds distances from below (a metric given by itself, no embedding), points are left out by the
-        lengths of straight lines alone, and everything is open.
+        lengths of straight lines alone, and everything is open. A jump of the decoder is seen where a geodesic is
+        solved for; a straight line across one counts as a curve.
 
     Args:
         manifold: Where to measure.

@@ -12,6 +12,7 @@ __all__ = ["Stage", "spread_first", "stages"]
 
 _COARSEST = 16  # points whose pairs are solved from straight lines
 _NEAR = 0.25  # of the distance between the ends: a pair whose end is moved farther has nothing to learn from the other
+_AT_ONCE = 2**22  # numbers of the points whose distances are taken together
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,12 @@ def _product(a: Int[Tensor, " A"], b: Int[Tensor, " B"]) -> tuple[Int[Tensor, " 
 
 def _stage(x: Tensor, y: Tensor, i: Tensor, j: Tensor, near_i: Tensor, near_j: Tensor) -> Stage:
     """The stage, without what lies too far away to begin from, or begins and ends at one point."""
-    moved = (x[i] - x[near_i.clamp_min(0)]).norm(dim=-1) + (y[j] - y[near_j.clamp_min(0)]).norm(dim=-1)
-    usable = (near_i >= 0) & (near_j >= 0) & (moved < _NEAR * (x[i] - y[j]).norm(dim=-1))
+    moved = _apart(x, i, x, near_i.clamp_min(0)) + _apart(y, j, y, near_j.clamp_min(0))
+    usable = (near_i >= 0) & (near_j >= 0) & (moved < _NEAR * _apart(x, i, y, j))
     return Stage(i, j, torch.where(usable, near_i, -1), torch.where(usable, near_j, -1))
+
+
+def _apart(x: Tensor, i: Int[Tensor, " P"], y: Tensor, j: Int[Tensor, " P"]) -> Float[Tensor, " P"]:
+    """Distances of points x[i] and y[j], (P,), some at a time."""
+    some = max(1, _AT_ONCE // x.shape[1])
+    return torch.cat([(x[a] - y[b]).norm(dim=-1) for a, b in zip(i.split(some), j.split(some), strict=True)])

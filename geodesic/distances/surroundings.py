@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geodesic.distances.rounding import OF_OUTPUTS, places_of, surely_below
@@ -11,9 +11,22 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import grouped, rows_at_once
 from geodesic.geometry.period import on_circles
 
-__all__ = ["Surroundings"]
+__all__ = ["Surroundings", "equal"]
 
 _AT_ONCE = 2**24  # numbers of a block of distances
+
+
+def equal(x: Float[Tensor, "N d"], y: Float[Tensor, "M d"]) -> Bool[Tensor, "N M"]:
+    """Which points are one and the same as which others, (N, M), however many coordinates they have.
+
+    Example:
+        >>> import torch
+        >>> from geodesic.distances.surroundings import equal
+        >>> equal(torch.tensor([[0.0, 1.0], [2.0, 1.0]]), torch.tensor([[2.0, 1.0]])).tolist()
+        [[False], [True]]
+    """
+    number = torch.cat([x, y]).unique(dim=0, return_inverse=True)[1]
+    return number[: len(x), None] == number[len(x) :]
 
 
 class Surroundings:
@@ -31,27 +44,39 @@ class Surroundings:
         self.places = places_of(manifold, points) if embedded else on_circles(manifold.period, points)
 
     def distances(self, rows: Int[Tensor, " n"], columns: Int[Tensor, " m"]) -> Float[Tensor, "n m"]:
-        """Straight distances between some points and others, (n, m), by differences: none is lost to rounding."""
+        """Straight distances between some points and others, (n, m), by differences: none is lost to rounding.
+
+        Infinite where outputs are not finite.
+        """
         places = self.places[columns]
         exact = "donot_use_mm_for_euclid_dist"
         parts = [
-            torch.cdist(self.places[some], places, compute_mode=exact)
+            torch.cdist(self.places[some], places, compute_mode=exact).nan_to_num(nan=torch.inf)
             for some in rows.split(max(1, _AT_ONCE // max(len(columns), 1)))
         ]
         return torch.cat(parts)
 
     def lower_bounds(self, rows: Int[Tensor, " n"], columns: Int[Tensor, " m"]) -> Float[Tensor, "n m"]:
-        """What the distances between some points and others are never below, (n, m)."""
+        """What the distances between some points and others are never below, (n, m).
+
+        Infinite where the outputs of one of them are not finite: no curve to it has a length.
+        """
         if self.manifold.has_embedding:
             size = self.places.norm(dim=1)
             off = OF_OUTPUTS * torch.finfo(size.dtype).eps * (size[rows, None] + size[columns])
-            return (self.distances(rows, columns) - off).clamp_min(0)
-        i, j = rows.repeat_interleave(len(columns)), columns.repeat(len(rows))
-        with torch.no_grad():
-            size = rows_at_once(self.manifold, self.points, order=1)
-            lower = grouped(self.manifold.lower_bound, size, self.points[i], self.points[j])
-        lower = surely_below(self.manifold, lower, self.points[i], self.points[j])
-        return lower.reshape(len(rows), len(columns))
+            lower = (self.distances(rows, columns) - off).clamp_min(0)
+            return lower.nan_to_num(nan=torch.inf, posinf=torch.inf)
+        z, size = self.points, rows_at_once(self.manifold, self.points, order=1)
+
+        def bounds(start: Tensor, end: Tensor) -> Tensor:
+            return surely_below(self.manifold, self.manifold.lower_bound(start, end), start, end)
+
+        parts = []
+        for some in rows.split(max(1, _AT_ONCE // max(len(columns) * z.shape[1], 1))):
+            start, end = z[some].repeat_interleave(len(columns), 0), z[columns].repeat(len(some), 1)
+            with torch.no_grad():
+                parts.append(grouped(bounds, size, start, end).reshape(len(some), -1))
+        return torch.cat(parts)
 
     def nearest(self, rows: Int[Tensor, " n"], columns: Int[Tensor, " m"], k: int) -> Int[Tensor, "n k"]:
         """The k nearest of others to some points by these distances, a point itself excepted, (n, k)."""

@@ -17,6 +17,7 @@ from torch import Tensor
 from geodesic.distances.record import DistanceMatrix, all_pairs
 from geodesic.distances.rounding import places_of
 from geodesic.distances.solved import Found, Solver, found_between, groups, joined
+from geodesic.distances.surroundings import equal
 from geodesic.distances.told import Teller
 from geodesic.errors import DataError, InputError
 from geodesic.files import read_npz, write_npz
@@ -70,7 +71,7 @@ class Work:
 
     def _same_points(self) -> None:
         """Equal points are at distance zero, without work."""
-        i, j = (self.points[:, None] == self.others).all(-1).nonzero(as_tuple=True)
+        i, j = equal(self.points, self.others).nonzero(as_tuple=True)
         for name, value in (("length", 0), ("upper", 0), ("straight_length", 0), ("error", 0)):
             getattr(self.known, name)[i, j] = value
         self.known.status[i, j] = Status.CONVERGED
@@ -112,7 +113,7 @@ class Work:
         self.shorten(i, j, length[i, j], upper[i, j], Status.NOT_SOUGHT)
         open_ = self.open(i, j)
         i, j = i[open_], j[open_]
-        ways, least = length[i, j], lower[i, j]
+        ways, least = length[i, j], lower[i, j].nan_to_num(posinf=0.0)
         nothing = torch.full_like(ways, torch.nan)
         found = Found(
             length=torch.where(ways.isfinite(), ways.maximum(least), torch.nan),
