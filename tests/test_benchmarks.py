@@ -13,7 +13,7 @@ from torch import nn
 
 import geodesic
 from scripts.benchmarks import __main__ as runner
-from scripts.benchmarks import counting, decoders, distances, energy_gradient, geometries, plans, riemannian
+from scripts.benchmarks import counting, decoders, distances, energy_gradient, geometries, plans, riemannian, scale
 from scripts.benchmarks.solvers import command as solvers
 from scripts.benchmarks.solvers import error, excess, grid, resolved, second, singly
 from scripts.benchmarks.solvers.problems import Problem, decoder_problem, second_problem
@@ -50,6 +50,18 @@ def test_every_benchmark_says_what_it_measures_and_shows_its_defaults(name, caps
 def test_a_benchmark_that_does_not_exist_is_refused(capsys):
     assert runner.main(["solver"]) == 2
     assert "there is no benchmark 'solver'" in capsys.readouterr().err
+
+
+# --- scale ------------------------------------------------------------------------------------
+
+
+def test_a_store_is_timed_where_zarr_is():
+    pytest.importorskip("zarr", reason="needs zarr, of the extra scale")
+    few = ["--decoder", "tiny-2", "--points", "6", "--tile", "3", "--chunks", "3", "--processes"]
+    found = scale.main(few)
+    assert (found["local"]["tiles"], found["local"]["same bits"]) == (3, "True")
+    (many,) = (row for name, row in found.items() if "chunks" in name)
+    assert 0 < many["again, s"] < many["filled, s"]
 
 
 # --- distances --------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ BENCHMARKS = {
     "energy-gradient": Benchmark("energy_gradient", "one gradient of the energy: a loop against the summed VJP"),
     "geometries": Benchmark("geometries", "what output geometries do to work, paths and nearest neighbors"),
     "distances": Benchmark("distances", "distances between many points: matrices, bounds, neighbors, other programs"),
+    "scale": Benchmark("scale", "distances in a store: what processes gain, what many chunks cost"),
     "riemannian": Benchmark("riemannian", "what the Riemannian tools cost, curvature, how far transports agree"),
     "heavy": Benchmark("heavy.command", "dear decoders and many latent coordinates, beside torch's L-BFGS"),
     "plans": Benchmark("plans", "what plans choose among: the whole call by each solver, counted"),

@@ -35,6 +35,7 @@ class Folder:
         self.path = path
         self.arrays, self._marks = path / "arrays", path / "done"
         self._manifest, self._points = path / "manifest.json", path / "points.npz"
+        self._axes: dict[str, int] = {}
 
     def create(
         self, manifest: Mapping[str, Any], points: Mapping[str, NDArray[Any]], layouts: Mapping[str, Layout]
@@ -156,8 +157,9 @@ class Folder:
 
     def _file(self, name: str, chunk: Chunk) -> Path:
         """Where Zarr keeps a chunk: an axis that is not divided is divided into one part."""
-        metadata = json.loads((self.arrays / name / "zarr.json").read_bytes())
-        axes = (*chunk, *[0] * (len(metadata["shape"]) - len(chunk)))
+        if name not in self._axes:
+            self._axes[name] = len(json.loads((self.arrays / name / "zarr.json").read_bytes())["shape"])
+        axes = (*chunk, *[0] * (self._axes[name] - len(chunk)))
         return self.arrays.joinpath(name, "c", *map(str, axes))
 
 

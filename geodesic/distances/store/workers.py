@@ -49,6 +49,12 @@ def by_workers(job: Job, path: Path, missing: list[Chunk], store: Store) -> Iter
         client.register_plugin(Delivery(name, parcel), name=name)
         try:
             yield from _in_flight(client, name, missing, store)
+        except GeodesicError:
+            raise
+        except Exception as error:
+            if client.status == "running" and not isinstance(error, OSError):
+                raise
+            raise _lost(store) from None
         finally:
             with contextlib.suppress(Exception):  # the scheduler may be gone
                 client.unregister_worker_plugin(name)
@@ -94,10 +100,14 @@ def _answer(future: Any, chunk: Chunk, store: Store) -> Chunk:
             "at their logs, give them more memory, or take a smaller tile: chunks that are done stay"
         ) from None
     except FutureCancelledError:
-        raise GeodesicError(
-            f"scheduler: {store.scheduler} was lost; start it again, and call again: chunks that are done stay"
-        ) from None
+        raise _lost(store) from None
     return found
+
+
+def _lost(store: Store) -> GeodesicError:
+    return GeodesicError(
+        f"scheduler: {store.scheduler} was lost; start it again, and call again: chunks that are done stay"
+    )
 
 
 @contextlib.contextmanager
