@@ -41,11 +41,12 @@ class DistanceMatrix(TensorRecord):
         error: Estimated relative error of a length as that of a geodesic, (N, M), as in `GeodesicSolution`; infinite
             where it is not known.
         status: `Status` as integer, (N, M): CONVERGED where a geodesic was found and resolved, NOT_RESOLVED where it
-            was found with too few segments, NOT_SOUGHT where `length` is that of another curve.
+            was found with too few segments, NOT_SOUGHT where `length` is that of another curve, NOT_SHORTER also where
+            it is that of the way by a third point.
         segments: Of the geodesics, (N, M); 0 where none was sought.
         estimate: A guess of the distance that bounds nothing, (N, M), by `Landmarks` alone; else None.
         sample: By `Graph` alone, (S, 2): `length` over that of the geodesic, and that ratio's estimated error, of pairs
-            drawn at random; else None.
+            drawn at random whose geodesics were found; else None.
         method: How they were found: "exact", "straight", "graph" or "landmarks".
         symmetric: Whether points were measured among themselves.
         tol: Largest relative excess energy of a geodesic that counts as converged.
