@@ -98,16 +98,12 @@ def cheap(case: Case, options: argparse.Namespace) -> list[Row]:
     ):
         matrix, taken, _ = case.matrix(points, method)
         off = ((matrix.length / truth.length)[i, j] - 1).double()
+        # "exact" finds local minima, and another way may lead to a better one.
+        shorter = float(((matrix.upper / truth.length)[i, j] < 1 - truth.length_rtol).double().mean())
         middle, most = (float(off.quantile(q)) for q in (0.5, 0.95))
         row = {"method": name, "longer by, median %": 100 * middle, "95 %": 100 * most}
-        rows.append(row | {"times as fast": seconds / taken, "bounds hold": bool(_hold(matrix, truth))})
+        rows.append(row | {"times as fast": seconds / taken, "shorter than exact, %": 100 * shorter})
     return rows
-
-
-def _hold(matrix: DistanceMatrix, truth: DistanceMatrix) -> Tensor:
-    """Whether no upper bound lies below the best curve known by more than its error, and no lower bound above."""
-    known = truth.upper * (1 + truth.length_rtol)
-    return ((matrix.upper >= truth.length * (1 - truth.length_rtol)) & (matrix.lower <= known)).all()
 
 
 def near(case: Case, options: argparse.Namespace) -> Row:
