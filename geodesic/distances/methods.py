@@ -43,7 +43,7 @@ class Exact(Method):
 @METHODS.register("straight")
 @dataclass(frozen=True)
 class Straight(Method):
-    """Measure straight latent lines: upper bounds, for the price of two passes over 32 nodes.
+    """Measure straight latent lines: upper bounds, for the price of about three decoder passes over them.
 
     Warning:
         Jumps of a decoder are not looked for, and a line across one is no curve: `Exact` finds them.
