@@ -31,7 +31,7 @@ def along_graph(work: Work, method: Graph) -> dict[str, Any]:
     Returns:
         `sample`, as in `DistanceMatrix`.
     """
-    z = work.points if work.symmetric else torch.cat([work.points, work.others])
+    z, rows, columns = work.nodes
     if method.graph_points is not None:
         require_cloud("graph_points", method.graph_points.flatten(1), size=z.shape[1])
         z = torch.cat([z, method.graph_points.flatten(1).to(z)])
@@ -39,7 +39,6 @@ def along_graph(work: Work, method: Graph) -> dict[str, Any]:
     i, j = _edges(surroundings, method.neighbors)
     work.teller.pairs = work.teller.done
     found = work.between(i, j, z)
-    rows, columns = _places(work, z)
     edges = _with_lines(work, method, (i, j, found), surroundings)
     length, upper = (_shortest(len(z), *edges[:2], x, rows)[:, columns] for x in (edges[2].length, edges[2].upper))
     work.fill(length, upper, surroundings.lower_bounds(rows, columns))
@@ -72,13 +71,6 @@ def _with_lines(
     a, b = a[apart], b[apart]
     lines = straight_found(work.solver.manifold, z[a], z[b], method.straight)
     return torch.cat([i, a]), torch.cat([j, b]), joined([found, lines])
-
-
-def _places(work: Work, z: Tensor) -> tuple[Int[Tensor, " N"], Int[Tensor, " M"]]:
-    """Which nodes the points and the others are."""
-    N, M = work.known.length.shape
-    rows = torch.arange(N, device=z.device)
-    return rows, rows if work.symmetric else torch.arange(N, N + M, device=z.device)
 
 
 def _edges(surroundings: Surroundings, neighbors: int) -> tuple[Int[Tensor, " E"], Int[Tensor, " E"]]:

@@ -33,9 +33,8 @@ def by_landmarks(work: Work, method: Landmarks) -> dict[str, Any]:
     Raises:
         InputError: There are more landmarks than points.
     """
-    N = len(work.points)
-    require_integer("count", method.count, least=1, most=N, note="the number of points")
-    z = work.points if work.symmetric else torch.cat([work.points, work.others])
+    require_integer("count", method.count, least=1, most=len(work.points), note="the number of points")
+    z, rows, columns = work.nodes
     order, _ = spread_first(work.points)
     chosen = order[: method.count]
     everyone = torch.arange(len(z), device=z.device)
@@ -45,8 +44,6 @@ def by_landmarks(work: Work, method: Landmarks) -> dict[str, Any]:
     work.teller.pairs = work.teller.done
     found = work.between(i[open_], j[open_], z)
     length, upper = (_to_landmarks(x, chosen, i[open_], j[open_], z) for x in (found.length, found.upper))
-    columns = everyone if work.symmetric else everyone[N:]
-    rows = everyone[:N]
     ways, bounds = (shorter_by_a_third(x[:, rows], x[:, columns])[0] for x in (length, upper))
     estimate = torch.zeros_like(ways)
     for to in length:

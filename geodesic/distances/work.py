@@ -81,6 +81,15 @@ class Work:
         """Rows and columns of all pairs, each once, (P,)."""
         return all_pairs(self.known.length, self.symmetric)
 
+    @property
+    def nodes(self) -> tuple[Float[Tensor, "nodes d"], Int[Tensor, " N"], Int[Tensor, " M"]]:
+        """All points, (nodes, d), with the others behind the points; which of them are rows, and which are columns."""
+        N, M = self.known.length.shape
+        rows = torch.arange(N, device=self.points.device)
+        if self.symmetric:
+            return self.points, rows, rows
+        return torch.cat([self.points, self.others]), rows, torch.arange(N, N + M, device=rows.device)
+
     def open(self, rows: Int[Tensor, " P"], columns: Int[Tensor, " P"]) -> Int[Tensor, " n"]:
         """Of which pairs nothing is known yet: their places, (n,)."""
         return (self.known.status[rows, columns] == Status.RUNNING).nonzero(as_tuple=True)[0]
