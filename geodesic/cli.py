@@ -10,7 +10,8 @@ import typer
 
 import geodesic
 from geodesic.commands import with_many
-from geodesic.console import complain, console, errors, pairs_progress, say_json, solve_progress, warnings_shown
+from geodesic.console import complain, console, errors, say_json, solve_progress, warnings_shown
+from geodesic.distances_command import DISTANCES, distances
 from geodesic.errors import GeodesicError, RunFolderError, SettingsError
 from geodesic.options import (
     AllMethods,
@@ -255,37 +256,7 @@ def transport(
     print_answer(findings_answer(found, analogy_rows(found.arrays), analogy_table(found.arrays)), as_json)
 
 
-@app.command(
-    epilog="Example: `geodesic distances configs/mnist.yaml distances.points.count=500`\n\n"
-    "Quickly, by a graph: `geodesic distances configs/mnist.yaml distances.method=graph --name quick`\n\n"
-    "Of points of yours: `geodesic distances mine.yaml distances.points='{kind: file, path: points.npz}'`"
-)
-def distances(
-    config: Config,
-    overrides: Overrides = None,
-    runs: Runs = Path("runs"),
-    name: Name = "distances",
-    overwrite: Overwrite = False,
-    as_json: AsJSON = False,
-) -> None:
-    """Measure all distances between points, with bounds, and how neighbors differ from those in latent coordinates.
-
-    An interrupted call goes on where it was when it is started again.
-    """
-    settings = settings_of(config, overrides)
-    from geodesic.experiment.studies.distances import measure_distances
-    from geodesic.experiment.tables import distance_table
-
-    with pairs_progress("distances") as callback:
-        found = measure_distances(settings, runs, name=name, overwrite=overwrite, callback=callback, report=_beside)
-    files = [found.file, *found.tables]
-    result = {"rows": found.rows, "summary": found.said, "files": files, "pictures": found.pictures}
-    said = f"wrote {', '.join(map(str, files))} and {', '.join(map(str, found.pictures))}"
-    print_answer(Answer(result, (distance_table(found.rows, found.said), said)), as_json)
-
-
-def _beside(message: str) -> None:
-    complain(message, "yellow")
+app.command(epilog=DISTANCES)(distances)
 
 
 @app.command(epilog="Example: `geodesic demo`")

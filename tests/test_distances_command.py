@@ -15,8 +15,8 @@ from geodesic.distances import DistanceMatrix, DistanceProgress, Graph
 from geodesic.errors import DataError, RunFolderError, SettingsError
 from geodesic.experiment import Settings
 from geodesic.experiment.points import FilePoints
-from geodesic.experiment.rows import distance_rows
 from geodesic.experiment.settings.load import settings_to_yaml
+from geodesic.experiment.studies.distance_figures import distance_rows
 from geodesic.experiment.studies.distances import measure_distances
 from geodesic.experiment.studies.neighborhoods import in_common, label_hits, nearest_others, spread_of_mean
 from geodesic.files import read_npz

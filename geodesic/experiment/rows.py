@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geodesic.experiment.studies.neighborhoods import in_common, label_hits, nearest_others, spread_of_mean
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.status import Status
 
-__all__ = ["Row", "analogy_rows", "curvature_rows", "distance_rows", "geodesic_rows", "mean_rows", "variation_rows"]
+__all__ = ["Row", "analogy_rows", "curvature_rows", "geodesic_rows", "mean_rows", "variation_rows"]
 
 Row = dict[str, Any]
 
@@ -151,50 +150,3 @@ def analogy_rows(arrays: Mapping[str, NDArray]) -> list[Row]:
         | {"converged": bool(arrays["converged"][k])}
         for k, rows in enumerate(arrays["rows"])
     ]
-
-
-def distance_rows(arrays: Mapping[str, NDArray], nearest: int) -> list[Row]:
-    """A row for each figure that distances come to: its value, of how many, and between which it lies with 95 %.
-
-    Args:
-        arrays: Those that `measure_distances` wrote.
-        nearest: Neighbors that are compared with latent ones.
-
-    Example:
-        >>> import numpy as np
-        >>> from geodesic.experiment.rows import distance_rows
-        >>> D = np.array([[0.0, 1.0, 3.0], [1.0, 0.0, 2.5], [3.0, 2.5, 0.0]])
-        >>> arrays = dict.fromkeys(("length", "lower", "upper", "straight_length", "latent_distance"), D)
-        >>> rows = distance_rows(arrays | {"status": np.ones((3, 3), int)}, 1)
-        >>> rows[3]["quantity"], rows[3]["value"], rows[3]["of"]
-        ('share of points whose nearest neighbor is not the latent one', 0.0, '3 points')
-    """
-    rows: list[Row] = []
-
-    def add(quantity: str, value: float, of: str, low: float = np.nan, high: float = np.nan) -> None:
-        rows.append({"quantity": quantity, "value": float(value), "low": low, "high": high, "of": of})
-
-    i, j = np.triu_indices(len(arrays["length"]), k=1)
-    length, straight, status = (arrays[key][i, j] for key in ("length", "straight_length", "status"))
-    ratio = straight[length > 0] / length[length > 0]
-    ratio = ratio[np.isfinite(ratio) & (status[length > 0] != Status.NOT_SOUGHT)]
-    for name, at in (("median", 0.5), ("95 %", 0.95), ("largest", 1.0)) if len(ratio) else ():
-        add(f"straight over geodesic length, {name}", np.quantile(ratio, at), f"{len(ratio):,} pairs")
-    N = len(arrays["length"])
-    latent, near = (nearest_others(arrays[key], nearest) for key in ("latent_distance", "length"))
-    add("share of points whose nearest neighbor is not the latent one", (latent != near)[:, 0].mean(), f"{N:,} points")
-    add(f"share of {nearest} nearest neighbors in common", in_common(latent, near).mean(), f"{N:,} points")
-    first = near[:, 0]
-    others = arrays["lower"] + np.diag(np.full(N, np.inf))
-    others[np.arange(N), first] = np.inf
-    decided = arrays["upper"][np.arange(N), first] < others.min(1)
-    add("share of nearest neighbors that bounds decide", decided.mean(), f"{N:,} points")
-    if "labels" in arrays:
-        hits = [label_hits(neighbors, arrays["labels"]) for neighbors in (latent, near)]
-        for name, values in zip(("latent", "geodesic"), hits, strict=True):
-            add(f"label accuracy of the nearest neighbor, {name}", values.mean(), f"{N:,} points")
-        gain = hits[1] - hits[0]
-        add("their difference", gain.mean(), f"{N:,} points", *spread_of_mean(gain))
-    sought = status != Status.NOT_SOUGHT
-    add("pairs not resolved", (sought & (status != Status.CONVERGED)).sum(), f"{int(sought.sum()):,} geodesics")
-    return rows

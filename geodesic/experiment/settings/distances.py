@@ -23,6 +23,7 @@ class DistancesSettings(Section):
     length_rtol: PositiveFloat | None = Field(
         None, description="largest estimated error of a resolved length; null: that of `geodesic`, or else 1e-3"
     )
+    tile: PositiveInt = Field(64, description="points on each side of a tile of --store; so much a crash loses")
     dtype: Literal["auto", "float32", "float64"] = Field(
         "auto", description="auto: float32 for a length_rtol of at least 1e-4, else float64"
     )

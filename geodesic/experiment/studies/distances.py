@@ -10,22 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from geodesic.distances.matrix import distance_matrix
 from geodesic.distances.record import DistanceMatrix
+from geodesic.distances.store.settings import Store
+from geodesic.distances.store.stored import StoredDistances
 from geodesic.distances.told import DistanceProgress
 from geodesic.errors import DataError, RunFolderError, SettingsError
 from geodesic.experiment.folders import write_results
 from geodesic.experiment.points import Points
-from geodesic.experiment.rows import Row, distance_rows
+from geodesic.experiment.rows import Row
 from geodesic.experiment.run import Run, to_numpy
 from geodesic.experiment.settings.whole import Settings
+from geodesic.experiment.studies.distance_figures import distance_rows, rows_of_parts
+from geodesic.experiment.studies.stored_distances import filled, latent_distances, rows_of, suits_store
 from geodesic.experiment.studies.study import figures_of, open_pictured
 from geodesic.files import replacing
-from geodesic.geometry.period import unwrapped
 from geodesic.pictures.canvas import save_figures
 from geodesic.pictures.distances import cluster_order, plot_distances
 from geodesic.solvers.search import Search
@@ -33,6 +34,9 @@ from geodesic.solvers.search import Search
 __all__ = ["Distances", "measure_distances"]
 
 _SINGLE = 1e-4  # the least length_rtol for which single precision is enough
+_TOGETHER = 2000  # points whose matrix is read from a store into memory
+_DRAWN = 1000  # points of the picture of a larger one
+_LINES = 2**16  # of a table, written at once
 
 
 @dataclass(frozen=True)
@@ -40,15 +44,15 @@ class Distances:
     """What `measure_distances` found and where it is.
 
     Args:
-        matrix: The distances.
+        matrix: The distances; those of a store where there are more than 2,000 points in it.
         rows: What they come to, of `distance_rows`.
         said: Their summary, and the precision.
         file: The .npz.
-        tables: The same as CSV, and as Parquet where pyarrow is installed.
+        tables: The same as CSV, and as Parquet where pyarrow is installed; none of more than 2,000 points in a store.
         pictures: The pictures.
     """
 
-    matrix: DistanceMatrix
+    matrix: DistanceMatrix | StoredDistances
     rows: list[Row]
     said: str
     file: Path
@@ -62,6 +66,7 @@ def measure_distances(
     *,
     name: str = "distances",
     overwrite: bool = False,
+    store: Store | None = None,
     callback: Callable[[DistanceProgress], None] | None = None,
     report: Callable[[str], None] | None = None,
 ) -> Distances:
@@ -70,11 +75,15 @@ def measure_distances(
     Writes `NAME.npz`, `NAME.yaml`, `NAME.csv`, a picture, and `NAME.parquet` where pyarrow is installed. What an
     interrupted call found stays in `NAME.unfinished`, and the next one goes on from there.
 
+    With a `store` tiles are computed that it lacks, and stay there. Of more than 2,000 points it is read in parts: the
+    .npz has the points and where the store is, and the picture 1,000 of them.
+
     Args:
         settings: The experiment; its `distances` says between what, and how.
         runs: Parent of all run folders.
         name: Of the results.
         overwrite: Replace them.
+        store: Where distances are kept, and who finds them; its tiles are of `distances.tile` points.
         callback: Called with a `DistanceProgress` after each group of pairs.
         report: Told what there is to say beside the results.
 
@@ -82,14 +91,18 @@ def measure_distances(
         The distances, and what they come to.
 
     Raises:
-        SettingsError: There are no lengths of curves, no such points, or fewer of them than `distances.nearest`.
-        DataError: A file of points cannot be used.
+        SettingsError: There are no lengths of curves, no such points, fewer of them than `distances.nearest`, or the
+            method takes no store.
+        DataError: A file of points, or the store, cannot be used.
         RunFolderError: As from `open_results`; or an interrupted call left distances of other settings.
     """
     search = _search(settings)
     single = settings.distances.dtype == "auto" and search.rtol >= _SINGLE
     dtype = {"auto": "float32" if single else "float64"}.get(settings.distances.dtype, settings.distances.dtype)
     within = settings.model_copy(update={"dtype": dtype})
+    if store is not None:
+        method = suits_store(settings.distances.method, report)
+        within = within.model_copy(update={"distances": settings.distances.model_copy(update={"method": method})})
     with open_pictured(within, runs, name, overwrite, "distance") as (run, file):
         points = settings.distances.points.choose(run)
         if settings.distances.nearest >= len(points.points):
@@ -97,17 +110,59 @@ def measure_distances(
                 f"distances.nearest: got {settings.distances.nearest}; each of {len(points.points)} points has "
                 f"{len(points.points) - 1} others; take fewer neighbors, or more points"
             )
-        unfinished = file.with_name(f"{name}.unfinished")
         how = replace(run.search, length_rtol=search.length_rtol, solver=next(iter(run.solvers.values())))
-        matrix = _measured(run, points, how, unfinished, overwrite, callback, report)
-        arrays = _arrays(run, points, matrix)
-        tables = _write(file, arrays, settings, report)
-        unfinished.unlink(missing_ok=True)
-        figures = {"distances.png": plot_distances(arrays["length"], arrays["order"], points.labels)}
-        pictures = save_figures(figures_of(file), figures)
+        if store is None:
+            unfinished = file.with_name(f"{name}.unfinished")
+            matrix = _measured(run, points, how, unfinished, overwrite, callback, report)
+            found = _whole(run, points, matrix, file, settings, report)
+            unfinished.unlink(missing_ok=True)
+        else:
+            stored = filled(run, points, how, store, callback, report)
+            if len(points.points) <= _TOGETHER:
+                found = _whole(run, points, stored.load(), file, settings, report)
+            else:
+                found = _in_parts(run, points, stored, file, settings)
     why = f", which is enough for a length_rtol of {search.rtol:g} (distances.dtype)" if single else ""
-    said = f"{matrix.summary()}\ncomputed in {dtype}{why}"
-    return Distances(matrix, distance_rows(arrays, settings.distances.nearest), said, file, tables, pictures)
+    return replace(found, said=f"{found.said}\ncomputed in {dtype}{why}")
+
+
+def _whole(
+    run: Run,
+    points: Points,
+    matrix: DistanceMatrix,
+    file: Path,
+    settings: Settings,
+    report: Callable[[str], None] | None,
+) -> Distances:
+    """All files of a matrix in memory."""
+    arrays = matrix.arrays() | _of_points(points) | {"latent_distance": latent_distances(run, points)}
+    arrays |= {"order": cluster_order(arrays["length"])}
+    tables = _write(file, arrays, settings, report)
+    figures = {"distances.png": plot_distances(arrays["length"], arrays["order"], points.labels)}
+    pictures = save_figures(figures_of(file), figures)
+    rows = distance_rows(arrays, settings.distances.nearest)
+    return Distances(matrix, rows, matrix.summary(), file, tables, pictures)
+
+
+def _in_parts(run: Run, points: Points, stored: StoredDistances, file: Path, settings: Settings) -> Distances:
+    """The files of a matrix that stays on disk, which is read some rows at a time."""
+    N = len(points.points)
+    rows = rows_of_parts(rows_of(run, points, stored), N, settings.distances.nearest, points.labels)
+    drawn = np.sort(np.random.default_rng(0).permutation(N)[:_DRAWN])
+    length = to_numpy(stored.load(drawn, drawn).length)
+    order = cluster_order(length)
+    arrays = _of_points(points) | {"store": np.array(str(stored.path)), "drawn": drawn, "order": order}
+    _remove_tables(file)
+    write_results(file, arrays, settings)
+    labels = None if points.labels is None else points.labels[drawn]
+    pictures = save_figures(figures_of(file), {"distances.png": plot_distances(length, order, labels)})
+    where = f"the distances are in {stored.path}: geodesic.open_distances reads them"
+    return Distances(stored, rows, f"{stored.summary()}\n{where}", file, [], pictures)
+
+
+def _of_points(points: Points) -> dict[str, NDArray]:
+    more = {"labels": points.labels, "rows": points.rows}
+    return {"points": to_numpy(points.points)} | {key: values for key, values in more.items() if values is not None}
 
 
 def _search(settings: Settings) -> Search:
@@ -157,20 +212,6 @@ def _measured(
         raise
 
 
-def _arrays(run: Run, points: Points, matrix: DistanceMatrix) -> dict[str, NDArray]:
-    latent = to_numpy(_latent_distances(run, points.points))
-    arrays = matrix.arrays() | {"points": to_numpy(points.points), "latent_distance": latent}
-    arrays |= {"order": cluster_order(arrays["length"])}
-    more = {"labels": points.labels, "rows": points.rows}
-    return arrays | {key: values for key, values in more.items() if values is not None}
-
-
-def _latent_distances(run: Run, z: Tensor) -> Tensor:
-    """Straight distances between latent points, (N, N), to the nearest copies where coordinates are periodic."""
-    period = run.manifold.period
-    return torch.stack([(unwrapped(period, z, row) - row).norm(dim=-1) for row in z])
-
-
 def _write(
     file: Path, arrays: dict[str, NDArray], settings: Settings, report: Callable[[str], None] | None
 ) -> list[Path]:
@@ -189,6 +230,12 @@ def _write(
     return list(tables)
 
 
+def _remove_tables(file: Path) -> None:
+    """Of other results."""
+    for kind in (".csv", ".parquet"):
+        file.with_suffix(kind).unlink(missing_ok=True)
+
+
 def _columns(arrays: Mapping[str, NDArray]) -> dict[str, NDArray]:
     """A line for each pair, by columns."""
     i, j = np.triu_indices(len(arrays["length"]), k=1)
@@ -203,7 +250,9 @@ def _write_csv(file: Path, columns: Mapping[str, NDArray]) -> None:
     with file.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream)
         writer.writerow(columns)
-        writer.writerows(zip(*(values.tolist() for values in columns.values()), strict=True))
+        for first in range(0, len(columns["i"]), _LINES):
+            some = (values[first : first + _LINES].tolist() for values in columns.values())
+            writer.writerows(zip(*some, strict=True))
 
 
 def _write_parquet(file: Path, columns: Mapping[str, NDArray]) -> None:

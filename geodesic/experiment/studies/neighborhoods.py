@@ -11,8 +11,13 @@ _RESAMPLES = 10_000
 _AT_ONCE = 2**24  # numbers of a block of resamples
 
 
-def nearest_others(D: NDArray, k: int) -> NDArray:
-    """The k nearest other points to each, nearest first, (N, k), by distances (N, N); what is not a number is far.
+def nearest_others(D: NDArray, k: int, first: int = 0) -> NDArray:
+    """The k nearest other points to each, nearest first, (n, k), by distances (n, N); what is not a number is far.
+
+    Args:
+        D: Rows of a matrix of distances.
+        k: Neighbors.
+        first: Which point the first row belongs to.
 
     Example:
         >>> import numpy as np
@@ -20,10 +25,9 @@ def nearest_others(D: NDArray, k: int) -> NDArray:
         >>> nearest_others(np.array([[0.0, 2.0, 1.0], [2.0, 0.0, 3.0], [1.0, 3.0, 0.0]]), 1).ravel()
         array([2, 0, 0])
     """
-    D = np.where(np.isnan(D), np.inf, D)
-    np.fill_diagonal(D, np.inf)
-    D = np.where(np.isinf(D), np.finfo(np.float64).max, D)
-    np.fill_diagonal(D, np.inf)  # a point itself is last, behind those that are infinitely far
+    D = np.where(np.isfinite(D), D, np.finfo(np.float64).max)
+    at = np.arange(len(D))
+    D[at, first + at] = np.inf  # a point itself is last, behind those that are infinitely far
     return D.argsort(axis=1, kind="stable")[:, :k]
 
 
@@ -32,9 +36,15 @@ def in_common(first: NDArray, second: NDArray) -> NDArray:
     return (first[:, :, None] == second[:, None]).any(2).mean(1)
 
 
-def label_hits(nearest: NDArray, labels: NDArray) -> NDArray:
-    """Whether the nearest other point, the first of (N, k), has the label of the point, (N,), as 0 or 1."""
-    return (labels[nearest[:, 0]] == labels).astype(float)
+def label_hits(nearest: NDArray, labels: NDArray, first: int = 0) -> NDArray:
+    """Whether the nearest other point, the first of (n, k), has the label of the point, (n,), as 0 or 1.
+
+    Args:
+        nearest: Neighbors of some points, one after the other.
+        labels: Of all points, (N,).
+        first: The first of these points.
+    """
+    return (labels[nearest[:, 0]] == labels[first : first + len(nearest)]).astype(float)
 
 
 def spread_of_mean(values: NDArray, seed: int = 0) -> tuple[float, float]:

@@ -33,6 +33,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "doctor",
         "commands console",
         "options",
+        "distances_command",
         "cli",
         "__main__ likelihoods outputs surfaces",  # what only users import
     )
