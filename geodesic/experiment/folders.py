@@ -20,8 +20,10 @@ from geodesic.solvers.status import with_names
 
 __all__ = [
     "new_folder",
+    "require_name",
     "require_replaceable",
     "require_resumable",
+    "require_within",
     "results_file",
     "run_folder",
     "set_aside",
@@ -176,15 +178,35 @@ def results_file(folder: Path, name: str, overwrite: bool) -> Path:
         InputError: `name` is no name for a file, or that of a file which `train` writes.
         RunFolderError: The file is there, and is not to be replaced.
     """
+    require_name(name)
+    file = folder / f"{name}.npz"
+    if file.exists() and not overwrite:
+        raise RunFolderError(f"{file} exists already; choose another --name, or replace it with --overwrite")
+    return file
+
+
+def require_name(name: str) -> None:
+    """Refuse what is no name of results: that of a file within the run folder, which `train` does not write.
+
+    Raises:
+        InputError: With what a name is.
+    """
     if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name) or name == "config":
         raise InputError(
             f"--name: got {name!r}; expected letters, digits, '.', '_' and '-', starting with a letter or "
             "digit, and another name than 'config', whose file holds the settings of the training"
         )
-    file = folder / f"{name}.npz"
-    if file.exists() and not overwrite:
-        raise RunFolderError(f"{file} exists already; choose another --name, or replace it with --overwrite")
-    return file
+
+
+def require_within(folder: Path, target: Path) -> None:
+    """Refuse to write what a link leads out of a run folder.
+
+    Raises:
+        RunFolderError: With where it leads.
+    """
+    place = target.resolve()
+    if not place.is_relative_to(folder.resolve()):
+        raise RunFolderError(f"{target}: leads out of the run folder, to {place}; remove the link")
 
 
 def write_results(file: Path, arrays: Mapping[str, NDArray], settings: Settings) -> None:

@@ -12,19 +12,17 @@ from numpy.typing import NDArray
 from geodesic.errors import InputError
 from geodesic.files import replacing
 from geodesic.installation import require
+from geodesic.pictures.style import LABEL_COLORS, ORANGE, in_style
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = [
-    "BLUE",
     "DASHES",
+    "FORMATS",
     "GEODESIC",
-    "GREEN",
-    "LINE_COLORS",
     "MARKERS",
-    "ORANGE",
     "STRAIGHT",
     "axes_or_new",
     "draw_encodings",
@@ -33,16 +31,15 @@ __all__ = [
     "draw_path",
     "frame",
     "new_figure",
+    "plain",
     "save_figure",
     "save_figures",
 ]
 
-# Okabe and Ito's colors can be told apart by color-blind readers; markers and dashes carry the rest.
-BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 GEODESIC, STRAIGHT = "#000000", ORANGE
 DASHES = ["-", "--", ":", "-."]
-LINE_COLORS = [BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9"]
 MARKERS = ["o", "s", "^", "v", "D", "P", "X", "<", ">", "*"]
+FORMATS = ("png", "pdf", "svg")  # of files; matplotlib has others, which are larger or lose colors
 
 
 def new_figure(count: int, width: float, height: float, rows: int = 1) -> tuple[Figure, list[Axes]]:
@@ -55,12 +52,10 @@ def new_figure(count: int, width: float, height: float, rows: int = 1) -> tuple[
     # Without pyplot: no global list of figures, no display needed.
     from geodesic.pictures.shown import ShownFigure
 
-    figure = ShownFigure(figsize=(width, height), layout="compressed", dpi=100)
-    grid = figure.subplots(rows, count // rows, squeeze=False)
-    axes = list(grid.ravel())
-    for ax in axes:
-        ax.tick_params(labelsize=9)
-    return figure, axes
+    with in_style():
+        figure = ShownFigure(figsize=(width, height), layout="compressed", dpi=100)
+        grid = figure.subplots(rows, count // rows, squeeze=False)
+    return figure, list(grid.ravel())
 
 
 def axes_or_new(axes: Any, width: float, height: float) -> tuple[Figure, Axes]:
@@ -81,6 +76,17 @@ def axes_or_new(axes: Any, width: float, height: float) -> tuple[Figure, Axes]:
     return cast("Figure", axes.figure), axes
 
 
+def plain(text: object) -> str:
+    r"""A name of the user's as matplotlib shows it letter by letter: a dollar would begin a formula.
+
+    Example:
+        >>> from geodesic.pictures.canvas import plain
+        >>> print(plain("5 $"))
+        5 \$
+    """
+    return str(text).replace("$", r"\$")
+
+
 def draw_encodings(
     axes: Axes, encodings: NDArray, labels: NDArray | None, *, size: float = 13.0, alpha: float = 0.6, rim: float = 0.0
 ) -> dict[str, Any]:
@@ -88,8 +94,6 @@ def draw_encodings(
 
     A white rim of so many points is for those on a colored ground.
     """
-    from matplotlib import color_sequences
-
     style: dict[str, Any] = {"linewidths": rim, "edgecolors": "white" if rim else "none"}
     z1, z2 = encodings.T
     if labels is None:
@@ -97,9 +101,9 @@ def draw_encodings(
         return {}
     colors = {}
     for k, label in enumerate(np.unique(labels)):
-        color = colors[str(label)] = color_sequences["tab10"][k % 10]
+        color = colors[str(label)] = LABEL_COLORS[k % 10]
         style |= {"s": size, "alpha": alpha, "marker": MARKERS[(k + k // 10) % len(MARKERS)]}
-        axes.scatter(z1[labels == label], z2[labels == label], color=color, label=str(label), **style)
+        axes.scatter(z1[labels == label], z2[labels == label], color=color, label=plain(label), **style)
     return colors
 
 
@@ -153,18 +157,28 @@ def draw_legend(axes: Axes, scale: float, beside: bool = True) -> None:
 
 
 def save_figure(figure: Figure, file: Path) -> None:
-    """Write a figure as PNG, whole or not at all."""
-    from geodesic.pictures.shown import AS_PNG
+    """Write a figure, whole or not at all, in the format that its suffix says: .png, .pdf or .svg."""
+    from geodesic.pictures.shown import SAVED
 
-    with replacing(file) as temporary:
-        figure.savefig(temporary, **AS_PNG)
+    kind = file.suffix.removeprefix(".")
+    # Without the time of day, by which the same picture would be another file.
+    undated: dict[str, Any] = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}
+    with replacing(file) as temporary, in_style():
+        figure.savefig(temporary, format=kind, metadata=undated.get(kind), **SAVED)
 
 
-def save_figures(folder: Path, figures: Mapping[str, Figure]) -> list[Path]:
-    """Write figures into a folder, by their file names, in place of all pictures that are there: the files."""
+def save_figures(folder: Path, figures: Mapping[str, Figure], kind: str = "png") -> list[Path]:
+    """Write figures into a folder, by their names without suffix, in place of all pictures that are there: the files.
+
+    Args:
+        folder: Is made if it does not exist.
+        figures: Name to figure.
+        kind: One of `FORMATS`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob("*.png"):
+    for stale in [file for suffix in (*FORMATS, "gif", "mp4") for file in folder.glob(f"*.{suffix}")]:
         stale.unlink()
-    for name, figure in figures.items():
-        save_figure(figure, folder / name)
-    return [folder / name for name in figures]
+    files = [folder / f"{name}.{kind}" for name in figures]
+    for file, figure in zip(files, figures.values(), strict=True):
+        save_figure(figure, file)
+    return files

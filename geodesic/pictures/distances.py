@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geodesic.pictures.canvas import draw_legend, new_figure
+from geodesic.pictures.canvas import draw_legend, new_figure, plain
+from geodesic.pictures.style import LABEL_COLORS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -16,7 +17,7 @@ __all__ = ["cluster_order", "plot_distances"]
 
 _SIDE = 5.0  # inches of the matrix
 _OPTIMAL = 500  # points up to which leaves are turned so that neighbors are alike: it takes their third power
-_NAMED = 20  # labels that have a color of their own
+_NAMED = 10  # labels that have a color of their own
 
 
 def cluster_order(distances: NDArray) -> NDArray:
@@ -67,12 +68,10 @@ def plot_distances(distances: NDArray, order: NDArray, labels: NDArray | None = 
     ax.set_xlabel(f"{len(order)} points, ordered by clusters", labelpad=5 if labels is None else 22)
     if labels is None:
         return figure
-    from matplotlib import color_sequences
     from matplotlib.colors import ListedColormap
 
     names, codes = np.unique(labels, return_inverse=True)
-    colors = color_sequences["tab10" if len(names) <= 10 else "tab20"]
-    style: dict[str, Any] = {"cmap": ListedColormap([colors[k % len(colors)] for k in range(len(names))])}
+    style: dict[str, Any] = {"cmap": ListedColormap([LABEL_COLORS[k % len(LABEL_COLORS)] for k in range(len(names))])}
     style |= {"interpolation": "nearest", "aspect": "auto", "vmin": -0.5, "vmax": len(names) - 0.5}
     strip = codes.reshape(-1)[order]
     for place, values in (((-0.04, 0.0, 0.03, 1.0), strip[:, None]), ((0.0, -0.04, 1.0, 0.03), strip[None])):
@@ -81,6 +80,6 @@ def plot_distances(distances: NDArray, order: NDArray, labels: NDArray | None = 
         side.set_axis_off()
     if len(names) <= _NAMED:
         for k, name in enumerate(names):
-            ax.scatter([], [], marker="s", color=colors[k % len(colors)], label=str(name))
+            ax.scatter([], [], marker="s", color=LABEL_COLORS[k % len(LABEL_COLORS)], label=plain(name))
         draw_legend(ax, 1.0)
     return figure

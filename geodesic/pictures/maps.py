@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geodesic.pictures.canvas import (
-    BLUE,
     GEODESIC,
-    ORANGE,
     axes_or_new,
     draw_encodings,
     draw_ends,
@@ -20,6 +18,7 @@ from geodesic.pictures.canvas import (
     frame,
     new_figure,
 )
+from geodesic.pictures.style import BLUE, ORANGE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,11 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geodesic.pictures.canvas import (
-    BLUE,
     DASHES,
     GEODESIC,
-    GREEN,
-    LINE_COLORS,
     STRAIGHT,
     axes_or_new,
     draw_encodings,
@@ -22,6 +19,7 @@ from geodesic.pictures.canvas import (
     draw_path,
     new_figure,
 )
+from geodesic.pictures.style import BLUE, GREEN, LINE_COLORS
 from geodesic.pictures.view import View
 
 if TYPE_CHECKING:

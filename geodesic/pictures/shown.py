@@ -9,9 +9,11 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-__all__ = ["AS_PNG", "ShownFigure"]
+from geodesic.pictures.style import in_style
 
-AS_PNG: dict[str, Any] = {"format": "png", "dpi": 200, "bbox_inches": "tight", "pad_inches": 0.05}
+__all__ = ["SAVED", "ShownFigure"]
+
+SAVED: dict[str, Any] = {"dpi": 200, "bbox_inches": "tight", "pad_inches": 0.05}
 """How a picture is written, as keywords of `savefig`."""
 
 _PIXELS = 96  # of a browser, an inch
@@ -31,7 +33,8 @@ class ShownFigure(Figure):
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         """The picture, with the size in which it is shown: sharp also where pixels are small."""
         file = io.BytesIO()
-        self.savefig(file, **AS_PNG)
+        with in_style():
+            self.savefig(file, format="png", **SAVED)
         picture = file.getvalue()
-        width, height = (size * _PIXELS // AS_PNG["dpi"] for size in struct.unpack(">II", picture[16:24]))
+        width, height = (size * _PIXELS // SAVED["dpi"] for size in struct.unpack(">II", picture[16:24]))
         return picture, {"width": width, "height": height}

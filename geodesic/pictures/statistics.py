@@ -8,19 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from geodesic.pictures.canvas import (
-    BLUE,
-    DASHES,
-    GREEN,
-    LINE_COLORS,
-    MARKERS,
-    ORANGE,
-    draw_encodings,
-    draw_legend,
-    draw_path,
-    frame,
-    new_figure,
-)
+from geodesic.pictures.canvas import DASHES, MARKERS, draw_encodings, draw_legend, draw_path, frame, new_figure
+from geodesic.pictures.style import BLUE, GREEN, LINE_COLORS, ORANGE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

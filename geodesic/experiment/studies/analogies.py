@@ -133,7 +133,7 @@ def _pictures(study: Study, arrays: dict[str, NDArray]) -> dict[str, Figure]:
             f"{name}\n({', '.join(map(str, study.labels[r]))})" for name, r in zip(names, arrays["rows"], strict=True)
         ]
     names = [name if done else f"{name}\nnot converged" for name, done in zip(names, arrays["converged"], strict=True)]
-    figures = {"answers.png": plot_outputs(rows, names, ["a", "b", "c", "parallel\ntransport", "linear\nc + b - a"])}
+    figures = {"answers": plot_outputs(rows, names, ["a", "b", "c", "parallel\ntransport", "linear\nc + b - a"])}
     times = np.linspace(0, 1, arrays["path"].shape[1])
     frames = np.linspace(0, len(times) - 1, min(_FRAMES, len(times))).round().astype(int)
     c, linear = (torch.as_tensor(arrays[key]) for key in ("c", "linear"))
@@ -141,7 +141,7 @@ def _pictures(study: Study, arrays: dict[str, NDArray]) -> dict[str, Figure]:
     strips = [study.run.decode(path[:, frames]) for path in (line, arrays["path"])]
     measured = [arrays[key] for key in ("linear_length", "path_length", "converged")]
     for k in range(len(rows)):
-        figures[f"strip_{k:03d}.png"] = plot_strip(*(x[k : k + 1] for x in (*strips, *measured)))
+        figures[f"strip_{k:03d}"] = plot_strip(*(x[k : k + 1] for x in (*strips, *measured)))
         if study.latent_size == 2:
-            figures[f"latent_{k:03d}.png"] = plot_analogy(arrays, k)
+            figures[f"latent_{k:03d}"] = plot_analogy(arrays, k)
     return figures

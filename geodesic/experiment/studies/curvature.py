@@ -58,12 +58,12 @@ def map_curvature(
         if d < 2:
             raise SettingsError(f"model.latent_size: got {d}; a line has no curvature, which takes two dimensions")
         arrays = _at_encodings(study)
-        figures: dict[str, Figure] = {"histograms.png": plot_histograms(arrays)}
+        figures: dict[str, Figure] = {"histograms": plot_histograms(arrays)}
         if d == 2:
             arrays |= _over_the_plane(study) | _geodesics(study)
             top: dict[str, Any] = {key: arrays.get(key) for key in ("encodings", "labels", "paths")}
             for quantity, key in (("magnification", "grid_log_volume"), ("curvature", "grid_curvature")):
-                figures[f"{quantity}.png"] = plot_map(arrays["grid"], arrays[key], quantity, **top)
+                figures[quantity] = plot_map(arrays["grid"], arrays[key], quantity, **top)
         _say_what_is_flat(study, arrays)
         return study.write(arrays, figures)
 

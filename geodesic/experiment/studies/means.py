@@ -135,7 +135,7 @@ def _pictures(study: Study, groups: list[str], arrays: dict[str, NDArray]) -> di
     shown = [[decoded[0][k], decoded[1][k], *members[k]] for k in range(len(groups))]
     headings = ["Euclidean\nmean", "Fréchet\nmean", "test rows"]
     names = [f"label {group}" if group != "all" else "all rows" for group in groups]
-    figures = {"means.png": plot_outputs(shown, names, headings)}
+    figures = {"means": plot_outputs(shown, names, headings)}
     if study.latent_size == 2:
-        figures["latent.png"] = plot_means(arrays)
+        figures["latent"] = plot_means(arrays)
     return figures
