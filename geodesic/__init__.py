@@ -71,6 +71,7 @@ _MODULES = {
     "geodesic.drawing.paths": ("plot",),
     "geodesic.drawing.strips": ("plot_strip",),
     "geodesic.drawing.maps": ("plot_map",),
+    "geodesic.reporting.report": ("report",),
 }
 # What a user reaches for less often: `geodesic.outputs.FisherRaoPoisson`, without an import of its own.
 _SUBMODULES = (

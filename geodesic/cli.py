@@ -27,6 +27,7 @@ from geodesic.options import (
     print_answer,
     settings_of,
 )
+from geodesic.showing import plot, report, report_answer
 
 if TYPE_CHECKING:
     from geodesic.experiment.settings.whole import Settings
@@ -134,15 +135,8 @@ def solve(
     print_answer(_solve(settings_of(config, overrides), runs, name, overwrite, all_methods), as_json)
 
 
-@app.command(epilog="Example: `geodesic plot runs/mnist`")
-def plot(
-    run: Annotated[Path, typer.Argument(help="Run folder, such as runs/mnist.")],
-    name: Name = "geodesics",
-    overwrite: Overwrite = False,
-    as_json: AsJSON = False,
-) -> None:
-    """Draw the pictures of a run into RUN/figures."""
-    print_answer(plot_answer(run, name, overwrite), as_json)
+app.command(epilog="Example: `geodesic plot runs/mnist`")(plot)
+app.command(epilog="Example: `geodesic report runs/mnist`")(report)
 
 
 @app.command("runs", epilog="Example: `geodesic runs`")
@@ -266,7 +260,7 @@ def demo(
     all_methods: AllMethods = False,
     as_json: AsJSON = False,
 ) -> None:
-    """Train on bundled digits, find geodesics, print a table, draw pictures: runs/demo.
+    """Train on bundled digits, find geodesics, print a table, draw pictures, write a report: runs/demo.
 
     Weights that were trained with the same settings are used again. Results are replaced.
     """
@@ -288,6 +282,7 @@ def demo(
         done("train", _train(settings, runs, resume=False, overwrite=True, quiet=as_json))
     done("solve", _solve(settings, runs, "geodesics", overwrite=True, all_methods=all_methods))
     done("plot", plot_answer(folder, "geodesics", overwrite=True))
+    done("report", report_answer(folder, "geodesics", 50, overwrite=True))
     if as_json:
         say_json(results)
 

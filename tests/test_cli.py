@@ -59,7 +59,7 @@ def test_the_version_is_that_of_the_package() -> None:
     assert run("--version") == (0, f"geodesic {geodesic.__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", ["train", "solve", "plot", "demo"])
+@pytest.mark.parametrize("command", ["train", "solve", "plot", "report", "demo"])
 def test_help_shows_an_example(command: str) -> None:
     done = run(command, "--help")
     assert (done.status, done.err) == (0, "")

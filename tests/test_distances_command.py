@@ -12,13 +12,13 @@ import torch
 
 import geodesic
 from geodesic.distances import DistanceMatrix, DistanceProgress, Graph
+from geodesic.distances.key_figures import distance_rows
+from geodesic.distances.neighborhoods import in_common, label_hits, nearest_others, spread_of_mean
 from geodesic.errors import DataError, RunFolderError, SettingsError
 from geodesic.experiment import Settings
 from geodesic.experiment.points import FilePoints
 from geodesic.experiment.settings.load import settings_to_yaml
-from geodesic.experiment.studies.distance_figures import distance_rows
 from geodesic.experiment.studies.distances import measure_distances
-from geodesic.experiment.studies.neighborhoods import in_common, label_hits, nearest_others, spread_of_mean
 from geodesic.files import read_npz
 from geodesic.pictures.distances import cluster_order
 from tests import experiments

@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 
 import geodesic
-from geodesic.distances import DistanceProgress, Store
+from geodesic.distances import DistanceProgress, Store, key_figures
 from geodesic.errors import DataError, SettingsError
 from geodesic.experiment import Settings
 from geodesic.experiment.settings.load import settings_to_yaml
-from geodesic.experiment.studies import distance_figures
 from geodesic.experiment.studies import distances as study
 from geodesic.experiment.studies.distances import Distances, measure_distances
 from geodesic.files import read_npz
@@ -67,9 +66,9 @@ def test_a_matrix_that_is_too_large_is_read_in_parts(
 
 
 def test_quantiles_of_some_ratios_say_of_how_many(memory: Distances, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(distance_figures, "_KEPT", 20)
+    monkeypatch.setattr(key_figures, "_KEPT", 20)
     arrays = read_npz(memory.file) | {"status": read_npz(memory.file)["status"] * 0 + 1}
-    rows = {row["quantity"]: row for row in distance_figures.distance_rows(arrays, 3)}
+    rows = {row["quantity"]: row for row in key_figures.distance_rows(arrays, 3)}
     assert rows["straight over geodesic length, median"]["of"] == f"20 of {N * (N - 1) // 2} pairs"
     assert rows["straight over geodesic length, largest"]["of"] == f"{N * (N - 1) // 2} pairs"
 

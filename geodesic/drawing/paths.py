@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["curves_of", "plot"]
+__all__ = ["background", "curves_of", "plot"]
 
 _CURVE = 100  # segments of a drawn curve
 
@@ -75,8 +75,22 @@ def plot(
         raise InputError(
             f"solution: expected paths in one latent space, got {' and '.join(map(str, sizes))} coordinates"
         )
-    encodings = None if points is None else _cloud(points, sizes[0])
-    return plot_latent(curves, encodings, _classes(labels, encodings), straight=straight, axes=ax)
+    return plot_latent(curves, *background(points, labels, sizes[0]), straight=straight, axes=ax)
+
+
+def background(points: Any, labels: Any, d: int) -> tuple[NDArray | None, NDArray | None]:
+    """Latent points and their classes as arrays, (N, d) and (N,); None where there are none.
+
+    Args:
+        points: Of the user's.
+        labels: Of the user's.
+        d: Latent coordinates.
+
+    Raises:
+        InputError: They do not go together, or not with the paths.
+    """
+    encodings = None if points is None else _cloud(points, d)
+    return encodings, _classes(labels, encodings)
 
 
 def curves_of(paths: Any, argument: str = "solution") -> tuple[NDArray, NDArray | None]:

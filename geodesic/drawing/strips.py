@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot_strip"]
+__all__ = ["pictured", "plot_strip", "require_conditions"]
 
 _PAIRS = 12  # what a picture can hold
 
@@ -75,6 +76,7 @@ def plot_strip(
     count = len(measured[0])
     if not 1 <= count <= _PAIRS:
         raise InputError(f"solution: expected 1 to {_PAIRS} pairs in a picture, got {count}; give solution[:{_PAIRS}]")
+    require_conditions(decoder, count)
     straight, geodesic = _images(solution, decoder, columns, shape)
     return plot_frames(straight, geodesic, *measured, axes=ax)
 
@@ -88,30 +90,68 @@ def _images(
     curve = solution(torch.linspace(0, 1, columns, device="cpu")).reshape(-1, columns, math.prod(event))
     t = torch.linspace(0, 1, columns, dtype=curve.dtype, device=curve.device)[:, None]
     straight = torch.lerp(curve[:, :1], curve[:, -1:], t)
-    rows = torch.stack([straight, curve], dim=1).flatten(1, 2)
+    images = pictured(decoder, torch.cat([straight, curve], dim=1), range(len(curve)), event, shape)
+    return images[:, :columns], images[:, columns:]
+
+
+def pictured(
+    decoder: Decoder,
+    rows: Float[Tensor, "P n d"],
+    pairs: Sequence[int],
+    event: tuple[int, ...],
+    shape: tuple[int, ...] | None,
+) -> NDArray:
+    """What is to be drawn of latent points, (P, n, *shape): of what `wrap` returned its means, each pair under its own.
+
+    Args:
+        decoder: What is to be drawn of it.
+        rows: Points.
+        pairs: Whose points they are: places among the pairs of the decoder's conditions.
+        event: The shape of a latent point.
+        shape: The shape of an image; by default that of an output.
+
+    Raises:
+        InputError: Outputs are no images of the shape, or there are other pairs than conditions.
+        DecoderError: The decoder fails on the points.
+    """
     with torch.no_grad():
         outputs = torch.cat(
-            [decoded(each, z.flatten(0, 1), event if len(event) > 1 else None) for each, z in _pictured(decoder, rows)]
+            [
+                decoded(each, z.flatten(0, 1), event if len(event) > 1 else None)
+                for each, z in _drawn(decoder, rows, pairs)
+            ]
         )
     images = _shaped(outputs, shape)
-    images = images.reshape(len(curve), 2, columns, *images.shape[1:])
-    return images[:, 0], images[:, 1]
+    return images.reshape(*rows.shape[:2], *images.shape[1:])
 
 
-def _pictured(decoder: Decoder, rows: Float[Tensor, "P n d"]) -> list[tuple[Decoder, Float[Tensor, "m n d"]]]:
+def _drawn(
+    decoder: Decoder, rows: Float[Tensor, "P n d"], pairs: Sequence[int]
+) -> list[tuple[Decoder, Float[Tensor, "m n d"]]]:
     """What is to be drawn of which rows: of what `wrap` returned its means, under the condition of each pair."""
-    owner = getattr(decoder, "__self__", None)
-    wrapped = decoder if isinstance(decoder, WrappedDecoder) else owner
-    if not isinstance(wrapped, WrappedDecoder):
+    wrapped = _wrapped(decoder)
+    if wrapped is None:
         return [(decoder, rows)]
     if wrapped.pairs is None:
         return [(wrapped.mean, rows)]
-    if wrapped.pairs != len(rows):
+    return [(wrapped.of_pair(k).mean, z) for k, z in zip(pairs, rows.split(1), strict=True)]
+
+
+def _wrapped(decoder: Decoder) -> WrappedDecoder | None:
+    """What `wrap` returned, if it is that or a method of that."""
+    owner = getattr(decoder, "__self__", None)
+    found = decoder if isinstance(decoder, WrappedDecoder) else owner
+    return found if isinstance(found, WrappedDecoder) else None
+
+
+def require_conditions(decoder: Decoder, count: int) -> None:
+    """Refuse what `wrap` returned for other pairs than these, so many."""
+    wrapped = _wrapped(decoder)
+    if wrapped is not None and wrapped.pairs not in (None, count):
         raise InputError(
-            f"decoder: it has a condition for each of {wrapped.pairs} pairs, and the solution has {len(rows)}; wrap "
+            f"decoder: it has a condition for each of {wrapped.pairs} pairs, and the solution has {count}; wrap "
             "the model with the conditions of these alone"
         )
-    return [(wrapped.of_pair(k).mean, z) for k, z in enumerate(rows.split(1))]
 
 
 def _shaped(outputs: Tensor, shape: tuple[int, ...] | None) -> NDArray:

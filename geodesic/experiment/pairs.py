@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, final
@@ -30,6 +31,7 @@ __all__ = [
     "Pairs",
     "RandomPairs",
     "RowPairs",
+    "names_of",
     "rows_of",
 ]
 
@@ -127,11 +129,16 @@ class RowPairs(PairChoice):
             )
         rows = self.rows(run.test)
         start, end = run.test_encodings[rows[:, 0]], run.test_encodings[rows[:, 1]]
-        names = [f"{i} to {j}" for i, j in rows]
-        if run.test.labels is not None:
-            labels = run.test.labels.tolist()
-            names = [f"{n} ({labels[i]} to {labels[j]})" for n, (i, j) in zip(names, rows, strict=True)]
-        return Pairs(start, end, names, rows)
+        labels = None if run.test.labels is None else run.test.labels.tolist()
+        return Pairs(start, end, names_of(rows, labels), rows)
+
+
+def names_of(rows: NDArray, labels: Sequence[object] | None) -> list[str]:
+    """Names of pairs of test rows (P, 2), with the labels of these rows among those of all, if there are any."""
+    names = [f"{i} to {j}" for i, j in rows]
+    if labels is None:
+        return names
+    return [f"{n} ({labels[i]} to {labels[j]})" for n, (i, j) in zip(names, rows, strict=True)]
 
 
 @PAIRS.register("random")

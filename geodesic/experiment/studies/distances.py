@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from geodesic.distances.key_figures import distance_rows, rows_of_parts
 from geodesic.distances.matrix import distance_matrix
 from geodesic.distances.record import DistanceMatrix
 from geodesic.distances.store.settings import Store
@@ -23,12 +24,12 @@ from geodesic.experiment.points import Points
 from geodesic.experiment.rows import Row
 from geodesic.experiment.run import Run, to_numpy
 from geodesic.experiment.settings.whole import Settings
-from geodesic.experiment.studies.distance_figures import distance_rows, rows_of_parts
-from geodesic.experiment.studies.stored_distances import filled, latent_distances, rows_of, suits_store
+from geodesic.experiment.studies.stored_distances import filled, rows_of, suits_store
 from geodesic.experiment.studies.study import figures_of, open_pictured
 from geodesic.files import replacing
 from geodesic.pictures.canvas import save_figures
 from geodesic.pictures.distances import cluster_order, plot_distances
+from geodesic.reporting.neighbors import latent_distances
 from geodesic.solvers.search import Search
 
 __all__ = ["Distances", "measure_distances"]
@@ -135,10 +136,10 @@ def _whole(
     report: Callable[[str], None] | None,
 ) -> Distances:
     """All files of a matrix in memory."""
-    arrays = matrix.arrays() | _of_points(points) | {"latent_distance": latent_distances(run, points)}
+    arrays = matrix.arrays() | _of_points(points) | {"latent_distance": latent_distances(run.manifold, points.points)}
     arrays |= {"order": cluster_order(arrays["length"])}
     tables = _write(file, arrays, settings, report)
-    figures = {"distances.png": plot_distances(arrays["length"], arrays["order"], points.labels)}
+    figures = {"distances": plot_distances(arrays["length"], arrays["order"], points.labels)}
     pictures = save_figures(figures_of(file), figures)
     rows = distance_rows(arrays, settings.distances.nearest)
     return Distances(matrix, rows, matrix.summary(), file, tables, pictures)
@@ -155,7 +156,7 @@ def _in_parts(run: Run, points: Points, stored: StoredDistances, file: Path, set
     _remove_tables(file)
     write_results(file, arrays, settings)
     labels = None if points.labels is None else points.labels[drawn]
-    pictures = save_figures(figures_of(file), {"distances.png": plot_distances(length, order, labels)})
+    pictures = save_figures(figures_of(file), {"distances": plot_distances(length, order, labels)})
     where = f"the distances are in {stored.path}: geodesic.open_distances reads them"
     return Distances(stored, rows, f"{stored.summary()}\n{where}", file, [], pictures)
 

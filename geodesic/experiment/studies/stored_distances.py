@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from geodesic.distances.matrix import distance_matrix
@@ -17,10 +15,10 @@ from geodesic.distances.told import DistanceProgress
 from geodesic.errors import DataError, SettingsError
 from geodesic.experiment.points import Points
 from geodesic.experiment.run import Run, to_numpy
-from geodesic.geometry.period import unwrapped
+from geodesic.reporting.neighbors import latent_distances
 from geodesic.solvers.search import Search
 
-__all__ = ["filled", "latent_distances", "rows_of", "suits_store"]
+__all__ = ["filled", "rows_of", "suits_store"]
 
 _FIELDS = ("length", "lower", "upper", "straight_length", "status")
 
@@ -86,11 +84,5 @@ def rows_of(run: Run, points: Points, stored: StoredDistances) -> Iterator[dict[
     for first in range(0, stored.shape[0], stored.tile):
         rows = slice(first, first + stored.tile)
         block = stored.load(rows)
-        latent = latent_distances(run, points, rows)
+        latent = latent_distances(run.manifold, points.points, rows)
         yield {name: to_numpy(getattr(block, name)) for name in _FIELDS} | {"latent_distance": latent}
-
-
-def latent_distances(run: Run, points: Points, rows: slice = slice(None)) -> NDArray:
-    """Straight distances between latent points, (n, N), to the nearest copies where coordinates are periodic."""
-    z, period = points.points, run.manifold.period
-    return np.asarray(to_numpy(torch.stack([(unwrapped(period, z, row) - row).norm(dim=-1) for row in z[rows]])))

@@ -29,11 +29,13 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "riemannian",
         "adapters",
         "drawing",
+        "reporting",
         "experiment",
         "doctor",
         "commands console",
         "options",
         "distances_command",
+        "showing",
         "cli",
         "__main__ likelihoods outputs surfaces",  # what only users import
     )

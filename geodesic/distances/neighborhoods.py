@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["in_common", "label_hits", "nearest_others", "spread_of_mean"]
+__all__ = ["decided_by_bounds", "in_common", "label_hits", "nearest_others", "spread_of_mean"]
 
 _RESAMPLES = 10_000
 _AT_ONCE = 2**24  # numbers of a block of resamples
@@ -21,7 +21,7 @@ def nearest_others(D: NDArray, k: int, first: int = 0) -> NDArray:
 
     Example:
         >>> import numpy as np
-        >>> from geodesic.experiment.studies.neighborhoods import nearest_others
+        >>> from geodesic.distances.neighborhoods import nearest_others
         >>> nearest_others(np.array([[0.0, 2.0, 1.0], [2.0, 0.0, 3.0], [1.0, 3.0, 0.0]]), 1).ravel()
         array([2, 0, 0])
     """
@@ -29,6 +29,21 @@ def nearest_others(D: NDArray, k: int, first: int = 0) -> NDArray:
     at = np.arange(len(D))
     D[at, first + at] = np.inf  # a point itself is last, behind those that are infinitely far
     return D.argsort(axis=1, kind="stable")[:, :k]
+
+
+def decided_by_bounds(lower: NDArray, upper: NDArray, near: NDArray, first: int = 0) -> NDArray:
+    """Whether bounds of distances, (n, N), leave no doubt that other points `near`, (n,), are the nearest, (n,).
+
+    Args:
+        lower: Rows of a matrix.
+        upper: The same rows.
+        near: A neighbor of each of these points.
+        first: Which point the first row belongs to.
+    """
+    at, others = np.arange(len(near)), lower.astype(np.float64)
+    others[at, first + at] = others[at, near] = np.inf
+    decided: NDArray = upper[at, near] < others.min(1)
+    return decided
 
 
 def in_common(first: NDArray, second: NDArray) -> NDArray:
@@ -54,7 +69,7 @@ def spread_of_mean(values: NDArray, seed: int = 0) -> tuple[float, float]:
 
     Example:
         >>> import numpy as np
-        >>> from geodesic.experiment.studies.neighborhoods import spread_of_mean
+        >>> from geodesic.distances.neighborhoods import spread_of_mean
         >>> spread_of_mean(np.ones(5))
         (1.0, 1.0)
     """

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from geodesic.experiment.rows import Row
-from geodesic.experiment.studies.neighborhoods import in_common, label_hits, nearest_others, spread_of_mean
+from geodesic.distances.neighborhoods import decided_by_bounds, in_common, label_hits, nearest_others, spread_of_mean
 from geodesic.solvers.status import Status
 
 __all__ = ["distance_rows", "rows_of_parts"]
@@ -16,7 +16,7 @@ __all__ = ["distance_rows", "rows_of_parts"]
 _KEPT = 2_000_000  # ratios of lengths, for quantiles
 
 
-def distance_rows(arrays: Mapping[str, NDArray], nearest: int) -> list[Row]:
+def distance_rows(arrays: Mapping[str, NDArray], nearest: int) -> list[dict[str, Any]]:
     """A row for each figure that distances come to: its value, of how many, and between which it lies with 95 %.
 
     Args:
@@ -25,7 +25,7 @@ def distance_rows(arrays: Mapping[str, NDArray], nearest: int) -> list[Row]:
 
     Example:
         >>> import numpy as np
-        >>> from geodesic.experiment.studies.distance_figures import distance_rows
+        >>> from geodesic.distances.key_figures import distance_rows
         >>> D = np.array([[0.0, 1.0, 3.0], [1.0, 0.0, 2.5], [3.0, 2.5, 0.0]])
         >>> arrays = dict.fromkeys(("length", "lower", "upper", "straight_length", "latent_distance"), D)
         >>> rows = distance_rows(arrays | {"status": np.ones((3, 3), int)}, 1)
@@ -37,7 +37,7 @@ def distance_rows(arrays: Mapping[str, NDArray], nearest: int) -> list[Row]:
 
 def rows_of_parts(
     parts: Iterable[Mapping[str, NDArray]], count: int, nearest: int, labels: NDArray | None
-) -> list[Row]:
+) -> list[dict[str, Any]]:
     """The same, from groups of rows of the matrices, one after the other.
 
     Args:
@@ -78,18 +78,16 @@ class _Figures:
         self._sought += int(sought.sum())
         self._unresolved += int((sought & (status != Status.CONVERGED)).sum())
         latent, near = (nearest_others(part[key], self.nearest, first) for key in ("latent_distance", "length"))
-        lower = part["lower"].astype(np.float64)
-        lower[at, first + at] = lower[at, near[:, 0]] = np.inf
         self._note("other", (latent != near)[:, 0])
         self._note("common", in_common(latent, near))
-        self._note("decided", part["upper"][at, near[:, 0]] < lower.min(1))
+        self._note("decided", decided_by_bounds(part["lower"], part["upper"], near[:, 0], first))
         if self.labels is not None:
             self._note("latent", label_hits(latent, self.labels, first))
             self._note("geodesic", label_hits(near, self.labels, first))
         self._first += n
 
-    def rows(self) -> list[Row]:
-        rows: list[Row] = []
+    def rows(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = []
 
         def add(quantity: str, value: float, of: str, low: float = np.nan, high: float = np.nan) -> None:
             rows.append({"quantity": quantity, "value": float(value), "low": low, "high": high, "of": of})
