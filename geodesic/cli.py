@@ -11,7 +11,7 @@ import typer
 import geodesic
 from geodesic.commands import with_many
 from geodesic.console import complain, console, errors, say_json, solve_progress, warnings_shown
-from geodesic.distances_command import DISTANCES, distances
+from geodesic.distances_command import DISTANCES, Scheduler, distances, store_at
 from geodesic.errors import GeodesicError, RunFolderError, SettingsError
 from geodesic.options import (
     AllMethods,
@@ -156,16 +156,18 @@ def cov(
     config: Config,
     overrides: Overrides = None,
     runs: Runs = Path("runs"),
+    scheduler: Scheduler = None,
     overwrite: Overwrite = False,
     as_json: AsJSON = False,
 ) -> None:
     """Train CONFIG from several seeds and report how much distances vary: a table and a picture in runs/NAME-cov.
 
-    An interrupted run goes on where it was when it is started again.
+    The same pairs are measured by plain Adam too, to tell how much of the variation is the solver's. An interrupted run
+    goes on where it was when it is started again.
     """
     from geodesic.experiment.rows import variation_rows
     from geodesic.experiment.studies.variation import measure_variation
-    from geodesic.experiment.tables import variation_table
+    from geodesic.experiment.tables import solver_table, variation_table
 
     def report(name: str, done: int, total: int) -> None:
         if name:
@@ -173,11 +175,19 @@ def cov(
 
     progress = console.is_terminal and not as_json
     settings = settings_of(config, overrides)
-    found = measure_variation(settings, runs, overwrite=overwrite, progress=progress, report=report)
-    coefficients = found.coefficients()
-    result = {"rows": variation_rows(found.decoders, coefficients), "file": found.file, "pictures": [found.figure]}
-    table = variation_table(found.decoders, coefficients)
-    print_answer(Answer(result, (table, f"wrote {found.file} and {found.figure}")), as_json)
+    who = store_at(runs / f"{settings.name}-cov", scheduler).scheduler
+    try:
+        found = measure_variation(
+            settings, runs, overwrite=overwrite, progress=progress, report=report, scheduler=str(who)
+        )
+    except KeyboardInterrupt:
+        complain("models and pairs that are done stay; the same command goes on from there", "yellow")
+        raise
+    coefficients, of_solver = found.coefficients(), found.solver_rows()
+    rows = variation_rows(found.decoders, coefficients)
+    result = {"rows": rows, "solvers": of_solver, "file": found.file, "pictures": [found.figure]}
+    tables = [variation_table(found.decoders, coefficients), *([solver_table(of_solver)] if of_solver else [])]
+    print_answer(Answer(result, (*tables, f"wrote {found.file} and {found.figure}")), as_json)
 
 
 @app.command(

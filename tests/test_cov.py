@@ -9,9 +9,12 @@ import pytest
 import torch
 
 import geodesic
+from geodesic.distances import DistanceProgress
 from geodesic.errors import CheckpointError, RunFolderError, SettingsError
 from geodesic.experiment import Settings
-from geodesic.experiment.studies.variation import coefficient_of_variation, measure_variation
+from geodesic.experiment.studies.solver_share import coefficient_of_variation, solver_rows
+from geodesic.experiment.studies.spline_adam import adam_lengths
+from geodesic.experiment.studies.variation import measure_variation
 from geodesic.files import read_npz
 
 
@@ -24,7 +27,7 @@ def settings(**changes) -> Settings:
         "training": {"epochs": 2, "importance_samples": 0, "picture_every": None},
         "pairs": {"kind": "random", "count": 3},
         "geodesic": {"segments": 8},
-        "cov": {"seeds": 2, "decoders": [1, 2]},
+        "cov": {"seeds": 2, "decoders": [1, 2], "adam_steps": [20]},
     }
     return Settings.model_validate_json(json.dumps(small | changes))
 
@@ -76,6 +79,76 @@ def test_the_geodesic_distances_are_those_of_the_members(measured) -> None:
     np.testing.assert_allclose(found.geodesic[1, 1], length.numpy(), rtol=1e-6)
 
 
+def test_splines_by_adam_are_measured_in_the_same_models(measured) -> None:
+    _, found, _ = measured
+    np.testing.assert_array_equal(read_npz(found.file)["adam_20"], found.adam[20])
+    assert bool((found.adam[20] > found.geodesic * (1 - 1e-3)).all())
+    rows = {(row["figure"], row["decoders"]) for row in found.solver_rows()}
+    assert rows == {("excess", "1"), ("excess", "2"), ("share", "1"), ("share", "2"), ("effect", "1 to 2")}
+    assert set(found.coefficients()) == {"euclidean", "geodesic", "Adam, 20 steps"}
+
+
+def test_more_steps_of_adam_are_no_worse_on_a_sphere_than_fewer() -> None:
+    a, b = torch.tensor([[0.1, 0.0], [1.0, 0.3]]), torch.tensor([[1.2, 0.9], [-0.5, 0.4]])
+    sphere = geodesic.surfaces.StereographicSphere()
+    exact = geodesic.solve(sphere, a, b).length
+    excess = adam_lengths(sphere, a, b, (1, 150, 500)) / exact[:, None] - 1
+    assert bool((excess[:, 1:] < 2e-3).all())
+    assert bool((excess > -1e-5).all())
+
+
+def test_the_share_of_a_solver_is_that_of_the_noise_it_adds() -> None:
+    """Independent noise adds its squared coefficient to that of exact lengths."""
+    random = np.random.default_rng(0)
+    spread = np.array([0.2, 0.1])[:, None, None]  # more decoders, less variation
+    exact = 5 * (1 + spread * random.standard_normal((2, 400, 60)))
+    noisy = exact * (1 + 0.1 * random.standard_normal(exact.shape))
+    rows = {(row["figure"], row["decoders"]): row for row in solver_rows([1, 4], exact, {"noisy": noisy})}
+    for decoders, share in (("1", 0.2), ("4", 0.5)):
+        row = rows["share", decoders]
+        assert row["low"] < share < row["high"]
+        assert row["value"] == pytest.approx(share, abs=0.02)
+    kept = (0.2 - 0.1) / (0.05**0.5 - 0.02**0.5)
+    assert rows["effect", "1 to 4"]["value"] == pytest.approx(1 - kept, abs=0.05)
+    exact[0, 3, 7] = np.nan  # is left out of both
+    assert np.isfinite(solver_rows([1, 4], exact, {"noisy": noisy})[0]["value"])
+
+
+def test_an_interrupted_study_measures_only_the_pairs_that_are_missing(measured, tmp_path: Path) -> None:
+    shutil.copytree(measured[0], tmp_path / "runs")
+    chosen = settings(cov={"seeds": 2, "decoders": [1], "tile": 1, "adam_steps": []})
+
+    def end(progress: DistanceProgress) -> None:
+        if progress.done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        measure_variation(chosen, tmp_path / "runs", overwrite=True, progress=False, callback=end)
+    told: list[DistanceProgress] = []
+    found = measure_variation(chosen, tmp_path / "runs", overwrite=True, progress=False, callback=told.append)
+    assert [progress.done for progress in told] == [3, 1, 2, 3]
+    np.testing.assert_allclose(found.geodesic[0], measured[1].geodesic[0], rtol=1e-6)
+
+
+@pytest.mark.slow
+def test_workers_train_and_measure_what_one_process_does(measured, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed", reason="needs dask and distributed, of the extra scale")
+    chosen = settings(cov={"seeds": 2, "decoders": [1], "adam_steps": []})
+    names: list[str] = []
+    # In this process, over TCP: processes of their own are started in test_scale.py.
+    kind = {"n_workers": 1, "threads_per_worker": 1, "processes": False, "protocol": "tcp://"}
+    with distributed.LocalCluster(**kind, dashboard_address="127.0.0.1:0") as cluster:
+        found = measure_variation(
+            chosen,
+            tmp_path,
+            progress=False,
+            scheduler=cluster.scheduler_address,
+            report=lambda name, *_: names.append(name),
+        )
+    assert sorted(names) == ["", "decoders-1-seed-0", "decoders-1-seed-1"]
+    np.testing.assert_allclose(found.geodesic[0], measured[1].geodesic[0], rtol=1e-4)
+
+
 def test_the_picture_is_there(measured) -> None:
     assert measured[1].figure.stat().st_size > 10_000
 
@@ -117,8 +190,8 @@ def test_models_that_are_trained_further_are_measured_again(measured, tmp_path: 
     longer = {"cov": {"seeds": 2, "decoders": [1]}, "training": {"epochs": 3, "importance_samples": 0}}
     again = measure_variation(settings(**longer), tmp_path / "runs", overwrite=True, progress=False)
     assert not np.isclose(again.geodesic[0], found.geodesic[0]).any()
-    for file in (tmp_path / "runs").glob("*/models/*/distances.npz"):
-        file.unlink()
+    for store in (tmp_path / "runs").glob("*/models/*/*lengths-*"):
+        shutil.rmtree(store)
     anew = measure_variation(settings(**longer), tmp_path / "runs", overwrite=True, progress=False)
     np.testing.assert_array_equal(again.geodesic, anew.geodesic)
 

@@ -6,7 +6,8 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,7 +21,7 @@ from geodesic.distances.store.work import Parcel, packed
 from geodesic.errors import GeodesicError, InputError
 from geodesic.installation import require
 
-__all__ = ["by_workers"]
+__all__ = ["by_workers", "for_each", "started"]
 
 _AHEAD = 2  # chunks for each thread of a worker that the scheduler is told of
 _LOOKED = 2.0  # seconds between two looks at whether there still are workers
@@ -40,39 +41,69 @@ def by_workers(job: Job, path: Path, missing: list[Chunk], store: Store) -> Iter
         GeodesicError: From a worker; or a chunk ended several workers.
     """
     require("scale", "dask", "distributed")
-    from geodesic.distances.store.delivery import Delivery
+    from geodesic.distances.store.delivery import Delivery, delivered
 
     parcel = Parcel(packed(job), job.points.device.type, path, versions(), torch.get_default_dtype())
     name = f"geodesic-{uuid4().hex}"
     with _client(store) as client:
-        _require_versions(client)
         client.register_plugin(Delivery(name, parcel), name=name)
         try:
-            yield from _in_flight(client, name, missing, store)
-        except GeodesicError:
-            raise
-        except Exception as error:
-            if client.status == "running" and not isinstance(error, OSError):
-                raise
-            raise _lost(store) from None
+            tasks = {name_of(chunk): (delivered, name, chunk) for chunk in missing}
+            yield from _in_flight(client, name, tasks, store)
         finally:
             with contextlib.suppress(Exception):  # the scheduler may be gone
                 client.unregister_worker_plugin(name)
 
 
-def _in_flight(client: Any, name: str, missing: list[Chunk], store: Store) -> Iterator[Chunk]:
-    """Chunks as they are done, with no more of them known to the scheduler than keep the workers busy."""
+def for_each(tasks: Mapping[str, tuple[Any, ...]], store: Store) -> Iterator[Any]:
+    """Have functions called by workers; yields what each returns, in the order in which they end.
+
+    Args:
+        tasks: A function and its arguments, by a name for messages.
+        store: Says where the workers are.
+
+    Raises:
+        InputError: As from `by_workers`.
+        GeodesicError: From a worker; or a task ended several workers.
+    """
+    require("scale", "dask", "distributed")
+    with _client(store) as client:
+        yield from _in_flight(client, f"geodesic-{uuid4().hex}", tasks, store)
+
+
+@contextlib.contextmanager
+def started(store: Store) -> Iterator[Store]:
+    """The store with the address of processes that run while the block does, where it asks for such."""
+    if not store.processes:
+        yield store
+        return
+    require("scale", "dask", "distributed")
+    with _cluster(store) as cluster:
+        yield replace(store, scheduler=cluster.scheduler_address)
+
+
+def _in_flight(client: Any, name: str, tasks: Mapping[str, tuple[Any, ...]], store: Store) -> Iterator[Any]:
+    """Answers as they come, with no more tasks known to the scheduler than keep the workers busy."""
+    try:
+        yield from _answers(client, name, tasks, store)
+    except GeodesicError:
+        raise
+    except Exception as error:
+        if client.status == "running" and not isinstance(error, OSError):
+            raise
+        raise _lost(store) from None
+
+
+def _answers(client: Any, name: str, tasks: Mapping[str, tuple[Any, ...]], store: Store) -> Iterator[Any]:
     from distributed import wait
 
-    from geodesic.distances.store.delivery import delivered
-
-    waiting, seen = iter(missing), time.monotonic()
-    flying: dict[Any, Chunk] = {}
+    waiting, seen = iter(tasks.items()), time.monotonic()
+    flying: dict[Any, str] = {}
     while True:
         threads = _threads(client)
-        while len(flying) < max(_AHEAD * threads, 1) and (chunk := next(waiting, None)) is not None:
-            future = client.submit(delivered, name, chunk, key=f"{name}-{name_of(chunk)}", pure=False)
-            flying[future] = chunk
+        while len(flying) < max(_AHEAD * threads, 1) and (task := next(waiting, None)) is not None:
+            what, call = task
+            flying[client.submit(*call, key=f"{name}-{what}", pure=False)] = what
         if not flying:
             return
         with contextlib.suppress(TimeoutError), client.as_current():
@@ -87,21 +118,20 @@ def _in_flight(client: Any, name: str, missing: list[Chunk], store: Store) -> It
             yield _answer(future, flying.pop(future), store)
 
 
-def _answer(future: Any, chunk: Chunk, store: Store) -> Chunk:
-    """The chunk that was done, or why it was not."""
+def _answer(future: Any, what: str, store: Store) -> Any:
+    """What a task returned, or why it did not."""
     from distributed import KilledWorker
     from distributed.client import FutureCancelledError
 
     try:
-        found: Chunk = future.result()
+        return future.result()
     except KilledWorker as error:
         raise GeodesicError(
-            f"scheduler: chunk {name_of(chunk)} ended {error.allowed_failures + 1} workers, one after the other; look "
+            f"scheduler: chunk {what} ended {error.allowed_failures + 1} workers, one after the other; look "
             "at their logs, give them more memory, or take a smaller tile: chunks that are done stay"
         ) from None
     except FutureCancelledError:
         raise _lost(store) from None
-    return found
 
 
 def _lost(store: Store) -> GeodesicError:
@@ -112,21 +142,11 @@ def _lost(store: Store) -> GeodesicError:
 
 @contextlib.contextmanager
 def _client(store: Store) -> Iterator[Any]:
-    """A client of the scheduler, with at least one worker behind it."""
-    from distributed import Client, LocalCluster
+    """A client of the scheduler, with at least one worker behind it, all of which have our versions."""
+    from distributed import Client
 
     with contextlib.ExitStack() as stack:
-        if store.processes:
-            cluster = LocalCluster(
-                n_workers=store.processes,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address="127.0.0.1:0",  # any port: the usual one can be taken
-                silence_logs=logging.CRITICAL,
-            )
-            target: Any = stack.enter_context(cluster)
-        else:
-            target = _address(store)
+        target: Any = stack.enter_context(_cluster(store)) if store.processes else _address(store)
         try:
             client = stack.enter_context(Client(target, timeout=store.timeout, set_as_default=False))
         except OSError as error:  # TimeoutError is one
@@ -140,7 +160,20 @@ def _client(store: Store) -> Iterator[Any]:
             raise InputError(
                 f"scheduler: {target} has no worker within {store.timeout:g} s; start some with `dask worker {target}`"
             ) from None
+        _require_versions(client)
         yield client
+
+
+def _cluster(store: Store) -> Any:
+    from distributed import LocalCluster
+
+    return LocalCluster(
+        n_workers=store.processes,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address="127.0.0.1:0",  # any port: the usual one can be taken
+        silence_logs=logging.CRITICAL,
+    )
 
 
 def _address(store: Store) -> str:

@@ -18,6 +18,17 @@ class CovSettings(Section):
     decoders: tuple[PositiveInt, ...] = Field(
         (1, 2, 3), min_length=1, description="sizes of ensembles; 1 is no ensemble"
     )
+    adam_steps: tuple[PositiveInt, ...] = Field(
+        (150, 500), description="after which splines by Adam are compared with geodesics; [] without"
+    )
+    tile: PositiveInt = Field(16, description="pairs that are measured together; so many a crash loses")
+
+    @field_validator("adam_steps")
+    @classmethod
+    def _steps_increase(cls, steps: tuple[int, ...]) -> tuple[int, ...]:
+        if list(steps) != sorted(set(steps)):
+            raise ValueError("expected numbers that increase")
+        return steps
 
 
 class CurvatureSettings(Section):

@@ -2,33 +2,36 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from geodesic.data.dataset import Dataset
+from geodesic.distances.store.job import one_thread
+from geodesic.distances.store.settings import Store
+from geodesic.distances.store.workers import for_each, started
+from geodesic.distances.told import DistanceProgress
 from geodesic.errors import CheckpointError, DataError, RunFolderError, SettingsError
 from geodesic.experiment.build import check_search
 from geodesic.experiment.folders import run_folder, trained_with
 from geodesic.experiment.pairs import PAIRS, RowPairs
-from geodesic.experiment.run import open_run, to_numpy
 from geodesic.experiment.settings.load import settings_to_yaml
 from geodesic.experiment.settings.model import VAESettings
 from geodesic.experiment.settings.whole import Settings
+from geodesic.experiment.studies.seed_lengths import ModelLengths, lengths_of
+from geodesic.experiment.studies.solver_share import coefficient_of_variation, solver_rows
 from geodesic.experiment.train import train
-from geodesic.files import read_npz, replacing, write_npz
-from geodesic.models.checkpoint import WEIGHTS
+from geodesic.files import replacing, write_npz
+from geodesic.installation import require
 from geodesic.pictures.canvas import save_figure
 from geodesic.pictures.statistics import plot_variation
-from geodesic.solvers.doubts import doubts_of, warn_of_doubts
 
-__all__ = ["Variation", "coefficient_of_variation", "measure_variation"]
+__all__ = ["Variation", "measure_variation"]
 
 Report = Callable[[str, int, int], None]
 
@@ -41,6 +44,7 @@ class Variation:
         decoders: Numbers of decoders, (K,).
         euclidean: Latent distances, (K, seeds, P).
         geodesic: Lengths of geodesics, (K, seeds, P); not a number where a pair did not converge.
+        adam: Lengths of splines after some steps of Adam, by their number, (K, seeds, P) each.
         file: Where they are.
         figure: Where the picture is.
     """
@@ -48,35 +52,22 @@ class Variation:
     decoders: tuple[int, ...]
     euclidean: NDArray
     geodesic: NDArray
+    adam: dict[int, NDArray]
     file: Path
     figure: Path
 
     def coefficients(self) -> dict[str, NDArray]:
         """Coefficients of variation of each pair, (K, P), by kind of distance."""
-        return {name: coefficient_of_variation(getattr(self, name)) for name in ("euclidean", "geodesic")}
+        kinds = {"euclidean": self.euclidean, "geodesic": self.geodesic} | self._by_solver
+        return {name: coefficient_of_variation(distances) for name, distances in kinds.items()}
 
+    def solver_rows(self) -> list[dict[str, object]]:
+        """How much of the variation is Adam's, see `solver_rows`."""
+        return solver_rows(self.decoders, self.geodesic, self._by_solver)
 
-def coefficient_of_variation(distances: NDArray) -> NDArray:
-    """Standard deviation over mean, along the axis before the last; not a number where less than two are known.
-
-    Args:
-        distances: (..., seeds, P); values that are not a number are left out.
-
-    Returns:
-        (..., P), without unit, with the unbiased variance.
-
-    Example:
-        >>> import numpy as np
-        >>> from geodesic.experiment.studies.variation import coefficient_of_variation
-        >>> coefficient_of_variation(np.array([[1.0, 5.0], [3.0, 5.0]])).round(3)
-        array([0.707, 0.   ])
-    """
-    known = ~np.isnan(distances)
-    count = known.sum(-2)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(known, distances, 0).sum(-2) / count
-        squares = np.where(known, (distances - mean[..., None, :]) ** 2, 0).sum(-2)
-        return np.where(count > 1, np.sqrt(squares / (count - 1)) / mean, np.nan)
+    @property
+    def _by_solver(self) -> dict[str, NDArray]:
+        return {f"Adam, {steps} steps": lengths for steps, lengths in self.adam.items()}
 
 
 def measure_variation(
@@ -86,13 +77,17 @@ def measure_variation(
     overwrite: bool = False,
     progress: bool = True,
     report: Report | None = None,
+    scheduler: str = "local",
+    callback: Callable[[DistanceProgress], None] | None = None,
 ) -> Variation:
     """Train models that differ in their seed, measure the same pairs in each, and compare.
 
     Every number of decoders in `cov.decoders` is trained `cov.seeds` times, from the seeds `seed`, `seed + 1`, ...
     Writes `cov.npz`, `cov.yaml` and `cov.png` into RUNS/NAME-cov. Models and distances are kept there, so that an
-    interrupted run goes on where it was: trained models are used again, begun ones are resumed. Geodesics are those of
-    the first of the solvers; one decoder has no members to choose from, whatever `geodesic.members` says.
+    interrupted run goes on where it was: trained models are used again, begun ones are resumed, and of the pairs of a
+    model those are measured that are missing, `cov.tile` at a time. Geodesics are those of the first of the solvers;
+    one decoder has no members to choose from, whatever `geodesic.members` says. The same pairs are measured by
+    `adam_lengths` after `cov.adam_steps` steps.
 
     Reference:
         S. Syrota, P. Moreno-Muñoz, S. Hauberg, Decoder ensembling for learned latent geometries, 2024.
@@ -102,7 +97,10 @@ def measure_variation(
         runs: Parent of all run folders.
         overwrite: Replace a table that is there.
         progress: Show the progress of training.
-        report: Called before each model with its name, how many are done, and of how many.
+        report: Called before each model with its name, how many are done, and of how many; with workers, after it is
+            trained.
+        scheduler: Who trains and measures, as in `geodesic.distances.Store`: with workers, a model each is trained.
+        callback: Called after each chunk of pairs of a model.
 
     Returns:
         The distances.
@@ -110,7 +108,10 @@ def measure_variation(
     Raises:
         SettingsError: The settings name no data, a decoder of the user's own, or latent points from a file.
         RunFolderError: `cov.npz` is there already.
+        InputError: There is no such scheduler, or it has no workers.
+        MissingExtraError: Zarr is not installed.
     """
+    require("scale", "zarr")
     models = list(_models(settings))
     assert settings.data is not None
     folder = Path(runs) / f"{settings.name}-cov"  # beside the run of that name, which can be replaced on its own
@@ -123,22 +124,30 @@ def measure_variation(
         check_search(model.geodesic, model.model, dataset.event_shape)
     assert isinstance(settings.pairs, RowPairs)
     rows = settings.pairs.rows(dataset.test)
-    found = []
-    for done, model in enumerate(models):
-        if report is not None:
-            report(model.name, done, len(models))
-        _train(model, folder / "models", progress)
-        found.append(_distances(model, folder / "models", dataset, rows))
+    with started(Store(folder, settings.cov.tile, scheduler)) as store:
+        workers = store.scheduler != "local"
+        if workers:
+            _train_all(models, folder / "models", store, report)
+        found: list[ModelLengths] = []
+        for done, model in enumerate(models):
+            if not workers:
+                if report is not None:
+                    report(model.name, done, len(models))
+                _train(model, folder / "models", progress)
+            found.append(lengths_of(model, folder / "models", dataset, rows, store, callback))
     if report is not None:
         report("", len(models), len(models))
     shape = (len(settings.cov.decoders), settings.cov.seeds, len(rows))
-    euclidean, lengths = (np.stack([pair[k] for pair in found]).reshape(shape) for k in (0, 1))
-    variation = Variation(settings.cov.decoders, euclidean, lengths, file, figure)
+    euclidean, lengths = (np.stack([getattr(x, k) for x in found]).reshape(shape) for k in ("euclidean", "geodesic"))
+    adam = {
+        steps: np.stack([x.adam[:, k] for x in found]).reshape(shape) for k, steps in enumerate(settings.cov.adam_steps)
+    }
+    variation = Variation(settings.cov.decoders, euclidean, lengths, adam, file, figure)
     save_figure(plot_variation(variation.decoders, variation.coefficients()), figure)
     with replacing(folder / "cov.yaml") as settings_file:  # both or neither, as for `solve_pairs`
         settings_file.write_text(settings_to_yaml(settings), encoding="utf-8")
         arrays = {"decoders": np.array(variation.decoders), "rows": rows, "euclidean": euclidean, "geodesic": lengths}
-        write_npz(file, arrays)
+        write_npz(file, arrays | {f"adam_{steps}": values for steps, values in adam.items()})
     return variation
 
 
@@ -175,28 +184,26 @@ def _train(settings: Settings, runs: Path, progress: bool) -> None:
         raise type(error)(f"{error}; or remove {runs} to train all of its models anew") from None
 
 
-def _distances(settings: Settings, runs: Path, dataset: Dataset, rows: NDArray) -> tuple[NDArray, NDArray]:
-    """Latent distances and lengths of geodesics between the rows of pairs, (P,) each, kept beside the model."""
-    folder = run_folder(settings, runs)
-    # What they were measured with: the weights too, which a resumed training changes.
-    weights = zlib.crc32((folder / WEIGHTS).read_bytes())
-    key = np.array(f"{settings.geodesic.model_dump_json()} {settings.dtype} {weights:08x}")
-    file = folder / "distances.npz"
-    if file.is_file():
-        try:
-            kept = read_npz(file)
-            if np.array_equal(kept["rows"], rows) and kept["settings"] == key:
-                return kept["euclidean"], kept["geodesic"]
-        except (DataError, KeyError):
-            pass  # measured again below
-    with open_run(settings, folder, dataset) as run:
-        assert run.test_encodings is not None
-        start, end = run.test_encodings[torch.as_tensor(rows.T, device=run.device)]
-        solution = run.solve(start, end)
-        refined = run.search.refines
-    effect = "their lengths are left out, or inexact"
-    warn_of_doubts(f"cov: {settings.name}", doubts_of(solution), effect, refined=refined)
-    lengths = torch.where(solution.converged, solution.length, torch.nan)
-    arrays = {"euclidean": to_numpy((end - start).norm(dim=-1)), "geodesic": to_numpy(lengths)}
-    write_npz(file, arrays | {"rows": rows, "settings": key})
-    return arrays["euclidean"], arrays["geodesic"]
+def _train_all(models: list[Settings], runs: Path, store: Store, report: Report | None) -> None:
+    """Train the models by workers, one a worker."""
+    there = (runs.absolute(), torch.get_default_dtype())
+    tasks: dict[str, tuple[Any, ...]] = {model.name: (_train_there, model, *there) for model in models}
+    for done, name in enumerate(for_each(tasks, store)):
+        if report is not None:
+            report(name, done, len(models))
+
+
+def _train_there(settings: Settings, runs: Path, dtype: torch.dtype) -> str:
+    """On a worker: train a model, if it is not trained, from the weights that the driver would begin with."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with one_thread():
+            _train(settings, runs, progress=False)
+    except OSError as error:
+        raise DataError(
+            f"{runs}: a worker cannot write there ({error}); choose a folder that all machines see"
+        ) from None
+    finally:
+        torch.set_default_dtype(before)
+    return settings.name
