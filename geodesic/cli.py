@@ -23,11 +23,10 @@ from geodesic.options import (
     Overwrite,
     Runs,
     findings_answer,
-    plot_answer,
     print_answer,
     settings_of,
 )
-from geodesic.showing import plot, report, report_answer
+from geodesic.showing import plot, plot_answer, report, report_answer
 
 if TYPE_CHECKING:
     from geodesic.experiment.settings.whole import Settings
@@ -135,7 +134,9 @@ def solve(
     print_answer(_solve(settings_of(config, overrides), runs, name, overwrite, all_methods), as_json)
 
 
-app.command(epilog="Example: `geodesic plot runs/mnist`")(plot)
+app.command(epilog="Example: `geodesic plot runs/mnist --gif`\n\nFor a paper: `geodesic plot runs/mnist --format pdf`")(
+    plot
+)
 app.command(epilog="Example: `geodesic report runs/mnist`")(report)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from geodesic.console import errors, say, say_json, show
+from geodesic.console import say, say_json, show
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,7 +26,6 @@ __all__ = [
     "Overwrite",
     "Runs",
     "findings_answer",
-    "plot_answer",
     "print_answer",
     "settings_of",
 ]
@@ -72,12 +71,3 @@ def findings_answer(found: Findings, rows: list[Row], table: Table) -> Answer:
     """What a study says."""
     said = f"wrote {found.file} and {len(found.pictures)} pictures to {found.pictures[0].parent}"
     return Answer({"rows": rows, "file": found.file, "pictures": found.pictures}, (table, said))
-
-
-def plot_answer(folder: Path, name: str, overwrite: bool) -> Answer:
-    """Draw the pictures of a run; which they are."""
-    from geodesic.experiment.figures import plot_run
-
-    with errors.status("drawing"):
-        written = plot_run(folder, name=name, overwrite=overwrite)
-    return Answer({"pictures": written}, (f"wrote {len(written)} pictures to {written[0].parent}",))

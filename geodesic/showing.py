@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -9,9 +10,9 @@ from typing import Annotated
 import typer
 
 from geodesic.console import errors
-from geodesic.options import Answer, AsJSON, Name, Overwrite, plot_answer, print_answer
+from geodesic.options import Answer, AsJSON, Name, Overwrite, print_answer
 
-__all__ = ["plot", "report", "report_answer"]
+__all__ = ["plot", "plot_answer", "report", "report_answer"]
 
 RunFolder = Annotated[Path, typer.Argument(help="Run folder, such as runs/mnist.")]
 
@@ -19,11 +20,24 @@ RunFolder = Annotated[Path, typer.Argument(help="Run folder, such as runs/mnist.
 def plot(
     run: RunFolder,
     name: Name = "geodesics",
+    kind: Annotated[str, typer.Option("--format", help="Of the pictures: png, pdf or svg.")] = "png",
+    gif: Annotated[bool, typer.Option("--gif", help="A movie of the pairs that differ most, too.")] = False,
+    mp4: Annotated[bool, typer.Option("--mp4", help="The same as mp4, which needs ffmpeg.")] = False,
     overwrite: Overwrite = False,
     as_json: AsJSON = False,
 ) -> None:
     """Draw the pictures of a run into RUN/figures."""
-    print_answer(plot_answer(run, name, overwrite), as_json)
+    movies = [word for word, wanted in (("gif", gif), ("mp4", mp4)) if wanted]
+    print_answer(plot_answer(run, name, overwrite, kind, movies), as_json)
+
+
+def plot_answer(folder: Path, name: str, overwrite: bool, kind: str = "png", movies: Sequence[str] = ()) -> Answer:
+    """Draw the pictures of a run; which they are."""
+    from geodesic.experiment.figures import plot_run
+
+    with errors.status("drawing"):
+        written = plot_run(folder, name=name, overwrite=overwrite, kind=kind, movies=movies)
+    return Answer({"pictures": written}, (f"wrote {len(written)} pictures to {written[0].parent}",))
 
 
 def report(

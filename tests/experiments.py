@@ -12,7 +12,15 @@ from geodesic.experiment import Settings
 
 METHODS = ("auto", "plain", "encoder")
 P, T, D = 3, 8, 2
-PICTURES = ["energy.png", "latent.png", *(f"strip_{pair:03d}.png" for pair in range(P))]
+
+
+def pictures(pairs: int) -> list[str]:
+    """The files that `geodesic plot` makes of so many pairs, sorted."""
+    sheet = ["sheet.png"] if pairs > 1 else []
+    return ["energy.png", "latent.png", *sheet, *(f"strip_{pair:03d}.png" for pair in range(pairs))]
+
+
+PICTURES = pictures(P)
 
 SMALL: dict[str, Any] = {
     "name": "small",

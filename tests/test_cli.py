@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 import geodesic
 from geodesic import Status, console
 from geodesic.solvers import Progress
-from tests.experiments import METHODS, PICTURES, SMALL, Home, contents, refused, run
+from tests.experiments import METHODS, PICTURES, SMALL, Home, contents, pictures, refused, run
 
 
 def process(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
@@ -246,7 +246,7 @@ def test_results_of_another_name_stand_beside_the_first(home: Path) -> None:
     assert first.items() <= after.items()
     new = {"runs/small/one.npz", "runs/small/one.yaml"}
     assert {name for name in after.keys() - first.keys() if "figures" not in name} == new
-    assert sorted(file.name for file in (home / "runs/small/figures/one").iterdir()) == PICTURES[:3]
+    assert sorted(file.name for file in (home / "runs/small/figures/one").iterdir()) == pictures(1)
 
 
 @pytest.mark.parametrize("name", ["config", "../up", "a/b", ""])
@@ -273,7 +273,7 @@ def test_existing_results_and_pictures_are_kept_unless_one_asks_otherwise(home: 
     assert contents(home) == before
     assert run("solve", "small.yaml", ONE_PAIR, ONE_SOLVER, "--overwrite").status == 0
     assert run("plot", "runs/small", "--overwrite").status == 0
-    assert sorted(file.name for file in (home / "runs/small/figures/geodesics").iterdir()) == PICTURES[:3]
+    assert sorted(file.name for file in (home / "runs/small/figures/geodesics").iterdir()) == pictures(1)
 
 
 def test_a_run_is_replaced_when_asked(home: Path) -> None:
@@ -516,7 +516,7 @@ def test_a_decoder_of_ones_own_needs_no_data_and_no_training(home: Path) -> None
     assert length[0] == pytest.approx(np.sqrt(5) + np.arcsinh(2) / 2, rel=1e-3)
     plotted = run("plot", "runs/own")
     assert (plotted.status, plotted.err) == (0, "")
-    assert sorted(file.name for file in (home / "runs/own/figures/geodesics").iterdir()) == PICTURES[:4]
+    assert sorted(file.name for file in (home / "runs/own/figures/geodesics").iterdir()) == pictures(2)
 
 
 @pytest.mark.parametrize(
@@ -642,5 +642,5 @@ def test_the_demo_trains_once(home: Path) -> None:
     assert (again.status, again.err) == (0, "")
     assert "not training again" in again.out
     assert weights.stat().st_mtime_ns == written
-    assert sorted(file.name for file in (home / "runs/demo/figures/geodesics").iterdir()) == PICTURES[:3]
+    assert sorted(file.name for file in (home / "runs/demo/figures/geodesics").iterdir()) == pictures(1)
     assert run(*demo, "training.epochs=1").out.startswith("trained runs/demo: 1 epochs")

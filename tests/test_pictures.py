@@ -78,7 +78,9 @@ def strips(monkeypatch: pytest.MonkeyPatch) -> list[tuple[np.ndarray, float, boo
     drawn: list[tuple[np.ndarray, float, bool]] = []
     plot_strip: Callable[..., object] = figures.plot_strip
 
-    def spy(straight: np.ndarray, path: np.ndarray, *measured: np.ndarray) -> object:
+    def spy(straight: np.ndarray, path: np.ndarray, *measured: np.ndarray, **sheet: object) -> object:
+        if sheet:
+            return plot_strip(straight, path, *measured, **sheet)
         _, (length,), (converged,) = measured
         drawn.append((path[0], length, bool(converged)))
         return plot_strip(straight, path, *measured)

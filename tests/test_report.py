@@ -17,7 +17,7 @@ from geodesic.errors import InputError
 from geodesic.files import read_npz, write_npz
 from geodesic.reporting.neighbors import neighbors_by
 from geodesic.reporting.report import Report
-from geodesic.reporting.verdict import ratios_of, verdict_on
+from geodesic.reporting.verdict import verdict_on
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.status import Status
 from tests.experiments import refused, run
@@ -173,7 +173,7 @@ def test_a_verdict_is_what_the_lengths_and_their_errors_allow(
 def test_of_several_solvers_the_shortest_curve_of_each_pair_counts(plane: tuple[geodesic.Manifold, Solution]) -> None:
     first, second = (of_lengths(ratio, plane[1]) for ratio in ([1.1, 1.5], [1.3, 1.2]))
     first, second = (replace(x, length=1 / x.straight_length, straight_length=torch.ones(2)) for x in (first, second))
-    np.testing.assert_allclose(ratios_of(best_of({"first": first, "second": second})), [1.3, 1.5])
+    np.testing.assert_allclose(best_of({"first": first, "second": second}).ratio, [1.3, 1.5])
 
 
 def test_a_stretched_plane_changes_latent_neighbors_and_no_straight_ones() -> None:
@@ -254,7 +254,7 @@ def test_the_report_of_a_run_says_what_its_results_say(runs: Path) -> None:
             for name in ("auto", "plain", "encoder")
         }
     )
-    assert said["verdict"]["worst"] == pytest.approx(np.nanmax(ratios_of(best)))
+    assert said["verdict"]["worst"] == pytest.approx(np.nanmax(best.ratio))
     assert said["verdict"]["neighbors"]["points"] == 10
     record = json.loads((folder / "record.json").read_text())
     assert f"{record['test_elbo']:.2f} nats per row" in page.text

@@ -12,9 +12,11 @@ from geodesic.arrays import with_arrays
 from geodesic.drawing.paths import curves_of
 from geodesic.errors import InputError
 from geodesic.solvers.solution import GeodesicSolution
+from geodesic.solvers.status import Status
 
 __all__ = ["BestCurves", "best_of"]
 
+_NOT_CURVES = (Status.NOT_FINITE, Status.DIVERGED, Status.JUMP)  # lengths of these say nothing
 _MEASURED = (
     "length",
     "straight_length",
@@ -49,6 +51,17 @@ class BestCurves:
     minimum: NDArray
     status: NDArray
     rank_deficiency: NDArray
+
+    @property
+    def ratio(self) -> NDArray:
+        """Straight over geodesic length, (P,); NaN where there is no curve with a length."""
+        known = np.isfinite(self.length) & np.isfinite(self.straight_length) & (self.length > 0)
+        known &= ~np.isin(self.status, _NOT_CURVES)
+        return np.divide(self.straight_length, self.length, out=np.full(len(known), np.nan), where=known)
+
+    def most_different(self, most: int) -> NDArray:
+        """So many pairs, or all, those first whose straight line is longest beside the geodesic."""
+        return np.argsort(-np.nan_to_num(self.ratio, nan=0.0), kind="stable")[:most]
 
     @property
     def straight(self) -> NDArray:

@@ -7,15 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from numpy.typing import NDArray
 
-from geodesic.drawing.best import best_of
+from geodesic.checks import require_choice
+from geodesic.drawing.best import BestCurves, best_of
 from geodesic.errors import DataError, RunFolderError
 from geodesic.experiment.folders import require_name, require_within
 from geodesic.experiment.run import Run, open_run
 from geodesic.experiment.settings.load import load_settings
 from geodesic.files import read_npz
-from geodesic.pictures.canvas import save_figures
+from geodesic.pictures.canvas import FORMATS, save_figures
+from geodesic.pictures.movies import KINDS, movie_frames, require_writer, write_movie
 from geodesic.pictures.outputs import plot_strip
 from geodesic.pictures.paths import named, plot_energy, plot_latent
 from geodesic.solvers.solution import GeodesicSolution
@@ -26,22 +29,39 @@ if TYPE_CHECKING:
 __all__ = ["plot_run", "results_in", "solutions_in"]
 
 _FRAMES = 11  # of a strip: every tenth of a curve's length
+_TIMES = 26  # of a movie
+_SHEET, _MOVIE = 12, 10  # pairs
 
 
-def plot_run(folder: str | Path, *, name: str = "geodesics", overwrite: bool = False) -> list[Path]:
-    """Draw the pictures of a run into `figures/NAME/`: latent plane, energies, one strip of outputs a pair.
+def plot_run(
+    folder: str | Path,
+    *,
+    name: str = "geodesics",
+    overwrite: bool = False,
+    kind: str = "png",
+    movies: Sequence[str] = (),
+) -> list[Path]:
+    """Draw the pictures of a run into `figures/NAME/`: latent plane, energies, a strip a pair, and a sheet of strips.
 
     Args:
         folder: The run folder.
         name: Which results to draw, as given to `solve_pairs`.
         overwrite: Replace pictures that exist.
+        kind: Of the files: "png", "pdf" or "svg".
+        movies: "gif", "mp4" or both: a movie each of the pairs that differ most.
 
     Returns:
         The files written.
 
     Raises:
         RunFolderError: The folder has no results of that name, or has pictures of them already.
+        InputError: `name` is no name of results, a kind is unknown, or outputs are no images and movies are asked for.
+        MissingExtraError: ffmpeg is not there, which mp4 needs.
     """
+    require_choice("--format", kind, FORMATS)
+    for movie in movies:
+        require_choice("movies", movie, KINDS)
+        require_writer(movie)
     folder = Path(folder)
     file = results_in(folder, name, "draw")
     target = folder / "figures" / name
@@ -50,7 +70,15 @@ def plot_run(folder: str | Path, *, name: str = "geodesics", overwrite: bool = F
         raise RunFolderError(f"{target} exists already; replace it with --overwrite")
     settings = load_settings(folder / f"{name}.yaml")
     with open_run(settings, folder) as run:
-        return save_figures(target, _figures(run, file))
+        arrays = read_npz(file)
+        solutions = solutions_in(arrays, [entry.name for entry in settings.geodesic.solvers], file)
+        best = best_of(solutions)
+        frames = _movie(run, best) if movies else []  # refused before pictures are replaced
+        written = save_figures(target, _figures(run, arrays, solutions, best), kind)
+    for movie in movies:
+        written.append(target / f"movie.{movie}")
+        write_movie(frames, written[-1])
+    return written
 
 
 def results_in(folder: Path, name: str, purpose: str) -> Path:
@@ -84,22 +112,37 @@ def _instead(folder: Path, name: str) -> str:
     return "run `geodesic solve` first"
 
 
-def _figures(run: Run, file: Path) -> dict[str, Figure]:
-    arrays = read_npz(file)
-    solutions = solutions_in(arrays, [entry.name for entry in run.settings.geodesic.solvers], file)
-    best = best_of(solutions)
-    frames = slice(None, None, (best.curve.shape[1] - 1) // (_FRAMES - 1))
-    outputs = [run.decode(curve[:, frames]) for curve in (best.straight, best.curve)]
-
+def _figures(
+    run: Run, arrays: Mapping[str, NDArray], solutions: Mapping[str, GeodesicSolution], best: BestCurves
+) -> dict[str, Figure]:
+    outputs = _outputs(run, best, slice(None), _FRAMES)
     histories = {method: arrays[f"{method}/energy_history"] for method in solutions}
     steps = {method: arrays[f"{method}/step_history"] for method in solutions}
     name = named("geodesic", best.converged)
     latent = plot_latent({name: best.curve}, arrays.get("encodings"), arrays.get("labels"))
     figures = {"energy": plot_energy(histories, steps), "latent": latent}
-    measured = [best.straight_length, best.length, best.converged]
+    strips = [*outputs, best.straight_length, best.length, best.converged]
+    if len(best.curve) > 1:
+        pairs = best.most_different(_SHEET)
+        figures["sheet"] = plot_strip(*(x[pairs] for x in strips), pairs=pairs.tolist())
     for pair in range(len(best.curve)):
-        figures[f"strip_{pair:03d}"] = plot_strip(*(x[pair : pair + 1] for x in (*outputs, *measured)))
+        figures[f"strip_{pair:03d}"] = plot_strip(*(x[pair : pair + 1] for x in strips))
     return figures
+
+
+def _movie(run: Run, best: BestCurves) -> list[NDArray]:
+    """Frames of the pairs that differ most."""
+    pairs = best.most_different(_MOVIE)
+    ratio = best.ratio[pairs]
+    names = [f"{k}: {x:.3f}" if np.isfinite(x) else str(k) for k, x in zip(pairs, ratio, strict=True)]
+    straight, geodesic = _outputs(run, best, pairs, _TIMES)
+    return movie_frames(straight, geodesic, names)
+
+
+def _outputs(run: Run, best: BestCurves, pairs: NDArray | slice, count: int) -> list[NDArray]:
+    """What the decoder makes of straight lines and of geodesics at so many equal times, (P, count, *event) each."""
+    frames = slice(None, None, (best.curve.shape[1] - 1) // (count - 1))
+    return [run.decode(curve[pairs][:, frames]) for curve in (best.straight, best.curve)]
 
 
 def solutions_in(arrays: Mapping[str, NDArray], methods: Sequence[str], file: Path) -> dict[str, GeodesicSolution]:

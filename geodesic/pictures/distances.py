@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geodesic.pictures.canvas import draw_legend, new_figure, plain
-from geodesic.pictures.style import LABEL_COLORS
+from geodesic.pictures.style import LABEL_COLORS, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,6 +46,7 @@ def cluster_order(distances: NDArray) -> NDArray:
     return np.asarray(leaves_list(linkage(squareform(D), "average", optimal_ordering=len(D) <= _OPTIMAL)))
 
 
+@styled
 def plot_distances(distances: NDArray, order: NDArray, labels: NDArray | None = None) -> Figure:
     """A heat map of distances, points in a given order, with the colors of their labels along two sides.
 

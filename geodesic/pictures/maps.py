@@ -18,7 +18,7 @@ from geodesic.pictures.canvas import (
     frame,
     new_figure,
 )
-from geodesic.pictures.style import BLUE, ORANGE
+from geodesic.pictures.style import BLUE, ORANGE, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,6 +35,7 @@ _TITLES = {
 }
 
 
+@styled
 def plot_map(
     grid: NDArray,
     values: NDArray,
@@ -88,6 +89,7 @@ def plot_map(
     return figure
 
 
+@styled
 def plot_histograms(arrays: Mapping[str, NDArray]) -> Figure:
     """How sectional curvatures, volumes and condition numbers are spread over encodings.
 

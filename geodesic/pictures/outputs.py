@@ -9,18 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geodesic.pictures.canvas import axes_or_new, new_figure
+from geodesic.pictures.style import styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["plot_outputs", "plot_reconstructions", "plot_samples", "plot_strip"]
+__all__ = ["plot_outputs", "plot_reconstructions", "plot_samples", "plot_strip", "shown_images"]
 
 _STRIP = 5.7  # inches for the outputs of a strip
 _BAR = 1.2  # inches for the height of a row of vectors
 _TOGETHER, _APART = 0.08, 0.35  # between the rows of a pair, and between pairs, in heights of a row
 
 
+@styled
 def plot_strip(
     straight: NDArray,
     geodesic: NDArray,
@@ -28,6 +30,7 @@ def plot_strip(
     geodesic_length: NDArray,
     converged: NDArray | None = None,
     *,
+    pairs: Sequence[int] | None = None,
     axes: Axes | None = None,
 ) -> Figure:
     """Decoded outputs along straight paths, each above those along its geodesic, at equal times.
@@ -39,6 +42,7 @@ def plot_strip(
         straight_length: Riemannian lengths of the straight paths, (P,).
         geodesic_length: Riemannian lengths of the geodesics, (P,).
         converged: Whether the second paths have converged to geodesics, (P,); labels say so if not.
+        pairs: Their numbers, P; 0, 1, ... by default.
         axes: Where to draw; on a new figure by default.
 
     Returns:
@@ -59,7 +63,7 @@ def plot_strip(
     top, middles, names = 0.0, [], []
     for i in range(P):
         best = "geodesic" if converged is None or converged[i] else "not converged"
-        pair = f"{i}: " if P > 1 else ""
+        pair = f"{i if pairs is None else pairs[i]}: " if P > 1 else ""
         rows = (("straight", straight_length, straight), (best, geodesic_length, geodesic))
         for name, length, outputs in rows:
             row = np.concatenate([_as_image(x) for x in outputs[i]], axis=1) if images else outputs[i].T
@@ -83,6 +87,7 @@ def plot_strip(
     return figure
 
 
+@styled
 def plot_outputs(rows: Sequence[Sequence[NDArray]], row_names: Sequence[str], headings: Sequence[str]) -> Figure:
     """Outputs in rows with names and columns with headings; the last heading is that of all columns from there on.
 
@@ -131,6 +136,7 @@ def plot_outputs(rows: Sequence[Sequence[NDArray]], row_names: Sequence[str], he
     return figure
 
 
+@styled
 def plot_reconstructions(originals: NDArray, reconstructions: NDArray, columns: int = 8) -> Figure:
     """Images in rows of `columns`, each row above one of their reconstructions.
 
@@ -148,6 +154,7 @@ def plot_reconstructions(originals: NDArray, reconstructions: NDArray, columns: 
     return _mosaic(rows, ["original", "decoded"] * len(starts))
 
 
+@styled
 def plot_samples(images: NDArray, columns: int = 8) -> Figure:
     """Decoded means at points drawn from the prior, in rows of `columns`.
 
@@ -187,6 +194,13 @@ def _shades(*images: NDArray) -> list[NDArray]:
     known = np.concatenate([x[np.isfinite(x)] for x in images])
     low, high = min(0.0, known.min(initial=0)), max(1.0, known.max(initial=1))
     return [(x - low) / (high - low) for x in images]
+
+
+def shown_images(*images: NDArray) -> list[NDArray]:
+    """Images (P, K, C, H, W) or (P, K, H, W) as they are drawn, (P, K, H, W) or (P, K, H, W, 3): in shades or "
+    "colors.
+    """
+    return [np.stack([np.stack([_as_image(image) for image in row]) for row in each]) for each in _shades(*images)]
 
 
 def _as_image(output: NDArray) -> NDArray:

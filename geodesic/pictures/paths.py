@@ -19,7 +19,7 @@ from geodesic.pictures.canvas import (
     draw_path,
     new_figure,
 )
-from geodesic.pictures.style import BLUE, GREEN, LINE_COLORS
+from geodesic.pictures.style import BLUE, GREEN, LINE_COLORS, styled
 from geodesic.pictures.view import View
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ def named(name: str, converged: NDArray | None) -> str:
     return f"{'path' if name == 'geodesic' else name}\n({int(converged.sum())} of {converged.size}\nconverged)"
 
 
+@styled
 def plot_latent(
     curves: Mapping[str, NDArray],
     encodings: NDArray | None = None,
@@ -121,6 +122,7 @@ def _number(ax: Axes, curves: list[NDArray]) -> None:
         )
 
 
+@styled
 def plot_energy(histories: Mapping[str, NDArray], steps: Mapping[str, NDArray] | None = None) -> Figure:
     """Energy above the lowest known of each pair, relative to it, against the step: a line for each pair.
 

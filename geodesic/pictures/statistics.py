@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geodesic.pictures.canvas import DASHES, MARKERS, draw_encodings, draw_legend, draw_path, frame, new_figure
-from geodesic.pictures.style import BLUE, GREEN, LINE_COLORS, ORANGE
+from geodesic.pictures.style import BLUE, GREEN, LINE_COLORS, ORANGE, styled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +20,7 @@ __all__ = ["plot_analogy", "plot_means", "plot_variation"]
 _ARROWS = 5  # carried vectors that are drawn
 
 
+@styled
 def plot_means(arrays: Mapping[str, NDArray]) -> Figure:
     """The latent plane with both means of every group, and the geodesics from the Fréchet mean to its points.
 
@@ -51,6 +52,7 @@ def plot_means(arrays: Mapping[str, NDArray]) -> Figure:
     return figure
 
 
+@styled
 def plot_analogy(arrays: Mapping[str, NDArray], row: int) -> Figure:
     """The latent plane with one analogy: its points, its geodesics, and the vector on its way.
 
@@ -113,6 +115,7 @@ def _name_points(axes: Axes, points: Mapping[str, NDArray]) -> None:
         )
 
 
+@styled
 def plot_variation(decoders: Sequence[int], coefficients: Mapping[str, NDArray]) -> Figure:
     """Coefficient of variation over seeds against the number of decoders: means over pairs with standard errors.
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["BLUE", "GREEN", "LABEL_COLORS", "LINE_COLORS", "ORANGE", "STYLE", "in_style"]
+from geodesic.installation import require
+
+__all__ = ["BLUE", "GREEN", "LABEL_COLORS", "LINE_COLORS", "ORANGE", "STYLE", "in_style", "styled"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # Okabe and Ito's colors; markers and dashes carry the rest.
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
@@ -48,3 +55,17 @@ def in_style() -> AbstractContextManager[None]:
 
     colors = {"axes.prop_cycle": cycler(color=LINE_COLORS)}
     return matplotlib.style.context(["default", STYLE | colors])
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """Decorate what draws a picture: in our style, but on `axes` of the user's in theirs."""
+
+    @functools.wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> R:
+        if kwargs.get("axes") is not None:
+            return draw(*args, **kwargs)
+        require("", "matplotlib")
+        with in_style():
+            return draw(*args, **kwargs)
+
+    return drawn

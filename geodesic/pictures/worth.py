@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from geodesic.pictures.canvas import new_figure
-from geodesic.pictures.style import BLUE, ORANGE
+from geodesic.pictures.style import BLUE, ORANGE, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -19,6 +19,7 @@ _WIDTH, _HEIGHT = 5.6, 2.9  # inches
 _FAR = 4.0  # the largest ratio that is drawn on a linear axis
 
 
+@styled
 def plot_ratios(ratio: NDArray, thresholds: tuple[float, ...]) -> Figure:
     """The share of pairs whose straight line is at most so many times as long as their geodesic.
 
@@ -58,6 +59,7 @@ def plot_ratios(ratio: NDArray, thresholds: tuple[float, ...]) -> Figure:
     return figure
 
 
+@styled
 def plot_spectrum(eigenvalues: NDArray) -> Figure:
     """Eigenvalues of the metric tensor along paths, the largest first: median, and from 5 to 95 %.
 
@@ -82,6 +84,7 @@ def plot_spectrum(eigenvalues: NDArray) -> Figure:
     return figure
 
 
+@styled
 def plot_divergences(divergences: NDArray, threshold: float) -> Figure:
     """The KL divergence of each latent dimension, the largest first, and below which one counts as collapsed.
 

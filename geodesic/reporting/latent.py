@@ -19,7 +19,6 @@ from geodesic.reporting.markup import as_drawing
 from geodesic.reporting.material import Material
 from geodesic.reporting.neighbors import evenly
 from geodesic.reporting.page import Picture, Section
-from geodesic.reporting.verdict import ratios_of
 from geodesic.reporting.words import percent
 from geodesic.riemannian.curvature.magnification import log_volume
 
@@ -70,7 +69,7 @@ class _Drawn:
     @classmethod
     def of(cls, material: Material) -> _Drawn:
         best = material.best
-        shown = _spread(ratios_of(best), _SHOWN)
+        shown = _spread(best.ratio, _SHOWN)
         points = None if material.points is None else evenly(material.points, _CLOUD)
         labels = None if material.labels is None else evenly(material.labels, _CLOUD)
         name = named("geodesic", best.converged[shown])

@@ -14,7 +14,7 @@ from geodesic.reporting.latent import latent_section
 from geodesic.reporting.markup import as_drawing, as_picture
 from geodesic.reporting.material import Material
 from geodesic.reporting.page import Picture, Rows, Section
-from geodesic.reporting.verdict import LARGE, NOTICEABLE, ratios_of
+from geodesic.reporting.verdict import LARGE, NOTICEABLE
 from geodesic.reporting.words import THRESHOLDS, percent
 
 __all__ = ["sections_of"]
@@ -38,7 +38,7 @@ def sections_of(material: Material) -> Iterator[Section]:
 
 
 def _lengths(material: Material) -> Section:
-    ratio = ratios_of(material.best)
+    ratio = material.best.ratio
     ratio = ratio[np.isfinite(ratio)]
     if not len(ratio):
         return Section("lengths", "How much longer straight lines are", ["No pair has a curve with a length."])
@@ -67,8 +67,7 @@ def _strips(material: Material) -> Section:
         why = material.missing.get("images", "no decoder was given.")
         return Section("strips", title, [f"What the decoder makes of the paths is not shown: {why}"])
     best = material.best
-    ratio = np.nan_to_num(ratios_of(best), nan=0.0)
-    pairs = np.argsort(-ratio, kind="stable")[:_STRIPS]
+    ratio, pairs = best.ratio, best.most_different(_STRIPS)
     frames = slice(None, None, (best.curve.shape[1] - 1) // (_FRAMES - 1))
     outputs = [material.pictured(curve[pairs][:, frames], pairs) for curve in (best.straight, best.curve)]
     measured = [x[pairs] for x in (best.straight_length, best.length, best.converged)]

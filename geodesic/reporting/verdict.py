@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 
 from geodesic.drawing.best import BestCurves
 from geodesic.reporting.neighbors import Neighbors
-from geodesic.solvers.status import Status
 
-__all__ = ["LARGE", "MANY", "NOTICEABLE", "Verdict", "ratios_of", "verdict_on"]
+__all__ = ["LARGE", "MANY", "NOTICEABLE", "Verdict", "verdict_on"]
 
 NOTICEABLE = 0.01
 """Straight lines that are longer by less are as good as geodesics."""
@@ -19,7 +18,6 @@ LARGE = 0.05
 """Straight lines that are longer by more at the median are not."""
 MANY = 0.1
 """Where a larger share of nearest neighbors changes, and bounds leave no doubt of it, neighbors matter."""
-_NOT_CURVES = (Status.NOT_FINITE, Status.DIVERGED, Status.JUMP)  # lengths of these say nothing
 
 
 @dataclass(frozen=True)
@@ -56,13 +54,6 @@ class Verdict:
     neighbors: Neighbors | None = None
 
 
-def ratios_of(best: BestCurves) -> NDArray:
-    """Straight over geodesic length, (P,); NaN where there is no curve with a length."""
-    known = np.isfinite(best.length) & np.isfinite(best.straight_length) & (best.length > 0)
-    known &= ~np.isin(best.status, _NOT_CURVES)
-    return np.divide(best.straight_length, best.length, out=np.full(len(known), np.nan), where=known)
-
-
 def verdict_on(best: BestCurves, neighbors: Neighbors | None = None) -> Verdict:
     """Whether geodesics matter.
 
@@ -80,7 +71,7 @@ def verdict_on(best: BestCurves, neighbors: Neighbors | None = None) -> Verdict:
         >>> verdict_on(best_of({"auto": geodesic.solve(plane, torch.zeros(3, 2), torch.ones(3, 2))})).answer
         'no'
     """
-    ratio = ratios_of(best)
+    ratio = best.ratio
     known = np.isfinite(ratio)
     excess, error = ratio[known] - 1, best.error[known]
     measured = len(excess)
