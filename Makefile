@@ -1,4 +1,4 @@
-.PHONY: help demo test quick lint clean
+.PHONY: help demo test quick lint docs clean
 .DEFAULT_GOAL := help
 
 PYTHON ?= python3
@@ -23,6 +23,10 @@ lint: .venv/installed-dev ## linter and type checker alone
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: .venv/installed-docs ## the site, build/site/docs/index.html; a warning or a dead link within it is an error
+	rm -rf docs/generated
+	$(BIN)/python -m sphinx -b html -c docs -W --keep-going . build/site
 
 clean: ## remove the environment and all caches; runs/ stays
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache

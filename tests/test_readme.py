@@ -17,7 +17,7 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"
 
 
 def blocks(language: str, text: str) -> list[str]:
-    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.S | re.M)
+    fenced = re.findall(r"^```([\w{}-]*)\n(.*?)^```$", text, flags=re.S | re.M)
     return [text for name, text in fenced if name == language]
 
 
@@ -39,6 +39,16 @@ def test_the_python_of_the_readme_prints_what_the_readme_says_it_prints(run: Cal
     assert run(code) == blocks("text", README)[0]
 
 
+SHOWN = [page for page in PAGES if blocks("text", PAGES[page])]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", SHOWN)
+def test_a_page_prints_what_it_says_it_prints(page: str, run: Callable[[str], str], tmp_path: Path) -> None:
+    code = "\n".join(blocks("python", PAGES[page]))
+    assert run(f"import os\nos.chdir({str(tmp_path)!r})\n{code}") == "".join(blocks("text", PAGES[page]))
+
+
 def test_the_pair_over_the_hill_is_as_much_shorter_as_the_readme_says(run: Callable[[str], str]) -> None:
     (code,) = blocks("python", README)
     over, round_it = re.search(r"its length falls from (\d+\.\d+) to (\d+\.\d+)", README).groups()
@@ -53,7 +63,9 @@ OWN_TESTS = ("recipes", "riemannian", "run-folder")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks("python", PAGES[page]) and page not in OWN_TESTS])
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks("python", PAGES[page]) and page not in [*OWN_TESTS, *SHOWN]]
+)
 def test_the_python_of_a_page_runs_from_top_to_bottom(page: str, run: Callable[[str], str]) -> None:
     assert run("\n".join(blocks("python", PAGES[page])))
 
@@ -160,4 +172,19 @@ def test_the_readme_cites_what_the_citation_file_says() -> None:
 
 
 def test_the_readme_is_one_screen() -> None:
-    assert len(README.splitlines()) < 130
+    assert len(README.splitlines()) < 110
+
+
+def test_every_page_and_notebook_is_in_the_table_of_contents_of_the_site() -> None:
+    listed = re.findall(
+        r"^(?:\.\./)?(?:notebooks/)?([\w-]+)$", "\n".join(blocks("{toctree}", PAGES["index"])), flags=re.M
+    )
+    notebooks = [path.stem for path in (ROOT / "notebooks").glob("*.ipynb")]
+    assert set(PAGES) - {"index"} | set(notebooks) | {"CHANGELOG", "CONTRIBUTING"} == set(listed)
+
+
+def test_the_page_of_the_api_names_every_public_name() -> None:
+    import geodesic
+
+    named = re.findall(r"^   geodesic\.(\w+)$", PAGES["api"], flags=re.M)
+    assert sorted(named) == sorted(name for names in geodesic._MODULES.values() for name in names)
