@@ -271,7 +271,7 @@ def test_a_run_that_lacks_parts_has_a_page_that_says_so(runs: Path) -> None:
     arrays = read_npz(folder / "geodesics.npz")
     write_npz(folder / "geodesics.npz", {k: x for k, x in arrays.items() if k not in ("encodings", "labels", "rows")})
     (folder / "distances.npz").write_bytes(b"no arrays")
-    done = run("report", folder)
+    done = run("report", folder, "--neighbors", "0")
     assert done.status == 0, done
     text = require_lawful((folder / "geodesics.html").read_text(encoding="utf-8")).text
     for said in (

@@ -60,7 +60,8 @@ def report_run(
         folder: The run folder.
         name: Which results, as given to `solve_pairs`.
         overwrite: Replace a report that exists.
-        neighbors: Of how many encodings nearest neighbors are looked for, where `geodesic distances` has left none.
+        neighbors: Of how many encodings, or ends of the pairs where there are none, nearest neighbors are looked for,
+            where `geodesic distances` has left no matrix.
 
     Returns:
         The file, and what it says.
@@ -129,8 +130,9 @@ class _Parts:
         known: dict[str, Any] = {}
         try:
             known["manifold"] = run.manifold
-            if neighbors and "encodings" in self.arrays:
-                z = torch.as_tensor(evenly(self.arrays["encodings"], neighbors)).to(run.device, run.dtype)
+            if neighbors:
+                ends = np.unique(np.concatenate([self.arrays["start"], self.arrays["end"]]), axis=0)
+                z = torch.as_tensor(evenly(self.arrays.get("encodings", ends), neighbors)).to(run.device, run.dtype)
                 known["neighbors"], why = neighbors_or_why(run.manifold, z)
                 self.missing |= why
         except GeodesicError as error:
@@ -145,7 +147,8 @@ class _Parts:
     def _distances(self) -> dict[str, NDArray] | None:
         """The matrix that `geodesic distances` left, where it is of this model and geometry."""
         file = self.folder / "distances.npz"
-        where = shlex.join(["geodesic", "distances", *self._settings_as_arguments()])
+        points = [] if "encodings" in self.arrays else ["distances.points={kind: prior, count: 50}"]
+        where = shlex.join(["geodesic", "distances", *self._settings_as_arguments(), *points])
         if not file.is_file():
             self.missing["distances"] = (
                 f"There is no matrix of distances. Run `{where}`, then this report again, and it is shown here."

@@ -78,6 +78,7 @@ def plot_spectrum(eigenvalues: NDArray) -> Figure:
     ax.fill_between(place, low, high, color=BLUE, alpha=0.25, lw=0, label="5 to 95 %")
     ax.plot(place, middle, "o-" if few else "-", color=BLUE, ms=3.5, lw=1.4, label="median")
     ax.set_yscale("log")
+    ax.locator_params(axis="x", integer=True)
     ax.set_xlabel("eigenvalue of $G$, the largest first")
     ax.set_ylabel("squared output per latent unit", fontsize=9)
     ax.legend(loc="upper right", fontsize=9, frameon=False)
