@@ -41,10 +41,18 @@ html_show_sphinx = False
 html_theme_options = {"navigation_with_keys": True}
 
 
+EMPHASIS = re.compile(r"(?<![\w(*])\*\w[\w ]*\*(?!\w)")
+
+
 def as_restructured_text(line: str) -> str:
     """A line of a docstring, whose `code` is that of Markdown and whose stars and bars are those of formulas."""
-    parts = re.split(r"(`[^`]+`)", line)
-    return "".join(f"`{part}`" if part.startswith("`") else re.sub(r"([*|]|_(?!\w))", r"\\\1", part) for part in parts)
+
+    def translated(part: str) -> str:
+        if part.startswith("`"):
+            return f"`{part}`"
+        return part if EMPHASIS.fullmatch(part) else re.sub(r"([*|]|_(?!\w))", r"\\\1", part)
+
+    return "".join(map(translated, re.split(rf"(`[^`]+`|{EMPHASIS.pattern})", line)))
 
 
 def translate(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:

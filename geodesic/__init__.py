@@ -2,7 +2,7 @@
 
 from geodesic.contents import contents
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # The table of contents: where every name at the top lives. Nothing is imported until it is asked for.
 _MODULES = {

@@ -164,9 +164,13 @@ def test_every_benchmark_that_a_document_names_exists(document: Path) -> None:
     assert set(named) - {"NAME"} <= set(BENCHMARKS)
 
 
-def test_the_readme_cites_what_the_citation_file_says() -> None:
+def test_the_readme_cites_what_the_citation_file_says_of_this_version() -> None:
+    from geodesic import __version__
+
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     (entry,) = blocks("bibtex", README)
+    assert blocks("bibtex", PAGES["cite"]) == [entry]
+    assert cited["version"] == __version__
     for key in ("title", "version", "license"):
         assert re.search(rf"^ +{key} += {{(.*)}},?$", entry, flags=re.M)[1] == cited[key]
 
