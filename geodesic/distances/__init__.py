@@ -5,6 +5,7 @@ from geodesic.contents import contents
 __getattr__, __dir__, __all__ = contents(
     "geodesic.distances",
     {
+        "geodesic.distances.approximate": ("Approximate",),
         "geodesic.distances.matrix": ("distance_matrix",),
         "geodesic.distances.methods": ("METHODS", "Exact", "Graph", "Landmarks", "Straight"),
         "geodesic.distances.nearest_points": ("NearestPoints",),

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from geodesic.distances.solved import Found, Solver, groups
 from geodesic.distances.straight import straight_found
-from geodesic.distances.surroundings import Surroundings, equal
+from geodesic.distances.surroundings import Surroundings, chords_below, equal
 from geodesic.distances.told import Teller
 from geodesic.solvers.status import Status
 
@@ -31,6 +31,7 @@ class Queries:
         queries: Whose neighbors are wanted, (Q, d).
         k: Neighbors.
         itself: Whether the queries are the points: each is its own first neighbor.
+        among: The only points that are looked at for each query, (Q, C); None for all points.
         teller: Of progress.
         count: Geodesics that were solved for.
     """
@@ -41,6 +42,7 @@ class Queries:
     k: int
     itself: bool
     teller: Teller
+    among: Int[Tensor, "Q C"] | None = None
     count: int = 0
 
     def of(self, rows: Int[Tensor, " q"]) -> dict[str, Tensor]:
@@ -51,25 +53,45 @@ class Queries:
             if not len(asked[0]):
                 break
             self._solve(rows, near, asked)
-        return near.answer()
+        found = near.answer()
+        if self.among is None:
+            return found
+        # Points that are no candidates are as far through the surrounding space as the farthest candidate, or farther.
+        beyond = found["upper"] >= near.lower.amax(1, keepdim=True)
+        return found | {
+            "indices": self.among[rows].gather(1, found["indices"]),
+            "open": found["open"] | beyond,
+            "unordered": found["unordered"] | beyond,
+        }
 
     def _begun(self, rows: Int[Tensor, " q"]) -> Candidates:
-        """All points as candidates, with chords and, for those that need them, straight lines."""
+        """The candidates, with chords and, for those that need them, straight lines."""
         z, N, q = self.queries[rows], len(self.points), len(rows)
-        space = Surroundings(self.solver.manifold, torch.cat([z, self.points]))
-        at = torch.arange(q + N, device=z.device)
-        near = Candidates(space.lower_bounds(at[:q], at[q:]), self.k)
-        i, j = equal(z, self.points).nonzero(as_tuple=True)
+        if self.among is None:
+            space = Surroundings(self.solver.manifold, torch.cat([z, self.points]))
+            at = torch.arange(q + N, device=z.device)
+            near, same = Candidates(space.lower_bounds(at[:q], at[q:]), self.k), equal(z, self.points)
+        else:
+            points = self.points[self.among[rows]]
+            near = Candidates(chords_below(self.solver.manifold, z, points), self.k)
+            same = (points == z[:, None]).all(-1)
+        i, j = same.nonzero(as_tuple=True)
         near.lower[i, j] = 0
         near.note(i, j, torch.zeros_like(near.lower[i, j]), torch.zeros_like(near.lower[i, j]), solved=True)
         if self.itself:
-            near.first[torch.arange(q, device=z.device), rows] = True
+            near.first |= self._columns(rows) == rows[:, None]
         while True:  # straight lines, nearest chords first, until no other point can come among the nearest
             i, j = near.unmeasured()
             if not len(i):
                 return near
-            lines = straight_found(self.solver.manifold, z[i], self.points[j], _LINES)
+            lines = straight_found(self.solver.manifold, z[i], self.points[self._columns(rows)[i, j]], _LINES)
             near.note(i, j, lines.length, lines.upper, solved=False)
+
+    def _columns(self, rows: Int[Tensor, " q"]) -> Int[Tensor, "q C"]:
+        """Which points are the candidates."""
+        if self.among is not None:
+            return self.among[rows]
+        return torch.arange(len(self.points), device=rows.device).expand(len(rows), -1)
 
     def _solve(self, rows: Int[Tensor, " q"], near: Candidates, asked: tuple[Tensor, Tensor]) -> None:
         i, j = asked
@@ -77,7 +99,7 @@ class Queries:
 
         def each(some: Int[Tensor, " n"]) -> None:
             a, b = i[some], j[some]
-            solution = self.solver.solve(self.queries[rows[a]], self.points[b])
+            solution = self.solver.solve(self.queries[rows[a]], self.points[self._columns(rows)[a, b]])
             found = Found.of(self.solver.manifold, solution)
             near.note(a, b, found.length, found.upper, solved=True)
             jump = found.status == Status.JUMP  # which its straight line crosses unseen

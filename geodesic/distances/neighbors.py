@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from geodesic.checks import require_alike, require_integer
+from geodesic.distances.approximate import Approximate, approximate_candidates, candidates_of
 from geodesic.distances.candidates import Queries
 from geodesic.distances.matrix import suited
 from geodesic.distances.nearest_points import NearestPoints
@@ -39,6 +40,7 @@ def nearest(
     k: int,
     *,
     search: Search = ...,
+    candidates: str | Approximate = ...,
     callback: Callable[[DistanceProgress], None] | None = ...,
     store: None = ...,
 ) -> NearestPoints: ...
@@ -50,6 +52,7 @@ def nearest(
     k: int,
     *,
     search: Search = ...,
+    candidates: str | Approximate = ...,
     callback: Callable[[DistanceProgress], None] | None = ...,
     store: Path | str | Store,
 ) -> StoredNeighbors: ...
@@ -62,6 +65,7 @@ def nearest(
     k: int,
     *,
     search: Search = Search(),
+    candidates: str | Approximate = "exact",
     callback: Callable[[DistanceProgress], None] | None = None,
     store: Path | str | Store | None = None,
 ) -> NearestPoints | StoredNeighbors:
@@ -86,6 +90,9 @@ def nearest(
             neighbor.
         k: Neighbors, from 1 to N.
         search: How geodesics are looked for, see `distance_matrix`.
+        candidates: "exact" compares each query with all points. "approximate", or an `Approximate` with settings, looks
+            among few that an index finds near through the surrounding space, for millions of points: some may be
+            missed, and the answer's `recall` says how many on random queries.
         callback: Called with a `DistanceProgress` after each group of pairs.
         store: A folder, or a `geodesic.distances.Store`: queries are answered chunk by chunk, see `distance_matrix`.
 
@@ -93,7 +100,9 @@ def nearest(
         The neighbors, with bounds. Without history. Of a store, a `StoredNeighbors`, which reads what is looked at.
 
     Raises:
-        InputError: Shapes or settings cannot be used, `k` is above the number of points, or there are no lengths.
+        InputError: Shapes or settings cannot be used, `k` is above the number of points, there are no lengths, or no
+            surrounding space for approximate candidates.
+        MissingExtraError: pynndescent or Zarr is not installed.
         DecoderError: As from `solve`.
         DataError: The store is of other points, another decoder or other settings, or cannot be written.
         RunFolderError: Another process fills the store.
@@ -111,14 +120,16 @@ def nearest(
     z = x if queries is None else _rows(manifold, queries=queries)[0]
     require_alike(points=x[:1], queries=z[:1])
     require_integer("k", k, least=1, most=len(x), note="the number of points")
+    how = candidates_of(candidates, manifold, k, len(x))
     if store is not None:
         kept = store_of(store)
-        job = NearestJob(manifold, x, None if itself else z, k, search, kept.tile)
+        job = NearestJob(manifold, x, None if itself else z, k, search, kept.tile, how)
         return open_neighbors(fill(job, kept, callback))
-    work = Queries(Solver(manifold, search), x, z, k, itself, Teller(callback))
+    among, recall = (None, 1.0) if how is None else approximate_candidates(manifold, x, None if itself else z, how)
+    work = Queries(Solver(manifold, search), x, z, k, itself, Teller(callback), among)
     parts = [work.of(rows) for rows in torch.arange(len(z), device=z.device).split(_QUERIES)]
     found: dict[str, Any] = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-    return NearestPoints(**found, share_solved=work.count / (len(x) * len(z)))
+    return NearestPoints(**found, share_solved=work.count / (len(x) * len(z)), recall=recall)
 
 
 def _rows(manifold: Manifold, **points: Any) -> list[Tensor]:

@@ -11,7 +11,7 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import grouped, rows_at_once
 from geodesic.geometry.period import on_circles
 
-__all__ = ["Surroundings", "equal"]
+__all__ = ["Surroundings", "chords_below", "equal"]
 
 _AT_ONCE = 2**24  # numbers of a block of distances
 
@@ -27,6 +27,23 @@ def equal(x: Float[Tensor, "N d"], y: Float[Tensor, "M d"]) -> Bool[Tensor, "N M
     """
     number = torch.cat([x, y]).unique(dim=0, return_inverse=True)[1]
     return number[: len(x), None] == number[len(x) :]
+
+
+def chords_below(manifold: Manifold, z: Float[Tensor, "q d"], points: Float[Tensor, "q C d"]) -> Float[Tensor, "q C"]:
+    """What the distances from points to some others each are never below, (q, C): of an embedded geometry.
+
+    Args:
+        manifold: With an embedding.
+        z: From these.
+        points: To these.
+    """
+    x, parts = places_of(manifold, z), []
+    size = max(1, _AT_ONCE // (points.shape[1] * x.shape[1]))
+    for from_, to in zip(x.split(size), points.split(size), strict=True):
+        y = places_of(manifold, to.flatten(0, 1)).reshape(*to.shape[:2], -1)
+        off = OF_OUTPUTS * torch.finfo(x.dtype).eps * (from_.norm(dim=1)[:, None] + y.norm(dim=2))
+        parts.append(((y - from_[:, None]).norm(dim=2) - off).clamp_min(0))
+    return torch.cat(parts).nan_to_num(nan=torch.inf, posinf=torch.inf)
 
 
 class Surroundings:

@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from geodesic.checks import warn
 from geodesic.distances.store.folder import Folder, writing
@@ -20,8 +20,6 @@ from geodesic.errors import DataError
 from geodesic.files import locked
 
 __all__ = ["fill"]
-
-AnyJob = TypeVar("AnyJob", bound=Job)
 
 _NAMED = 5  # chunks in a message
 
@@ -80,7 +78,7 @@ def _alone(path: Path) -> Iterator[None]:
         yield
 
 
-def _opened(job: AnyJob, folder: Folder) -> AnyJob:
+def _opened(job: Job, folder: Folder) -> Job:
     """The job with the plan of the store, which is made where there is none."""
     manifest, asked = folder.manifest(), job.search
     if manifest is None:
@@ -88,16 +86,18 @@ def _opened(job: AnyJob, folder: Folder) -> AnyJob:
         points: dict[str, Any] = {"points": job.points.cpu().numpy(), "outputs": outputs_of(job)}
         if job.second is not None:
             points["others"] = job.second.cpu().numpy()
-        folder.create(manifest_of(job, asked), points, job.layouts)
-        return job
+        found = job.prepared()
+        folder.create(manifest_of(job, asked), points | found, job.layouts)
+        return job.with_prepared(found)
     job = planned(job, json.dumps(manifest["plan"]) if "plan" in manifest else None)
     other = differences(manifest, manifest_of(job, asked))
     if other:
         raise DataError(
             f"store: {folder.path} was made otherwise: {', '.join(other)}; give the same, or choose another folder"
         )
-    require_same_outputs(folder.path, folder.points()["outputs"], outputs_of(job))
-    return job
+    found = folder.points()
+    require_same_outputs(folder.path, found["outputs"], outputs_of(job))
+    return job.with_prepared(found)
 
 
 def _tell_of(path: Path, damaged: list[Chunk]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -66,6 +66,14 @@ class Job(ABC):
     @abstractmethod
     def layouts(self) -> dict[str, Layout]:
         """The arrays, by name."""
+
+    def prepared(self) -> dict[str, NDArray[Any]]:
+        """What is found once, before all chunks, and kept with the points."""
+        return {}
+
+    def with_prepared(self, found: Mapping[str, NDArray[Any]]) -> Job:
+        """The job that has what was found."""
+        return self
 
     @abstractmethod
     def chunks(self) -> Iterator[Chunk]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from geodesic.distances.approximate import Approximate, approximate_candidates
 from geodesic.distances.candidates import Queries
 from geodesic.distances.solved import Solver
 from geodesic.distances.store.job import Chunk, Job, Layout, span
@@ -31,6 +33,8 @@ class NearestJob(Job):
         k: Neighbors.
         search: How to look.
         tile: Queries at a time.
+        candidates: How few points are chosen to look at; None for all.
+        among: Which these are, (Q, C).
     """
 
     manifold: Manifold
@@ -39,6 +43,8 @@ class NearestJob(Job):
     k: int
     search: Search
     tile: int
+    candidates: Approximate | None = None
+    among: Tensor | None = None
 
     kind: ClassVar[str] = "nearest"
 
@@ -52,7 +58,19 @@ class NearestJob(Job):
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {"k": self.k, "tile": self.tile, "points": len(self.points), "queries": len(self._asked)}
+        settings = {"k": self.k, "tile": self.tile, "points": len(self.points), "queries": len(self._asked)}
+        return settings if self.candidates is None else settings | {"candidates": str(self.candidates)}
+
+    def prepared(self) -> dict[str, NDArray[Any]]:
+        if self.candidates is None:
+            return {}
+        among, recall = approximate_candidates(self.manifold, self.points, self.queries, self.candidates)
+        return {"among": among.cpu().numpy().astype("int32"), "recall": np.array(recall)}
+
+    def with_prepared(self, found: Mapping[str, NDArray[Any]]) -> Job:
+        if self.candidates is None:
+            return self
+        return replace(self, among=torch.as_tensor(found["among"], device=self.points.device).long())
 
     @property
     def layouts(self) -> dict[str, Layout]:
@@ -80,6 +98,6 @@ class NearestJob(Job):
     def compute(self, chunk: Chunk) -> tuple[dict[str, NDArray[Any]], dict[str, int]]:
         rows = span(chunk[0], self.tile, len(self._asked))
         solver, itself = Solver(self.manifold, self.search, steady=True), self.queries is None
-        work = Queries(solver, self.points, self._asked, self.k, itself, Teller(None))
+        work = Queries(solver, self.points, self._asked, self.k, itself, Teller(None), self.among)
         found = work.of(torch.arange(rows.start, rows.stop, device=self.points.device))
         return {name: values.cpu().numpy() for name, values in found.items()}, {"solved": work.count}

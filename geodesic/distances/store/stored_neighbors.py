@@ -51,6 +51,11 @@ class StoredNeighbors:
         rows = sum(min(self.tile, self.queries - i * self.tile) for (i,) in done)
         return sum(int(folder.note(chunk).get("solved", 0)) for chunk in done) / max(rows * self.points, 1)
 
+    @property
+    def recall(self) -> float:
+        """That of the candidates, see `NearestPoints`."""
+        return float(Folder(self.path).points().get("recall", 1.0))
+
     def load(self, rows: Part = slice(None)) -> NearestPoints:
         """The neighbors of some queries, or of all, in memory; those that are not computed yet have the index -1.
 
@@ -61,7 +66,7 @@ class StoredNeighbors:
             DataError: A chunk is damaged.
         """
         values: dict[str, Any] = {name: torch.as_tensor(self.array(name)[rows]) for name in _FIELDS}
-        return NearestPoints(**values, share_solved=self.share_solved)
+        return NearestPoints(**values, share_solved=self.share_solved, recall=self.recall)
 
     def array(self, name: str) -> StoredArray:
         """A field of `NearestPoints`, read by index.
