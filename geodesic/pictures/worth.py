@@ -113,5 +113,5 @@ def plot_divergences(divergences: NDArray, threshold: float) -> Figure:
     else:
         ax.set_xlabel("latent dimensions, the most used first")
     ax.set_ylabel("KL, nats per row")
-    ax.legend(loc="upper right", fontsize=9, frameon=False)
+    figure.legend(loc="outside upper center", ncols=3, fontsize=9, frameon=False)  # bars fill the axes
     return figure
