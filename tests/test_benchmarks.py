@@ -68,8 +68,24 @@ def test_a_store_is_timed_where_zarr_is():
 
 
 def test_distances_are_counted_and_the_cheap_ones_hold(tmp_path):
-    few = ["--points", "8", "--many", "20", "--queries", "3", "--k", "2", "--pairs", "2", "--threads", "1"]
+    few = [
+        "--points",
+        "8",
+        "--many",
+        "20",
+        "--queries",
+        "3",
+        "--k",
+        "2",
+        "--pairs",
+        "2",
+        "--sample",
+        "5",
+        "--threads",
+        "1",
+    ]
     found = distances.main(["--decoders", "tiny-2", *few, "--out", str(tmp_path / "distances.json")])
+    assert found["graph"]["tiny-2"]["longer by, 95 %"] > -0.2
     assert found["exact"]["tiny-2"]["whole: resolved"] == "28"
     assert all(row["shorter than exact, %"] == 0 for row in found["cheap"]["tiny-2"])
     assert found["nearest"]["tiny-2"]["solved, % of pairs"] < 100

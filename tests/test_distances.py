@@ -12,6 +12,7 @@ from torch.testing import assert_close
 import geodesic
 from geodesic import Search, Status
 from geodesic.distances import DistanceMatrix, Exact, Graph, Landmarks, Straight
+from geodesic.distances.candidates import Queries
 from geodesic.distances.order import spread_first, stages
 from geodesic.distances.quadrature import quadrature_error
 from geodesic.distances.solved import Found, Solver
@@ -92,6 +93,16 @@ def test_warm_starts_change_no_distance(points: Tensor) -> None:
     assert_close(warm.length, cold.length, rtol=1e-3, atol=0)
     near = [stage for stage in stages(dense) if bool((stage.near_first >= 0).any())]
     assert near, "no pair began near another"
+
+
+@pytest.mark.slow
+def test_no_pair_begins_near_another_where_the_search_names_other_starts(points: Tensor) -> None:
+    dense, search = torch.cat([points[:5], points[:5] + 1e-2]), Search(init="graph", graph_points=points)
+    cold, warm = (
+        geodesic.distance_matrix(SPHERE, dense, method=Exact(warm=warm, mend=False), search=search)
+        for warm in (False, True)
+    )
+    assert torch.equal(warm.length, cold.length)
 
 
 @pytest.mark.parametrize("sizes", [(40, None), (40, 3), (1, 70), (33, 50)])
@@ -199,6 +210,21 @@ def test_a_graph_says_how_much_too_long_it_is(points: Tensor, exact: DistanceMat
     assert with_lines.length.sum() < graph.length.sum()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("others", [None, 40])
+def test_a_few_straight_lines_a_point_lead_nearly_everywhere(others: int | None) -> None:
+    flat, cloud = geodesic.PullbackManifold(lambda z: z), torch.rand(100, 2, dtype=torch.float64)
+    z, to = cloud[:60], None if others is None else cloud[60 : 60 + others]
+    methods = {lines: Graph(neighbors=2, lines=lines, sample=0) for lines in (16, 60)}
+    few, all_ = (geodesic.distance_matrix(flat, z, to, method=method) for method in methods.values())
+    truth = torch.cdist(z, z if to is None else to)
+    i, j = few.pairs
+    assert_close(all_.length, truth, rtol=1e-6, atol=1e-6)
+    ratio = (few.length / truth)[i, j]
+    assert bool((ratio > 1 - 1e-6).all())
+    assert 1 + 1e-4 < float(ratio.mean()) < 1.05  # fewer lines, and ways that are not much longer
+
+
 def test_landmarks_bound_from_above_and_estimate_from_below(points: Tensor, exact: DistanceMatrix) -> None:
     matrix = geodesic.distance_matrix(SPHERE, points, method=Landmarks(4))
     assert matrix.estimate is not None
@@ -258,6 +284,20 @@ def test_neighbors_are_solved_for_only_where_straight_lines_leave_them_open() ->
     assert flat.indices.tolist() == [[0, 1, 2]]
     assert flat.share_solved == 0.0
     assert not bool((flat.open | flat.unordered | flat.solved).any())
+
+
+def test_points_are_decoded_once_for_all_queries() -> None:
+    calls: list[int] = []
+
+    def decoder(z: Tensor) -> Tensor:
+        calls.append(len(z))
+        return z
+
+    z = torch.arange(1000.0, dtype=torch.float64)[:, None]
+    work = Queries(Solver(geodesic.PullbackManifold(decoder), Search()), z, z, 1, itself=True, teller=Teller(None))
+    for query in torch.tensor([[5], [700]]):
+        assert work.of(query)["indices"].tolist() == [query.tolist()]
+    assert sum(rows >= len(z) for rows in calls) == 1
 
 
 def test_without_lower_bounds_all_neighbors_are_open() -> None:

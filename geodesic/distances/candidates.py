@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -64,13 +65,16 @@ class Queries:
             "unordered": found["unordered"] | beyond,
         }
 
+    @cached_property
+    def _space(self) -> Surroundings:
+        return Surroundings(self.solver.manifold, self.points)
+
     def _begun(self, rows: Int[Tensor, " q"]) -> Candidates:
         """The candidates, with chords and, for those that need them, straight lines."""
         z, N, q = self.queries[rows], len(self.points), len(rows)
         if self.among is None:
-            space = Surroundings(self.solver.manifold, torch.cat([z, self.points]))
-            at = torch.arange(q + N, device=z.device)
-            near, same = Candidates(space.lower_bounds(at[:q], at[q:]), self.k), equal(z, self.points)
+            space, at = self._space.with_more(z), torch.arange(N + q, device=z.device)
+            near, same = Candidates(space.lower_bounds(at[N:], at[:N]), self.k), equal(z, self.points)
         else:
             points = self.points[self.among[rows]]
             near = Candidates(chords_below(self.solver.manifold, z, points), self.k)

@@ -25,7 +25,9 @@ def solve_all(work: Work, method: Exact) -> None:
         work: The points, and what is known.
         method: Settings.
     """
-    warm = method.warm and work.solver.manifold.period is None and work.solver.manifold.has_length
+    manifold = work.solver.manifold
+    straight = work.solver.search.init == "straight"  # other starts are asked for every pair
+    warm = method.warm and straight and manifold.period is None and manifold.has_length
     room = work.solver.room(work.points.device) if warm else 0.0
     paths = KnownPaths(work.points, work.others, work.symmetric, room)
     for stage in stages(work.points, None if work.symmetric else work.others):

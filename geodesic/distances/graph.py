@@ -58,19 +58,37 @@ def _sample(work: Work, method: Graph, length: Float[Tensor, "N M"], z: Tensor) 
 def _with_lines(
     work: Work, method: Graph, edges: tuple[Tensor, Tensor, Found], surroundings: Surroundings
 ) -> tuple[Tensor, Tensor, Found]:
-    """The edges, and straight lines between the points that are not joined by them."""
+    """The edges, and straight lines between some of the points that are not joined by them."""
     i, j, found = edges
     z = surroundings.points
     if not method.straight:
         return edges
-    a, b = work.pairs
-    b = b if work.symmetric else b + len(work.points)
+    _, rows, columns = work.nodes
+    a, b = _joined(surroundings, rows, columns, method)
     (apart,) = (~torch.isin(a * len(z) + b, i * len(z) + j)).nonzero(as_tuple=True)
     if not len(apart):
         return edges
     a, b = a[apart], b[apart]
     lines = straight_found(work.solver.manifold, z[a], z[b], method.straight)
     return torch.cat([i, a]), torch.cat([j, b]), joined([found, lines])
+
+
+def _joined(surroundings: Surroundings, rows: Tensor, columns: Tensor, method: Graph) -> Int[Tensor, "2 E"]:
+    """Pairs that straight lines join, each once: of near points and of random ones, or all where these are few.
+
+    Lines to the nearest alone lead round the gaps between clusters: random ones lead across.
+    """
+    drawn = method.lines // 2 if method.lines < len(columns) else 0
+    pairs = []
+    for some, others in ((rows, columns), (columns, rows))[: 1 if rows is columns else 2]:
+        near = surroundings.nearest(some, others, min(method.lines - drawn, len(others) - int(rows is columns)))
+        pairs.append(torch.stack([some.repeat_interleave(near.shape[1]), near.reshape(-1)]))
+    generator = torch.Generator().manual_seed(method.seed)
+    far = torch.randint(len(columns), (len(rows) * drawn,), generator=generator).to(columns.device)
+    pairs.append(torch.stack([rows.repeat_interleave(drawn), columns[far]]))
+    both = torch.cat(pairs, dim=1)
+    both = torch.stack([both.amin(0), both.amax(0)]).unique(dim=1)
+    return both[:, both[0] != both[1]]
 
 
 def _edges(surroundings: Surroundings, neighbors: int) -> tuple[Int[Tensor, " E"], Int[Tensor, " E"]]:

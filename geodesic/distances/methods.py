@@ -28,7 +28,8 @@ class Exact(Method):
     """Solve for the geodesic of every pair.
 
     Args:
-        warm: Begin a pair near the geodesic of neighboring points, where that is known and near.
+        warm: Begin a pair near the geodesic of neighboring points, where that is known and near; not where the search
+            begins from a graph, or from the better of two starts, for every pair.
         mend: Solve again, along the way round, for pairs that are farther apart than by way of a third point.
     """
 
@@ -61,7 +62,7 @@ class Straight(Method):
 @METHODS.register("graph")
 @dataclass(frozen=True, eq=False)
 class Graph(Method):
-    """Shortest paths in a graph whose edges are geodesics of neighbors and straight lines of all others.
+    """Shortest paths in a graph whose edges are geodesics of nearest neighbors and straight lines of other points.
 
     Upper bounds always. Without `straight` the points alone decide how good they are: between few of them, or in many
     latent dimensions, ways over neighbors are much longer than geodesics.
@@ -69,24 +70,30 @@ class Graph(Method):
     Args:
         neighbors: To which each point is joined by a geodesic, those with the least distance through the surrounding
             space, or in latent space where there is none.
-        straight: Segments by which straight latent lines are measured that join all other points, an odd number raised
-            by one; 0 without these.
+        straight: Segments by which straight latent lines are measured, an odd number raised by one; 0 without these.
+        lines: Points to which each is joined by a straight line where no geodesic joins them: half of them its nearest,
+            half drawn at random; all, where there are no more.
         sample: Pairs drawn at random whose geodesics are solved for, to say how much longer the paths are.
         graph_points: More latent points for paths to go through, (K, d), such as encodings of the training data.
-        seed: Of the sample.
+        seed: Of the random lines and of the sample.
     """
 
     neighbors: int = field(default=5, metadata=setting("to which each point is joined", ge=1))
-    straight: int = field(default=8, metadata=setting("segments of the straight lines to all others; 0 without", ge=0))
+    straight: int = field(default=8, metadata=setting("segments of the straight lines; 0 without", ge=0))
+    lines: int = field(
+        default=50,
+        metadata=setting("points to which each is joined so, half near and half random", ge=1),
+    )
     sample: int = field(default=100, metadata=setting("random pairs by which the error is measured", ge=0))
     graph_points: Tensor | None = field(default=None, repr=False)
-    seed: int = field(default=0, metadata=setting("of the sample", ge=0))
+    seed: int = field(default=0, metadata=setting("of the random lines and of the sample", ge=0))
 
     def __post_init__(self) -> None:
         require_integer("neighbors", self.neighbors, least=1)
         require_integer("straight", self.straight, least=0)
         if 0 < self.straight < 4:
             raise InputError(f"straight: expected at least 4 segments, or 0 for no straight lines, got {self.straight}")
+        require_integer("lines", self.lines, least=1)
         require_integer("sample", self.sample, least=0)
         require_integer("seed", self.seed, least=0)
         object.__setattr__(self, "graph_points", as_tensor("graph_points", self.graph_points))

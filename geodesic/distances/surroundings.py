@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import copy
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -59,6 +61,13 @@ class Surroundings:
         self.manifold, self.points = manifold, points
         embedded = manifold.has_embedding
         self.places = places_of(manifold, points) if embedded else on_circles(manifold.period, points)
+
+    def with_more(self, points: Float[Tensor, "n d"]) -> Surroundings:
+        """These points with others behind them; these are not evaluated again."""
+        more = Surroundings(self.manifold, points)
+        both = copy(self)
+        both.points, both.places = torch.cat([self.points, points]), torch.cat([self.places, more.places])
+        return both
 
     def distances(self, rows: Int[Tensor, " n"], columns: Int[Tensor, " m"]) -> Float[Tensor, "n m"]:
         """Straight distances between some points and others, (n, m), by differences: none is lost to rounding.

@@ -3,9 +3,10 @@
 Points are encodings of held-out images. Passes are decoder passes over a path of 33 nodes, a pair; *warm* is the work
 of pairs that begin near a neighbor's geodesic over that of the same pairs from straight lines.
 
-Sections: `exact` (cold and warm), `cheap` (graph, landmarks and straight lines against exact), `nearest`, `peers`
-(distances of stochman and geomstats on the first pairs: how many are longer than the straight line by its exact
-length, or shorter than the distance of the outputs, which no curve is). Nothing else should be running.
+Sections: `exact` (cold and warm), `cheap` (graph, landmarks and straight lines against exact), `graph` (over --many
+points, in processor seconds, beside geodesics of --sample random pairs), `nearest`, `peers` (distances of stochman and
+geomstats on the first pairs: how many are longer than the straight line by its exact length, or shorter than the
+distance of the outputs, which no curve is). Nothing else should be running.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from scripts.benchmarks.solvers.methods import Budget
 from scripts.benchmarks.solvers.problems import Means, Problem, mnist_vae, tiny
 from scripts.benchmarks.tables import rows_table
 
-SECTIONS = ("exact", "cheap", "nearest", "peers")
+SECTIONS = ("exact", "cheap", "graph", "nearest", "peers")
 NODES = 33
 PEERS = ("stochman", "geomstats-straightening")
 Row = dict[str, Any]
@@ -106,6 +107,26 @@ def cheap(case: Case, options: argparse.Namespace) -> list[Row]:
     return rows
 
 
+def graph(case: Case, options: argparse.Namespace) -> Row:
+    """The graph over many points, beside the geodesics of some pairs."""
+    points = case.points[: options.many]
+    geodesic.distance_matrix(case.manifold, points[:3], method=Graph(1, sample=0))  # what is done once
+    begin = time.process_time()
+    matrix = geodesic.distance_matrix(case.manifold, points, method=Graph(sample=0))
+    seconds = time.process_time() - begin
+    i, j = matrix.pairs
+    drawn = torch.randperm(len(i), generator=torch.Generator().manual_seed(1))[: options.sample]
+    i, j = i[drawn], j[drawn]
+    begin = time.process_time()
+    length = geodesic.solve(case.manifold, points[i], points[j], tol=1e-3).length
+    each = (time.process_time() - begin) / len(i)
+    off = (matrix.length[i, j] / length).double() - 1
+    pairs = len(points) * (len(points) - 1) // 2
+    row: Row = {"points": len(points), "seconds": seconds, "of exact": each * pairs}
+    row |= {f"longer by, {name} %": 100 * float(off.quantile(q)) for name, q in (("median", 0.5), ("95", 0.95))}
+    return row | {"times as fast": each * pairs / seconds}
+
+
 def near(case: Case, options: argparse.Namespace) -> Row:
     """The nearest neighbors of some of many points."""
     points = case.points[: options.many]
@@ -166,7 +187,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     parser.add_argument("--decoders", nargs="+", default=["elu-2", "relu-2", "elu-16", "relu-16"])
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     parser.add_argument("--points", type=positive, default=100, help="of the matrices")
-    parser.add_argument("--many", type=positive, default=2000, help="points to choose neighbors from")
+    parser.add_argument("--many", type=positive, default=2000, help="points of the graph, or to choose neighbors from")
+    parser.add_argument("--sample", type=positive, default=200, help="pairs beside which the graph is looked at")
     parser.add_argument("--queries", type=positive, default=100, help="whose neighbors are looked for")
     parser.add_argument("--k", type=positive, default=10)
     parser.add_argument("--pairs", type=positive, default=16, help="that other programs solve")
@@ -182,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     found: dict[str, Any] = {name: {} for name in options.sections}
     for decoder in options.decoders:
         case = Case(decoder, options)
-        for name, measure in (("exact", exact), ("nearest", near)):
+        for name, measure in (("exact", exact), ("graph", graph), ("nearest", near)):
             if name in options.sections:
                 found[name][decoder] = row = measure(case, options)
                 console.print(rows_table(f"{decoder}: {name}, {options.dtype}", "what", _turned(row)))
