@@ -65,9 +65,23 @@ def test_where_the_metric_is_not_a_number_the_identity_takes_its_place_for_that_
     path, weights, right = torch.randn(2, 9, 20), torch.ones(2, 8), torch.randn(2, 7, 20)
     path[1] += 100
     manifold = geodesic.PullbackManifold(lambda z: torch.where(z.sum(1, keepdim=True) > 1000, torch.nan, 2 * z))
-    found = separable(manifold, path, weights, 2)
-    assert found.positive.all()
-    torch.testing.assert_close(4 * found.solve(right)[0], found.solve(right.flip(0))[1])
+    for found in (separable(manifold, path, weights, 2), with_metric(manifold, path, weights, damping=0.0)):
+        assert found.positive.all()
+        torch.testing.assert_close(4 * found.solve(right)[0], found.solve(right.flip(0))[1])
+
+
+@pytest.mark.slow
+def test_a_path_that_leads_ever_farther_away_ends_before_its_steps_do() -> None:
+    # The farther along w, the nearer the two ends are around the cylinder, and there is no end to it.
+    def narrowing(z: Tensor) -> Tensor:
+        angle, w = z.unbind(-1)
+        radius = 1 + 1 / (torch.e + w.square()).log()
+        return torch.stack([radius * angle.cos(), radius * angle.sin()], dim=-1)
+
+    ends = torch.tensor([0.0, 0.5]), torch.tensor([2.5, 0.5])
+    solution = geodesic.solve(geodesic.PullbackManifold(narrowing), *ends, solver=LBFGS(), segments=16, tol=1e-8)
+    assert int(solution.status) == Status.FAR_AWAY
+    assert int(solution.iterations) < 300
 
 
 @pytest.mark.slow
@@ -81,6 +95,19 @@ def test_the_metric_saves_most_products_where_few_coordinates_matter(monkeypatch
         counts.append(sum(taken))
         monkeypatch.undo()
     assert counts[1] < counts[0] / 1.5, counts
+
+
+def test_blocks_of_their_own_at_each_node_take_fewer_products_than_one_mean_metric(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    manifold, (start, end) = collapsed(48), pairs(2, 48)
+    path, weights, counts = geodesic.solve(manifold, start, end, segments=16, tol=1e-3).path, torch.ones(2, 16), []
+    for S in (separable(manifold, path, weights, 2, 1e-4), with_metric(manifold, path, weights)):
+        taken = counted_products(monkeypatch)
+        krylov_step(manifold, path, weights, S, torch.zeros(2))
+        counts.append(len(taken))
+        monkeypatch.undo()
+    assert counts[1] < counts[0], counts
 
 
 @pytest.mark.slow

@@ -39,14 +39,14 @@ def certified(manifold: Manifold, state: Corrected, tol: Float[Tensor, " P"], st
     if not isinstance(state.preconditioner, Laplacian):
         return krylov_step(manifold, path, weights, H, tol, Effort(most))
     price = price_of_metric(manifold, path, samples)
-    first = most if price is None else most.clamp(max=price)
+    first = most if price is None else (most // 2).clamp(max=price)
     step = krylov_step(manifold, path, weights, H, tol, Effort(first, residual=_ALONE))
     rows, _ = divided(~step.known)
     better = with_metric(manifold, path[rows], weights[rows], samples) if price is not None and len(rows) else None
     if better is None:
         return step
     H = QuasiNewton(better, state.steps[rows], state.changes[rows], state.scales[rows])
-    again = krylov_step(manifold, path[rows], weights[rows], H, tol[rows], Effort(most[rows]))
+    again = krylov_step(manifold, path[rows], weights[rows], H, tol[rows], Effort((most - first)[rows]))
     return KrylovStep(
         *(x.index_put((rows,), y) for x, y in zip(_parts(step), _parts(again), strict=True)),
     )

@@ -20,7 +20,6 @@ from geodesic.solvers.preconditioner import Preconditioner, precondition, precon
 from geodesic.solvers.quasi_newton import Corrected, QuasiNewton, decrement
 from geodesic.solvers.solver import SOLVERS, Certificate, Solver, inner
 from geodesic.solvers.status import Status
-from geodesic.solvers.stiffness import Laplacian, Separable
 
 __all__ = ["LBFGS", "better_conditioned", "corrected_step"]
 
@@ -64,8 +63,9 @@ class LBFGS(Solver[_State]):
 
     Args:
         history: m, the number of corrections that are kept.
-        metric_samples: Points along the path at which S takes the metric tensor, d forward products each; two at most
-            above 16 latent coordinates. With 0, and above 512 coordinates, S stays a multiple of the Laplacian.
+        metric_samples: Points along the path at which S takes the metric tensor, d forward products each; twice as many
+            above 16 latent coordinates, two at most above 64. With 0, and above 512 coordinates, S stays a multiple of
+            the Laplacian.
 
     Raises:
         InputError: A setting is out of range.
@@ -132,8 +132,6 @@ def better_conditioned(manifold: Manifold, state: S, samples: int) -> S:
     """The state a step older, and with another preconditioner where it is time for one."""
     now: Any = state
     now = now._replace(since=now.since + 1)
-    if not isinstance(state.preconditioner, Laplacian | Separable):
-        return cast(S, now)
     better = reconsidered(manifold, state.path, state.weights, samples, int(now.since[0]) - 1)
     if better is None:
         return cast(S, now)

@@ -19,6 +19,8 @@ from geodesic.solvers.status import Status
 __all__ = ["Ended", "Run"]
 
 _PATIENCE = 20  # steps after which a pair is asked whether it still gains
+_FAR, _FARTHER = 30.0, 1.01  # times the size of the ends, and times where it was before: a path leads away
+_HARDLY = 1e-3  # of its energy that it gains by that
 
 
 class Ended(NamedTuple):
@@ -105,7 +107,7 @@ class Run:
         done = int(self.steps[active].max())
         state = solver.begin(self.manifold, self.path[active], self._weights[active])
         active, state = self._admitted(active, state)
-        before = torch.full_like(self._energy, torch.inf)
+        before, reached = (torch.full_like(self._energy, torch.inf) for _ in range(2))
         self._asks[active], self._latest[active] = tol, solver.asks_latest
         for step in range(max_steps + 1):
             self._energy[active] = state.energy
@@ -114,9 +116,13 @@ class Run:
             if step % _PATIENCE == 0:
                 # Stalled: it gains next to nothing, or at this pace takes more steps for what is left than there are.
                 left = state.excess.nan_to_num(0.0, posinf=0.0) * _PATIENCE / max_steps
-                idle = before[active] - state.energy <= left.clamp_min(tol / 1000) * state.energy
-                state = state._replace(status=torch.where(idle & ~ended, Status.STALLED, state.status))
-                ended, before = ended | idle, self._energy.clone()
+                gained, reach = before[active] - state.energy, _reach(state.path)
+                idle = gained <= left.clamp_min(tol / 1000) * state.energy
+                away = (gained <= _HARDLY * state.energy) & (reach > _FAR) & (reach > _FARTHER * reached[active])
+                status = torch.where(away, Status.FAR_AWAY, Status.STALLED)
+                state = state._replace(status=torch.where((idle | away) & ~ended, status, state.status))
+                ended, before = ended | idle | away, self._energy.clone()
+                reached[active] = reach
             if certified:
                 due = ended | last
                 if step % solver.check_every == 0:
@@ -174,6 +180,13 @@ class Run:
 
     def _tell(self, step: int) -> None:
         self._report(step, self._energy, self.status == Status.RUNNING, self.status == Status.CONVERGED)
+
+
+def _reach(path: Float[Tensor, "P nodes d"]) -> Float[Tensor, " P"]:
+    """How far paths go from where they begin, over the size of their ends: their norms, or how far they are apart."""
+    start, end = path[:, 0], path[:, -1]
+    size = torch.stack([start.norm(dim=-1), end.norm(dim=-1), (end - start).norm(dim=-1)]).amax(0)
+    return (path - path[:, :1]).norm(dim=-1).amax(-1) / size
 
 
 def _level(manifold: Manifold, path: Tensor, suspects: Bool[Tensor, " P"]) -> Bool[Tensor, " P"]:

@@ -43,6 +43,8 @@ class Status(IntEnum):
     NOT_SHORTER = 15
     # Of distances between many points.
     NOT_SOUGHT = 16
+    # Of `solve` once more.
+    FAR_AWAY = 17
 
     @property
     def remedy(self) -> str:
@@ -112,6 +114,12 @@ _REMEDIES = {
     Status.NOT_SOUGHT: (
         "no geodesic was looked for: the length is that of another curve, and an upper bound of the distance; use "
         'method="exact"'
+    ),
+    Status.FAR_AWAY: (
+        "steps lead ever farther away, by now more than thirty times the size of the ends, and the energy hardly "
+        "falls: the decoder hardly sees some coordinates (collapsed ones), and there may be no shortest path; train "
+        "with fewer of them or a smaller kl_weight, give the decoder uncertainty away from the data, use "
+        "DensityManifold, or raise tol"
     ),
 }
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from geodesic.geometry.manifold import Manifold, weighted
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 
-__all__ = ["Laplacian", "Separable", "inverse_laplacian", "separable", "stiffness"]
+__all__ = ["Laplacian", "Separable", "inverse_laplacian", "separable", "stiffness", "stiffness_of"]
 
 
 class Laplacian:
@@ -95,7 +95,12 @@ def stiffness(
         G = manifold.metric_tensor(_midway(path, samples))
     mean = G.diagonal(dim1=-2, dim2=-1).mean((-2, -1))[:, None, None, None]
     G = G + damping * mean * torch.eye(d, dtype=path.dtype, device=path.device)
-    G = weighted(_along(G, T), weights)
+    return stiffness_of(_along(G, T), weights)
+
+
+def stiffness_of(G: Float[Tensor, "*segments d d"], weights: Float[Tensor, "P T"]) -> BlockTridiagonal:
+    """The stiffness matrix by the metric at the midpoints of all segments, or by one that is the same for all."""
+    G = weighted(G.expand(*weights.shape, *G.shape[-2:]), weights)
     return BlockTridiagonal(G[:, :-1] + G[:, 1:], -G[:, 1:-1])
 
 
