@@ -120,17 +120,18 @@ def relaxed(
     """
     pieces, solver = pieced(manifold, path), LBFGS()
     state = _begun(pieces, path, factors)
+    moving = ~_still(path)  # elsewhere all energy is the decoder's rounding
     path, energy, steps = path.clone(), state.energy.clone(), torch.zeros_like(state.status)
     rows = torch.arange(len(path), device=path.device)
     for step in range(max_steps + 1):
-        going = (state.excess > tol[rows]) & (state.status == Status.RUNNING)
+        going = (state.excess > tol[rows]) & (state.status == Status.RUNNING) & moving[rows]
         kept, gone = divided(going if step < max_steps else torch.zeros_like(going))
         if len(gone):
             path[rows[gone]], energy[rows[gone]], steps[rows[gone]] = state.path[gone], state.energy[gone], step
         if not len(kept):
             break
         state, rows = solver.step(pieces, select(state, kept)), rows[kept]
-    return Relaxed(path, torch.where(_still(path), 0, energy), steps)
+    return Relaxed(path, torch.where(moving, energy, 0), steps)
 
 
 def energies(manifold: Manifold, path: Float[Tensor, "P nodes d"]) -> Float[Tensor, " P"]:
