@@ -57,11 +57,27 @@ def test_a_benchmark_that_does_not_exist_is_refused(capsys):
 
 def test_a_store_is_timed_where_zarr_is():
     pytest.importorskip("zarr", reason="needs zarr, of the extra scale")
-    few = ["--decoder", "tiny-2", "--points", "6", "--tile", "3", "--chunks", "3", "--processes"]
+    few = [
+        "--decoder",
+        "tiny-2",
+        "--points",
+        "6",
+        "--tile",
+        "3",
+        "--chunks",
+        "3",
+        "--near",
+        "70",
+        "--k",
+        "2",
+        "--processes",
+    ]
     found = scale.main(few)
     assert (found["local"]["tiles"], found["local"]["same bits"]) == (3, "True")
     (many,) = (row for name, row in found.items() if "chunks" in name)
     assert 0 < many["again, s"] < many["filled, s"]
+    assert found["70 points"]["chunks"] == "2"
+    assert found["70 points"]["passes a query"] > 0
 
 
 # --- distances --------------------------------------------------------------------------------

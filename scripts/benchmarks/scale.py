@@ -4,11 +4,15 @@
 rate over that of one process of Dask, over the number of processes. Other programs on the machine lower it. *Driver* is
 the largest memory of this process so far, torch included. The last table fills a store of small tiles with straight
 lines on a sphere, and then calls again: *again* with nothing to do, *one* with one chunk missing.
+
+*Neighbors*: a chunk of 64 queries among latent points drawn from the prior, in processor seconds and decoder passes of
+a point, and what follows for all points as queries: chunks, hours of one processor, 10^12 passes of the decoder.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import resource
 import tempfile
 import time
@@ -20,10 +24,13 @@ from rich.console import Console
 
 import geodesic
 from geodesic.distances import DistanceProgress, Store
+from scripts.benchmarks.counting import FlopCounter, flops_of
 from scripts.benchmarks.options import make_parser, positive
 from scripts.benchmarks.records import versions_line
 from scripts.benchmarks.solvers.problems import decoder_problem
 from scripts.benchmarks.tables import rows_table
+
+CHUNK = 64
 
 
 def by_schedulers(options: argparse.Namespace, folder: Path) -> dict[str, dict[str, object]]:
@@ -70,6 +77,34 @@ def of_many_chunks(options: argparse.Namespace, folder: Path) -> dict[str, dict[
     return {f"{len(list((path / 'done').iterdir())):,} chunks": row | {"driver, MB": _peak()}}
 
 
+def of_neighbors(options: argparse.Namespace) -> dict[str, dict[str, object]]:
+    """A chunk of nearest neighbors among so many points, and all chunks by its cost."""
+    problem = decoder_problem(options.decoder, options.runs, 1, 32)
+    single = geodesic.PullbackManifold(problem.manifold.decoder.float(), problem.manifold.outputs)
+    rows: dict[str, dict[str, object]] = {}
+    d = problem.start.shape[1]
+    for count in options.near:
+        points = torch.randn(count, d, generator=torch.Generator().manual_seed(0), dtype=torch.float32)
+        one = flops_of(lambda points=points: single.embed(points[:1]))
+        embedding = flops_of(lambda points=points: single.embed(points))
+        with FlopCounter() as counter:
+            begun = time.process_time()
+            near = geodesic.nearest(single, points, points[:CHUNK], options.k)
+            seconds = time.process_time() - begun
+        chunks = math.ceil(count / CHUNK)
+        # Every worker embeds the points once, not once a chunk.
+        passes = (counter.flops - embedding) / one / CHUNK
+        rows[f"{count:,} points"] = {
+            "s a chunk": seconds,
+            "passes a query": passes,
+            "open, %": 100 * float(near.open.double().mean()),
+            "chunks": f"{chunks:,}",
+            "hours": chunks * seconds / 3600,
+            "10^12 passes": passes * count / 1e12,
+        }
+    return rows
+
+
 def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
@@ -82,6 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, dict[str, object]]
     parser.add_argument("--tile", type=positive, default=16)
     parser.add_argument("--processes", type=positive, nargs="*", default=[1, 2])
     parser.add_argument("--chunks", type=positive, default=1000)
+    parser.add_argument("--near", type=positive, nargs="*", default=[], help="points among which neighbors are found")
+    parser.add_argument("--k", type=positive, default=10)
     parser.add_argument("--runs", type=Path, default=Path("runs"), help="where the trained VAEs are")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -92,4 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, dict[str, object]]
         console.print(rows_table(f"{options.points} points, tiles of {options.tile}", "scheduler", rows))
         many = of_many_chunks(options, Path(folder))
         console.print(rows_table("a store of many chunks", "store", many))
-    return rows | many
+    neighbors = of_neighbors(options)
+    if neighbors:
+        console.print(rows_table(f"{options.k} nearest neighbors", "of", neighbors))
+    return rows | many | neighbors
