@@ -132,7 +132,7 @@ def better_conditioned(manifold: Manifold, state: S, samples: int) -> S:
     """The state a step older, and with another preconditioner where it is time for one."""
     now: Any = state
     now = now._replace(since=now.since + 1)
-    better = reconsidered(manifold, state.path, state.weights, samples, int(now.since[0]) - 1)
+    better = reconsidered(manifold, state.path, state.weights, samples, state.since)
     if better is None:
         return cast(S, now)
     now = now._replace(preconditioner=better)

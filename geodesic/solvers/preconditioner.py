@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geodesic.geometry.manifold import Manifold, weighted
@@ -87,7 +87,11 @@ def _later(samples: int, d: int) -> int:
 
 
 def reconsidered(
-    manifold: Manifold, path: Float[Tensor, "P nodes d"], weights: Float[Tensor, "P T"], samples: int, steps: int
+    manifold: Manifold,
+    path: Float[Tensor, "P nodes d"],
+    weights: Float[Tensor, "P T"],
+    samples: int,
+    since: Int[Tensor, " P"],
 ) -> Preconditioner | None:
     """One with the metric at paths that took so many steps; None where it is not the time for it.
 
@@ -97,7 +101,8 @@ def reconsidered(
     and again, where the path is by then, after 4 and 16 times as many.
     """
     price = None if path.shape[2] <= _LARGEST_BLOCKS else price_of_metric(manifold, path, samples)
-    if price is None or steps not in (price, 4 * price, 16 * price):
+    # The steps so far are the same for all paths; they are asked for only here, since a device makes the host wait.
+    if price is None or int(since[0]) not in (price, 4 * price, 16 * price):
         return None
     return with_metric(manifold, path, weights, samples, _DAMPING)
 
