@@ -6,7 +6,7 @@ the largest memory of this process so far, torch included. The last table fills 
 lines on a sphere, and then calls again: *again* with nothing to do, *one* with one chunk missing.
 
 *Neighbors*: a chunk of 64 queries among latent points drawn from the prior, in processor seconds and decoder passes of
-a point, and what follows for all points as queries: chunks, hours of one processor, 10^12 passes of the decoder.
+a query, and what follows for all points as queries: chunks, hours of one processor, millions of decoder passes.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def of_neighbors(options: argparse.Namespace) -> dict[str, dict[str, object]]:
             "open, %": 100 * float(near.open.double().mean()),
             "chunks": f"{chunks:,}",
             "hours": chunks * seconds / 3600,
-            "10^12 passes": passes * count / 1e12,
+            "10^6 passes": passes * count / 1e6,
         }
     return rows
 
