@@ -282,8 +282,10 @@ def distance_table(rows: Sequence[Row], said: str) -> Table:
 def about_collapse(collapsed: tuple[int, ...], latent_size: int) -> str:
     """What to do about latent dimensions that have collapsed, those numbered, of so many."""
     named = ", ".join(map(str, collapsed[:10])) + (" and more" if len(collapsed) > 10 else "")
+    one = len(collapsed) == 1
     return (
-        f"{len(collapsed)} of {latent_size} latent dimensions have collapsed ({named}): their KL on the validation "
-        f"rows is below {COLLAPSED_KL} nats, so they say nothing about the data; lower training.kl_weight, raise "
+        f"{len(collapsed)} of {latent_size} latent dimensions {'has' if one else 'have'} collapsed ({named}): "
+        f"{'its' if one else 'their'} KL on the validation rows is below {COLLAPSED_KL} nats, so "
+        f"{'it says' if one else 'they say'} nothing about the data; lower training.kl_weight, raise "
         "training.kl_warmup_epochs, train for longer, or take a smaller model.latent_size"
     )

@@ -97,11 +97,12 @@ def _collapse(material: Material) -> Section:
         d = len(material.divergences)
         collapsed = np.flatnonzero(material.divergences < material.collapsed)
         named = ", ".join(map(str, collapsed[:20])) + (" and more" if len(collapsed) > 20 else "")
+        one = len(collapsed) == 1
         text.append(
-            f"{len(collapsed)} of {d} latent dimensions have collapsed ({named}): their KL on the validation rows "
-            "is below "
-            f"{material.collapsed:g} nats, so they say nothing about the data. Distances along them mean nothing "
-            "either. A smaller latent size, or a smaller weight of the KL, would do."
+            f"{len(collapsed)} of {d} latent dimensions {'has' if one else 'have'} collapsed ({named}): "
+            f"{'its' if one else 'their'} KL on the validation rows is below {material.collapsed:g} nats, so "
+            f"{'it says' if one else 'they say'} nothing about the data. Distances along {'it' if one else 'them'} "
+            "mean nothing either. A smaller latent size, or a smaller weight of the KL, would do."
             if len(collapsed)
             else f"None of {d} latent dimensions has collapsed: each has a KL of at least {material.collapsed:g} nats."
         )
