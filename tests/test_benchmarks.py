@@ -13,7 +13,17 @@ from torch import nn
 
 import geodesic
 from scripts.benchmarks import __main__ as runner
-from scripts.benchmarks import counting, decoders, distances, energy_gradient, geometries, plans, riemannian, scale
+from scripts.benchmarks import (
+    counting,
+    decoders,
+    distances,
+    energy_gradient,
+    geometries,
+    plans,
+    report,
+    riemannian,
+    scale,
+)
 from scripts.benchmarks.solvers import command as solvers
 from scripts.benchmarks.solvers import error, excess, grid, resolved, second, singly
 from scripts.benchmarks.solvers.problems import Problem, decoder_problem, second_problem
@@ -106,6 +116,17 @@ def test_distances_are_counted_and_the_cheap_ones_hold(tmp_path):
     assert all(row["shorter than exact, %"] == 0 for row in found["cheap"]["tiny-2"])
     assert found["nearest"]["tiny-2"]["solved, % of pairs"] < 100
     assert len(found["peers"]["tiny-2"]) == 2
+
+
+# --- report -----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_report_is_timed_and_weighed():
+    few = ["--decoder", "tiny-2", "--pairs", "2", "--neighbors", "0", "--segments", "8"]
+    (row,) = report.main(few).values()
+    assert 0.01 < row["MB"] < 5
+    assert row["s"] > 0
 
 
 # --- plans ------------------------------------------------------------------------------------
