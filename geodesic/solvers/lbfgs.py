@@ -131,8 +131,8 @@ class LBFGS(Solver[_State]):
 def better_conditioned(manifold: Manifold, state: S, samples: int) -> S:
     """The state a step older, and with another preconditioner where it is time for one."""
     now: Any = state
+    better = reconsidered(manifold, state.path, state.weights, samples, now.since)
     now = now._replace(since=now.since + 1)
-    better = reconsidered(manifold, state.path, state.weights, samples, state.since)
     if better is None:
         return cast(S, now)
     now = now._replace(preconditioner=better)
