@@ -68,10 +68,11 @@ def test_the_commands_that_init_names_run_in_their_order(here: Path) -> None:
     ]
     said = run("init", "--data", "digits").out
     commands = [part.strip().split() for part in said.partition("next: ")[2].split(", then")]
-    assert [words[:2] for words in commands] == [["geodesic", name] for name in ("train", "solve", "plot")]
+    assert [words[:2] for words in commands] == [["geodesic", name] for name in ("train", "solve", "plot", "report")]
     for _, command, file in commands:
-        done = run(command, file, *(quick if command != "plot" else ()))
+        done = run(command, file, *(quick if command in ("train", "solve") else ()))
         assert done.status == 0, done
+    assert Path("runs/experiment/geodesics.html").is_file()
     assert Path("runs/experiment/figures/geodesics/latent.png").is_file()
 
 
@@ -80,7 +81,7 @@ def test_a_decoder_of_ones_own_is_solved_at_once(here: Path, monkeypatch: pytest
     Path("own_of_init.py").write_text("import torch\n\n\ndef make():\n    return torch.nn.Linear(2, 3)\n")
     monkeypatch.syspath_prepend(here)
     assert run("init", "mine.yaml", "--decoder", "own_of_init:make").out.endswith(
-        "next: geodesic solve mine.yaml, then geodesic plot runs/mine\n"
+        "next: geodesic solve mine.yaml, then geodesic plot runs/mine, then geodesic report runs/mine\n"
     )
     rows = json.loads(run("solve", "mine.yaml", "--json").out)["rows"]
     assert len(rows) == 8

@@ -97,7 +97,8 @@ def write_config(
     settings = settings_from_text(text, config)
     write_text(config, text)
     train = [] if own else [f"geodesic train {config}"]
-    return [*train, f"geodesic solve {config}", f"geodesic plot runs/{settings.name}"]
+    run = f"runs/{settings.name}"
+    return [*train, f"geodesic solve {config}", f"geodesic plot {run}", f"geodesic report {run}"]
 
 
 def _admitted(settings: Settings) -> tuple[int, ...]:
