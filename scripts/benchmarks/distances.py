@@ -4,9 +4,9 @@ Points are encodings of held-out images. Passes are decoder passes over a path o
 of pairs that begin near a neighbor's geodesic over that of the same pairs from straight lines.
 
 Sections: `exact` (cold and warm), `cheap` (graph, landmarks and straight lines against exact), `graph` (over --many
-points, in processor seconds, beside geodesics of --sample random pairs), `nearest`, `peers` (distances of stochman and
-geomstats on the first pairs: how many are longer than the straight line by its exact length, or shorter than the
-distance of the outputs, which no curve is). Nothing else should be running.
+points, in processor seconds, beside geodesics of --sample random pairs), `nearest`, `peers` (stochman and
+geomstats on the first pairs: how many of their curves are longer than the straight line, and of their sums of chords
+below our lengths). Nothing else should be running.
 """
 
 from __future__ import annotations
