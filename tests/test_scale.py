@@ -21,6 +21,7 @@ from geodesic import Search, Status
 from geodesic.distances import DistanceMatrix, DistanceProgress, Exact, Store, StoredDistances, open_neighbors
 from geodesic.distances.solved import Found
 from geodesic.distances.store.settings import store_of
+from geodesic.distances.store.workers import for_each
 from geodesic.errors import DataError, GeodesicError, GeodesicWarning, InputError, RunFolderError
 from geodesic.files import locked
 
@@ -395,6 +396,8 @@ def test_what_fails_on_a_worker_is_told_and_what_cannot_be_sent_is_refused(
     store = Store(tmp_path / "store", scheduler=cluster.file)
     with log, pytest.raises(InputError, match="manifold: it cannot be sent to workers"):
         geodesic.distance_matrix(geodesic.PullbackManifold(logging), points, store=store)
+    with pytest.raises(DataError, match=r"chunk 0\.1: its worker could not read or write: .*nowhere"):
+        list(for_each({"0.1": (os.listdir, str(tmp_path / "nowhere"))}, store))
 
 
 @pytest.mark.slow

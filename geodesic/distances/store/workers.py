@@ -18,7 +18,7 @@ from geodesic.distances.store.job import Chunk, Job, name_of
 from geodesic.distances.store.manifest import versions
 from geodesic.distances.store.settings import Store
 from geodesic.distances.store.work import Parcel, packed
-from geodesic.errors import GeodesicError, InputError
+from geodesic.errors import DataError, GeodesicError, InputError
 from geodesic.installation import require
 
 __all__ = ["by_workers", "for_each", "started"]
@@ -135,6 +135,11 @@ def _answer(future: Any, what: str, store: Store) -> Any:
         ) from None
     except FutureCancelledError:
         raise _lost(store) from None
+    except OSError as error:
+        # A lost scheduler is one too, but then no task has failed.
+        if future.status != "error":
+            raise
+        raise DataError(f"chunk {what}: its worker could not read or write: {error}") from None
 
 
 def _lost(store: Store) -> GeodesicError:
