@@ -72,7 +72,7 @@ def write_config(
         >>> from geodesic.experiment.start import write_config
         >>> file = pathlib.Path(tempfile.mkdtemp()) / "first.yaml"
         >>> [command.split()[1] for command in write_config(file, data="digits")]
-        ['train', 'solve', 'plot']
+        ['train', 'solve', 'plot', 'report']
     """
     config = Path(config)
     own = decoder is not None or (bool(weights) and all(file.endswith(PROGRAM) for file in weights))
