@@ -75,6 +75,7 @@ _MODULES = {
 }
 # What a user reaches for less often: `geodesic.outputs.FisherRaoPoisson`, without an import of its own.
 _SUBMODULES = (
+    "adapters",
     "autodiff",
     "data",
     "distances",

@@ -15,6 +15,7 @@ __all__ = [
     "Conditional",
     "Convolutional",
     "ExampleVAE",
+    "ModelOutput",
     "Pythae",
     "Transformer",
     "distribution_valued",

@@ -59,7 +59,7 @@ def test_the_pair_over_the_hill_is_as_much_shorter_as_the_readme_says(run: Calla
     )
 
 
-OWN_TESTS = ("recipes", "riemannian", "run-folder")
+OWN_TESTS = ("adapters", "recipes", "riemannian", "run-folder")
 
 
 @pytest.mark.slow

@@ -1,1 +1,12 @@
-"""Models that were made elsewhere: wrapped, filled with their weights, imported by name."""
+"""Models that were made elsewhere: wrapped, filled with their weights, imported by name, taken from other libraries."""
+
+from geodesic.contents import contents
+
+__getattr__, __dir__, __all__ = contents(
+    "geodesic.adapters",
+    {
+        "geodesic.adapters.diffusers": ("from_diffusers",),
+        "geodesic.adapters.pythae": ("from_pythae",),
+        "geodesic.adapters.scvi": ("from_scvi",),
+    },
+)

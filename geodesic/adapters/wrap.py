@@ -25,11 +25,24 @@ from geodesic.geometry.outputs import DistanceGeometry, OutputGeometry
 from geodesic.geometry.pullback import PullbackManifold
 from geodesic.geometry.refusals import described
 
-__all__ = ["WrappedDecoder", "wrap"]
+__all__ = ["Said", "WrappedDecoder", "wrap", "wrapped"]
 
 _LONGEST = 200  # characters of a message of somebody else
 _LARGEST = 1024  # size of a point that is looked for
 _COUNTS = (2, 1, 3, 4, 8, 16, 32, 64)  # of points to call a model with: some take only so many
+
+
+@dataclass(frozen=True)
+class Said:
+    """What an adapter of a library knows of a model, and its numbers do not tell.
+
+    Attributes:
+        note: What is left out of the model, or taken for granted, for people.
+        names: Of the entries of an output, in their order: the genes; empty where they have none.
+    """
+
+    note: str = ""
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,12 +54,14 @@ class _Call:
         condition: What it takes beside the points.
         latent_shape: Of a point.
         output: What the user says of what it returns.
+        said: What an adapter knows of the model.
     """
 
     model: Frozen
     condition: Condition
     latent_shape: tuple[int, ...]
     output: Output
+    said: Said
 
     def __call__(self, z: Tensor) -> Any:
         """What the model returns for points, (N, d) or (N, *latent_shape).
@@ -73,12 +88,15 @@ class WrappedDecoder:
         latent_shape: Of a latent point.
         outputs: The geometry that suits what the model returns.
         mean_of: From what it returns, (N, ...), to means of the outputs, (N, *event).
+        note: What is left out of the model, or taken for granted; "" where nothing is.
+        names: Of the entries of an output, such as genes; empty where they have none.
     """
 
     def __init__(self, call: _Call, reading: Reading, name: str) -> None:
         self.__wrapped__, self._reading, self.__name__ = call, reading, name
         self.latent_shape = call.latent_shape
         self.outputs, self.mean_of = reading.meaning.outputs, reading.meaning.mean
+        self.note, self.names = call.said.note, call.said.names
 
     def __call__(self, z: Tensor) -> Tensor:
         """Parameters of the outputs, (N, ...), as `outputs` takes them."""
@@ -129,7 +147,8 @@ class WrappedDecoder:
     def __repr__(self) -> str:
         pairs, found = self.__wrapped__.condition.pairs, f"{self._reading!r}; {_name(self.outputs)}"
         under = "" if pairs is None else f", a condition for each of {pairs} pairs"
-        return f"WrappedDecoder({self.__name__}, latent_shape={self.latent_shape}{under}: {found})"
+        note = f"; {self.note}" if self.note else ""
+        return f"WrappedDecoder({self.__name__}, latent_shape={self.latent_shape}{under}: {found}{note})"
 
 
 def wrap(
@@ -197,6 +216,38 @@ def wrap(
     if not (output is None or isinstance(output, str) or type(output) is int or callable(output)):
         raise InputError(f"output: expected a word, a key, a number or a function, got {described(output)}")
     function, name = _callable(model, method)
+    return wrapped(function, name, latent_shape=latent_shape, output=output, condition=condition)
+
+
+def wrapped(
+    function: Callable[..., Any],
+    name: str,
+    *,
+    latent_shape: int | tuple[int, ...] | None,
+    output: Output = None,
+    condition: Any = None,
+    said: Said = Said(),
+) -> WrappedDecoder:
+    """A decoder of what is called with points: what `wrap` and the adapters of libraries end in.
+
+    Args:
+        function: A module, a method of one, or a function.
+        name: What the decoder is called in messages.
+        latent_shape: As in `wrap`.
+        output: As in `wrap`.
+        condition: As in `wrap`.
+        said: What an adapter knows of the model.
+
+    Raises:
+        DecoderError: As from `wrap`.
+        InputError: As from `wrap`.
+
+    Example:
+        >>> import torch
+        >>> from geodesic.adapters.wrap import Said, wrapped
+        >>> wrapped(torch.nn.Linear(2, 3), "Sheet", latent_shape=2, said=Said("without its frame"))
+        WrappedDecoder(Sheet, latent_shape=(2,): means; Euclidean; without its frame)
+    """
     model, under = Frozen(function), Condition.of(condition)
     shapes: list[tuple[int, ...]] = [(n,) for n in model.latent_sizes()]
     if latent_shape is not None:
@@ -207,7 +258,7 @@ def wrap(
             "latent_shape=2, say, or the shape, (C, H, W)"
         )
     # Under one condition, so that the number of points is free.
-    call = _Call(model, under.of_pair(0), shapes[0], output)
+    call = _Call(model, under.of_pair(0), shapes[0], output, said)
     if latent_shape is None and (size := _only_size(call, shapes)) is not None:
         shapes = [(size,)]
     call, reading = _called(call, shapes, name, found=latent_shape is None)
