@@ -28,6 +28,7 @@ BENCHMARKS = {
     "own": Benchmark("own", "models of users: lines and seconds to the first certified solution"),
     "door": Benchmark("door", "what it costs to look at a decoder before it is used"),
     "decoders": Benchmark("decoders", "kinds of decoder times tools: what is right, what says no, what is refused"),
+    "kinks": Benchmark("kinks.command", "decoders with kinks, beside smooth ones and exact shortest paths"),
     "report": Benchmark("report", "seconds and size of a report"),
     "structure": Benchmark("structure.command", "the house itself: sizes, import order, seconds of an import"),
 }

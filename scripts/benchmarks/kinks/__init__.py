@@ -1,0 +1,1 @@
+"""Geodesics of decoders with kinks: certificates, cost, and exact lengths beside them."""
