@@ -72,6 +72,7 @@ _MODULES = {
     "geodesic.drawing.strips": ("plot_strip",),
     "geodesic.drawing.maps": ("plot_map",),
     "geodesic.reporting.report": ("report",),
+    "geodesic.explorer.explore": ("explore",),
 }
 # What a user reaches for less often: `geodesic.outputs.FisherRaoPoisson`, without an import of its own.
 _SUBMODULES = (

@@ -26,7 +26,7 @@ from geodesic.options import (
     print_answer,
     settings_of,
 )
-from geodesic.showing import plot, plot_answer, report, report_answer
+from geodesic.showing import explore, plot, plot_answer, report, report_answer
 
 if TYPE_CHECKING:
     from geodesic.experiment.settings.whole import Settings
@@ -138,6 +138,7 @@ app.command(epilog="Example: `geodesic plot runs/mnist --gif`\n\nFor a paper: `g
     plot
 )
 app.command(epilog="Example: `geodesic report runs/mnist`")(report)
+app.command(epilog="Example: `geodesic explore runs/mnist`")(explore)
 
 
 @app.command("runs", epilog="Example: `geodesic runs`")

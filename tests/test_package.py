@@ -40,7 +40,9 @@ def test_the_wheel_holds_every_module_and_runs_outside_the_checkout(
     home = tmp_path / "installed"
     with zipfile.ZipFile(archives[0]) as wheel:
         wheel.extractall(home)
-    sources = {str(path.relative_to(ROOT)) for path in (ROOT / "geodesic").rglob("*.py")} | {"geodesic/py.typed"}
+    names = ("*.py", "py.typed", "*.html", "*.js", "*.css")
+    sources = {str(path.relative_to(ROOT)) for name in names for path in (ROOT / "geodesic").rglob(name)}
+    assert "geodesic/explorer/explorer.js" in sources
     assert sources <= {str(path.relative_to(home)) for path in home.rglob("*")}
     code = (
         "import pathlib, sys, torch, geodesic; from geodesic.cli import main;"

@@ -22,7 +22,7 @@ from geodesic.pictures.style import in_style
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["KINDS", "movie_frames", "require_writer", "write_movie"]
+__all__ = ["KINDS", "as_gif", "movie_frames", "require_writer", "write_movie"]
 
 KINDS = ("gif", "mp4")
 _RATE = 12  # frames a second
@@ -89,7 +89,7 @@ def write_movie(frames: Sequence[NDArray], file: Path) -> None:
     kind = file.suffix.removeprefix(".")
     require_writer(kind)
     if kind == "gif":
-        write_bytes(file, _as_gif(frames))
+        write_bytes(file, as_gif(frames))
         return
     height, width = (size - size % 2 for size in frames[0].shape[:2])  # as the usual encoders ask for
     size, rate = f"{width}x{height}", str(_RATE)
@@ -103,7 +103,18 @@ def write_movie(frames: Sequence[NDArray], file: Path) -> None:
             raise InputError(f"--mp4: ffmpeg failed ({said[-1] if said else done.returncode}); take --gif")
 
 
-def _as_gif(frames: Sequence[NDArray]) -> bytes:
+def as_gif(frames: Sequence[NDArray]) -> bytes:
+    """Frames as the content of a GIF.
+
+    Args:
+        frames: Of one size, (height, width, 3), bytes.
+
+    Example:
+        >>> import numpy as np
+        >>> from geodesic.pictures.movies import as_gif
+        >>> as_gif([np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 255, np.uint8)])[:6]
+        b'GIF89a'
+    """
     from PIL import Image
 
     # One palette for all frames: a palette of each would flicker.

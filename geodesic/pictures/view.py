@@ -28,11 +28,12 @@ class View:
     directions: NDArray
 
     @classmethod
-    def of(cls, curves: Sequence[NDArray]) -> View:
+    def of(cls, curves: Sequence[NDArray], what: str = "the paths") -> View:
         """The view that shows paths best: of two coordinates as they are, of more in their principal directions.
 
         Args:
-            curves: Paths, (P, nodes, d) each. What is not finite has no say.
+            curves: Paths, (P, nodes, d) each, or points, (N, d). What is not finite has no say.
+            what: What they are called in the names of the directions.
 
         Example:
             >>> import numpy as np
@@ -53,7 +54,7 @@ class View:
         largest = np.abs(directions[:2]).argmax(1)
         directions = directions[:2] * np.sign(directions[[0, 1], largest])[:, None]
         share = 100 * sizes**2 / max(float((sizes**2).sum()), np.finfo(float).tiny)
-        names = [f"principal direction {k + 1} of the paths ({share[k]:.0f} %)" for k in range(2)]
+        names = [f"principal direction {k + 1} of {what} ({share[k]:.0f} %)" for k in range(2)]
         return cls((names[0], names[1]), origin, directions)
 
     @property

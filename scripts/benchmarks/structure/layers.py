@@ -30,6 +30,7 @@ LAYERS: tuple[frozenset[str], ...] = tuple(
         "adapters",
         "drawing",
         "reporting",
+        "explorer",
         "experiment",
         "doctor",
         "commands console",
