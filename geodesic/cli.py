@@ -12,7 +12,7 @@ import geodesic
 from geodesic.commands import with_many
 from geodesic.console import complain, console, errors, say_json, solve_progress, warnings_shown
 from geodesic.distances_command import DISTANCES, Scheduler, distances, store_at
-from geodesic.errors import GeodesicError, RunFolderError, SettingsError
+from geodesic.errors import GeodesicError, RunFolderError, SettingsError, TrainingDiverged
 from geodesic.options import (
     AllMethods,
     Answer,
@@ -324,8 +324,10 @@ def _train(settings: Settings, runs: Path, resume: bool, overwrite: bool, quiet:
     bound = "" if found.test_bound is None else f", importance-weighted bound {found.test_bound:.2f} (K = {samples})"
     if found.collapsed_dimensions:
         complain("warning: " + about_collapse(found.collapsed_dimensions, found.vae.latent_size), "yellow")
+    if found.failure is not None:
+        raise TrainingDiverged(f"{found.failure}; {folder} holds what was trained")
     said = f"trained {folder}: {found.epochs} epochs, held-out ELBO {found.test_elbo:.2f} nats per row{bound}"
-    names = ("epochs", "test_elbo", "test_bound", "collapsed_dimensions")
+    names = ("epochs", "test_elbo", "constant_elbo", "test_bound", "collapsed_dimensions")
     return Answer({"folder": folder} | {name: getattr(found, name) for name in names}, (said,))
 
 

@@ -47,7 +47,7 @@ class TrainingInterrupted(GeodesicError):
 
 
 class TrainingDiverged(GeodesicError):
-    """Training ended with weights that are not finite."""
+    """Training ended with weights or an ELBO that are not finite, or that a model without latent points surpasses."""
 
 
 class SingularMetricError(GeodesicError, ValueError):

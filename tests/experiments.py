@@ -25,9 +25,9 @@ PICTURES = pictures(P)
 SMALL: dict[str, Any] = {
     "name": "small",
     "device": "cpu",
-    "data": {"kind": "digits", "limit": 200},
+    "data": {"kind": "digits"},
     "model": {"latent_size": D, "network": {"hidden_sizes": [16], "activation": "tanh"}},
-    "training": {"epochs": 2, "batch_size": 50, "learning_rate": 0.01},
+    "training": {"epochs": 2, "batch_size": 20, "learning_rate": 0.02},
     "pairs": {"kind": "random", "count": P},
     "geodesic": {
         "segments": T,

@@ -33,7 +33,9 @@ LIKELIHOODS: dict[str, Likelihood] = {
     "categorical": Categorical(4),
     "discretized": Discretized(5),
     "poisson": Poisson(),
+    "poisson_by_row": Poisson(library=True),
     "negative_binomial": NegativeBinomial(2.5),
+    "negative_binomial_learned": NegativeBinomial(library=7.0),
 }
 NETWORKS: dict[str, Network] = {"mlp": MLPNetwork((8, 5)), "conv": ConvNetwork((3, 4))}
 UNCERTAINTIES: dict[str, Uncertainty] = {"rbf": RBFUncertainty(centers=4), "blend": BlendUncertainty(centers=4)}

@@ -9,12 +9,12 @@ from torch.testing import assert_close
 from geodesic import VAE
 from geodesic.errors import DataError, InputError
 from geodesic.models import MLPNetwork, evaluate_elbo, importance_weighted_bound
-from geodesic.models.likelihoods import Gaussian
+from geodesic.models.likelihoods import Bernoulli, Gaussian, Likelihood
 from geodesic.models.vae import DiagonalGaussian
 
 
-def new_vae() -> VAE:
-    return VAE((6,), network=MLPNetwork((16,)))
+def new_vae(likelihood: Likelihood = Bernoulli()) -> VAE:
+    return VAE((6,), network=MLPNetwork((16,)), likelihood=likelihood, inputs="none")
 
 
 def test_the_elbo_converges_to_that_of_many_samples() -> None:
@@ -47,7 +47,7 @@ class Affine(torch.nn.Module):
 
 def affine_vae(shift: float) -> tuple[VAE, torch.Tensor, torch.Tensor]:
     """A VAE whose likelihood is Gaussian, rows, and their exact log p(x)."""
-    vae = new_vae().double()
+    vae = new_vae(Gaussian()).double()
     weight, bias = torch.linalg.qr(torch.randn(6, 2))[0] * torch.tensor([2.0, 0.5]), torch.randn(6)
     means_and_log_scales = torch.nn.Linear(2, 12)
     means_and_log_scales.load_state_dict(
@@ -55,7 +55,6 @@ def affine_vae(shift: float) -> tuple[VAE, torch.Tensor, torch.Tensor]:
     )
     vae.encoder = Affine(weight, bias, shift)
     vae.decoder = torch.nn.Sequential(means_and_log_scales, torch.nn.Unflatten(1, (2, 6)))
-    vae.likelihood = Gaussian()
     x = torch.randn(40, 6) * 1.5
     exact = torch.distributions.MultivariateNormal(bias, weight @ weight.mT + torch.eye(6)).log_prob(x)
     return vae, x, exact

@@ -60,11 +60,13 @@ def test_a_config_fits_the_data_that_one_has(here: Path, make, kind: str, likeli
 @pytest.mark.slow
 def test_the_commands_that_init_names_run_in_their_order(here: Path) -> None:
     quick = [
-        "model.network.hidden_sizes=[8]",
-        "training.epochs=1",
+        "model.network.hidden_sizes=[16]",
+        "training.epochs=2",
+        "training.batch_size=20",
+        "training.learning_rate=0.02",
+        "training.kl_warmup_epochs=0",
         "training.importance_samples=0",
         "pairs.count=1",
-        "data.limit=60",
     ]
     said = run("init", "--data", "digits").out
     commands = [part.strip().split() for part in said.partition("next: ")[2].split(", then")]

@@ -319,7 +319,7 @@ def test_an_unknown_key_is_refused_with_path_value_hint_and_the_keys_allowed(
         ),
         (
             "model: {likelihood: {kind: negative_binomial, total_count: 0}}",
-            "model.likelihood.total_count: got 0; expected a number greater than 0",
+            "model.likelihood.total_count: expected a positive number, got 0.0",
         ),
         (
             "geodesic: {geometry: {kind: fisher_rao_negative_binomial, total_count: [1, 0]}}",

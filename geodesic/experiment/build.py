@@ -32,6 +32,7 @@ def make_vae(settings: VAESettings, event_shape: tuple[int, ...]) -> VAE:
         network=settings.network,
         likelihood=settings.likelihood,
         decoders=settings.decoders,
+        inputs=settings.inputs,
         uncertainty=settings.uncertainty,
     )
 

@@ -114,6 +114,7 @@ def _record(settings: Settings, result: TrainingResult) -> dict[str, Any]:
         "epochs": result.epochs,
         "kept_epochs": result.kept_epochs,
         "test_elbo": result.test_elbo,
+        "constant_elbo": result.constant_elbo,
         "test_bound": result.test_bound,
         "importance_samples": settings.training.importance_samples,
         "collapsed_dimensions": result.collapsed_dimensions,

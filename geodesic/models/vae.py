@@ -6,19 +6,22 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.functional import softplus
 
-from geodesic.checks import is_integer, require_integer, require_nonnegative
+from geodesic.checks import is_integer, require_choice, require_integer, require_nonnegative
 from geodesic.errors import CheckpointError, InputError
 from geodesic.models.checkpoint import RECORD, WEIGHTS, read_record, restore, save_model
 from geodesic.models.ensemble import DecoderEnsemble
 from geodesic.models.likelihoods import LIKELIHOODS, Bernoulli, Likelihood
+from geodesic.models.likelihoods.likelihood import InputKind
 from geodesic.models.networks.mlp import MLPNetwork
 from geodesic.models.networks.network import NETWORKS, Network
+from geodesic.models.networks.units import Log1p, RowInputs, Standardize
 from geodesic.models.uncertain_decoders import UncertainDecoder
 from geodesic.models.uncertainty import UNCERTAINTIES, Uncertainty, check_uncertainty
 
@@ -95,12 +98,17 @@ class VAE(nn.Module):
         network: How encoder and decoder are built: an `MLPNetwork` or a `ConvNetwork` with their sizes.
         likelihood: What the decoder's output means.
         decoders: How many are trained together behind one encoder; an ensemble, if more than one.
+        inputs: What the encoder is given: "log1p", the logarithms log(1 + x) about their means; "standardize", columns
+            of mean 0 and scale 1; "none", the rows as they are; "auto", what suits the likelihood: log1p for counts,
+            standardize for a Gaussian, whose decoder then works in the same units, and none for others. Means and
+            scales are those of the rows that it is trained on; before that they are 0 and 1.
         uncertainty: What the decoder says away from the training encodings, fitted after training: an
             `RBFUncertainty`, a `BlendUncertainty`, or nothing.
 
     Raises:
-        InputError: A size is not a positive integer, rows are not images where the network needs images, or the
-            uncertainty does not go with the likelihood or with an ensemble.
+        InputError: A size is not a positive integer, rows are not images where the network needs images, there are no
+            such inputs, or the uncertainty or a learned r of a negative binomial does not go with the likelihood or
+            with an ensemble.
 
     Example:
         >>> import torch, geodesic
@@ -118,6 +126,7 @@ class VAE(nn.Module):
         network: Network = MLPNetwork(),
         likelihood: Likelihood = Bernoulli(),
         decoders: int = 1,
+        inputs: Literal["auto"] | InputKind = "auto",
         uncertainty: Uncertainty | None = None,
     ) -> None:
         super().__init__()
@@ -126,16 +135,30 @@ class VAE(nn.Module):
             raise InputError(f"event_shape: expected positive integers, got {self.event_shape}")
         require_integer("latent_size", latent_size, least=1)
         require_integer("decoders", decoders, least=1)
+        require_choice("inputs", inputs, ("auto", *get_args(InputKind)))
         check_uncertainty(uncertainty, likelihood, decoders)
+        likelihood.check_decoders(decoders)
         self.latent_size, self.network = latent_size, network
-        self.likelihood, self.uncertainty = likelihood, uncertainty
+        self._likelihood, self.uncertainty = likelihood, uncertainty
+        self.inputs: InputKind = likelihood.inputs if inputs == "auto" else inputs
 
         def make_network(shape: tuple[int, ...]) -> nn.Module:
             return network.decoder(latent_size, shape)
 
         self.encoder = network.encoder(self.event_shape, latent_size)
-        members = [likelihood.decoder(make_network, self.event_shape) for _ in range(decoders)]
+        if self.inputs == "standardize":
+            self.encoder = nn.Sequential(Standardize(self.event_shape), self.encoder)
+        elif self.inputs == "log1p":
+            self.encoder = nn.Sequential(Log1p(self.event_shape, likelihood.by_row), self.encoder)
+        units = self.inputs == "standardize"
+        members = [likelihood.decoder(make_network, self.event_shape, standardized=units) for _ in range(decoders)]
         self.decoder: nn.Module = members[0] if len(members) == 1 else DecoderEnsemble(members)
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """What the decoder's output means, with the numbers that training has found: an r a column, say."""
+        with torch.no_grad():
+            return self._likelihood.with_learned(self.decoder)
 
     @property
     def decoders(self) -> tuple[nn.Module, ...]:
@@ -151,7 +174,7 @@ class VAE(nn.Module):
         mean, log_scale = self.encoder(x)
         # Mixed precision is for the networks: the sums that follow, here and in `log_likelihood`, would lose
         # most of their digits in it.
-        return DiagonalGaussian(mean.to(x.dtype), log_scale.to(x.dtype))
+        return DiagonalGaussian(mean.to(x.dtype), _bounded(log_scale.to(x.dtype)))
 
     def decode(self, z: Tensor) -> Float[Tensor, "N *parameters"]:
         """g(z), the parameters of the likelihood, (N, *parameter_shape), at latent points z, (N, d).
@@ -169,11 +192,13 @@ class VAE(nn.Module):
 
     def mean(self, z: Tensor) -> Float[Tensor, "N *event"]:
         """Expected rows at latent points z, (N, d): averaged over the members of an ensemble."""
-        return torch.stack([self.likelihood.mean(decoder(z)) for decoder in self.decoders]).mean(0)
+        likelihood = self.likelihood
+        return torch.stack([likelihood.mean(decoder(z)) for decoder in self.decoders]).mean(0)
 
     def log_likelihood(self, z: Tensor, x: Tensor) -> Float[Tensor, " N"]:
         """Log p(x | z) of rows x, (N, *event), at latent points z, (N, d), in nats: averaged over an ensemble."""
-        terms = [self.likelihood.log_prob(decoder(z).to(z.dtype), x) for decoder in self.decoders]
+        likelihood = self._likelihood.with_learned(self.decoder)
+        terms = [likelihood.log_prob(decoder(z).to(z.dtype), x) for decoder in self.decoders]
         return torch.stack(terms).mean(0)
 
     def elbo(self, x: Tensor, kl_weight: float = 1.0, generator: torch.Generator | None = None) -> ELBO:
@@ -206,6 +231,50 @@ class VAE(nn.Module):
     def is_finite(self) -> bool:
         """Whether all weights are finite numbers."""
         return all(bool(weight.isfinite().all()) for weight in self.parameters())
+
+    def check(self, values: Float[Tensor, "N *event"]) -> None:
+        """Refuse rows that it cannot be trained on.
+
+        Raises:
+            DataError: They hold values that the likelihood gives no density to, or that the inputs cannot take.
+        """
+        self._likelihood.check(values)
+        for inputs in self._row_inputs():
+            inputs.check(values)
+
+    def begin(self, values: Float[Tensor, "N *event"]) -> None:
+        """Take what comes from the training rows before training: units, and where the decoder's output starts.
+
+        Args:
+            values: Training rows, (N, *event), that `check` accepts.
+
+        Example:
+            >>> import torch, geodesic
+            >>> vae, x = geodesic.VAE((3,), likelihood=geodesic.likelihoods.Gaussian()), 100 * torch.rand(9, 3)
+            >>> vae.begin(x)
+            >>> vae.encoder[0](x).std(0, correction=0).round(decimals=3)
+            tensor([1., 1., 1.])
+        """
+        for inputs in self._row_inputs():
+            inputs.fit(values)
+        for decoder in self.decoders:
+            self._likelihood.begin(decoder, values)
+
+    def constant_elbo(self, values: Float[Tensor, "N *event"], x: Float[Tensor, "M *event"]) -> Float[Tensor, " M"]:
+        """Log-likelihood of each row of x, (M,), in nats, under the constant model of training rows.
+
+        It is the best VAE whose latent points tell nothing: one distribution for each entry, the same for all rows,
+        fitted to the training rows, with KL 0. A VAE whose ELBO is below it has learned nothing of use.
+
+        Args:
+            values: Training rows, (N, *event).
+            x: Rows, (M, *event).
+        """
+        return self._likelihood.constant_log_prob(self.decoder, values, x).detach()
+
+    def _row_inputs(self) -> list[RowInputs]:
+        """What the encoder is given in place of rows, if it is."""
+        return [layer for layer in self.encoder.modules() if isinstance(layer, RowInputs)]
 
     def check_uncertainty(self, values: Float[Tensor, "N *event"]) -> None:
         """Refuse training rows that `fit_uncertainty` will have no use for: before the training, not after it.
@@ -260,8 +329,9 @@ class VAE(nn.Module):
             "event_shape": self.event_shape,
             "latent_size": self.latent_size,
             "network": NETWORKS.describe(self.network),
-            "likelihood": LIKELIHOODS.describe(self.likelihood),
+            "likelihood": LIKELIHOODS.describe(self._likelihood),
             "decoders": len(self.decoders),
+            "inputs": self.inputs,
             "uncertainty": None if self.uncertainty is None else UNCERTAINTIES.describe(self.uncertainty),
         }
 
@@ -299,6 +369,7 @@ class VAE(nn.Module):
                     network=NETWORKS.restore(record["network"]),
                     likelihood=LIKELIHOODS.restore(record["likelihood"]),
                     decoders=record["decoders"],
+                    inputs=record.get("inputs", "none"),  # version 0.2.0 knew no others
                     uncertainty=None if uncertainty is None else UNCERTAINTIES.restore(uncertainty),
                 )
                 if record["uncertainty_fitted"] and vae.uncertainty is not None:
@@ -311,3 +382,12 @@ class VAE(nn.Module):
         vae.to_empty(device="cpu")
         restore(vae, Path(folder) / WEIGHTS)
         return vae.eval()
+
+
+def _bounded(log_scale: Tensor) -> Tensor:
+    """Log scales of q between -20 and 20, smoothly: to rounding the same near 0, where those of trained ones are.
+
+    exp(2 s) overflows from 44 on, in single precision.
+    """
+    low = softplus(log_scale + 20, threshold=40) - 20
+    return 20 - softplus(20 - low, threshold=40)

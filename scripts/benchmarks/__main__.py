@@ -30,6 +30,7 @@ BENCHMARKS = {
     "decoders": Benchmark("decoders", "kinds of decoder times tools: what is right, what says no, what is refused"),
     "kinks": Benchmark("kinks.command", "decoders with kinks, beside smooth ones and exact shortest paths"),
     "report": Benchmark("report", "seconds and size of a report"),
+    "counts": Benchmark("counts", "VAEs on counts of any mean and numbers of any scale, beside a constant model"),
     "structure": Benchmark("structure.command", "the house itself: sizes, import order, seconds of an import"),
 }
 

@@ -41,7 +41,7 @@ class Case:
 
 
 SOLVER = "geodesic.solvers=[{name: auto, kind: auto}]"
-GAUSSIAN = ("model.likelihood={kind: gaussian, scale: learned}",)
+GAUSSIAN = ("model.likelihood={kind: gaussian, scale: learned}", "model.inputs=none")
 CASES = (
     Case("euclidean", "plain"),
     Case("fisher_rao", "plain", search=("geodesic.geometry=fisher_rao",)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
@@ -41,6 +41,9 @@ class VAESettings(Section):
         Bernoulli(), description="its kind alone, or a mapping of `kind` and its settings"
     )
     decoders: PositiveInt = Field(1, description="trained together behind one encoder: an ensemble, if more than one")
+    inputs: Literal["auto", "log1p", "standardize", "none"] = Field(
+        "auto", description="what the encoder is given; auto: log1p for counts, standardize for a Gaussian, else none"
+    )
     uncertainty: Annotated[Uncertainty | None, Kinds(UNCERTAINTIES, optional=True)] = Field(
         None, description="rbf or blend, fitted after training: what the decoder says away from the training encodings"
     )

@@ -67,6 +67,10 @@ class Bernoulli(Likelihood):
         self.check(values)
         return values.new_zeros(1, *self.parameter_shape(values.shape[1:]))
 
+    def constant(self, values: Tensor) -> Float[Tensor, "1 *parameters"]:
+        """The logit of each pixel's mean."""
+        return torch.logit(_inner_mean(values))
+
     def fisher_rao(self) -> FisherRaoBernoulli:
         """The geometry of 2 arcsin sqrt p, from logits."""
         return FisherRaoBernoulli()
@@ -138,12 +142,30 @@ class ContinuousBernoulli(Likelihood):
         self.check(values)
         return values.new_zeros(1, *self.parameter_shape(values.shape[1:]))
 
+    def constant(self, values: Tensor) -> Float[Tensor, "1 *parameters"]:
+        """The logit whose mean is that of each pixel."""
+        wanted = _inner_mean(values)
+        low, high = torch.full_like(wanted, -1 / wanted.min().item()), 1 / (1 - wanted)
+        for _ in range(_HALVINGS):
+            middle = (low + high) / 2
+            below = self.mean(middle) < wanted
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return (low + high) / 2
+
     def fisher_rao(self) -> OutputGeometry:
         """Refused: the embedding is an integral without a closed form."""
         raise InputError(
             "fisher_rao: the embedding of the continuous Bernoulli is an integral without a closed form; use the "
             "geometry euclidean, or the likelihood bernoulli"
         )
+
+
+_HALVINGS = 60  # of an interval for the logit: to rounding
+
+
+def _inner_mean(values: Tensor) -> Tensor:
+    """The mean of each entry, (1, *event), with half a row more at 0 and at 1 each: within (0, 1)."""
+    return (values.sum(0, keepdim=True) + 0.5) / (len(values) + 1)
 
 
 # --- the continuous Bernoulli near l = 0 -----------------------------------------------------------

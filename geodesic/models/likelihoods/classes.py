@@ -80,6 +80,13 @@ class Categorical(Likelihood):
         self.check(values)
         return values.new_zeros(1, *self.parameter_shape(values.shape[1:]))
 
+    def constant(self, values: Tensor) -> Float[Tensor, "1 *parameters"]:
+        """The logarithm of how often each class was seen in each entry."""
+        classes = torch.arange(self.classes, device=values.device)
+        # One class after the other: all at once would take K times the memory of the rows.
+        seen = torch.stack([(values == k).sum(0) for k in classes]).to(values) + 0.5
+        return seen.log().unsqueeze(0)
+
     def fisher_rao(self) -> FisherRaoCategorical:
         """The sphere of 2 sqrt p, from logits."""
         return FisherRaoCategorical()
@@ -139,6 +146,10 @@ class Discretized(Likelihood):
         """Logits of 0: all levels are equally likely."""
         self.check(values)
         return values.new_zeros(1, *self.parameter_shape(values.shape[1:]))
+
+    def constant(self, values: Tensor) -> Float[Tensor, "1 *parameters"]:
+        """The logarithm of how often each level was seen in each pixel."""
+        return Categorical(self.levels).constant((values * (self.levels - 1)).round())
 
     def fisher_rao(self) -> FisherRaoCategorical:
         """The sphere of 2 sqrt p, from logits."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -13,7 +14,10 @@ from geodesic.errors import InputError
 from geodesic.geometry.outputs import DistanceGeometry, OutputGeometry
 from geodesic.registry import Registry
 
-__all__ = ["LIKELIHOODS", "Likelihood", "matched", "require_second_axis"]
+__all__ = ["LIKELIHOODS", "InputKind", "Likelihood", "matched", "require_second_axis"]
+
+InputKind = Literal["log1p", "standardize", "none"]
+"""What an encoder is given: logarithms of counts, columns of mean 0 and scale 1, or the rows as they are."""
 
 
 class Likelihood(ABC):
@@ -63,6 +67,18 @@ class Likelihood(ABC):
         """
 
     @abstractmethod
+    def constant(self, values: Tensor) -> Float[Tensor, "1 *parameters"]:
+        """Parameters of one row, (1, *parameter_shape), that are the likeliest for all rows: those of a constant model.
+
+        One distribution for each entry, the same for all rows: what a decoder can say that knows nothing of z.
+        Frequencies of values are taken with half a row more of each outcome than was seen, so that nothing is
+        impossible.
+
+        Args:
+            values: The training rows, (N, *event), which `check` accepts.
+        """
+
+    @abstractmethod
     def fisher_rao(self) -> OutputGeometry | DistanceGeometry:
         """The Fisher-Rao geometry of its distributions: how far apart two decoder outputs are as distributions.
 
@@ -70,7 +86,13 @@ class Likelihood(ABC):
             InputError: It has no closed form; the message says why.
         """
 
-    def decoder(self, make_network: Callable[[tuple[int, ...]], nn.Module], event_shape: tuple[int, ...]) -> nn.Module:
+    def decoder(
+        self,
+        make_network: Callable[[tuple[int, ...]], nn.Module],
+        event_shape: tuple[int, ...],
+        *,
+        standardized: bool = False,
+    ) -> nn.Module:
         """A decoder that returns its parameters, (N, *parameter_shape), made of networks.
 
         Here it is one network for all parameters. A likelihood whose parameters do not all come from a network
@@ -79,8 +101,53 @@ class Likelihood(ABC):
         Args:
             make_network: Makes a network from latent points to numbers of a given shape, (N, *shape).
             event_shape: Shape of one row.
+            standardized: Whether the encoder is given standardized rows. Then a Gaussian's network works in the same
+                units; what the decoder returns is in those of the data.
         """
         return make_network(self.parameter_shape(event_shape))
+
+    @property
+    def inputs(self) -> InputKind:
+        """What the encoder is given, unless the user says otherwise: here the rows as they are."""
+        return "none"
+
+    @property
+    def by_row(self) -> bool:
+        """Whether rows differ in their total, which the latent point does not tell; here they do not."""
+        return False
+
+    def check_decoders(self, decoders: int) -> None:
+        """Raise `InputError` if a VAE cannot have so many decoders of it; here any number will do."""
+        return None
+
+    def begin(self, decoder: nn.Module, values: Tensor) -> None:
+        """Have a new decoder, made by `decoder`, start at the `constant` model of training rows.
+
+        Here it starts where its network does.
+
+        Args:
+            decoder: Changed in place.
+            values: The training rows, (N, *event), which `check` accepts.
+        """
+        return None
+
+    def with_learned(self, decoder: nn.Module) -> Likelihood:
+        """The likelihood with the numbers of its own that a decoder has learned: here there are none."""
+        return self
+
+    def constant_log_prob(self, decoder: nn.Module, values: Tensor, x: Tensor) -> Float[Tensor, " N"]:
+        """Log-likelihood of each row of x, (N,), in nats, under the `constant` model of training rows.
+
+        Args:
+            decoder: Made by `decoder`; it may bring numbers of the data that `begin` has found.
+            values: The training rows, (M, *event).
+            x: Rows that `check` accepts, (N, *event).
+        """
+        return self._under_constant(values, x)
+
+    def _under_constant(self, values: Tensor, x: Tensor) -> Float[Tensor, " N"]:
+        constant = self.constant(values.double())
+        return self.log_prob(constant.expand(len(x), *constant.shape[1:]), x.double())
 
 
 LIKELIHOODS: Registry[Likelihood] = Registry("likelihood")
@@ -98,5 +165,6 @@ def matched(likelihood: Likelihood, parameters: Tensor, x: Tensor) -> Tensor:
 
 
 def require_second_axis(parameters: Tensor, size: int, what: str) -> None:
+    """Refuse parameters that are not (N, size, *event)."""
     if parameters.ndim < 2 or parameters.shape[1] != size:
         raise InputError(f"parameters: expected {what} (N, {size}, *event), got {tuple(parameters.shape)}")

@@ -12,11 +12,13 @@ __all__ = ["check_counts", "check_unit_interval", "check_whole_numbers", "refuse
 
 
 def require_some(values: Tensor) -> None:
+    """Raise `DataError` unless there are rows."""
     if values.numel() == 0:
         raise DataError("values: expected at least one row, got none")
 
 
 def check_unit_interval(values: Tensor, likelihood: str) -> None:
+    """Raise `DataError` unless all values lie in [0, 1]."""
     require_some(values)
     low, high = values.min().item(), values.max().item()
     if not (low >= 0 and high <= 1):  # written so that NaN is refused as well
@@ -28,6 +30,7 @@ def check_unit_interval(values: Tensor, likelihood: str) -> None:
 
 
 def check_counts(values: Tensor, likelihood: str) -> None:
+    """Raise `DataError` unless all values are counts."""
     remedy = (
         "round the values, multiply gray values in [0, 1] by their number of levels first, or choose a likelihood "
         "of such values: gaussian, or in [0, 1] continuous_bernoulli"
@@ -36,6 +39,7 @@ def check_counts(values: Tensor, likelihood: str) -> None:
 
 
 def check_whole_numbers(values: Tensor, likelihood: str, accepted: str, remedy: str, highest: int | float) -> None:
+    """Raise `DataError` unless all values are whole numbers from 0 to the highest."""
     require_some(values)
     whole = values.isfinite() & (values == values.floor())
     refuse(values, ~(whole & (values >= 0) & (values <= highest)), likelihood, accepted, remedy)

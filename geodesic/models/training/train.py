@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ from geodesic.models.training.plan import Training
 from geodesic.models.training.resume import LAST, identity, refuse_trained, resumable
 from geodesic.models.training.task import EpochCallback, Task
 from geodesic.models.vae import VAE
+
+_REMEDY = "lower training.learning_rate or another seed, or rescale the data"
 
 if TYPE_CHECKING:
     from geodesic.models.training.module import VAETraining
@@ -42,6 +45,8 @@ class TrainingResult:
         validation_elbo: ELBO of the validation rows under the weights that are kept, nats per row.
         validation_kl: KL of each latent dimension there, mean over the validation rows, nats.
         test_elbo: ELBO of the test rows, which training never saw, nats per row.
+        constant_elbo: ELBO of the test rows, nats per row, under the constant model: the best distribution of each
+            entry that is the same for all rows, fitted to the training rows, with KL 0.
         test_bound: Importance-weighted bound of the test rows, nats per row; None where
             `importance_samples` is 0.
     """
@@ -53,12 +58,28 @@ class TrainingResult:
     validation_elbo: float
     validation_kl: tuple[float, ...]
     test_elbo: float
+    constant_elbo: float
     test_bound: float | None
 
     @property
     def collapsed_dimensions(self) -> tuple[int, ...]:
         """Latent dimensions whose KL on the validation rows is below `COLLAPSED_KL`, from 0."""
         return tuple(dimension for dimension, kl in enumerate(self.validation_kl) if kl < COLLAPSED_KL)
+
+    @property
+    def failure(self) -> str | None:
+        """Why the VAE is of no use, and what to change; None where it has learned something.
+
+        Its held-out ELBO is below that of the constant model, which needs no latent point.
+        """
+        if self.test_elbo >= self.constant_elbo:
+            return None
+        return (
+            f"training: the held-out ELBO, {self.test_elbo:.6g} nats per row, is below that of a constant model, "
+            f"{self.constant_elbo:.6g}, which has one distribution for each entry and no latent point; raise "
+            "training.epochs, lower training.learning_rate or training.kl_weight, or look whether model.likelihood "
+            "suits the data"
+        )
 
 
 @renamed(seed="training=Training(seed=...)", device="training=Training(device=...)")
@@ -105,7 +126,7 @@ def train_vae(
         InputError: The device does not exist or has no such precision, or the VAE is made for other rows, or trained to
             the end already.
         DataError: Values leave the range of the likelihood, or there are too few rows. Nothing is written.
-        TrainingDiverged: The weights have left the range of their type.
+        TrainingDiverged: The weights have left the range of their type, or the held-out ELBO is not finite.
         RunFolderError: The folder holds a trained model already, and `resume` is False; or another process trains into
             it.
         CheckpointError: The checkpoint is missing, truncated, or of a run with other settings or data.
@@ -142,6 +163,8 @@ def train_vae(
         # lost.
         vae.to(device="cpu", dtype=torch.float64 if training.precision == "64-true" else torch.float32).train()
         train, validation = (dataset.train.values[part] for part in rows)
+        if checkpoint is None:
+            vae.begin(dataset.train.values)
         module = VAETraining(Task(vae, training, train, validation, folder, wanted, on_epoch))
         fit(trainer, module, checkpoint)
         if hardware.processes > 1:
@@ -175,7 +198,7 @@ def _check(vae: VAE, dataset: Dataset) -> None:
             f"{vae.event_shape}; make it with VAE(dataset.event_shape, ...)"
         )
     for split in (dataset.train, dataset.test):
-        vae.likelihood.check(split.values)
+        vae.check(split.values)
     vae.check_uncertainty(dataset.train.values)
 
 
@@ -190,15 +213,21 @@ def _finished(module: VAETraining, dataset: Dataset, device: torch.device) -> Tr
     if not vae.is_finite():
         raise TrainingDiverged(
             f"training: the weights are not finite after epoch {len(module.history)}, and stay so; train anew with a "
-            "lower training.learning_rate or another seed, or rescale the data"
+            f"{_REMEDY}"
         )
     vae.fit_uncertainty(dataset.train.values, seed)
+    values = dataset.test.values
+    test_elbo = evaluate_elbo(vae, values, seed=seed)
+    if not math.isfinite(test_elbo):
+        raise TrainingDiverged(
+            f"training: the held-out ELBO is {test_elbo} after epoch {len(module.history)}; train anew with a {_REMEDY}"
+        )
     vae.save(module.task.folder)
     samples, test_bound = plan.importance_samples, None
     if samples:
         # Where it was trained: of all that follows, this alone is much work.
         vae.to(device)
-        test_bound = importance_weighted_bound(vae, dataset.test.values, samples=samples, seed=seed)
+        test_bound = importance_weighted_bound(vae, values, samples=samples, seed=seed)
         vae.cpu()
     return TrainingResult(
         vae=vae,
@@ -207,6 +236,7 @@ def _finished(module: VAETraining, dataset: Dataset, device: torch.device) -> Tr
         stopped_early=len(module.history) < plan.epochs,
         validation_elbo=module.history[kept]["validation_elbo"],
         validation_kl=tuple(module.kl_history[kept]),
-        test_elbo=evaluate_elbo(vae, dataset.test.values, seed=seed),
+        test_elbo=evaluate_elbo(vae, values, seed=seed),
+        constant_elbo=vae.constant_elbo(dataset.train.values, values).mean().item(),
         test_bound=test_bound,
     )
