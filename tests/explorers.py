@@ -19,8 +19,8 @@ PATTERN = torch.linspace(0, 1, 12).reshape(1, 12)
 
 
 def hill(z: torch.Tensor) -> torch.Tensor:
-    """A surface over the plane, and nothing where z_1 is above 3."""
-    if bool((z[:, 0] > 3).any()):
+    """A surface over the plane, and nothing where z_1 is above 2.3."""
+    if bool((z[:, 0] > 2.3).any()):
         raise ValueError("this place is out of bounds")
     return torch.cat([z, 2 * (-z.square().sum(1, True)).exp()], dim=1)
 

@@ -151,6 +151,18 @@ def test_all_pairs_of_an_answer_are_found_again() -> None:
     assert lengths == pytest.approx(solution.length.tolist(), rel=1e-4)
 
 
+def test_of_an_answer_alone_the_pair_is_shown_whose_ends_are_nearest() -> None:
+    solution = geodesic.solve(geodesic.surfaces.Torus(), grid()[:6].reshape(2, 3, 2), grid()[6:12].reshape(2, 3, 2))
+    session = Session(scene_of(solution))
+    shown = session.answer(asked("scene")).fields
+    assert (shown["fixed"], shown["pairs"], shown["shadings"]) == (True, 6, ())
+    near = torch.stack([grid()[4] + 0.01, grid()[10] - 0.01]).tolist()
+    reply = session.answer(asked("follow", stage="final", ends=near))
+    assert reply.fields["length"] == float(solution.length[1, 1])
+    assert np.allclose(reply.fields["ends"], torch.stack([grid()[4], grid()[10]]))
+    assert len(session.answer(asked("pairs", first=4)).fields["figures"]) == 2
+
+
 def test_an_exported_answer_is_a_solution_that_can_be_loaded(session: Session, tmp_path: Path) -> None:
     length = follow(session, "final").fields["length"]
     file = tmp_path / "found.npz"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,8 +25,8 @@ __all__ = ["explore", "scene_of"]
 
 
 def explore(
-    manifold: Manifold,
-    points: Any,
+    subject: Manifold | GeodesicSolution,
+    points: Any = None,
     labels: Any = None,
     *,
     decoder: Decoder | None = None,
@@ -33,13 +34,14 @@ def explore(
 ) -> Any:
     """Drag two ends in the latent space, in a notebook, and see the geodesic follow.
 
-    While an end moves, the path follows roughly; when it rests, the path is certified, as `solve` does it.
-    `geodesic explore RUN` shows a run in the browser in the same way.
+    While an end moves, the path follows roughly; when it rests, the path is certified, as `solve` does it. Of an answer
+    alone, which does not know its manifold, the pair is shown whose ends are nearest. `geodesic explore RUN` shows a
+    run in the browser in the same way.
 
     Args:
-        manifold: Where to measure.
-        points: Latent points of data, (N, d), at least 3; or the answer of `solve` on this manifold, whose pairs are
-            offered then.
+        subject: Where to measure, a manifold; or the answer of `solve`.
+        points: Latent points of data, (N, d), at least 3. For a manifold they are needed; in their place the answer of
+            `solve` on it can be given, whose pairs are offered then.
         labels: Their classes, (N,).
         decoder: What is seen along the paths, as for `plot_strip`; by default that of a `PullbackManifold`.
         image_shape: The shape of an image, for decoders that return them flat.
@@ -48,7 +50,7 @@ def explore(
         A widget, which a notebook shows.
 
     Raises:
-        InputError: Points or labels cannot be used.
+        InputError: The subject is neither, or points or labels cannot be used.
         DecoderError: The decoder cannot be used.
         MissingExtraError: anywidget is not installed.
 
@@ -57,12 +59,12 @@ def explore(
         >>> torus = geodesic.surfaces.Torus()
         >>> widget = geodesic.explore(torus, 3 * torch.rand(100, 2))
     """
-    return widget_of(scene_of(manifold, points, labels, decoder=decoder, image_shape=image_shape))
+    return widget_of(scene_of(subject, points, labels, decoder=decoder, image_shape=image_shape))
 
 
 def scene_of(
-    manifold: Manifold,
-    points: Any,
+    subject: Manifold | GeodesicSolution,
+    points: Any = None,
     labels: Any = None,
     *,
     decoder: Decoder | None = None,
@@ -71,7 +73,7 @@ def scene_of(
     """What `explore` shows.
 
     Args:
-        manifold: Where to measure.
+        subject: As for `explore`.
         points: As for `explore`.
         labels: As for `explore`.
         decoder: As for `explore`.
@@ -87,45 +89,52 @@ def scene_of(
         >>> scene_of(geodesic.surfaces.Torus(), torch.rand(100, 2)).title
         'Torus'
     """
-    require_manifold(manifold)
-    pairs = None
-    if isinstance(points, GeodesicSolution):
-        pairs, points = _pairs(points)
+    answer, manifold = (_of_tensors(subject), None) if isinstance(subject, GeodesicSolution) else (None, subject)
+    if manifold is not None:
+        require_manifold(manifold)
+        if decoder is None and isinstance(manifold, PullbackManifold):
+            decoder = manifold.decoder
+    given = _of_tensors(points) if isinstance(points, GeodesicSolution) else answer
+    if given is not None and (points is None or isinstance(points, GeodesicSolution)):
+        points = given.path.flatten(0, 1)
     z = as_tensor("points", points)
     if not isinstance(z, Tensor) or z.ndim < 2:
         got = f"shape {tuple(z.shape)}" if isinstance(z, Tensor) else type(points).__name__
         raise InputError(f"points: expected latent points, (N, d), or the answer of solve, got {got}")
     z = z.detach().flatten(1)
     z = z if z.is_floating_point() else z.to(torch.get_default_dtype())
-    _, classes = background(z, labels, z.shape[1])
-    if decoder is None and isinstance(manifold, PullbackManifold):
-        decoder = manifold.decoder
+    _, classes = background(z, labels, z.shape[1] if given is None else given.path.shape[-1])
+    name = type(subject).__name__ if answer is None else answer.plan.made_for.geometry
+    event = None if manifold is None else manifold.latent_shape
     return Scene(
-        title=type(manifold).__name__,
+        title=name,
         points=z,
-        geometries={type(manifold).__name__: lambda: manifold},
+        geometries={} if manifold is None else {name: lambda: manifold},
         labels=classes,
-        decode=None if decoder is None else _drawing(decoder, image_shape, manifold),
-        pairs=pairs,
+        decode=None if decoder is None else _drawing(decoder, image_shape, event),
+        pairs=None if given is None else _pairs(given),
+        answer=answer,
     )
 
 
-def _pairs(solution: GeodesicSolution) -> tuple[Any, Tensor]:
-    """The pairs of an answer, and points of its paths to look at."""
-    batch = solution.status.ndim
-    path = torch.as_tensor(solution.path)
-    event = path.shape[batch + 1 :].numel()
-    paths = path.reshape(-1, path.shape[batch], event)
-    names = [f"pair {k}" for k in range(len(paths))]
-    return (paths[:, 0], paths[:, -1], names), paths.flatten(0, 1)
+def _pairs(answer: GeodesicSolution) -> tuple[Tensor, Tensor, list[str]]:
+    return answer.path[:, 0], answer.path[:, -1], [f"pair {k}" for k in range(len(answer.path))]
 
 
-def _drawing(decoder: Decoder, image_shape: tuple[int, ...] | None, manifold: Manifold) -> Any:
+def _of_tensors(solution: GeodesicSolution) -> GeodesicSolution:
+    """An answer with one batch axis, points as rows, of tensors: it may be one of arrays."""
+    arrays = solution.arrays()
+    found = GeodesicSolution.from_arrays(arrays)
+    batch = found.status.shape
+    rows = found[torch.ones(batch, dtype=torch.bool)] if batch else found[None]
+    return replace(rows, path=rows.path.reshape(len(rows.status), rows.path.shape[1], -1))
+
+
+def _drawing(decoder: Decoder, image_shape: tuple[int, ...] | None, event: tuple[int, ...] | None) -> Any:
     require_decoder(decoder)
-    shape, event = checked_shape(image_shape, "image_shape"), manifold.latent_shape
+    shape = checked_shape(image_shape, "image_shape")
 
     def draw(z: Tensor) -> NDArray:
-        values = pictured(decoder, z[None], [0], event or z.shape[1:], shape)
-        return values[0]
+        return pictured(decoder, z[None], [0], event or z.shape[1:], shape)[0]
 
     return draw

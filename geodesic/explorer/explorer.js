@@ -179,9 +179,13 @@ class Explorer {
 
   label(scene) {
     this.$("h1").textContent = scene.title;
+    if (scene.fixed) this.$(".gx-hint").textContent = "Drag an end: the pair whose ends are nearest is shown.";
     const words = { geometry: scene.geometries, quantity: scene.shadings, solver: scene.solvers, start: scene.starts };
     for (const [name, options] of Object.entries(words))
+    {
       this.choice(name).replaceChildren(...options.map((word) => new Option(word.replaceAll("_", " "), word)));
+      this.choice(name).parentElement.hidden = options.length < 2;
+    }
     this.$(".gx-check").hidden = !scene.pairs;
     this.$(".gx-check small").textContent = scene.pairs ? `(${scene.pairs})` : "";
     this.$('[data-do="plane"]').hidden = scene.d < 3;
@@ -239,6 +243,8 @@ class Explorer {
     if (this.updates.length > 1000) this.updates.shift();
     const certain = reply.stage !== "moving", last = reply.stage === "final";
     this.say(reply.trouble || (last ? reply.remedy : ""));
+    this.el.dataset.stage = reply.stage;
+    if (reply.ends && certain) [this.ends, ends] = [reply.ends, reply.ends]; // of an answer: its pairs and no other
     this.path = { nodes: pointsOf(reply.path), ends };
     this.reply = reply;
     const figure = (name, text) => { this.$(`[data-figure="${name}"]`).textContent = text; };
@@ -252,6 +258,7 @@ class Explorer {
     else if (last && !reply.converged) this.badge("failed", "not converged");
     else if (last) this.badge("doubt", reply.resolved ? "converged, no strict minimum" : "converged, not resolved");
     else if (certain) this.badge("busy", reply.converged ? "converged, refining" : "solving");
+    this.place();
     this.strips();
     this.draw();
   }
@@ -271,6 +278,7 @@ class Explorer {
     const mine = (this.shadingRun = {});
     const fields = { kind: "shade", ...this.about(), quantity: this.choice("quantity").value, bounds: this.bounds };
     this.shade = null;
+    if (!this.scene.shadings.length) return;
     for (const size of SIZES) {
       const values = new Float32Array(size * size).fill(NaN);
       for (let row = 0; row < size; ) {
@@ -297,7 +305,7 @@ class Explorer {
     const layer = { values, size };
     this.shade.layers = [...this.shade.layers.filter((old) => old.size !== size), layer];
     this.tint(layer);
-    this.draw();
+    this.draw(true);
   }
 
   tint(layer) {
@@ -374,7 +382,7 @@ class Explorer {
     this.canvas.height = Math.round(height * scale);
     this.place();
     this.strips();
-    this.draw();
+    this.draw(true);
   }
 
   toPixels([x, y]) {
@@ -399,7 +407,8 @@ class Explorer {
 
   // --- drawing -----------------------------------------------------------------------------------------------------------
 
-  draw() {
+  draw(stale = false) {
+    this.stale ||= stale;
     if (this.drawing) return;
     this.drawing = requestAnimationFrame(() => {
       this.drawing = null;
@@ -420,17 +429,19 @@ class Explorer {
     return nodes.map((node, i) => [0, 1].map((c) => node[c] + (1 - i / last) * steps[0][c] + (i / last) * steps[1][c]));
   }
 
-  drawMap(context) {
+  // Shading, axes and points: drawn again only when they change, since paths move all the time.
+  drawGround() {
     const { width, height } = this;
-    const paper = this.colour("paper"), ink = this.colour("ink"), accent = this.colour("accent");
-    context.clearRect(0, 0, width, height);
-    context.fillStyle = paper;
+    this.ground ||= new OffscreenCanvas(1, 1);
+    [this.ground.width, this.ground.height] = [this.canvas.width, this.canvas.height];
+    const context = this.ground.getContext("2d"), scale = this.canvas.width / width;
+    const ink = this.colour("ink"), colours = this.dark ? BRIGHT : PALE;
+    context.scale(scale, scale);
+    context.fillStyle = this.colour("paper");
     context.fillRect(0, 0, width, height);
-    context.imageSmoothingEnabled = true;
     context.imageSmoothingQuality = "high";
     for (const layer of this.shade?.layers ?? []) context.drawImage(layer.canvas, 0, 0, width, height);
     this.drawAxes(context, ink);
-    const colours = this.dark ? BRIGHT : PALE;
     const { values, shape: [count] } = this.scene.points;
     const radius = Math.max(1.3, Math.min(2.6, 60 / Math.sqrt(count) + 0.6));
     context.globalAlpha = 0.8;
@@ -441,7 +452,13 @@ class Explorer {
       context.arc(x, y, this.picking?.includes(i) ? 3 * radius : radius, 0, 2 * Math.PI);
       context.fill();
     }
-    context.globalAlpha = 1;
+    this.stale = false;
+  }
+
+  drawMap(context) {
+    const paper = this.colour("paper"), ink = this.colour("ink"), accent = this.colour("accent");
+    if (this.stale) this.drawGround();
+    context.drawImage(this.ground, 0, 0, this.width, this.height);
     for (const pair of this.pairs ?? []) {
       this.stroke(context, pair.nodes, { colour: paper, width: 3.5, alpha: 0.7 });
       this.stroke(context, pair.nodes, { colour: ink, width: 1.3, alpha: 0.75 });
@@ -657,7 +674,7 @@ class Explorer {
       button.textContent = "plane through three points";
       this.say("");
       if (back) this.begin();
-      else this.draw();
+      else this.draw(true);
       return;
     }
     this.picking = [];
@@ -668,7 +685,7 @@ class Explorer {
   async pick(row) {
     if (this.picking.includes(row)) return;
     this.picking.push(row);
-    this.draw();
+    this.draw(true);
     if (this.picking.length < 3) return;
     this.plane = this.picking;
     this.picking = null;

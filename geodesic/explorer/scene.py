@@ -14,6 +14,7 @@ from torch import Tensor
 from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
 from geodesic.solvers.search import Search
+from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.solver import Solver
 
 __all__ = ["Scene", "pictured_rows"]
@@ -37,6 +38,7 @@ class Scene:
         pairs: Starts and ends of the pairs that belong together, (P, d) each, and their names; None where there are
             none.
         graph_points: Points for paths that begin in a graph, (M, d); drawn if None.
+        answer: Of pairs that are shown and not solved for, where there is no manifold.
         search: How certified answers are looked for, but for where they start and by which solver.
     """
 
@@ -49,6 +51,7 @@ class Scene:
     solvers: Mapping[str, Solver[Any] | str] = field(default_factory=lambda: {"auto": "auto"})
     pairs: tuple[Tensor, Tensor, Sequence[str]] | None = None
     graph_points: Tensor | None = None
+    answer: GeodesicSolution | None = None
     search: Search = field(default_factory=Search)
 
     def __post_init__(self) -> None:

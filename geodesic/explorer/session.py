@@ -111,8 +111,9 @@ class Session:
                 "bounds": bounds_of(view, self._points),
                 "geometries": list(scene.geometries),
                 "solvers": list(scene.solvers),
-                "starts": STARTS,
-                "shadings": SHADINGS,
+                "starts": STARTS if scene.answer is None else (),
+                "shadings": SHADINGS if scene.answer is None else (),
+                "fixed": scene.answer is not None,
                 "classes": [] if scene.labels is None else [str(word) for word in words],
                 "pairs": 0 if scene.pairs is None else len(scene.pairs[0]),
                 "ends": self._first_ends(view),
@@ -140,14 +141,29 @@ class Session:
 
     def _follow(self, asked: Asked, watch: Watch) -> Reply:
         """The geodesic between two places of the plane, and what the decoder makes of it."""
-        view, manifold = self._view(asked), self._manifold(asked)
-        a, b = self._tensor(latent(view, asked.numbers("ends", 2, 2)))
+        view, ends = self._view(asked), asked.numbers("ends", 2, 2)
+        if self.scene.answer is not None:
+            return self._nearest_pair(view, ends, asked, self.scene.answer)
+        manifold = self._manifold(asked)
+        a, b = self._tensor(latent(view, ends))
         stage, solver = asked.word("stage", STAGES), asked.word("solver", list(self.scene.solvers))
         solution = self._follower(asked).follow(manifold, (a, b), self._search(asked), solver, stage, watch)
+        return self._shown(view, solution, {"stage": stage})
+
+    def _nearest_pair(self, view: View, ends: NDArray, asked: Asked, answer: GeodesicSolution) -> Reply:
+        """The pair of an answer whose ends are nearest to two places."""
+        z = torch.stack([answer.path[:, 0], answer.path[:, -1]], dim=1)
+        seen = _seen(view, z)
+        k = int(((seen - ends) ** 2).sum((1, 2)).argmin())
+        self._follower(asked).answer = answer[k]
+        return self._shown(view, answer[k], {"stage": asked.word("stage", STAGES), "ends": seen[k].tolist()})
+
+    def _shown(self, view: View, solution: GeodesicSolution, more: dict[str, Any]) -> Reply:
+        """An answer as the page shows it."""
         curve = self._curve(solution, _CURVE)
-        figures = figures_of(solution) | {"stage": stage, "off_plane": off_plane(view, _array(curve))}
         strips, trouble = self._strips(solution, _CELLS)
-        return Reply(figures | trouble, {"path": _seen(view, curve)} | strips)
+        figures = figures_of(solution) | {"off_plane": off_plane(view, _array(curve))}
+        return Reply(figures | trouble | more, {"path": _seen(view, curve)} | strips)
 
     def _look(self, asked: Asked, watch: Watch) -> Reply:
         """The row of data at a point, or what the decoder makes of it."""
@@ -164,12 +180,17 @@ class Session:
         """Geodesics between some of the pairs that belong to the scene."""
         if self.scene.pairs is None:
             raise InputError("pairs: there are none here")
-        view, manifold = self._view(asked), self._manifold(asked)
         starts, ends, names = self.scene.pairs
         first = asked.number("first", 0, len(starts) - 1)
         some = slice(first, first + _AT_ONCE)
-        shape = (-1, *(manifold.latent_shape or starts.shape[1:]))
-        solution = find(manifold, starts[some].reshape(shape), ends[some].reshape(shape), self._search(asked), watch)
+        if self.scene.answer is not None:
+            solution = self.scene.answer[some]
+        else:
+            manifold = self._manifold(asked)
+            shape = (-1, *(manifold.latent_shape or starts.shape[1:]))
+            a, b = (side[some].reshape(shape) for side in (starts, ends))
+            solution = find(manifold, a, b, self._search(asked), watch)
+        view = self._view(asked)
         return Reply(
             {
                 "first": first,
