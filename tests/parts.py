@@ -5,10 +5,13 @@ are then tried on it.
 """
 
 from geodesic.data.array import ArrayFile
+from geodesic.data.csv_file import CSVFile
 from geodesic.data.digits import Digits
+from geodesic.data.h5ad import H5ADFile
 from geodesic.data.idx import IdxFolder
 from geodesic.data.image_folder import ImageFolder
 from geodesic.data.mnist import MNIST, FashionMNIST
+from geodesic.data.parquet import ParquetFile
 from geodesic.data.source import DataSource
 from geodesic.likelihoods import (
     Bernoulli,
@@ -44,6 +47,9 @@ DATA_SETS: dict[str, DataSource] = {
     "mnist": MNIST(limit=7),
     "fashion_mnist": FashionMNIST(download=False),
     "array": ArrayFile("rows.npy"),
+    "csv": CSVFile("rows.csv", labels="kind", ignore=("id",)),
+    "parquet": ParquetFile("rows.parquet", test_fraction=0.5),
+    "h5ad": H5ADFile("cells.h5ad", layer="counts"),
     "idx": IdxFolder("folder", train=3, test=2),
     "image_folder": ImageFolder("folder", size=(6, 3)),
 }

@@ -33,6 +33,11 @@ def pictures(folder: str) -> str:
     return folder
 
 
+def table(name: str) -> str:
+    Path(name).write_text("a,b\n1,2.5\n-3,4\n0,1\n")
+    return name
+
+
 # --- init -------------------------------------------------------------------------------------------
 
 
@@ -41,7 +46,8 @@ def pictures(folder: str) -> str:
     [
         (lambda: "digits", "digits", "Bernoulli"),
         (lambda: saved("unit.npy", np.random.default_rng(0).random((20, 3))), "array", "Bernoulli"),
-        (lambda: saved("counts.npy", np.random.default_rng(0).poisson(5.0, (20, 3))), "array", "Poisson"),
+        (lambda: saved("counts.npy", np.random.default_rng(0).poisson(5.0, (20, 3))), "array", "NegativeBinomial"),
+        (lambda: table("table.csv"), "csv", "Gaussian"),
         (lambda: saved("any.npy", np.random.default_rng(0).normal(size=(20, 3))), "array", "Gaussian"),
         (lambda: pictures("faces"), "image_folder", "Bernoulli"),
     ],

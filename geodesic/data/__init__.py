@@ -1,7 +1,7 @@
 """Data sets by kind. A new kind is one file here, with one registered class."""
 
 from geodesic.contents import contents
-from geodesic.data import array, digits, idx, image_folder, mnist  # each registers its kinds
+from geodesic.data import array, csv_file, digits, h5ad, idx, image_folder, mnist, parquet  # each registers its kinds
 
 __getattr__, __dir__, _names = contents(
     "geodesic.data",
@@ -12,4 +12,4 @@ __getattr__, __dir__, _names = contents(
         ),
     },
 )
-__all__ = [*_names, "array", "digits", "idx", "image_folder", "mnist"]
+__all__ = [*_names, "array", "csv_file", "digits", "h5ad", "idx", "image_folder", "mnist", "parquet"]

@@ -11,7 +11,7 @@ __all__ = ["load_data"]
 
 
 def load_data(kind: str, **arguments: Any) -> Dataset:
-    """Load a data set: bundled digits, MNIST, an array, IDX files or a folder of images.
+    """Load a data set: bundled digits, MNIST, an array, a table, cells, IDX files or a folder of images.
 
     Rows of bytes are divided by 255 and scikit-learn's digits by 16, so that pixels lie in [0, 1]; other
     arrays stay as they are. So are images of a folder, of which transparent pixels become white, 16 bits
@@ -25,6 +25,11 @@ def load_data(kind: str, **arguments: Any) -> Dataset:
             - "digits": scikit-learn's handwritten digits. `test_fraction`, the part of the rows held out.
             - "mnist", "fashion_mnist": `path`, the folder for the files; `download`, whether absent ones are fetched.
             - "array": `path` of a .npy, or of an .npz with `values` and perhaps `labels`; `test_fraction`.
+            - "csv": `path` of a table whose first line names the columns; `delimiter` between them; `labels`, the name
+              of the column with the labels; `ignore`, names of columns that are left out; `test_fraction`.
+            - "parquet": `path`, `labels`, `ignore` and `test_fraction`, likewise. Needs the extra parquet.
+            - "h5ad": `path` of cells as AnnData saves them; `layer` with the counts, None for X; `labels`, the name of
+              a column of obs; `test_fraction`. Needs the extra scvi.
             - "idx": `path` of a folder of IDX files; `train` and `test`, how many of the first and last rows.
             - "image_folder": `path` of a folder of images, whose subfolders are classes; `size`, the side of a square,
               (height, width), or None; `mode`, "rgb" or "gray"; `test_fraction`; `workers`, processes that decode;
@@ -35,6 +40,7 @@ def load_data(kind: str, **arguments: Any) -> Dataset:
 
     Raises:
         InputError: There is no such kind, or it takes other arguments.
+        MissingExtraError: A package that reads the file is not installed; the text has the line that installs it.
         DataError: The data are absent, truncated or of a kind that cannot be used. The message names the
             file, what was found and what to do.
 

@@ -183,6 +183,8 @@ def _found(given: str) -> dict[str, str]:
     path = Path(given).expanduser()
     if path.is_file() and path.suffix in (".npy", ".npz"):
         return {"kind": "array", "path": given}
+    if path.is_file() and path.suffix in (".csv", ".parquet", ".h5ad"):
+        return {"kind": path.suffix[1:], "path": given}
     if path.is_dir():
         names = [file.name for file in path.rglob("*") if file.is_file()]
         if any("idx" in name and "ubyte" in name for name in names):
@@ -195,8 +197,8 @@ def _found(given: str) -> dict[str, str]:
     close = difflib.get_close_matches(given, _WORDS, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise InputError(
-        f"--data: got {given!r}; {hint}expected {' or '.join(_WORDS)}, a .npy or .npz file, or a folder of "
-        "images or of MNIST's IDX files"
+        f"--data: got {given!r}; {hint}expected {' or '.join(_WORDS)}, a .npy, .npz, .csv, .parquet or .h5ad file, or "
+        "a folder of images or of MNIST's IDX files"
     )
 
 
@@ -224,8 +226,8 @@ def _likelihood(data: Dataset | None) -> tuple[str, str]:
     if float(values.min()) >= 0 and float(values.max()) <= 1:
         return "bernoulli", "the values lie between 0 and 1"
     if bool((values >= 0).all()) and bool((values == values.round()).all()):
-        return "poisson", "the values are counts; negative_binomial where they vary more than their mean"
-    return "gaussian", "the values are any numbers; scale them to about 1"
+        return "negative_binomial", "the values are counts; poisson where they vary no more than their mean"
+    return "gaussian", "the values are any numbers"
 
 
 def _own(

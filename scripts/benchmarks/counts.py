@@ -75,9 +75,9 @@ def dataset(case: Case, seed: int) -> Dataset:
 def main(arguments: Sequence[str] | None = None) -> dict[str, dict[str, object]]:
     """Train, print the table and return its rows."""
     parser = make_parser("counts", __doc__)
-    parser.add_argument("--seeds", type=positive, default=20)
-    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
-    parser.add_argument("--epochs", type=positive, default=Training().epochs)
+    parser.add_argument("--seeds", type=positive, default=20, help="of each case")
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES), help="which of them")
+    parser.add_argument("--epochs", type=positive, default=Training().epochs, help="of each training")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     console = Console()
