@@ -63,6 +63,7 @@ class Kind:
         dtype: Of the points.
         kinked: Whether its second derivatives jump, so that geodesics are followed by the discrete energy.
         creased: Whether its first derivatives jump too.
+        affine: Whether it is affine between its creases, so that geodesics are followed by refraction.
         seen: How many of the latent coordinates it depends on.
     """
 
@@ -76,6 +77,7 @@ class Kind:
     lost: tuple[str, ...] = ()
     kinked: bool = False
     creased: bool = False
+    affine: bool = False
     seen: int = 2
 
     def reason(self, tool: str) -> str | None:
@@ -98,7 +100,7 @@ KINDS: dict[str, Kind] = {
         layer.__name__: Kind("Activations", activation(layer), kinked=True) for layer in (nn.ELU, nn.CELU, nn.Hardswish)
     },
     **{
-        layer.__name__: Kind("Activations", activation(layer), creased=True, lost=("exp",))
+        layer.__name__: Kind("Activations", activation(layer), creased=True, affine=True)
         for layer in (nn.ReLU, nn.LeakyReLU, nn.PReLU)
     },
     "SELU": Kind("Activations", activation(nn.SELU), creased=True),
@@ -226,4 +228,5 @@ def _cell(kind: Kind, tool: str) -> str:
         return "says no"
     if kind.reason(tool) is not None:
         return "refused"
-    return "roughly" if kind.creased and tool not in ("metric", "curvature") else "yes"
+    exact = ("metric", "curvature", *(("exp",) if kind.affine else ()))
+    return "roughly" if kind.creased and tool not in exact else "yes"

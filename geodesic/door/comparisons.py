@@ -11,7 +11,7 @@ from torch import Tensor
 from geodesic.door.derivatives import FORWARD, REVERSE, Derivatives
 from geodesic.door.probes import Probe, Probes, size_of
 
-__all__ = ["bends_at_kinks", "is_smooth", "wrong_with"]
+__all__ = ["bends_at_kinks", "is_affine_on_pieces", "is_smooth", "wrong_with"]
 
 RowWise = Callable[[Tensor], Tensor]
 
@@ -23,6 +23,7 @@ _SMOOTH = 0.29  # ratio of second differences to those of twice the step: 1/4, o
 _NEARLY_STRAIGHT = 1e-3  # second derivatives, as a part of the first, of which nothing depends
 _STRIDE = 0.1  # of differences that cross kinks, in spreads of the points
 _UNSEEN = 0.5  # of the curvature that values show, that second derivatives have to miss for it to lie on kinks
+_ROUNDINGS = 1e3  # of first derivatives: what second ones may be that vanish
 _FEW = 64  # latent coordinates for which Jacobians are compared: above, nothing forms them
 _AT_ONCE = 3  # rows: a decoder may take much memory for each
 
@@ -156,6 +157,16 @@ def bends_at_kinks(way: Derivatives, function: RowWise, probes: Probes) -> bool:
             unseen += float((bend - way.second(function, z, u, u)).square().sum())
             whole += float(bend.square().sum())
     return unseen > _UNSEEN**2 * whole
+
+
+def is_affine_on_pieces(way: Derivatives, function: RowWise, probes: Probes) -> bool:
+    """Whether second derivatives vanish wherever it was looked, as those of a network of ReLUs with a linear end."""
+    for k in range(len(probes)):
+        probe = probes[k]
+        first, second = way.push(function, probe.z, probe.u), way.second(function, probe.z, probe.u, probe.u)
+        if not bool((size_of(second) <= _ROUNDINGS * torch.finfo(probe.z.dtype).eps * size_of(first)).all()):
+            return False
+    return True
 
 
 def _is_smooth_on(way: Derivatives, function: RowWise, middle: Float[Tensor, " d"], u: Float[Tensor, "1 d"]) -> bool:

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from geodesic.checks import require_tensor
-from geodesic.door.comparisons import bends_at_kinks, is_smooth, wrong_with
+from geodesic.door.comparisons import bends_at_kinks, is_affine_on_pieces, is_smooth, wrong_with
 from geodesic.door.derivatives import FIRST_ORDER, FORWARD, FORWARD_ONLY, REVERSE, Derivatives
 from geodesic.door.operators import KERNELS, eagerly, in_double
 from geodesic.door.probes import Probes, size_of
@@ -78,6 +78,14 @@ class Findings:
             return False
         with torch.no_grad():
             return bends_at_kinks(self.derivatives, self.function, self.probes)
+
+    @cached_property
+    def affine_on_pieces(self) -> bool:
+        """Whether it is affine between its kinks, as far as the probes show."""
+        if self.function is None or self.probes is None or not self.derivatives.curvature:
+            return False
+        with torch.no_grad():
+            return is_affine_on_pieces(self.derivatives, self.function, self.probes)
 
     @property
     def note(self) -> str:

@@ -84,8 +84,8 @@ _REMEDIES = {
     ),
     Status.CUT_SHORT: (
         "the geodesic cannot be followed any further: the metric becomes singular there (a pole of the coordinates, a "
-        "saturated decoder), values leave the finite numbers, or second derivatives jump (ELU), where "
-        'follow=Follow(method="discrete") goes on'
+        "saturated decoder), values leave the finite numbers, faces of a decoder that is affine on pieces meet there, "
+        'or second derivatives jump (ELU), where follow=Follow(method="discrete") goes on'
     ),
     Status.SPEED_CHANGED: (
         "the speed, constant along every geodesic, has changed: lower rtol or raise segments (in follow=Follow(...), "

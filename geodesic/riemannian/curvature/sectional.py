@@ -30,7 +30,8 @@ def sectional_curvature(manifold: Manifold, z: Tensor, u: Tensor, v: Tensor) -> 
 
     Warning:
         Where u and v are nearly parallel, digits are lost: as many as the sine of the angle between them has zeros.
-        Second derivatives do not see the kinks of a decoder (ReLU).
+        Second derivatives do not see the kinks of a decoder (ReLU). On the pieces of one that is affine there the
+        curvature is 0; all of it sits where faces meet, and turns what `parallel_transport` carries around.
 
     Reference:
         M. P. do Carmo, Riemannian Geometry, 1992, chapter 4.

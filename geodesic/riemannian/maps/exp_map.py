@@ -12,6 +12,7 @@ from torch import Tensor
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.inverse import require_regular
 from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.memory import grouped, rows_at_once
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.keywords import renamed
 from geodesic.riemannian.endings import after_integration, at_constant_speed, unless_unseen
@@ -19,12 +20,14 @@ from geodesic.riemannian.maps.discrete import follow_discretely
 from geodesic.riemannian.maps.flow import follow as integrate
 from geodesic.riemannian.maps.follow import IN_FOLLOW, Follow, method_at, stride_of
 from geodesic.riemannian.maps.followed import Followed
+from geodesic.riemannian.maps.refraction import follow_refracting, has_affine_pieces, require_affine_pieces
 from geodesic.riemannian.maps.stride import Stride, times_from
 from geodesic.solvers.status import Status
 
 __all__ = ["ExponentialMap", "exp_map", "per_time"]
 
 _DISCRETE_SPEED = 1e-2  # largest relative change of the speed after steps of second order, which `segments` decides
+_REFRACTED_SPEED = 1e-6  # the same where geodesics are exact to rounding
 _MOST_STEPS = 512  # to so many "discrete" goes where nobody says how many it takes
 
 
@@ -69,14 +72,20 @@ def exp_map(
     "ode" follows this equation by Dormand and Prince's method of order 8, with a step size for each row. Christoffel
     symbols are never formed: their product with a velocity is one second derivative along a curve, pulled back.
     "discrete" takes T steps, each of which makes the derivative of the discrete energy vanish: of second order in 1/T,
-    the exact inverse of what `solve` finds with as many segments, and without second derivatives. Unless told otherwise
-    it is "ode" where second derivatives are continuous, and "discrete" where they are not.
+    the exact inverse of what `solve` finds with as many segments, and without second derivatives. "refraction" is for
+    decoders that are affine on pieces, such as networks of ReLUs with a linear end under Euclidean outputs, and exact
+    there: pieces are flat, geodesics straight on each of them, and at a face they go on straight in the plane that the
+    pieces on both sides unfold to. Unless told otherwise it is "ode" where second derivatives are continuous,
+    "refraction" where outputs are affine on pieces in float64, and "discrete" elsewhere.
 
     Warning:
         Decoders with kinks (ReLU) have no geodesic equation: between the kinks their second derivatives vanish, and
         the kinks themselves are not seen; "ode" reports such rows as `Status.SPEED_CHANGED`. Where second derivatives
         jump (ELU), every jump costs "ode" a series of short steps. The chords of "discrete" see all of it; a step into
-        a kink so sharp that it has no solution is reported as `Status.NO_NEARER`.
+        a kink so sharp that it has no solution is reported as `Status.NO_NEARER`. At a vertex, where several faces
+        meet, and at a piece of lower rank no direction is the straight one: "refraction" ends there, as
+        `Status.CUT_SHORT`. A piece far narrower than the last one that was crossed may be missed. A velocity at a
+        point on a face is one of the piece that it leads into.
 
     Reference:
         "ode": G. Arvanitidis, L. K. Hansen, S. Hauberg, Latent Space Oddity, 2018. "discrete": M. Rumpf, B. Wirth,
@@ -112,7 +121,9 @@ def exp_map(
     given = Rows(manifold, z=z, v=v)
     require_limit(manifold, "exponential map")
     rows, v_rows = given.rows
-    stride = stride_of(follow, z.dtype, method_at(follow, manifold, rows))
+    stride = stride_of(follow, z.dtype, _method_at(follow, manifold, rows), refracts=True)
+    if stride.method == "refraction":
+        require_affine_pieces(manifold, rows)
     time = times_from(t, given, rows)
     with torch.inference_mode(False):
         inverse = inverse_at(manifold, rows, on_range=True)
@@ -121,11 +132,13 @@ def exp_map(
         moving = (pace != 0).any(-1)
         if stride.method == "ode":
             flow = _by_equation(manifold, rows, pace, stride)
+        elif stride.method == "refraction":
+            flow = _by_refraction(manifold, rows, pace, stride.segments)
         else:
             flow = _by_energy(manifold, rows, pace, stride.segments)
             if follow.segments is None:
                 flow = _in_shorter_steps(manifold, flow, pace)
-        speed = norms_at(manifold, flow.path, flow.velocity)
+        speed = norms_at(manifold, flow.path, flow.velocity) if flow.speed is None else flow.speed
         change, status = at_constant_speed(speed, moving, flow.status, flow.speed_rtol)
         status = unless_unseen(manifold, flow.path, status, speed)
         if bool(inverse.deficiency.any()):
@@ -146,6 +159,14 @@ def exp_map(
     )
 
 
+def _method_at(follow: Follow, manifold: Manifold, z: Float[Tensor, "N d"]) -> str:
+    """`method_at`, and "refraction" where it would be "discrete" and outputs are affine on pieces."""
+    method = method_at(follow, manifold, z)
+    left_open = isinstance(follow, Follow) and follow.method is None and method == "discrete"
+    refracts = left_open and manifold.has_embedding and z.dtype == torch.float64
+    return "refraction" if refracts and has_affine_pieces(manifold, z) else method
+
+
 def per_time(
     velocity: Float[Tensor, "N nodes d"], v: Float[Tensor, "N d"], time: Float[Tensor, " N"]
 ) -> Float[Tensor, "N nodes d"]:
@@ -163,6 +184,7 @@ class _Flow(NamedTuple):
     status: Int[Tensor, " N"]
     iterations: Int[Tensor, " N"]
     speed_rtol: float
+    speed: Float[Tensor, "N nodes"] | None = None
 
     def replaced(self, rows: Tensor, other: _Flow, chosen: Tensor) -> _Flow:
         """With rows, by their numbers, taken from the chosen ones of another."""
@@ -187,6 +209,14 @@ def _by_equation(manifold: Manifold, z: Tensor, v: Tensor, stride: Stride) -> _F
         status[moving] = after_integration(run.time, run.stuck)
     path, velocity = states.split(z.shape[-1], dim=-1)
     return _Flow(path, velocity, time, status, steps, stride.speed_rtol)
+
+
+def _by_refraction(manifold: Manifold, z: Tensor, v: Tensor, segments: int) -> _Flow:
+    size = rows_at_once(manifold, z, order=1) // 4  # several points of a row are looked at together
+    with torch.no_grad():
+        flow = grouped(lambda z, v: follow_refracting(manifold, z, v, segments), size, z, v)
+    path, velocity, speed, time, status, faces = flow
+    return _Flow(path, velocity, time, status, faces, _REFRACTED_SPEED, speed)
 
 
 def _by_energy(manifold: Manifold, z: Tensor, v: Tensor, segments: int) -> _Flow:

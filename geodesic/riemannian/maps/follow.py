@@ -34,7 +34,8 @@ class Follow:
     What is None is left to the tool, whose documentation says what it takes.
 
     Args:
-        method: "ode" follows them by the geodesic equation, "discrete" by the discrete energy. Where it is None, and
+        method: "ode" follows them by the geodesic equation, "discrete" by the discrete energy, "refraction", for
+            `exp_map` alone, from face to face of a decoder that is affine on pieces. Where it is None, and
             neither `rtol` nor `max_iterations` asks for "ode", maps take "ode" on decoders with continuous second
             derivatives and "discrete" on all others, and statistics take "discrete". The answer says which it was.
         segments: Number T of segments of each geodesic: for "discrete" the steps; for "ode" they do not influence
@@ -82,6 +83,7 @@ def stride_of(
     segments: int = SEGMENTS,
     max_iterations: int = 1000,
     least_segments: int = 1,
+    refracts: bool = False,
 ) -> Stride:
     """How geodesics through points of a dtype are followed.
 
@@ -92,6 +94,7 @@ def stride_of(
         segments: See `method`.
         max_iterations: See `method`.
         least_segments: How many the tool needs.
+        refracts: Whether it knows "refraction".
 
     Raises:
         InputError: It is no `Follow`, or has settings that cannot be used here.
@@ -99,6 +102,10 @@ def stride_of(
     if not isinstance(follow, Follow):
         raise InputError(f"follow: expected a Follow, such as Follow(segments=16), got {type(follow).__name__}")
     method = follow.method or _asked_for(follow) or method
+    if method == "refraction" and not refracts:
+        raise InputError(
+            "follow: 'refraction' is for exp_map alone; expected 'ode' or 'discrete' here, or leave it out"
+        )
     segments = follow.segments or segments
     require_integer("segments", segments, least=least_segments)
     return Stride(method, segments, integration_rtol(follow.rtol, dtype), follow.max_iterations or max_iterations)
@@ -134,7 +141,7 @@ def _asked_for(follow: Follow) -> str | None:
 
 def _require_suited(follow: Follow, method: str) -> None:
     for name in ("rtol", "max_iterations"):
-        if method == "discrete" and (value := getattr(follow, name)) is not None:
+        if method != "ode" and (value := getattr(follow, name)) is not None:
             raise InputError(
-                f'{name}: got {value!r}, which "discrete" does not look at; add method="ode", or leave it out'
+                f'{name}: got {value!r}, which "{method}" does not look at; add method="ode", or leave it out'
             )

@@ -18,8 +18,8 @@ class Followed(Answer):
     """An answer for which geodesics were followed.
 
     Attributes:
-        method: How they were: "ode", by the geodesic equation, or "discrete", by the discrete energy; "shooting" for
-            `shoot`.
+        method: How they were: "ode", by the geodesic equation, "discrete", by the discrete energy, or "refraction",
+            from face to face; "shooting" for `shoot`.
     """
 
     method: str

@@ -25,7 +25,7 @@ class Stride:
     """How geodesics are followed over unit time.
 
     Attributes:
-        method: "ode" or "discrete".
+        method: "ode", "discrete" or "refraction".
         segments: Number of equal intervals of time at whose ends nodes are returned; for "discrete" the steps.
         rtol: Largest error of a step of the integration. For "ode" alone.
         max_iterations: Most steps of the integration that a row may attempt. For "ode" alone.
@@ -43,9 +43,11 @@ class Stride:
 
 
 def require_method(method: Any) -> None:
-    """Raise `InputError` where a method of following geodesics is neither "ode" nor "discrete"."""
-    if method not in ("ode", "discrete"):
-        raise InputError(f"method: expected 'ode' or 'discrete', got {method!r}; for Shao et al.'s shooting see shoot")
+    """Raise `InputError` where a method of following geodesics is none that there is."""
+    if method not in ("ode", "discrete", "refraction"):
+        raise InputError(
+            f"method: expected 'ode', 'discrete' or 'refraction', got {method!r}; for Shao et al.'s shooting see shoot"
+        )
 
 
 def integration_rtol(rtol: Any, dtype: torch.dtype) -> float:

@@ -67,7 +67,7 @@ def analogy(
     c: Tensor,
     *,
     follow: Follow = Follow(),
-    transport: str = "connection",
+    transport: str | None = None,
     search: Search = Search(),
 ) -> Analogy:
     """The point d with a : b :: c : d.
@@ -79,7 +79,7 @@ def analogy(
 
     Warning:
         Geodesics are those that `solve` finds: where there are several, the answer depends on which. For decoders
-        with kinks (ReLU) take transport="projection".
+        with kinks (ReLU) whose pieces are not affine take transport="projection".
 
     Reference:
         H. Shao, A. Kumar, P. T. Fletcher, The Riemannian Geometry of Deep Generative Models, 2017.
@@ -91,8 +91,7 @@ def analogy(
         c: Points to do the same with, of the same shape.
         follow: How geodesics are followed by the logarithm and exponential maps, see there; with as many segments as
             the geodesics that are looked for, unless told otherwise.
-        transport: How to carry the vectors: "connection", "pole_ladder", "schild_ladder" or "projection", see
-            `parallel_transport`.
+        transport: How to carry the vectors, see `parallel_transport`.
         search: How geodesics are looked for.
 
     Returns:

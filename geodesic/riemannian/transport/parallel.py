@@ -20,9 +20,11 @@ from geodesic.geometry.memory import rows_at_once
 from geodesic.geometry.points import Rows, inverse_at, norms_at, require_limit
 from geodesic.keywords import mistaken, renamed
 from geodesic.riemannian.endings import unless_unseen
+from geodesic.riemannian.maps.refraction import has_affine_pieces, require_affine_pieces
 from geodesic.riemannian.transport.connection import along_connection
 from geodesic.riemannian.transport.ladders import along_ladder
 from geodesic.riemannian.transport.projection import along_projection
+from geodesic.riemannian.transport.refraction import along_faces
 from geodesic.solvers.answer import Answer
 from geodesic.solvers.doubts import doubts_of, warn_of_doubts
 from geodesic.solvers.solution import GeodesicSolution
@@ -30,7 +32,7 @@ from geodesic.solvers.status import Status
 
 __all__ = ["TRANSPORTS", "ParallelTransport", "parallel_transport"]
 
-TRANSPORTS = ("connection", "pole_ladder", "schild_ladder", "projection")
+TRANSPORTS = ("connection", "pole_ladder", "schild_ladder", "projection", "refraction")
 """How vectors can be carried."""
 
 
@@ -42,10 +44,11 @@ class ParallelTransport(Answer):
         vector: The vectors at the ends of the paths, (*batch, d).
         vectors: At all nodes, (*batch, T + 1, d); NaN from where a row was lost on.
         norm_change: Largest relative change of the Riemannian norm along the path, (*batch,). Transport keeps it.
-            "connection" does so by construction, as "projection" does without an encoder: there it is rounding.
+            "connection" and "refraction" do so by construction, as "projection" does without an encoder: there it is
+            rounding.
         error: Estimate of the error of `vector` over its norm, (*batch,). For "connection" the change of the metric
             it misses between the nodes, about the error where second derivatives jump, some times as much where they do
-            not; for "projection" the difference to every second node, about the error; for ladders `norm_change`.
+            not; for "projection" the difference to every second node, about the error; for the others `norm_change`.
         converged: Whether nothing failed and `error` is at most `tol`, (*batch,), boolean.
         status: Why the row ended, a `Status` as integer, (*batch,).
         iterations: Segments along which the vector was carried, (*batch,).
@@ -66,7 +69,7 @@ def parallel_transport(
     path: Tensor | GeodesicSolution,
     v: Tensor,
     *,
-    transport: str = "connection",
+    transport: str | None = None,
     encoder: Callable[[Tensor], Tensor] | None = None,
     tol: float = 0.05,
 ) -> ParallelTransport:
@@ -85,13 +88,20 @@ def parallel_transport(
     - "pole_ladder" and "schild_ladder", of order 2: geodesic parallelograms from node to node, see `along_ladder`.
       They ask for the exponential map alone.
     - "projection", of order 1: Shao et al.'s algorithm 2, decoder outputs projected onto the next tangent space. It
-      asks for first derivatives alone: the one for decoders with kinks (ReLU), at each of which it errs by the
+      asks for first derivatives alone, also of decoders with kinks (ReLU), at each of which it errs by the
       square of the angle of the kink.
+    - "refraction", exact along the polygon of the nodes: for decoders that are affine on pieces, such as networks of
+      ReLUs with a linear end, in float64. On a piece vectors stay as they are, and through a face they go as the
+      pieces on both sides unfold, see `exp_map`. Once around a vertex they turn by its curvature, a full turn less the
+      angles that meet there.
+
+    Unless told otherwise it is "refraction" where outputs are affine on pieces in float64, and "connection" elsewhere.
 
     Warning:
         The path's own errors remain, and the curve between the nodes is the spline: nodes with corners, and few of
         them, carry vectors along another curve. The connection of a decoder with kinks misses what happens at them;
-        such rows are reported as `Status.NOT_RESOLVED`.
+        such rows are reported as `Status.NOT_RESOLVED`. "refraction" carries no vector through a vertex or a piece of
+        lower rank: such rows are reported as `Status.CUT_SHORT`.
 
     Reference:
         H. Shao, A. Kumar, P. T. Fletcher, The Riemannian Geometry of Deep Generative Models, 2017, algorithm 2;
@@ -103,7 +113,7 @@ def parallel_transport(
         path: Nodes at equal times, (*batch, T + 1, d) with T at least 2, or the answer of `solve`;
             (*batch, T + 1, *latent_shape) for a manifold with a `latent_shape`.
         v: Vectors at the first nodes in latent coordinates, (*batch, d).
-        transport: One of the four above.
+        transport: One of the five above.
         encoder: With "projection" only: the row-wise mean of q(z|x), (N, ...) to (N, d), whose Jacobian takes the
             last output vector back to the latent space, as in the paper. Without it the decoder's pseudoinverse
             does, which is exact.
@@ -128,7 +138,12 @@ def parallel_transport(
         -1.697
     """
     given, nodes, rows = _checked(manifold, path, v)
+    if transport is None:
+        refracts = encoder is None and nodes.dtype == torch.float64 and has_affine_pieces(manifold, nodes.flatten(0, 1))
+        transport = "refraction" if refracts else "connection"
     require_choice("transport", transport, TRANSPORTS)
+    if transport == "refraction":
+        require_affine_pieces(manifold, nodes.flatten(0, 1))
     if isinstance(path, GeodesicSolution):
         warn_of_doubts("parallel transport", doubts_of(path), "vectors are carried along other curves")
     if encoder is not None and transport != "projection":
@@ -141,6 +156,7 @@ def parallel_transport(
         inverse = inverse_at(manifold, nodes, on_range=True)
         require_regular(nodes, inverse, "path")
         rows = inverse.seen(rows[:, None].expand_as(nodes))[:, 0]
+        norm = None
         if transport == "projection":
             if not manifold.has_embedding:
                 raise InputError(
@@ -149,6 +165,8 @@ def parallel_transport(
                 )
             through = None if encoder is None else Encoder(encoder)
             vectors, error = along_projection(manifold, nodes, rows, through, size)
+        elif transport == "refraction":
+            vectors, norm = along_faces(manifold, nodes, rows, max(1, size // 4))
         else:
             if transport == "connection":
                 vectors, error = along_connection(manifold, nodes, rows, size)
@@ -157,7 +175,7 @@ def parallel_transport(
         vectors = inverse.seen(vectors)
         even = (inverse.deficiency == inverse.deficiency[:, :1]).to(torch.uint8).cumprod(1).bool()
         vectors = torch.where(even[..., None], vectors, torch.nan)
-        norm = norms_at(manifold, nodes, vectors)
+        norm = norms_at(manifold, nodes, vectors) if norm is None else norm
     moving = (rows != 0).any(-1)
     change = torch.where(moving, (norm - norm[:, :1]).abs().amax(-1) / norm[:, 0], 0).nan_to_num(nan=torch.inf)
     error = torch.where(moving, torch.maximum(change, error), 0).nan_to_num(nan=torch.inf, posinf=torch.inf)
