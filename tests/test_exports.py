@@ -17,7 +17,7 @@ from geodesic import cli
 # Where public names are found: at the top what a user types, in packages what else there is of a kind.
 PACKAGES = (
     "geodesic",
-    *(f"geodesic.{name}" for name in ("data", "experiment", "geometry", "models", "riemannian", "solvers")),
+    *(f"geodesic.{name}" for name in ("adapters", "data", "experiment", "geometry", "models", "riemannian", "solvers")),
 )
 PUBLIC = [
     f"{package}.{name}"
