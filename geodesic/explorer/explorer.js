@@ -174,6 +174,7 @@ class Explorer {
     this.resize();
     this.follow("resting");
     this.shading();
+    this.allPairs();
     return true;
   }
 
@@ -209,19 +210,25 @@ class Explorer {
     this.draw();
     if (stage === "moving") {
       this.wanted = true;
-      if (this.flying) return;
+      if (this.chasing) return;
+      this.chasing = true;
       while (this.wanted) {
         this.wanted = false;
         this.badge("moving", "following");
         await this.request("moving");
       }
+      this.chasing = false;
       return;
     }
     this.wanted = false;
     clearTimeout(this.resting);
     this.badge("busy", "solving");
-    const reply = await this.request("resting");
-    if (reply && !reply.failed && reply.number === this.newest && this.dragging < 0) await this.request("final");
+    let reply;
+    for (const stage of ["resting", "resolved", "final"]) {
+      if (stage === "resolved" && reply.converged && reply.resolved) continue;
+      reply = await this.request(stage);
+      if (!reply || reply.failed || reply.number !== this.newest || this.dragging >= 0) return;
+    }
   }
 
   // One answer, shown unless a newer one is.
@@ -239,8 +246,6 @@ class Explorer {
   }
 
   show(reply, ends) {
-    this.updates.push([performance.now(), reply.stage, reply.ms]);
-    if (this.updates.length > 1000) this.updates.shift();
     const certain = reply.stage !== "moving", last = reply.stage === "final";
     this.say(reply.trouble || (last ? reply.remedy : ""));
     this.el.dataset.stage = reply.stage;
@@ -248,7 +253,7 @@ class Explorer {
     this.path = { nodes: pointsOf(reply.path), ends };
     this.reply = reply;
     const figure = (name, text) => { this.$(`[data-figure="${name}"]`).textContent = text; };
-    figure("length", number(reply.length, 4));
+    figure("length", (certain ? "" : "≈ ") + number(reply.length, certain ? 4 : 3));
     figure("ratio", reply.ratio === null ? "–" : `${(100 * reply.ratio).toFixed(1)} %`);
     figure("converged", certain ? (reply.converged ? "yes" : "no") : "…");
     figure("resolved", certain ? (reply.resolved ? "yes" : last ? "no" : "…") : "…");
@@ -258,6 +263,8 @@ class Explorer {
     else if (last && !reply.converged) this.badge("failed", "not converged");
     else if (last) this.badge("doubt", reply.resolved ? "converged, no strict minimum" : "converged, not resolved");
     else if (certain) this.badge("busy", reply.converged ? "converged, refining" : "solving");
+    this.updates.push([performance.now(), reply.stage, reply.ms, this.$(".gx-badge").dataset.state]);
+    if (this.updates.length > 1000) this.updates.shift();
     this.place();
     this.strips();
     this.draw();
@@ -333,9 +340,9 @@ class Explorer {
 
   async allPairs() {
     const mine = (this.pairsRun = {});
-    this.pairs = [];
+    this.pairs = this.choice("pairs").checked ? [] : null;
     this.draw();
-    if (!this.choice("pairs").checked) { this.pairs = null; return; }
+    if (!this.pairs) return;
     for (let first = 0; first < this.scene.pairs; ) {
       while (this.dragging >= 0 || this.flying) await pause(60);
       const reply = await this.ask({ kind: "pairs", ...this.about(), first });
@@ -617,7 +624,7 @@ class Explorer {
         this.path = null;
         this.follow("resting");
         if (name === "geometry") this.shading();
-        if (this.choice("pairs").checked) this.allPairs();
+        this.allPairs();
       });
     this.choice("quantity").addEventListener("change", () => this.shading());
     this.choice("pairs").addEventListener("change", () => this.allPairs());

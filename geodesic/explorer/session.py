@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geodesic.errors import GeodesicError, InputError
-from geodesic.explorer.figures import figures_of
-from geodesic.explorer.follow import STAGES, Follower
+from geodesic.explorer.figures import figures_of, rough_figures
+from geodesic.explorer.follow import STAGES, Follower, Rough
 from geodesic.explorer.messages import Asked, Reply
 from geodesic.explorer.planes import bounds_of, latent, off_plane, plane_of
 from geodesic.explorer.scene import Scene, pictured_rows
@@ -147,6 +147,7 @@ class Session:
         manifold = self._manifold(asked)
         a, b = self._tensor(latent(view, ends))
         stage, solver = asked.word("stage", STAGES), asked.word("solver", list(self.scene.solvers))
+        watch()
         solution = self._follower(asked).follow(manifold, (a, b), self._search(asked), solver, stage, watch)
         return self._shown(view, solution, {"stage": stage})
 
@@ -158,11 +159,12 @@ class Session:
         self._follower(asked).answer = answer[k]
         return self._shown(view, answer[k], {"stage": asked.word("stage", STAGES), "ends": seen[k].tolist()})
 
-    def _shown(self, view: View, solution: GeodesicSolution, more: dict[str, Any]) -> Reply:
+    def _shown(self, view: View, solution: GeodesicSolution | Rough, more: dict[str, Any]) -> Reply:
         """An answer as the page shows it."""
         curve = self._curve(solution, _CURVE)
         strips, trouble = self._strips(solution, _CELLS)
-        figures = figures_of(solution) | {"off_plane": off_plane(view, _array(curve))}
+        known = rough_figures(solution) if isinstance(solution, Rough) else figures_of(solution)
+        figures = known | {"off_plane": off_plane(view, _array(curve))}
         return Reply(figures | trouble | more, {"path": _seen(view, curve)} | strips)
 
     def _look(self, asked: Asked, watch: Watch) -> Reply:
@@ -244,13 +246,13 @@ class Session:
     def _tensor(self, array: NDArray) -> Tensor:
         return torch.as_tensor(array).to(self.scene.points)
 
-    def _curve(self, solution: GeodesicSolution, segments: int) -> Tensor:
+    def _curve(self, solution: GeodesicSolution | Rough, segments: int) -> Tensor:
         """Places at equal times, (*batch, segments + 1, d)."""
-        batch = solution.status.shape
+        batch = () if isinstance(solution, Rough) else solution.status.shape
         t = torch.linspace(0, 1, segments + 1, dtype=solution.path.dtype, device=solution.path.device)
         return solution(t).reshape(*batch, segments + 1, -1)
 
-    def _outputs(self, solution: GeodesicSolution, times: int) -> NDArray | None:
+    def _outputs(self, solution: GeodesicSolution | Rough, times: int) -> NDArray | None:
         """What is seen along the straight line and along the geodesic, (2 * times, *event)."""
         if self.scene.decode is None:
             return None
@@ -258,7 +260,7 @@ class Session:
         t = torch.linspace(0, 1, times, dtype=curve.dtype, device=curve.device)[:, None]
         return self.scene.decode(torch.cat([torch.lerp(curve[:1], curve[-1:], t), curve]))
 
-    def _strips(self, solution: GeodesicSolution, cells: int) -> tuple[dict[str, NDArray], dict[str, str]]:
+    def _strips(self, solution: GeodesicSolution | Rough, cells: int) -> tuple[dict[str, NDArray], dict[str, str]]:
         """Both strips, or why there are none: the path is shown all the same."""
         try:
             outputs = self._outputs(solution, cells)

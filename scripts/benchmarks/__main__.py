@@ -31,6 +31,7 @@ BENCHMARKS = {
     "kinks": Benchmark("kinks.command", "decoders with kinks, beside smooth ones and exact shortest paths"),
     "report": Benchmark("report", "seconds and size of a report"),
     "counts": Benchmark("counts", "VAEs on counts of any mean and numbers of any scale, beside a constant model"),
+    "explorer": Benchmark("explorer", "the explorer under a hand: updates a second, milliseconds to the certificate"),
     "structure": Benchmark("structure.command", "the house itself: sizes, import order, seconds of an import"),
 }
 
