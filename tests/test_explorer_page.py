@@ -136,3 +136,46 @@ def test_what_is_exported_is_downloaded(opened: Callable[..., Any], kind: str, b
         page.click(f'[data-export="{kind}"]')
     assert download.value.suggested_filename == f"PullbackManifold-geodesic.{kind}"
     assert Path(download.value.path()).read_bytes().startswith(begins)
+
+
+NOTEBOOK = """async () => {
+    const { default: widget } = await import(new URL("explorer.js", document.baseURI));
+    const heard = new Set(), kinds = [];
+    const model = {
+        on: (event, hear) => heard.add(hear), off: (event, hear) => heard.delete(hear),
+        async send(fields) {
+            kinds.push(fields.kind);
+            const headers = { "Content-Type": "application/json" };
+            const sent = await fetch("ask", { method: "POST", headers, body: JSON.stringify(fields) });
+            const body = await sent.arrayBuffer(), length = new DataView(body).getUint32(0, true);
+            const header = JSON.parse(new TextDecoder().decode(new Uint8Array(body, 4, length)));
+            let at = 4 + length;
+            const buffers = header.arrays.map(([name, type, shape]) => {
+                const bytes = shape.reduce((a, b) => a * b, 1) * (type === "uint8" ? 1 : 4);
+                return new DataView(body, (at += bytes) - bytes, bytes);
+            });
+            heard.forEach((hear) => hear(header, buffers));
+        },
+    };
+    const el = document.body.appendChild(document.createElement("div"));
+    const close = widget.render({ model, el });
+    while (el.dataset.stage !== "final") await new Promise((done) => setTimeout(done, 50));
+    const badge = el.querySelector(".gx-badge").textContent, themes = [];
+    for (const light of ["false", "true"]) {
+        document.body.dataset.jpThemeLight = light;
+        await new Promise((done) => setTimeout(done, 50));
+        themes.push(el.dataset.theme);
+    }
+    close();
+    return { badge: badge.trim(), kinds: kinds.slice(0, 3), listeners: heard.size, themes };
+}"""
+
+
+def test_the_same_module_is_a_widget_that_talks_by_messages_and_is_as_light_as_its_notebook(
+    opened: Callable[..., Any],
+) -> None:
+    found = opened().evaluate(NOTEBOOK)
+    assert found["badge"] == "certified geodesic"
+    assert found["kinds"] == ["scene", "follow", "follow"]
+    assert found["themes"] == ["dark", "light"]
+    assert found["listeners"] == 0

@@ -137,7 +137,7 @@ class Explorer {
 
   $(selector) { return this.el.querySelector(selector); }
   choice(name) { return this.$(`[data-choice="${name}"]`); }
-  get dark() { return getComputedStyle(this.el).getPropertyValue("--gx-dark").trim() === "1"; }
+  get dark() { return this.el.dataset.theme === "dark"; }
   colour(name) { return getComputedStyle(this.el).getPropertyValue(`--gx-${name}`).trim(); }
 
   // Fields that every request about the geometry has.
@@ -192,8 +192,12 @@ class Explorer {
     this.$('[data-do="plane"]').hidden = scene.d < 3;
     this.$(".gx-strips").hidden = !scene.pictured;
     this.$('[data-export="gif"]').hidden = !scene.pictured;
+    this.classes();
+  }
+
+  classes() {
     const colours = this.dark ? BRIGHT : PALE;
-    this.$(".gx-classes").replaceChildren(...scene.classes.slice(0, 20).map((word, k) => {
+    this.$(".gx-classes").replaceChildren(...this.scene.classes.slice(0, 20).map((word, k) => {
       const item = document.createElement("li");
       item.textContent = word;
       item.style.setProperty("--gx-class", colours[k % colours.length]);
@@ -537,6 +541,7 @@ class Explorer {
 
   strips() {
     if (!this.reply || !this.scene?.pictured) return;
+    this.$('[data-export="gif"]').hidden = this.reply.geodesic?.shape.length === 2; // movies show images
     for (const name of ["straight", "geodesic"]) {
       const canvas = this.$(`[data-strip="${name}"]`);
       canvas.hidden = !this.reply[name];
@@ -642,9 +647,24 @@ class Explorer {
     }
     this.watching = new ResizeObserver(() => this.resize());
     this.watching.observe(map);
-    this.theme = matchMedia("(prefers-color-scheme: dark)");
-    this.recolour = () => { this.shade?.layers.forEach((layer) => this.tint(layer)); if (this.scene) this.label(this.scene); this.resize(); };
-    this.theme.addEventListener("change", this.recolour);
+    this.system = matchMedia("(prefers-color-scheme: dark)");
+    this.recolour = () => {
+      this.theme();
+      this.shade?.layers.forEach((layer) => this.tint(layer));
+      if (this.scene) this.classes();
+      this.resize();
+    };
+    this.system.addEventListener("change", this.recolour);
+    this.notebook = new MutationObserver(this.recolour);
+    this.notebook.observe(document.body, { attributeFilter: ["data-jp-theme-light"] });
+    this.theme();
+  }
+
+  // As the notebook is, where JupyterLab says so; else as the system is.
+  theme() {
+    const light = document.body.dataset.jpThemeLight;
+    const dark = light === undefined ? this.system.matches : light === "false";
+    this.el.dataset.theme = dark ? "dark" : "light";
   }
 
   nearest(x, y) {
@@ -782,7 +802,8 @@ ${this.path ? line(this.moved, `stroke="${accent}" stroke-width="3.2"`) : ""}${e
 
   end() {
     this.watching.disconnect();
-    this.theme.removeEventListener("change", this.recolour);
+    this.system.removeEventListener("change", this.recolour);
+    this.notebook.disconnect();
     clearTimeout(this.resting);
     this.shadingRun = this.pairsRun = null;
     this.transport.close();
