@@ -11,7 +11,7 @@ import geodesic
 from geodesic import LBFGS, GradientDescent, Newton, NewtonKrylov, Status
 from geodesic.geometry.jumps import along
 from geodesic.numerics.monotone import monotone_at
-from geodesic.solvers.mesh import even, placed, turning
+from geodesic.solvers.mesh import Mesh, bends, even, on_time, placed, turning
 from geodesic.solvers.solve import at_equal_times
 from tests.decoders import network, pairs
 
@@ -58,8 +58,29 @@ def test_turning_is_the_angle_between_chords() -> None:
     manifold = geodesic.PullbackManifold(network())
     steps = manifold.embed(path).flatten(2).diff(dim=1)
     cosines = torch.nn.functional.cosine_similarity(steps[:, 1:], steps[:, :-1], dim=2)
-    found = turning(manifold, path, manifold.squared_chords(path))
+    chords, found = turning(manifold, path)
+    torch.testing.assert_close(chords, manifold.squared_chords(path))
     torch.testing.assert_close(found, 2 * (1 - cosines), rtol=1e-8, atol=1e-10)
+
+
+def test_nodes_are_placed_at_times_that_are_shares_of_the_length() -> None:
+    path = geodesic.straight_path(START[:1], END[:1], 32)
+
+    def off(mesh: Mesh) -> float:
+        chords = RIDGE.squared_chords(mesh.path).sqrt()
+        return float((chords / chords.sum(1, keepdim=True) / mesh.times.diff(dim=1) - 1).abs().max())
+
+    assert off(placed(RIDGE, path, 64)) < 0.1
+    assert off(on_time(RIDGE, even(path))) < off(even(path)) / 2
+
+
+def test_paths_that_bend_sharply_are_told_from_those_that_do_not() -> None:
+    way = torch.linspace(0, 1, 33)
+    plane = geodesic.PullbackManifold(lambda z: z)
+    arc = torch.stack([(2 * way).cos(), (2 * way).sin()], dim=1)
+    corner = torch.stack([(way - 0.5).abs(), way], dim=1)
+    assert bends(plane, torch.stack([arc, corner]), 1e-3).tolist() == [False, True]
+    assert not bends(plane, corner[None], 1e-1).any()
 
 
 def test_nodes_are_placed_where_the_outputs_bend_and_keep_the_curve() -> None:
@@ -245,14 +266,15 @@ def test_a_jump_makes_no_straight_line_shorter() -> None:
     assert float(solution.length) == pytest.approx(math.pi, rel=1e-6)
 
 
-@pytest.mark.parametrize("segments", [None, 32])
-def test_nothing_is_certified_below_the_distance_of_its_ends(segments: int | None) -> None:
+def test_nothing_is_certified_below_the_distance_of_its_ends() -> None:
     # A step so steep that no point at which speeds are taken lies on it.
     steep = geodesic.PullbackManifold(lambda z: torch.cat([z, torch.sigmoid(1e5 * (z[:, :1] - 0.8))], dim=1))
-    solution = geodesic.solve(steep, torch.tensor([0.3, -0.4]), torch.tensor([1.3, 0.1]), segments=segments)
+    start, end = torch.tensor([0.3, -0.4]), torch.tensor([1.3, 0.1])
+    solution = geodesic.solve(steep, start, end, segments=32)
     assert float(solution.length) < float(solution.lower_bound)
     assert int(solution.status) == Status.NOT_RESOLVED
     assert not bool(solution.converged | solution.minimum | solution.resolved)
+    assert not bool(geodesic.solve(steep, start, end).resolved)
 
 
 def test_tools_that_work_with_the_nodes_refuse_to_refine_and_say_what_to_do() -> None:

@@ -34,10 +34,10 @@ def solve_all(work: Work, method: Exact) -> None:
         open_ = work.open(stage.first, stage.second)
         first, second = stage.first[open_], stage.second[open_]
         near = stage.near_first[open_], stage.near_second[open_]
-        segments = paths.segments(*near)
-        for T in segments.unique().tolist():
-            (some,) = (segments == T).nonzero(as_tuple=True)
-            _solve(work, paths, (first[some], second[some]), (near[0][some], near[1][some]), T)
+        known = paths.known(*near)
+        for begins in (False, True):
+            (some,) = (known == begins).nonzero(as_tuple=True)
+            _solve(work, paths, (first[some], second[some]), (near[0][some], near[1][some]) if begins else None)
     if method.mend and work.symmetric and len(work.points) > 2:
         _mend(work, paths)
 
@@ -46,15 +46,14 @@ def _solve(
     work: Work,
     paths: KnownPaths,
     pairs: tuple[Int[Tensor, " P"], Int[Tensor, " P"]],
-    near: tuple[Int[Tensor, " P"], Int[Tensor, " P"]],
-    segments: int,
+    near: tuple[Int[Tensor, " P"], Int[Tensor, " P"]] | None,
 ) -> None:
-    """Solve for pairs that begin from curves of so many segments; 0 for straight lines."""
+    """Solve for pairs that begin from the curves of others, or from straight lines."""
 
     def start(some: Int[Tensor, " n"]) -> Mesh | None:
-        if not segments:
+        if near is None:
             return None
-        return paths.moved((near[0][some], near[1][some]), (pairs[0][some], pairs[1][some]), segments)
+        return paths.moved((near[0][some], near[1][some]), (pairs[0][some], pairs[1][some]))
 
     def found(some: Int[Tensor, " n"], solution: GeodesicSolution) -> None:
         paths.keep(pairs[0][some], pairs[1][some], solution)
@@ -75,7 +74,7 @@ def _mend(work: Work, paths: KnownPaths) -> None:
     (worse,) = (ways[first, second] < longest).nonzero(as_tuple=True)
     i, j = first[worse], second[worse]
     k = third[i, j]
-    begun = (paths.segments(i, k) > 0) & (paths.segments(k, j) > 0)
+    begun = paths.known(i, k) & paths.known(k, j)
     a, b, c = i[begun], j[begun], k[begun]
     work.teller.pairs += len(a)
 

@@ -70,6 +70,14 @@ class EmbeddedManifold(Manifold):
         return x.diff(dim=-2).square().sum(-1)
 
     @final
+    def chords_of_one_and_two(
+        self, path: Float[Tensor, "*batch nodes d"]
+    ) -> tuple[Float[Tensor, "*batch nodes-1"], Float[Tensor, "*batch nodes-2"]]:
+        step = self._x(path).flatten(path.dim() - 1).diff(dim=-2)
+        wide = step[..., :-1, :] + step[..., 1:, :]
+        return step.square().sum(-1), wide.square().sum(-1)
+
+    @final
     def chords_and_pullback(
         self, path: Float[Tensor, "*batch nodes d"], weights: Float[Tensor, "*batch nodes-1"] | None = None
     ) -> tuple[Float[Tensor, "*batch nodes-1"], Callable[[], Tensor]]:

@@ -134,6 +134,17 @@ class Manifold(ABC):
     def squared_chords(self, path: Float[Tensor, "*batch nodes d"]) -> Float[Tensor, "*batch nodes-1"]:
         """Squared distance between neighbors, (*batch, T), along paths, (*batch, T + 1, d)."""
 
+    def chords_of_one_and_two(
+        self, path: Float[Tensor, "*batch nodes d"]
+    ) -> tuple[Float[Tensor, "*batch nodes-1"], Float[Tensor, "*batch nodes-2"]]:
+        """Squared distances between neighbors, as `squared_chords`, and between next but one, (*batch, T - 1)."""
+        wide = path.new_empty(*path.shape[:-2], path.shape[-2] - 2)
+        for first in (0, 1):  # every second node, and the others: each once
+            nodes = path[..., first::2, :]
+            if nodes.shape[-2] > 1:
+                wide[..., first::2] = self.squared_chords(nodes)
+        return self.squared_chords(path), wide
+
     @abstractmethod
     def chords_and_pullback(
         self, path: Float[Tensor, "*batch nodes d"], weights: Float[Tensor, "*batch nodes-1"] | None = None

@@ -137,6 +137,12 @@ class InPieces(Manifold):
         found = self._by_paths("squared_chords", in_pieces, paths)
         return torch.cat(found).reshape(*path.shape[:-2], -1)
 
+    def chords_of_one_and_two(
+        self, path: Float[Tensor, "*batch nodes d"]
+    ) -> tuple[Float[Tensor, "*batch nodes-1"], Float[Tensor, "*batch nodes-2"]]:
+        whole = 2 * path.shape[:-1].numel() <= self.size_of("squared_chords")  # a second difference for each node
+        return self.manifold.chords_of_one_and_two(path) if whole else super().chords_of_one_and_two(path)
+
     def traveled(
         self,
         path: Float[Tensor, "P nodes d"],

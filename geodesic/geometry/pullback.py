@@ -110,6 +110,11 @@ class PullbackManifold(Manifold):
     def squared_chords(self, path: Float[Tensor, "*batch nodes d"]) -> Float[Tensor, "*batch nodes-1"]:
         return self._geometry.squared_chords(path)
 
+    def chords_of_one_and_two(
+        self, path: Float[Tensor, "*batch nodes d"]
+    ) -> tuple[Float[Tensor, "*batch nodes-1"], Float[Tensor, "*batch nodes-2"]]:
+        return self._geometry.chords_of_one_and_two(path)
+
     def chords_and_pullback(
         self, path: Float[Tensor, "*batch nodes d"], weights: Float[Tensor, "*batch nodes-1"] | None = None
     ) -> tuple[Float[Tensor, "*batch nodes-1"], Callable[[], Tensor]]:

@@ -18,13 +18,14 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import grouped
 from geodesic.geometry.path import path_length, refine_path, straight_path, with_equal_chords
 from geodesic.geometry.period import turns
+from geodesic.numerics.masks import divided
 from geodesic.solvers.choose import make_plan
 from geodesic.solvers.initial import graph_path
-from geodesic.solvers.measure import Asked, StraightLines, measured, straight_lines
+from geodesic.solvers.measure import Asked, StraightLines, above_their_bounds, measured, straight_lines, unmeasured
 from geodesic.solvers.memory import Workspace
-from geodesic.solvers.mesh import Mesh, even, placed
+from geodesic.solvers.mesh import Mesh, bends, even, on_time, placed
 from geodesic.solvers.progress import Progress, Watch
-from geodesic.solvers.rows import chosen, joined, shaped, shorter, with_rows
+from geodesic.solvers.rows import chosen, in_order, sampled, shaped, shorter, with_rows
 from geodesic.solvers.run import Ended, Run
 from geodesic.solvers.search import MOST_SEGMENTS, Search, given_path
 from geodesic.solvers.solution import GeodesicSolution
@@ -38,7 +39,6 @@ _STALLS = 2  # so often a pair may stall before it is left as it is
 _ROUNDINGS = 100  # of a length, by which two measurements of one curve may differ
 _LEAP = 1.1  # times its chords, that a curve is longer which leaps over a fold or a ridge between two nodes
 _TRIED = 16  # times as many segments as at first are always tried where curves leap over what their start crosses
-_FEW = 4  # latent coordinates, up to which Hessians are cheaper than what a warm-up saves near the answer
 _TIRED = 5  # times the solver's patience: steps in all, after which no more segments are tried from a start
 _HANDOVER = 1e-6  # relative excess energy, by its own estimate, at which a warm-up is over
 _COPIES = 3  # of an end, to which init="best" looks for geodesics where coordinates are periodic
@@ -112,7 +112,9 @@ class Driver:
             watch.start(len(starts) - len(answers) - 1, fixed=not driver._moves_nodes)
             to = replace(driver, end=begun.mesh.path[:, -1])  # where coordinates are periodic: a copy of the end
             answers.append(to._refined(begun))
-        answer = driver._sampled(_above_their_bounds(shorter(answers), search.rtol))
+        answer = above_their_bounds(shorter(answers), search.rtol)
+        if driver._moves_nodes:
+            answer = sampled(answer, segments)
         if manifold.period is not None:
             answer = replace(answer, winding=turns(manifold.period, b, answer.mesh[:, -1]))
         watch.done()
@@ -126,19 +128,6 @@ class Driver:
     @property
     def _moves_nodes(self) -> bool:
         return self.search.refines and self.manifold.has_length
-
-    def _sampled(self, answer: GeodesicSolution) -> GeodesicSolution:
-        """The answer with its path at equal times."""
-        if not self._moves_nodes:
-            return answer
-        times = torch.linspace(0, 1, self.segments + 1, dtype=answer.times.dtype, device=answer.times.device)
-        path = torch.cat([answer.mesh[:, :1], answer(times)[:, 1:-1], answer.mesh[:, -1:]], dim=1)
-        solved = (answer.segments == self.segments)[:, None, None]  # with nodes at these times
-        return replace(answer, path=torch.where(solved, answer.mesh[:, : self.segments + 1], path))
-
-    def _graph_points(self) -> Float[Tensor, "N d"] | None:
-        points = self.search.graph_points
-        return None if points is None else points.flatten(1)
 
     def _lines(self, start: Float[Tensor, "n d"], end: Float[Tensor, "n d"], segments: int) -> StraightLines:
         room = self.work.at(segments)
@@ -155,13 +144,17 @@ class Driver:
         """Paths to begin from."""
         init, everywhere = self.search.init, torch.ones_like(self.start[:, 0], dtype=torch.bool)
         first = even(self.given) if self.given is not None else self.known
+        if self.known is not None:
+            first = self._on_time(self.known)
         if first is not None:
             return [_Start(first, everywhere, self._lines(self.start, first.path[:, -1], self.segments))]
         manifold = self.work.at(self.segments).manifold
         copies = self._copies()
         starts = [self._straight(copy) for copy in copies] if init in ("straight", "best") else []
         if init in ("graph", "best"):
-            graph = graph_path(manifold, self.start, self.end, self.segments, graph_points=self._graph_points())
+            points = self.search.graph_points
+            points = None if points is None else points.flatten(1)
+            graph = graph_path(manifold, self.start, self.end, self.segments, graph_points=points)
             end = graph.path[:, -1]
             known = bool(starts) and torch.equal(end, copies[0].end)
             lines = starts[0].lines if known else self._lines(self.start, end, self.segments)
@@ -185,35 +178,63 @@ class Driver:
     def _refined(self, begun: _Start) -> GeodesicSolution:
         """Solve and measure; where segments are not fixed, with twice as many for the pairs that are not resolved.
 
+        Pairs that bend too much for their segments have more as soon as the warm-up has ended. Where that led nowhere
+        they are solved with few, too.
+        """
+        rows = torch.arange(len(begun.usable), device=begun.usable.device)
+        answer, lines, early = self._doubled(begun, rows, begun.lines)
+        (lost,) = (early & ~answer.converged).nonzero(as_tuple=True)
+        if len(lost):
+            again, lines, _ = self._doubled(begun, lost, self._lines_again(lines, lost, self.segments), look=False)
+            again = replace(again, iterations=again.iterations + answer.iterations[lost])
+            answer = with_rows(answer, lost, chosen(again.converged, again, answer[lost]))
+        return self._no_longer(answer, begun.mesh.path, lines) if self.manifold.has_length else answer
+
+    def _doubled(
+        self, begun: _Start, rows: Int[Tensor, " n"], lines: StraightLines, look: bool = True
+    ) -> tuple[GeodesicSolution, StraightLines, Bool[Tensor, " n"]]:
+        """Answers of some pairs, the straight lines of all, and which pairs had more segments before they were solved.
+
         What stalls near its minimum lies on a kink of the decoder, as a rule, and other nodes may lie beside it: such a
         pair goes on from there, a few times. No answer is longer than a curve that was known before it.
         """
-        (path, _), usable, lines = begun
-        rows = torch.arange(len(path), device=path.device)
-        last = answer = self._solved(rows, begun.mesh, usable, lines)
-        segments, stalls = path.shape[1] - 1, torch.zeros_like(rows)
-        worse = torch.full_like(answer.converged, not self._moves_nodes)
+        mesh, usable = select(begun.mesh, rows), begun.usable[rows]
+        run = self._warmed_up(rows, mesh, usable)
+        early = self._bends(run) if look else torch.zeros_like(usable)
+        last = answer = self._finished(run, select(lines, rows), early)
+        here, stalls, path = torch.arange(len(rows), device=rows.device), torch.zeros_like(rows), mesh.path
+        segments, worse = path.shape[1] - 1, torch.full_like(usable, not self._moves_nodes)
         while True:
             stalled = (last.status == Status.STALLED) & (last.relative_excess_energy <= self.search.rtol)
             stalls = stalls + stalled
-            on = ~last.resolved & (last.converged | (stalled & (stalls <= _STALLS))) & ~worse
-            rows, last, stalls, segments = rows[on], last[on], stalls[on], 2 * segments
-            if not len(rows) or segments > MOST_SEGMENTS:
-                break
-            self.watch.refine(rows, segments)
-            coarse, lines = lines, self._lines_again(lines, rows, segments)
-            again = self._too_long(last, lines.length[rows])
-            curves = torch.where(again[:, None, None], refine_path(path[rows], segments // 2), last.mesh)
+            goes_on = last.converged | (stalled & (stalls <= _STALLS)) | (last.status == Status.NOT_RESOLVED)
+            on = ~last.resolved & goes_on & ~worse
+            here, last, stalls, segments = here[on], last[on], stalls[on], 2 * segments
+            if not len(here) or segments > MOST_SEGMENTS:
+                return answer, lines, early
+            of = rows[here]
+            self.watch.refine(of, segments)
+            coarse, lines = lines, self._lines_again(lines, of, segments)
+            again = self._too_long(last, lines.length[of])
+            curves = torch.where(again[:, None, None], refine_path(path[here], segments // 2), last.mesh)
             mesh = self._placed(curves, segments)
-            before, last = last, self._solved(rows, mesh, usable[rows], select(lines, rows))
-            kept, worse = self._kept(last, answer[rows], mesh.path, again)
+            before, last = last, self._finished(self._warmed_up(of, mesh, usable[here]), select(lines, of))
+            kept, worse = self._kept(last, answer[here], mesh.path, again)
             tired = self._the_same(last, before) | (kept.iterations > _TIRED * self.work.solver.patience)
-            worse = worse | (again & self._too_long(last, lines.length[rows]) & tired)
-            answer = with_rows(answer, rows, kept)
+            worse = worse | (again & self._too_long(last, lines.length[of]) & tired)
+            answer = with_rows(answer, here, kept)
             if segments >= _TRIED * self.segments:  # those whose start is known well enough would end there again
-                known = (coarse.length / lines.length - 1).abs()[rows] <= self._rtol
-                worse = worse | (known & self._too_long(last, lines.length[rows]))
-        return self._no_longer(answer, path, lines) if self.manifold.has_length else answer
+                known = (coarse.length / lines.length - 1).abs()[of] <= self._rtol
+                worse = worse | (known & self._too_long(last, lines.length[of]))
+
+    def _bends(self, run: Run) -> Bool[Tensor, " n"]:
+        """Which paths are not worth solving with so few segments."""
+        early, segments = torch.zeros_like(run.status, dtype=torch.bool), run.path.shape[1] - 1
+        (rows,) = (run.status == Status.RUNNING).nonzero(as_tuple=True)
+        if self._moves_nodes and len(rows) and 2 * segments <= MOST_SEGMENTS:
+            room, rtol = self.work.at(segments), self.search.rtol
+            early[rows] = grouped(lambda path: bends(room.manifold, path, rtol), room.solver, run.path[rows])
+        return early
 
     def _the_same(self, new: GeodesicSolution, old: GeodesicSolution) -> Bool[Tensor, " n"]:
         """Whether many steps from a start have led to where they led with half the segments, as they would again.
@@ -233,8 +254,13 @@ class Driver:
 
     def _placed(self, path: Float[Tensor, "n nodes d"], segments: int) -> Mesh:
         """The curves with other nodes, in groups that fit into memory."""
-        room = self.work.at(path.shape[1] - 1)
+        room = self.work.at(segments)
         return Mesh(*grouped(lambda some: placed(room.manifold, some, segments), room.solver, path))
+
+    def _on_time(self, mesh: Mesh) -> Mesh:
+        """`on_time`, in groups that fit into memory."""
+        room = self.work.at(mesh.path.shape[1] - 1)
+        return Mesh(*grouped(lambda *some: on_time(room.manifold, Mesh(*some)), room.solver, *mesh))
 
     def _kept(
         self,
@@ -320,42 +346,29 @@ class Driver:
                 lengths[rows] = grouped(lambda some: path_length(room.manifold, some), room.solver, path[rows])
         return lengths
 
-    def _solved(
-        self,
-        rows: Int[Tensor, " n"],
-        mesh: Mesh,
-        usable: Bool[Tensor, " n"],
-        lines: StraightLines,
-    ) -> GeodesicSolution:
-        """Run the solver on some pairs, after its warm-up, and measure where the paths end."""
+    def _warmed_up(self, rows: Int[Tensor, " n"], mesh: Mesh, usable: Bool[Tensor, " n"]) -> Run:
+        """Some pairs after the warm-up of their solver, where it has one and it is worth it."""
         T, most, tol = mesh.path.shape[1] - 1, self.search.max_steps, self.search.exactness(mesh.path.dtype)
-        room = self.work.at(T)
+        room, solver = self.work.at(T), self.work.solver
         status = torch.where(usable, Status.RUNNING, Status.NOT_CONNECTED)
-        solver = self.work.solver
         run = Run(room.manifold, mesh, status, room.warm_up, self.watch.of(rows))
-        near = self.known is not None and mesh.path.shape[2] <= _FEW
-        if solver.warm_up is not None and not near:
+        if solver.warm_up is not None:
             steps = int(solver.warm_up_share * most)
             self.watch.stage(f"warm-up by {type(solver.warm_up).__name__}", T)
             run.stage(solver.warm_up, max(tol, _HANDOVER), steps, room.warm_up, certified=False)
+        return run
+
+    def _finished(self, run: Run, lines: StraightLines, early: Bool[Tensor, " n"] | None = None) -> GeodesicSolution:
+        """Run the solver on what a warm-up left, and measure where paths end, but for those that get more segments."""
+        T, most, tol = run.path.shape[1] - 1, self.search.max_steps, self.search.exactness(run.path.dtype)
+        room, solver = self.work.at(T), self.work.solver
+        many, few = divided(torch.zeros_like(run.minimum) if early is None else early)
+        run.status[many] = Status.NOT_RESOLVED
         self.watch.stage(type(solver).__name__, T, ends=True)
         run.stage(solver, tol, most, room.solver, certified=True)
         self.watch.stage("measuring", T)
-        groups = torch.arange(len(rows), device=rows.device).split(room.solver)
         asked = Asked(tol, self.search.rtol, self.work.plan)
-        return joined([measured(room.manifold, select(run.ended, i), select(lines, i), asked) for i in groups])
-
-
-def _above_their_bounds(answer: GeodesicSolution, rtol: float) -> GeodesicSolution:
-    """The answers, none of which is certified below the distance of its ends in the surrounding space, up to `rtol`.
-
-    A step that is steeper than quadrature sees is missing in the length; that it is none of a jump's is no excuse.
-    """
-    short = answer.converged & ((1 + rtol) * answer.length < answer.lower_bound)
-    return replace(
-        answer,
-        status=torch.where(short, Status.NOT_RESOLVED, answer.status),
-        converged=answer.converged & ~short,
-        minimum=answer.minimum & ~short,
-        resolved=answer.resolved & ~short,
-    )
+        parts = [(many, unmeasured(select(run.ended, many), select(lines, many), asked))] if len(many) else []
+        for i in few.split(room.solver) if len(few) else ():
+            parts.append((i, measured(room.manifold, select(run.ended, i), select(lines, i), asked)))
+        return in_order(parts)

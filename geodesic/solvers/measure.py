@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -22,7 +22,7 @@ from geodesic.solvers.run import Ended
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.status import Status
 
-__all__ = ["Asked", "StraightLines", "measured", "straight_lines"]
+__all__ = ["Asked", "StraightLines", "above_their_bounds", "measured", "straight_lines", "unmeasured"]
 
 _ROUNDINGS = 10  # of a length: no error below is known
 _PRODUCTS = 3  # with the metric of many latent coordinates, for a curvature of which a share of an error is made
@@ -68,8 +68,8 @@ def measured(manifold: Manifold, ended: Ended, lines: StraightLines, asked: Aske
         lines: The straight lines between the same endpoints.
         asked: What is asked of them.
     """
-    mesh, status, steps, excess, minimum, energy, slope = ended
-    path, still = mesh.path, constant(mesh.path)
+    mesh, status, _, excess, minimum, energy, slope = ended
+    still = constant(mesh.path)
     sizes, jump, share = _sizes(manifold, mesh, excess)
     sizes |= {"energy": energy, "gradient_norm": slope}
     # A path on which the decoder is constant has no length either.
@@ -84,22 +84,38 @@ def measured(manifold: Manifold, ended: Ended, lines: StraightLines, asked: Aske
     lost = (status == Status.CONVERGED) & ~(excess <= asked.tol) & ~still
     status = torch.where(lost, Status.STALLED, status)
     status = torch.where(jump, Status.JUMP, status)
+    sizes |= {"arc": torch.where(still[:, None], mesh.times, share / share[:, -1:])}
+    return _answer(ended._replace(status=status, minimum=minimum & ~jump), sizes, lines, asked)
+
+
+def unmeasured(ended: Ended, lines: StraightLines, asked: Asked) -> GeodesicSolution:
+    """The solution for paths that are neither solved nor measured, since they get more segments: in it all is NaN."""
+    nothing = torch.full_like(ended.energy, torch.nan)
+    names = ("length", "error", "decoder_residual", "speed_variation", "speed_allowance", "lower_bound", "energy")
+    sizes = dict.fromkeys((*names, "gradient_norm", "relative_excess_energy"), nothing)
+    return _answer(
+        ended, sizes | {"rank_deficiency": torch.zeros_like(ended.steps), "arc": ended.mesh.times}, lines, asked
+    )
+
+
+def _answer(ended: Ended, sizes: dict[str, Tensor], lines: StraightLines, asked: Asked) -> GeodesicSolution:
+    """The solution with these fields, and with what follows from where paths ended."""
+    mesh, status = ended.mesh, ended.status
     converged = status == Status.CONVERGED
     return GeodesicSolution(
-        path=path,
-        mesh=path,
+        path=mesh.path,
+        mesh=mesh.path,
         times=mesh.times,
         **sizes,
         initial_energy=lines.energy,
         straight_length=lines.length,
         status=status,
         converged=converged,
-        minimum=minimum & ~jump,
+        minimum=ended.minimum,
         resolved=converged & (sizes["error"] <= asked.rtol),
-        iterations=steps,
-        segments=torch.full_like(status, path.shape[1] - 1),
-        arc=torch.where(still[:, None], mesh.times, share / share[:, -1:]),
-        winding=torch.zeros_like(path[:, 0], dtype=torch.long),
+        iterations=ended.steps,
+        segments=torch.full_like(status, mesh.path.shape[1] - 1),
+        winding=torch.zeros_like(mesh.path[:, 0], dtype=torch.long),
         tol=asked.tol,
         plan=asked.plan,
     )
@@ -111,11 +127,11 @@ def _sizes(manifold: Manifold, mesh: Mesh, excess: Tensor) -> tuple[dict[str, Te
     every = _every(T, path.shape[2])
     with torch.no_grad():
         seen = along(manifold, path)
-        speed, weights, chords, arcs = seen.speed, seen.weights, seen.squared_chords, seen.lengths
+        speed, weights, arcs = seen.speed, seen.weights, seen.lengths
         length = speed @ weights
         coarse_speed, coarse_weights = spline_speed(manifold, refine_path(path, max(T // 2, 2)))
         bend, deficiency = geodesic_curvature(manifold, path, every=every, products=_PRODUCTS)
-        angles = turning(manifold, path, chords)
+        angles = turning(manifold, path)[1]
         lower_bound = manifold.lower_bound(path[:, 0], path[:, -1])
     missed = unseen(manifold, path, seen)
     error = _spline_error(arcs, coarse_speed * coarse_weights) / length
@@ -164,6 +180,21 @@ def _spline_error(arcs: Float[Tensor, "P T"], coarse: Float[Tensor, "P Q"]) -> F
 
 def _spread(x: Float[Tensor, "P n"]) -> Float[Tensor, " P"]:
     return x.amax(-1) - x.amin(-1)
+
+
+def above_their_bounds(answer: GeodesicSolution, rtol: float) -> GeodesicSolution:
+    """The answers, none of which is certified below the distance of its ends in the surrounding space, up to `rtol`.
+
+    A step that is steeper than quadrature sees is missing in the length; that it is none of a jump's is no excuse.
+    """
+    short = answer.converged & ((1 + rtol) * answer.length < answer.lower_bound)
+    return replace(
+        answer,
+        status=torch.where(short, Status.NOT_RESOLVED, answer.status),
+        converged=answer.converged & ~short,
+        minimum=answer.minimum & ~short,
+        resolved=answer.resolved & ~short,
+    )
 
 
 def straight_lines(

@@ -13,7 +13,7 @@ from torch import Tensor
 from geodesic.solvers.solution import GeodesicSolution, tensors
 from geodesic.solvers.status import Status
 
-__all__ = ["chosen", "joined", "padded", "shaped", "shorter", "with_rows"]
+__all__ = ["chosen", "in_order", "joined", "padded", "sampled", "shaped", "shorter", "with_rows"]
 
 
 def joined(answers: Sequence[GeodesicSolution]) -> GeodesicSolution:
@@ -21,6 +21,21 @@ def joined(answers: Sequence[GeodesicSolution]) -> GeodesicSolution:
     parts = [tensors(answer) for answer in answers]
     values: dict[str, Any] = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     return replace(answers[0], **values)
+
+
+def in_order(groups: Sequence[tuple[Int[Tensor, " n"], GeodesicSolution]]) -> GeodesicSolution:
+    """The answers of groups, each with the places of its pairs among all."""
+    nodes = max(answer.times.shape[1] for _, answer in groups)
+    places = torch.cat([rows for rows, _ in groups])
+    return joined([padded(answer, nodes) for _, answer in groups])[places.argsort()]
+
+
+def sampled(answer: GeodesicSolution, segments: int) -> GeodesicSolution:
+    """The answer with its path at equal times, of so many segments."""
+    times = torch.linspace(0, 1, segments + 1, dtype=answer.times.dtype, device=answer.times.device)
+    path = torch.cat([answer.mesh[:, :1], answer(times)[:, 1:-1], answer.mesh[:, -1:]], dim=1)
+    solved = (answer.segments == segments)[:, None, None]  # with nodes at these times
+    return replace(answer, path=torch.where(solved, answer.mesh[:, : segments + 1], path))
 
 
 def with_rows(answer: GeodesicSolution, rows: Int[Tensor, " n"], new: GeodesicSolution) -> GeodesicSolution:
