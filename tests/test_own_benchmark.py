@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import geodesic
-from scripts.benchmarks import own
+from scripts.benchmarks import adapters, own
 
 
 @pytest.fixture
@@ -40,6 +40,18 @@ def test_a_model_that_is_refused_has_its_reason_in_the_table() -> None:
 
 def test_nobody_writes_more_than_three_lines_for_a_model_of_theirs() -> None:
     assert {name for name, model in own.MODELS.items() if not 1 <= own.lines_of(model.recipe) <= 3} == set()
+
+
+def test_nobody_writes_more_than_three_lines_for_a_model_of_another_library() -> None:
+    assert {name for name, (recipe, *_) in adapters.MODELS.items() if not 1 <= own.lines_of(recipe) <= 3} == set()
+
+
+def test_what_an_adapter_comes_to_is_in_the_table() -> None:
+    def recipe(model: nn.Module, pairs: int) -> own.Solution:
+        return geodesic.solve(geodesic.wrap(model).manifold(), torch.zeros(pairs, 2), torch.ones(pairs, 2))
+
+    row = adapters.measure(recipe, (nn.Linear(2, 3),), 2)
+    assert (row["latent"], row["lines"], row["converged"], row["length over straight"]) == ("2", "1", "2 of 2", "1.000")
 
 
 def test_lines_are_those_between_a_heading_and_its_end() -> None:

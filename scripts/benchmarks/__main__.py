@@ -26,6 +26,7 @@ BENCHMARKS = {
     "heavy": Benchmark("heavy.command", "dear decoders and many latent coordinates, beside torch's L-BFGS"),
     "plans": Benchmark("plans", "what plans choose among: the whole call by each solver, counted"),
     "own": Benchmark("own", "models of users: lines and seconds to the first certified solution"),
+    "adapters": Benchmark("adapters", "models of other libraries: lines and seconds to certified geodesics"),
     "door": Benchmark("door", "what it costs to look at a decoder before it is used"),
     "decoders": Benchmark("decoders", "kinds of decoder times tools: what is right, what says no, what is refused"),
     "kinks": Benchmark("kinks.command", "decoders with kinks, beside smooth ones and exact shortest paths"),

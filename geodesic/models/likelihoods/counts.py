@@ -355,10 +355,7 @@ class NegativeBinomial(Counts):
             raise InputError(
                 "fisher_rao: total_count is learned by a VAE; take the likelihood of a trained one, vae.likelihood"
             )
-        r = self.total_count
-        if isinstance(r, Tensor) and r.is_meta:  # of a model without weights, which is asked for its parts alone
-            r = torch.ones(r.shape, device="cpu")
-        return FisherRaoNegativeBinomial(r)
+        return FisherRaoNegativeBinomial(self.total_count)
 
     def _likeliest(self, values: Tensor) -> Float[Tensor, "*event"]:
         """The r of each entry under which counts with its mean are the likeliest, within bounds.
