@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -12,6 +13,8 @@ import geodesic
 from geodesic import VAE, train_vae
 from geodesic.data import Dataset, Split
 from geodesic.errors import DataError, InputError, TrainingDiverged
+from geodesic.experiment import Settings
+from geodesic.experiment.build import check_search
 from geodesic.likelihoods import Gaussian, Likelihood, NegativeBinomial, Poisson
 from geodesic.models import MLPNetwork, Training
 from geodesic.models.networks.rates import LogRates, OverCounts
@@ -52,6 +55,12 @@ def trained(likelihood: Likelihood, x: Tensor, folder: Path, **plan: object) -> 
     data = Dataset(Split(x[40:]), Split(x[:40]))
     plan = {"epochs": 20, "batch_size": 40, "importance_samples": 0, "device": "cpu"} | plan
     return train_vae(made(likelihood, x.shape[1:]), data, Training(**plan), folder=folder, progress=False)
+
+
+def load_settings_of(model: str) -> Settings:
+    return Settings.model_validate(
+        yaml.safe_load("{name: x, geodesic: {geometry: fisher_rao}}") | yaml.safe_load(model)
+    )
 
 
 # --- where training starts ----------------------------------------------------------------------
@@ -199,6 +208,11 @@ def test_numbers_that_only_a_trained_vae_has_are_asked_of_it() -> None:
 def test_an_ensemble_does_not_learn_an_r() -> None:
     with pytest.raises(InputError, match=r"decoders: .* one r, and total_count is learned; give a number"):
         VAE((3,), likelihood=NegativeBinomial(), decoders=2)
+
+
+def test_the_geometry_of_an_r_to_be_learned_is_checked_before_training() -> None:
+    settings = load_settings_of("model: {likelihood: {kind: negative_binomial, library: true}}")
+    check_search(settings.geodesic, settings.model, (6,))
 
 
 # --- what the encoder is given ------------------------------------------------------------------

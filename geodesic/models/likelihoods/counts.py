@@ -355,7 +355,10 @@ class NegativeBinomial(Counts):
             raise InputError(
                 "fisher_rao: total_count is learned by a VAE; take the likelihood of a trained one, vae.likelihood"
             )
-        return FisherRaoNegativeBinomial(self.total_count)
+        r = self.total_count
+        if isinstance(r, Tensor) and r.is_meta:  # of a model without weights, which is asked for its parts alone
+            r = torch.ones(r.shape, device="cpu")
+        return FisherRaoNegativeBinomial(r)
 
     def _likeliest(self, values: Tensor) -> Float[Tensor, "*event"]:
         """The r of each entry under which counts with its mean are the likeliest, within bounds.

@@ -13,10 +13,12 @@ import geodesic
 from scripts.benchmarks.solvers.methods import statuses
 from scripts.benchmarks.tables import counts
 
-__all__ = ["curve_length", "outcome", "polygon_length", "solved"]
+__all__ = ["chord_length", "curve", "curve_length", "outcome", "polygon_length", "solved"]
 
-CHORDS = 8192  # of each curve
-LONGER = 1e-6  # relative: what chords may lose
+PARTS = 1024  # of each curve, at least
+EXACT = 1e-11  # of the length, that halves of a chord may be longer
+ROUNDS = 40  # of halving
+LONGER = 1e-6  # relative: what counts as longer
 
 
 def solved(manifold: geodesic.Manifold, start: Tensor, end: Tensor, **search: Any) -> tuple[Any, float]:
@@ -27,23 +29,45 @@ def solved(manifold: geodesic.Manifold, start: Tensor, end: Tensor, **search: An
 
 
 def polygon_length(manifold: geodesic.Manifold, path: Float[Tensor, "P nodes d"]) -> Float[Tensor, " P"]:
-    """Lengths of polygons in latent space, by fine chords."""
-    t = torch.linspace(0, path.shape[1] - 1, CHORDS + 1, dtype=path.dtype)
+    """Lengths of polygons in latent space, by chords that are halved wherever halves are longer: across kinks too."""
+    t = torch.linspace(0, path.shape[1] - 1, max(PARTS, path.shape[1] - 1) + 1, dtype=path.dtype)
+    t = torch.cat([t, torch.arange(path.shape[1], dtype=path.dtype)]).unique()
     before = t.long().clamp(max=path.shape[1] - 2)
     part = (t - before)[:, None]
-    return chord_length(manifold, path[:, before] * (1 - part) + path[:, before + 1] * part)
+    fine = path[:, before] * (1 - part) + path[:, before + 1] * part
+    return torch.stack([chord_length(manifold, nodes) for nodes in fine])
 
 
 def curve_length(manifold: geodesic.Manifold, solution: geodesic.GeodesicSolution) -> Float[Tensor, " P"]:
-    """Lengths of the curves that answers are, by fine chords."""
-    t = torch.linspace(0, 1, CHORDS + 1, dtype=solution.path.dtype)
-    return torch.cat([chord_length(manifold, solution[k : k + 8](t)) for k in range(0, len(solution.length), 8)])
+    """Lengths of the curves that answers are, in the same way."""
+    return torch.stack([chord_length(manifold, curve(solution, k)) for k in range(len(solution.length))])
 
 
-def chord_length(manifold: geodesic.Manifold, path: Float[Tensor, "P nodes d"]) -> Float[Tensor, " P"]:
-    """Sums of chords between neighboring points."""
-    with torch.no_grad():
-        return torch.cat([manifold.squared_chords(some).sqrt().sum(1) for some in path.split(1)])
+def curve(solution: geodesic.GeodesicSolution, row: int) -> Float[Tensor, "nodes d"]:
+    """Points of one answer's curve: at equal times, and its nodes, where it may have corners."""
+    even = torch.linspace(0, 1, PARTS + 1, dtype=solution.path.dtype)
+    nodes = solution.arc[row, : int(solution.segments[row]) + 1]
+    return solution[row](torch.cat([even, nodes]).unique())
+
+
+@torch.no_grad()
+def chord_length(manifold: geodesic.Manifold, nodes: Float[Tensor, "nodes d"]) -> Tensor:
+    """The length of one polygon."""
+    a, b = nodes[:-1], nodes[1:]
+    x = manifold.observe(nodes).flatten(1)
+    xa, xb = x[:-1], x[1:]
+    total, enough = x.new_zeros(()), EXACT * (xb - xa).norm(dim=1).sum()
+    for last in [False] * ROUNDS + [True]:
+        m = (a + b) / 2
+        xm = manifold.observe(m).flatten(1)
+        halves = (xm - xa).norm(dim=1) + (xb - xm).norm(dim=1)
+        bent = halves - (xb - xa).norm(dim=1) > enough
+        total += halves[~bent].sum() + (halves[bent].sum() if last else 0)
+        a, b = torch.cat([a[bent], m[bent]]), torch.cat([m[bent], b[bent]])
+        xa, xb = torch.cat([xa[bent], xm[bent]]), torch.cat([xm[bent], xb[bent]])
+        if not len(a):
+            break
+    return total
 
 
 def outcome(solution: geodesic.GeodesicSolution, seconds: float) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import geodesic
-from scripts.benchmarks.kinks.measure import curve_length, solved
+from scripts.benchmarks.kinks.measure import chord_length, curve, solved
 from tests import windows
 from tests.polyhedral import Polyhedron
 
@@ -20,11 +20,11 @@ __all__ = ["rows"]
 SIZES = ((2, 8), (8, 8), (8, 4))
 WEIGHTS = 2.0
 SIZE = 4.0  # half the side of the square that is cut into pieces
+ASIDE = 1e-7  # of the way, by which a curve passes its own vertices
 EXACT = 1e-6  # relative
 SEARCHES: dict[str, dict[str, Any]] = {
     "defaults": {},
-    "tol=1e-8, length_rtol=1e-6": {"tol": 1e-8, "length_rtol": 1e-6},
-    "best, length_rtol=1e-6": {"init": "best", "tol": 1e-8, "length_rtol": 1e-6},
+    "best": {"init": "best"},
 }
 
 
@@ -53,7 +53,14 @@ class Small:
     def local(self, path: np.ndarray) -> tuple[float, float]:
         """Lengths of the taut string in the strip of pieces that a curve crosses, and of that after corners have gone
         round their vertices by the other side as long as this makes them shorter: a local minimum.
+
+        A curve through vertices has a strip on either side of it: the shorter string counts.
         """
+        t = np.linspace(0, np.pi, len(path))[:, None]
+        aside = ASIDE * np.sin(t) * np.array([[-1.0, 1.0]]) * (path[-1:] - path[:1])[:, ::-1]
+        return min(self._local(path + sign * aside) for sign in (1, -1))
+
+    def _local(self, path: np.ndarray) -> tuple[float, float]:
         ends = self.start.numpy(), self.end.numpy()
         strip = self.surface.strip(path)
         own, corners = self.surface.taut_string(*ends, strip)
@@ -118,9 +125,9 @@ def _row(cases: list[Small], search: dict[str, Any]) -> dict[str, Any]:
         seconds += taken
         if bool((solution.converged & solution.resolved)[0]):
             certified += 1
-        length = float(curve_length(case.manifold, solution))
-        t = torch.linspace(0, 1, 513, dtype=torch.float64)
-        own, least = case.local(solution(t)[0].numpy())
+        path = curve(solution, 0)
+        length = float(chord_length(case.manifold, path))
+        own, least = case.local(path.numpy())
         own_off.append(length / own - 1)
         local_off.append(length / least - 1)
         global_off.append(length / case.shortest - 1)
