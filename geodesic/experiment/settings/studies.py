@@ -71,7 +71,7 @@ class AnalogySettings(Section):
     to: int | None = Field(None, description="label of b")
     target: int | None = Field(None, description="label of c")
     method: Literal["discrete", "ode"] | None = None
-    transport: Literal["connection", "pole_ladder", "schild_ladder", "projection"] = "connection"
+    transport: Literal["connection", "pole_ladder", "schild_ladder", "projection", "refraction"] | None = None
     segments: int = Field(128, ge=2)
 
     @model_validator(mode="after")

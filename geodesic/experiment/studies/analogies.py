@@ -115,7 +115,7 @@ def _say_what_is_wrong(answer: Analogy) -> None:
     if not lost.any():
         return
     carried = int((answer.transport_status[lost] != Status.CONVERGED).sum())
-    remedy = "; for a decoder with ReLU set analogy.transport=projection" if carried else ""
+    remedy = "; for a decoder with ReLU before a sigmoid set analogy.transport=projection" if carried else ""
     warn(
         f"transport: {int(lost.sum())} of {len(lost)} analogies have not converged, {carried} of them on "
         f"the way from a to c, and their answers are inexact: raise analogy.segments{remedy}"
