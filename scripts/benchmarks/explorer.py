@@ -2,14 +2,15 @@
 
 A run is served as `geodesic explore` does it and opened in Chromium. An end is dragged in circles; after each drag it
 rests until the final answer is there. Converged to a strict minimum is what the first answer then says, with 32
-segments; the badge is green once the length is resolved too. Memory is that of the server, before and after many more
-positions.
+segments; the badge is green once the length is resolved too. Then the server is asked for many more positions of an
+end: what its processor takes for one, and its memory before and after.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import statistics
 import urllib.request
 from collections.abc import Sequence
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, dict[str, object]]
     )
     parser.add_argument("--chromium", default=CHROMIUM, help="the browser")
     options = parser.parse_args(arguments)
-    console = Console()
+    console = Console(width=140)
     console.print(versions_line(1, "playwright", "starlette", "uvicorn"), highlight=False)
     rows = {}
     for run in options.runs:
@@ -86,8 +87,8 @@ def _drags(browser: Any, served: Served, drags: int) -> dict[str, object]:
     page.close()
     return {
         "page, kB": sum(received) / 1000,
-        "updates a second": statistics.median(one["rate"] for one in found),
-        "ms of an update": statistics.median(ms for one in found for ms in one["took"]),
+        "updates/s": statistics.median(one["rate"] for one in found),
+        "ms each": statistics.median(ms for one in found for ms in one["took"]),
         "ms to converged": statistics.median(one["resting"] for one in found),
         "ms to green": statistics.median(one["green"] or math.inf for one in found),
         "ms to final": statistics.median(one["final"] for one in found),
@@ -98,13 +99,15 @@ def _memory(served: Served, positions: int) -> dict[str, object]:
     scene = _ask(served, {"kind": "scene"})
     (x, y), end = scene["ends"]
     usual = {"kind": "follow", "geometry": scene["geometries"][0], "solver": "auto", "start": "straight", "tab": "m"}
-    _ask(served, {**usual, "ends": [[x, y], end], "stage": "moving"})
-    before = _resident(served)
+    for stage in ("resting", "moving"):
+        _ask(served, {**usual, "ends": [[x, y], end], "stage": stage})
+    before, spent = _resident(served), _spent(served)
     for k in range(positions):
         turn = 2 * math.pi * k / 100
         place = [x + 0.3 * math.sin(turn), y + 0.3 * math.cos(turn) - 0.3]
-        _ask(served, {**usual, "ends": [place, end], "stage": "resting" if k % 50 == 49 else "moving"})
-    return {"MB": before, f"MB {positions:,} drags later": _resident(served)}
+        _ask(served, {**usual, "ends": [place, end], "stage": "moving"})
+    spent = _spent(served) - spent
+    return {"CPU ms": 1000 * spent / positions, "MB": before, f"MB {positions:,} later": _resident(served)}
 
 
 def _ask(served: Served, fields: dict[str, Any]) -> Any:
@@ -120,3 +123,10 @@ def _resident(served: Served) -> float:
     """MB of memory that a process holds, as Linux says."""
     lines = Path(f"/proc/{served.process}/status").read_text(encoding="utf-8").splitlines()
     return next(int(line.split()[1]) / 1000 for line in lines if line.startswith("VmRSS"))
+
+
+def _spent(served: Served) -> float:
+    """Seconds of the processor that a process has taken, as Linux says."""
+    text = Path(f"/proc/{served.process}/stat").read_text(encoding="utf-8")
+    user, system = text.rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
