@@ -15,6 +15,7 @@ import geodesic
 from scripts.benchmarks import __main__ as runner
 from scripts.benchmarks import (
     counting,
+    counts,
     decoders,
     distances,
     energy_gradient,
@@ -127,6 +128,17 @@ def test_a_report_is_timed_and_weighed():
     (row,) = report.main(few).values()
     assert 0.01 < row["MB"] < 5
     assert row["s"] > 0
+
+
+# --- counts -----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_counts_are_trained_on_and_held_beside_a_constant_model():
+    case = "Poisson, mean 30"
+    (row,) = counts.main(["--seeds", "1", "--cases", case, "--epochs", "20"]).values()
+    assert row["trained"] == "1 of 1"
+    assert row["smallest gain"] == row["ELBO, median"] - row["constant model, median"] > 50
 
 
 # --- plans ------------------------------------------------------------------------------------

@@ -99,6 +99,16 @@ def test_no_other_constant_output_is_likelier(name: str) -> None:
         assert known.log_prob((constant + change).expand(400, *constant.shape[1:]), x).mean() < best
 
 
+@pytest.mark.parametrize("likelihood", [Poisson(library=True), NegativeBinomial(3.0), Gaussian()], ids=repr)
+def test_the_constant_model_beside_an_ensemble_is_that_beside_one_decoder(likelihood: Likelihood) -> None:
+    x, found = counted(depths=True), []
+    for decoders in (1, 2):
+        vae = VAE(EVENT, likelihood=likelihood, decoders=decoders)
+        vae.begin(x)
+        found.append(vae.constant_elbo(x, x))
+    assert_close(*found)
+
+
 def test_the_likeliest_r_is_that_of_the_counts() -> None:
     r = torch.tensor([0.5, 3.0, 20.0]).double()
     gamma = torch.distributions.Gamma(r, r / 30).sample((20_000,))
@@ -213,6 +223,12 @@ def test_an_ensemble_does_not_learn_an_r() -> None:
 def test_the_geometry_of_an_r_to_be_learned_is_checked_before_training() -> None:
     settings = load_settings_of("model: {likelihood: {kind: negative_binomial, library: true}}")
     check_search(settings.geodesic, settings.model, (6,))
+
+
+def test_one_r_for_each_entry_comes_back_with_the_weights(tmp_path: Path) -> None:
+    vae = VAE((3,), likelihood=NegativeBinomial([1.0, 2.0, 30.0]), decoders=2)
+    vae.save(tmp_path)
+    assert VAE.load(tmp_path).likelihood == vae.likelihood
 
 
 # --- what the encoder is given ------------------------------------------------------------------

@@ -69,7 +69,7 @@ def dataset(case: Case, seed: int) -> Dataset:
         effects = EFFECT * torch.randn(ROWS, HIDDEN) @ torch.randn(HIDDEN, COLUMNS)
         rows = case.rows(effects)
     held_out = ROWS // 5
-    return Dataset(Split(rows[held_out:]), Split(rows[:held_out]))
+    return Dataset(Split(rows[held_out:].float()), Split(rows[:held_out].float()))
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, dict[str, object]]:

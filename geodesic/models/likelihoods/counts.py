@@ -244,7 +244,7 @@ class NegativeBinomial(Counts):
             return
         FisherRaoNegativeBinomial(self.total_count)  # refuses what is no such number
         if not isinstance(self.total_count, int | float):
-            numbers = torch.as_tensor(self.total_count).detach().double().tolist()
+            numbers = torch.as_tensor(self.total_count, device="cpu").detach().double().tolist()
             object.__setattr__(self, "total_count", _tuples(numbers))
 
     @property
@@ -262,7 +262,7 @@ class NegativeBinomial(Counts):
                 "total_count: it is learned by a VAE; take the likelihood of a trained one, vae.likelihood, or give a "
                 "number"
             )
-        r = torch.as_tensor(self.total_count).to(parameters)
+        r = torch.as_tensor(self.total_count, dtype=parameters.dtype, device=parameters.device)
         if r.dim() and r.shape != parameters.shape[1:]:
             raise InputError(
                 f"total_count: expected one number, or one for each entry of a row, {tuple(parameters.shape[1:])}, got "

@@ -144,7 +144,7 @@ class Gaussian(Likelihood):
         """Log density of each row of x, (N,), under the best Gaussian of each entry: one scale is one in the units."""
         values, x, more = values.double(), x.double(), torch.zeros((), dtype=torch.float64)
         if not is_number(self.scale):
-            for units in _units_of(decoder):
+            for units in _units_of(decoder)[:1]:  # those of all members of an ensemble are the same
                 scale = units.scale.double().to(x.device)
                 values, x, more = values / scale, x / scale, scale.log().sum()
         return self._under_constant(values, x) - more.to(x.device)
