@@ -13,7 +13,7 @@ from torch import Tensor
 
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.path import straight_path
+from geodesic.geometry.path import path_length, straight_path
 from geodesic.geometry.period import unwrapped
 from geodesic.numerics.spline import through
 from geodesic.solvers.mesh import even
@@ -45,7 +45,7 @@ class Rough:
 
     Attributes:
         path: Nodes, (T + 1, d).
-        length: The sum of its chords, somewhat too short.
+        length: Of the spline through the nodes; of a dear decoder the sum of the chords, somewhat too short.
         straight_length: That of the straight line.
         steps: So many were taken.
     """
@@ -167,7 +167,11 @@ def improved(manifold: Manifold, path: Float[Tensor, "nodes d"], solver: Solver[
     found = state.path[0] if bool(state.path.isfinite().all()) else path
     with torch.no_grad():
         both = torch.stack([found, straight_path(path[0], path[-1], len(path) - 1)])
-        length, straight = manifold.squared_chords(both).clamp_min(0).sqrt().sum(1).tolist()
+        if time.perf_counter() - begun > _MOMENT:  # the quadrature takes as long again
+            lengths = manifold.squared_chords(both).clamp_min(0).sqrt().sum(1)
+        else:
+            lengths = path_length(manifold, both)
+        length, straight = lengths.tolist()
     return Rough(found, length, straight, steps)
 
 

@@ -6,13 +6,12 @@ import asyncio
 import hmac
 import ipaddress
 import json
-from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from geodesic.explorer.session import Session
-from geodesic.explorer.worker import Worker, purpose_of
+from geodesic.explorer.worker import Overtaken, Worker, purpose_of
 from geodesic.installation import require
 
 if TYPE_CHECKING:
@@ -100,10 +99,8 @@ def make_app(session: Session, token: str, names: frozenset[str] = frozenset()) 
         work = worker.submit(purpose_of(fields), lambda overtaken: session.answer(fields, overtaken).body)
         try:
             body = await asyncio.wrap_future(work)
-        except (CancelledError, asyncio.CancelledError):
-            if not work.cancelled():
-                raise  # the server ends, or the browser has gone
-            return Response(status_code=204, headers=_HEADERS)  # a newer request came
+        except Overtaken:
+            return Response(status_code=204, headers=_HEADERS)
         return Response(body, media_type="application/octet-stream", headers=_HEADERS)
 
     return Starlette(

@@ -38,6 +38,7 @@ _CELLS = 11  # outputs of a strip
 _TIMES = 26  # of a movie
 _AT_ONCE = 4  # pairs that are answered together
 _SHADING = 0.08  # seconds of shading at a time: a drag that comes in between waits no longer
+_CURVED = 16  # latent coordinates, up to which curvature is shown: with 256 a point takes a second
 _FINEST = 256  # places along each side of a map
 
 Watch = Callable[..., None]
@@ -112,7 +113,7 @@ class Session:
                 "geometries": list(scene.geometries),
                 "solvers": list(scene.solvers),
                 "starts": STARTS if scene.answer is None else (),
-                "shadings": SHADINGS if scene.answer is None else (),
+                "shadings": self._shadings,
                 "fixed": scene.answer is not None,
                 "classes": [] if scene.labels is None else [str(word) for word in words],
                 "pairs": 0 if scene.pairs is None else len(scene.pairs[0]),
@@ -126,7 +127,7 @@ class Session:
         """Rows of a map, as many as are done in a moment."""
         view, manifold = self._view(asked), self._manifold(asked)
         size, row = asked.number("size", 2, _FINEST), asked.number("row", 0, _FINEST - 1)
-        quantity, bounds = asked.word("quantity", SHADINGS), asked.numbers("bounds", 2, 2)
+        quantity, bounds = asked.word("quantity", self._shadings), asked.numbers("bounds", 2, 2)
         # In the middle of each cell, as cells are drawn.
         first, second = ((low + (high - low) * (np.arange(size) + 0.5) / size) for low, high in bounds)
         directions = self._tensor(view.directions)
@@ -221,6 +222,13 @@ class Session:
 
     def _view(self, asked: Asked) -> View:
         return plane_of(self._points, asked.rows("plane"))
+
+    @property
+    def _shadings(self) -> tuple[str, ...]:
+        """What can be shown of the geometry: not the curvature where a point takes too long."""
+        if self.scene.answer is not None:
+            return ()
+        return SHADINGS if self._points.shape[1] <= _CURVED else SHADINGS[:1]
 
     def _manifold(self, asked: Asked) -> Manifold:
         name = asked.word("geometry", list(self.scene.geometries))

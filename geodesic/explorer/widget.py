@@ -10,7 +10,7 @@ from typing import Any
 from geodesic.explorer.messages import Reply
 from geodesic.explorer.scene import Scene
 from geodesic.explorer.session import Session
-from geodesic.explorer.worker import Worker, purpose_of
+from geodesic.explorer.worker import Overtaken, Worker, purpose_of
 from geodesic.installation import require
 
 __all__ = ["widget_of"]
@@ -50,7 +50,8 @@ def _widget_class() -> Any:
         def _hear(self, widget: Any, fields: Any, buffers: Any) -> None:
             def tell(done: Future[Reply]) -> None:
                 number = fields.get("number") if isinstance(fields, dict) else None
-                reply = Reply({"number": number, "overtaken": True}) if done.cancelled() else done.result()
+                overtaken = isinstance(done.exception(), Overtaken)
+                reply = Reply({"number": number, "overtaken": True}) if overtaken else done.result()
                 self.send(reply.header, reply.buffers)
 
             work = self._worker.submit(purpose_of(fields), lambda overtaken: self._session.answer(fields, overtaken))

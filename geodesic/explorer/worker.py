@@ -11,7 +11,7 @@ __all__ = ["Overtaken", "Worker", "purpose_of"]
 
 
 class Overtaken(Exception):
-    """What work raises that gives way."""
+    """What work raises that gives way, and what its future holds then, or where it was dropped."""
 
 
 class _Job(NamedTuple):
@@ -33,7 +33,7 @@ class Worker:
         threading.Thread(target=self._run, name="geodesic explorer", daemon=True).start()
 
     def submit(self, purpose: Hashable, work: Callable[[Callable[[], bool]], Any]) -> Future[Any]:
-        """Run this when its turn comes. The future is cancelled where it is overtaken.
+        """Run this when its turn comes. The future holds `Overtaken` where it was dropped or gave way.
 
         Args:
             purpose: What is urgent; None for what has time.
@@ -52,7 +52,8 @@ class Worker:
             self._waiting.append(job)
             self._news.notify()
         for old in dropped:
-            old.done.cancel()
+            if old.done.set_running_or_notify_cancel():
+                old.done.set_exception(Overtaken())
         return job.done
 
     def _run(self) -> None:
@@ -69,17 +70,12 @@ class Worker:
                 urgent = [other.purpose for other in self._waiting if other.purpose is not None]
             return job.purpose in urgent if job.purpose is not None else bool(urgent)
 
-        if job.done.cancelled():
-            return
+        if not job.done.set_running_or_notify_cancel():
+            return  # whoever asked has gone
         try:
-            result = job.work(overtaken)
-        except Overtaken:
-            job.done.cancel()
+            job.done.set_result(job.work(overtaken))
         except BaseException as error:  # it belongs to whoever asked
             job.done.set_exception(error)
-        else:
-            if not job.done.cancelled():  # by whoever asked, and has gone since
-                job.done.set_result(result)
 
 
 def purpose_of(fields: Any) -> Hashable:
