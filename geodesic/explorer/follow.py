@@ -32,7 +32,7 @@ needs; and the shorter one of this and of that which `solve` gives by itself."""
 
 # Segments. Pairs that 32 do not resolve mostly need 128: on a MNIST VAE, to begin with these took half as long as to
 # get there by doubling.
-_MOVING, _RESTING, _RESOLVED = 16, 32, 128
+_FEW, _RESOLVED = 32, 128
 # Relative excess energy, and steps. On MNIST VAEs paths then stay within 1e-3 of the least energy as a rule: less than
 # the width of a line.
 _TOL, _STEPS = 1e-4, 8
@@ -102,7 +102,7 @@ class Follower:
         same = self._ends is not None and all(map(torch.equal, ends, self._ends))
         before, self.answer, self._ends = (self.answer if same else None), None, ends
         if stage == "moving" and self._last is not None and solver in self._plans:
-            path = _moved(self._last, manifold, ends, _MOVING)
+            path = _moved(self._last, manifold, ends, _FEW)
             rough = improved(manifold, path, cast(Solver[Any], self._plans[solver].solver))
             self._last = rough.path
             return rough
@@ -113,7 +113,7 @@ class Follower:
             solution = _better(solution, before)
         self._plans.setdefault(solver, solution.plan)
         self.answer = None if stage == "moving" else solution
-        t = torch.linspace(0, 1, _RESTING + 1, dtype=solution.path.dtype, device=solution.path.device)
+        t = torch.linspace(0, 1, _FEW + 1, dtype=solution.path.dtype, device=solution.path.device)
         curve = solution(t).flatten(1)
         self._last = curve if bool(curve.isfinite().all()) else None
         return solution
@@ -127,12 +127,12 @@ class Follower:
         callback: Callable[[Any], None],
     ) -> GeodesicSolution:
         a, b = (end.reshape(manifold.latent_shape or end.shape) for end in ends)
-        segments = _RESOLVED if stage == "resolved" else _RESTING
+        segments = _RESOLVED if stage == "resolved" else _FEW
         known = None if self._last is None else even(_moved(self._last, manifold, ends, segments)[None])
         here = replace(search, init="straight", graph_points=None)
         if stage == "final":
             return find(manifold, a, b, search, callback)
-        few = here if stage == "resolved" else replace(here, segments=_RESTING, length_rtol=None)
+        few = here if stage == "resolved" else replace(here, segments=_FEW, length_rtol=None)
         return find(manifold, a, b, few, callback, known)
 
 
@@ -164,15 +164,16 @@ def improved(manifold: Manifold, path: Float[Tensor, "nodes d"], solver: Solver[
         state, steps = solver.step(manifold, state), steps + 1
         if steps == _STEPS or time.perf_counter() - begun > _MOMENT:
             break
-    found = state.path[0] if bool(state.path.isfinite().all()) else path
+    line = straight_path(path[0], path[-1], len(path) - 1)
     with torch.no_grad():
-        both = torch.stack([found, straight_path(path[0], path[-1], len(path) - 1)])
+        paths = torch.stack([state.path[0], path, line])
         if time.perf_counter() - begun > _MOMENT:  # the quadrature takes as long again
-            lengths = manifold.squared_chords(both).clamp_min(0).sqrt().sum(1)
+            lengths = manifold.squared_chords(paths).clamp_min(0).sqrt().sum(1)
         else:
-            lengths = path_length(manifold, both)
-        length, straight = lengths.tolist()
-    return Rough(found, length, straight, steps)
+            lengths = path_length(manifold, paths)
+    # Few nodes come to leap over a ridge: then the curve through them is longer than that which was there before.
+    best = int(lengths.nan_to_num(torch.inf).argmin())
+    return Rough(paths[best], float(lengths[best]), float(lengths[2]), steps)
 
 
 def _better(one: GeodesicSolution, other: GeodesicSolution) -> GeodesicSolution:
