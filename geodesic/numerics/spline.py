@@ -21,6 +21,7 @@ __all__ = [
     "like",
     "on_interval",
     "on_segments",
+    "polygon_at",
     "slopes",
     "spline_at",
     "spline_matrices",
@@ -119,6 +120,26 @@ def constant_speed_at(
     rise, pace = hermite(before, after, slope.gather(1, i) * width, slope.gather(1, i + 1) * width, u)
     values, slopes = through(nodes, rise.clamp(0, 1))
     return values, slopes * (pace / width)[..., None]
+
+
+def polygon_at(
+    nodes: Float[Tensor, "P nodes d"], share: Float[Tensor, "P nodes"], time: Float[Tensor, " K"]
+) -> tuple[Float[Tensor, "P K d"], Float[Tensor, "P K d"]]:
+    """The polygon through nodes, run through at constant speed, and its velocity: at a corner that behind it.
+
+    Args:
+        nodes: (P, T + 1, d).
+        share: Of the length up to each node, (P, T + 1), from 0 to 1; nodes behind the last one have 1.
+        time: (K,).
+    """
+    times, share = time.expand(len(share), -1).contiguous(), share.contiguous()
+    last = (share < 1).sum(1, keepdim=True) - 1  # the node at which the last segment begins
+    i = (torch.searchsorted(share, times, right=True) - 1).clamp_min(0).minimum(last)
+    left, right = share.gather(1, i), share.gather(1, i + 1)
+    width = (right - left).clamp_min(torch.finfo(share.dtype).tiny)
+    at = ((times - left) / width).clamp(0, 1)[..., None]
+    first, second = (nodes.gather(1, k[..., None].expand(*k.shape, nodes.shape[2])) for k in (i, i + 1))
+    return torch.lerp(first, second, at), (second - first) / width[..., None]
 
 
 def like(x: Tensor, *matrices: Matrix) -> tuple[Float[Tensor, "..."], ...]:

@@ -21,6 +21,7 @@ from geodesic.geometry.period import turns
 from geodesic.numerics.masks import divided
 from geodesic.solvers.choose import make_plan
 from geodesic.solvers.initial import graph_path
+from geodesic.solvers.kinks import Kinks, kinks_of
 from geodesic.solvers.measure import Asked, StraightLines, above_their_bounds, measured, straight_lines, unmeasured
 from geodesic.solvers.memory import Workspace
 from geodesic.solvers.mesh import Mesh, bends, even, on_time, placed
@@ -42,6 +43,8 @@ _TRIED = 16  # times as many segments as at first are always tried where curves 
 _TIRED = 5  # times the solver's patience: steps in all, after which no more segments are tried from a start
 _HANDOVER = 1e-6  # relative excess energy, by its own estimate, at which a warm-up is over
 _COPIES = 3  # of an end, to which init="best" looks for geodesics where coordinates are periodic
+_BEFORE_KINKS = 4  # times as many segments as at first, at most, where answers are made taut after
+_TO_KINKS = 0.1  # of the excess that taut ones may have: where a smooth method hands over
 _LINE = 16  # segments of the straight lines by which copies are compared, where curves have lengths
 
 
@@ -66,6 +69,7 @@ class Driver:
         known: Curves near the answers, if any, where pairs begin.
         segments: T of the first paths.
         work: The plan, and how it is followed.
+        kinks: How answers are made taut, where the decoder shows kinks.
         watch: Tells about progress.
     """
 
@@ -77,6 +81,7 @@ class Driver:
     known: Mesh | None
     segments: int
     work: Workspace
+    kinks: Kinks | None
     watch: Watch
 
     @classmethod
@@ -105,13 +110,14 @@ class Driver:
         else:
             plan.require_suited(manifold, a[:1])
         work = Workspace(manifold, plan, a[:1], len(a))
-        driver = cls(manifold, search, a, b, given, known, segments, work, watch)
+        kinks = kinks_of(manifold, a, search) if search.refines else None
+        driver = cls(manifold, search, a, b, given, known, segments, work, kinks, watch)
         starts = driver._starts()
         answers: list[GeodesicSolution] = []
         for begun in starts:
             watch.start(len(starts) - len(answers) - 1, fixed=not driver._moves_nodes)
             to = replace(driver, end=begun.mesh.path[:, -1])  # where coordinates are periodic: a copy of the end
-            answers.append(to._refined(begun))
+            answers.append(to._tightened(to._refined(begun)))
         answer = above_their_bounds(shorter(answers), search.rtol)
         if driver._moves_nodes:
             answer = sampled(answer, segments)
@@ -128,6 +134,24 @@ class Driver:
     @property
     def _moves_nodes(self) -> bool:
         return self.search.refines and self.manifold.has_length
+
+    @property
+    def _most_segments(self) -> int:
+        """Of the splines; taut curves have a node on each face."""
+        return MOST_SEGMENTS if self.kinks is None else min(MOST_SEGMENTS, _BEFORE_KINKS * self.segments)
+
+    @property
+    def _exactness(self) -> float:
+        """The relative excess energy that the solver seeks: no smooth method comes nearer than kinks let it."""
+        tol = self.search.exactness(self.start.dtype)
+        return tol if self.kinks is None else max(tol, _TO_KINKS * self.kinks.tol)
+
+    def _tightened(self, answer: GeodesicSolution) -> GeodesicSolution:
+        """The answers, made taut where the decoder has kinks and shows them."""
+        if self.kinks is None or not self._moves_nodes:
+            return answer
+        self.watch.stage("tightening across kinks", self.segments)
+        return self.kinks.tightened(answer)
 
     def _lines(self, start: Float[Tensor, "n d"], end: Float[Tensor, "n d"], segments: int) -> StraightLines:
         room = self.work.at(segments)
@@ -210,7 +234,7 @@ class Driver:
             goes_on = last.converged | (stalled & (stalls <= _STALLS)) | (last.status == Status.NOT_RESOLVED)
             on = ~last.resolved & goes_on & ~worse
             here, last, stalls, segments = here[on], last[on], stalls[on], 2 * segments
-            if not len(here) or segments > MOST_SEGMENTS:
+            if not len(here) or segments > self._most_segments:
                 return answer, lines, early
             of = rows[here]
             self.watch.refine(of, segments)
@@ -231,7 +255,7 @@ class Driver:
         """Which paths are not worth solving with so few segments."""
         early, segments = torch.zeros_like(run.status, dtype=torch.bool), run.path.shape[1] - 1
         (rows,) = (run.status == Status.RUNNING).nonzero(as_tuple=True)
-        if self._moves_nodes and len(rows) and 2 * segments <= MOST_SEGMENTS:
+        if self._moves_nodes and len(rows) and 2 * segments <= self._most_segments:
             room, rtol = self.work.at(segments), self.search.rtol
             early[rows] = grouped(lambda path: bends(room.manifold, path, rtol), room.solver, run.path[rows])
         return early
@@ -348,7 +372,7 @@ class Driver:
 
     def _warmed_up(self, rows: Int[Tensor, " n"], mesh: Mesh, usable: Bool[Tensor, " n"]) -> Run:
         """Some pairs after the warm-up of their solver, where it has one and it is worth it."""
-        T, most, tol = mesh.path.shape[1] - 1, self.search.max_steps, self.search.exactness(mesh.path.dtype)
+        T, most, tol = mesh.path.shape[1] - 1, self.search.max_steps, self._exactness
         room, solver = self.work.at(T), self.work.solver
         status = torch.where(usable, Status.RUNNING, Status.NOT_CONNECTED)
         run = Run(room.manifold, mesh, status, room.warm_up, self.watch.of(rows))
@@ -360,7 +384,7 @@ class Driver:
 
     def _finished(self, run: Run, lines: StraightLines, early: Bool[Tensor, " n"] | None = None) -> GeodesicSolution:
         """Run the solver on what a warm-up left, and measure where paths end, but for those that get more segments."""
-        T, most, tol = run.path.shape[1] - 1, self.search.max_steps, self.search.exactness(run.path.dtype)
+        T, most, tol = run.path.shape[1] - 1, self.search.max_steps, self._exactness
         room, solver = self.work.at(T), self.work.solver
         many, few = divided(torch.zeros_like(run.minimum) if early is None else early)
         run.status[many] = Status.NOT_RESOLVED

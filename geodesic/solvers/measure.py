@@ -115,6 +115,7 @@ def _answer(ended: Ended, sizes: dict[str, Tensor], lines: StraightLines, asked:
         resolved=converged & (sizes["error"] <= asked.rtol),
         iterations=ended.steps,
         segments=torch.full_like(status, mesh.path.shape[1] - 1),
+        polygon=torch.zeros_like(converged),
         winding=torch.zeros_like(mesh.path[:, 0], dtype=torch.long),
         tol=asked.tol,
         plan=asked.plan,

@@ -34,7 +34,7 @@ def sampled(answer: GeodesicSolution, segments: int) -> GeodesicSolution:
     """The answer with its path at equal times, of so many segments."""
     times = torch.linspace(0, 1, segments + 1, dtype=answer.times.dtype, device=answer.times.device)
     path = torch.cat([answer.mesh[:, :1], answer(times)[:, 1:-1], answer.mesh[:, -1:]], dim=1)
-    solved = (answer.segments == segments)[:, None, None]  # with nodes at these times
+    solved = ((answer.segments == segments) & ~answer.polygon)[:, None, None]  # with nodes at these times
     return replace(answer, path=torch.where(solved, answer.mesh[:, : segments + 1], path))
 
 

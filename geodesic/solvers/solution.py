@@ -15,7 +15,7 @@ from torch import Tensor
 from geodesic.arrays import takes_arrays
 from geodesic.errors import DataError, InputError
 from geodesic.files import read_npz, write_npz
-from geodesic.numerics.spline import constant_speed_at
+from geodesic.numerics.spline import constant_speed_at, polygon_at
 from geodesic.solvers.answer import Answer
 from geodesic.solvers.plan import Plan
 from geodesic.solvers.search import MOST_SEGMENTS
@@ -70,6 +70,9 @@ class GeodesicSolution(Answer):
         iterations: Steps taken by the solver, (*batch,).
         segments: Segments that the pair was solved with, (*batch,).
         arc: Share of the length up to each node of the mesh, (*batch, M + 1).
+        polygon: Whether the geodesic is the polygon through the nodes of the mesh, (*batch,), boolean, not the spline: on
+            a decoder with kinks, with a node on each face between its smooth pieces that the geodesic crosses. `error`
+            is then by how much its segments exceed their chords, and half of the excess energy.
         winding: How many periods to add to each coordinate of the given end to have the copy of it at which the path
             ends, integers, (*batch, d); zeros where nothing is periodic.
         tol: The tolerance that `converged` refers to.
@@ -94,6 +97,7 @@ class GeodesicSolution(Answer):
     speed_allowance: Float[Tensor, "*batch"]
     segments: Int[Tensor, "*batch"]
     arc: Float[Tensor, "*batch nodes"]
+    polygon: Bool[Tensor, "*batch"]
     winding: Int[Tensor, "*point"]
     tol: float
     plan: Plan
@@ -134,8 +138,12 @@ class GeodesicSolution(Answer):
         mesh = self.mesh.reshape(*arc.shape, -1)
         values = mesh.new_empty(len(arc), time.numel(), mesh.shape[-1])
         segments = self.segments.reshape(-1)
-        for T in segments.unique().tolist():
-            (rows,) = (segments == T).nonzero(as_tuple=True)
+        polygon = self.polygon.reshape(-1)
+        (rows,) = polygon.nonzero(as_tuple=True)
+        if len(rows):
+            values[rows] = polygon_at(mesh[rows], arc[rows], time.reshape(-1))[int(derivative)]
+        for T in segments[~polygon].unique().tolist():
+            (rows,) = ((segments == T) & ~polygon).nonzero(as_tuple=True)
             found = constant_speed_at(mesh[rows, : T + 1], arc[rows, : T + 1], time.reshape(-1))
             values[rows] = found[int(derivative)]
         return values.reshape(*batch, *time.shape, *self.path.shape[len(batch) + 1 :])

@@ -1,0 +1,162 @@
+"""The faces of a function: where units of its layers change sign, which is where its derivatives jump."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["Faces", "faces_of"]
+
+Heights = Callable[..., Iterable[Tensor]]
+
+
+def _plain(x: Tensor, *others: Any, **named: Any) -> Iterable[Tensor]:
+    return [x]
+
+
+def _between(x: Tensor, other: Any, **named: Any) -> Iterable[Tensor]:
+    return [x - other]
+
+
+def _beyond(*bounds: float) -> Heights:
+    return lambda x, *others, **named: [x - bound for bound in bounds]
+
+
+def _clamped(x: Tensor, min: Any = None, max: Any = None) -> Iterable[Tensor]:
+    return [x - bound for bound in (min, max) if bound is not None]
+
+
+def _hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Iterable[Tensor]:
+    return [x - min_val, x - max_val]
+
+
+def _softshrink(x: Tensor, lambd: float = 0.5) -> Iterable[Tensor]:
+    return [x - lambd, x + lambd]
+
+
+def _threshold(x: Tensor, threshold: float, *others: Any, **named: Any) -> Iterable[Tensor]:
+    return [x - threshold]
+
+
+_HEIGHTS: dict[str, Heights] = {
+    **dict.fromkeys(("relu", "leaky_relu", "prelu", "rrelu", "abs"), _plain),
+    **dict.fromkeys(("gt", "ge", "lt", "le", "greater", "less", "maximum", "minimum"), _between),
+    **dict.fromkeys(("clamp", "clip", "clamp_min", "clamp_max"), _clamped),
+    **dict.fromkeys(("threshold", "_threshold"), _threshold),
+    **dict.fromkeys(("hardswish", "hardsigmoid"), _beyond(-3.0, 3.0)),
+    "clamp_max": lambda x, max: [x - max],
+    "hardtanh": _hardtanh,
+    "relu6": _beyond(0.0, 6.0),
+    "softshrink": _softshrink,
+}
+"""What changes sign where an operator bends, by the operator's name without the underscore of its in-place form."""
+
+_HIDDEN = (
+    *("max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d"),
+    *("amax", "amin", "max", "min", "median", "sort", "topk", "kthvalue", "cummax", "cummin", "fn"),
+    *("hardshrink", "round", "floor", "ceil", "sign", "sgn", "heaviside", "argmax", "argmin", "remainder", "fmod"),
+)
+"""Operators that bend or jump where no single number changes sign."""
+
+
+class _Enough(BaseException):  # no `Exception`: nobody who mends a decoder is to take it for a failure
+    """All heights are known: what the function does with them is not wanted."""
+
+
+class _Watch(TorchFunctionMode):
+    """Keeps what the operators that bend are given.
+
+    Args:
+        enough: So many of them are all.
+    """
+
+    def __init__(self, enough: float = math.inf) -> None:
+        super().__init__()
+        self.seen: list[Tensor] = []
+        self.hidden, self._enough = False, enough
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        name = name if name in _HEIGHTS else name.rstrip("_")
+        if name in _HEIGHTS and args and isinstance(args[0], Tensor) and args[0].is_floating_point():
+            # Before the operator: it may write to what it is given.
+            self.seen += [x.clone() for x in _HEIGHTS[name](*args, **kwargs)]
+            if len(self.seen) >= self._enough:
+                raise _Enough
+        elif name in _HIDDEN:
+            self.hidden = True
+        return func(*args, **kwargs)
+
+
+class Faces:
+    """The units of a function whose signs tell its pieces apart.
+
+    The height of a unit is the number that it is given, less the threshold of its activation: its face is where the
+    height is zero, and between faces the function has as many derivatives as its other parts.
+
+    Args:
+        function: Row-wise, (N, d) to (N, ...), of operators that are called from Python.
+    """
+
+    def __init__(self, function: Callable[[Tensor], Any]) -> None:
+        self._function, self._count = function, math.inf
+
+    @torch.no_grad()
+    def heights(self, z: Float[Tensor, "N d"]) -> Float[Tensor, "N K"]:
+        """Of all units at points."""
+        return self._heights(z)
+
+    def normals(self, z: Float[Tensor, "N d"], units: Int[Tensor, " N"]) -> Float[Tensor, "N d"]:
+        """The gradient of the height of one unit at each point."""
+        with torch.inference_mode(False), torch.enable_grad():
+            nodes = z.detach().clone().requires_grad_()
+            chosen = self._heights(nodes).gather(1, units[:, None])
+            (gradient,) = torch.autograd.grad(chosen.sum(), nodes)
+        return gradient
+
+    def _heights(self, z: Float[Tensor, "N d"]) -> Float[Tensor, "N K"]:
+        with suppress(_Enough), _Watch(self._count) as watch:
+            self._function(z)
+        rows = [x.reshape(len(z), -1) for x in watch.seen if x.numel() and x.numel() % len(z) == 0]
+        return torch.cat(rows, dim=1) if rows else z.new_zeros(len(z), 0)
+
+    def shown(self, z: Float[Tensor, "N d"]) -> bool:
+        """Whether there are faces, all of them are seen, and they have normals.
+
+        An operator that takes the largest of many numbers has faces that are not; compiled code shows none.
+        """
+        with torch.no_grad(), _Watch() as watch:
+            self._function(z)
+        if watch.hidden or not watch.seen:
+            return False
+        self._count = len(watch.seen)
+        try:
+            self.normals(z, torch.zeros(len(z), dtype=torch.long, device=z.device))
+        except RuntimeError:  # whatever autograd lacks
+            return False
+        return all(x.numel() % len(z) == 0 for x in watch.seen)
+
+
+def faces_of(function: Callable[[Tensor], Any], points: Float[Tensor, "N d"]) -> Faces | None:
+    """The faces of a function, where it shows them at points.
+
+    Example:
+        >>> import torch
+        >>> from geodesic.door.faces import faces_of
+        >>> faces = faces_of(lambda z: torch.cat([z, (z[:, :1] - 1).relu()], dim=1), torch.zeros(1, 2))
+        >>> faces.heights(torch.tensor([[3.0, 0.0], [0.5, 0.0]]))
+        tensor([[ 2.0000],
+                [-0.5000]])
+        >>> faces_of(torch.tanh, torch.zeros(1, 2)) is None
+        True
+    """
+    faces = Faces(function)
+    return faces if len(points) and faces.shown(points[:2]) else None

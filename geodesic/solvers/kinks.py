@@ -1,0 +1,213 @@
+"""Answers on decoders with kinks: what a smooth method found, made taut, measured piece by piece and certified.
+
+A smooth method sees a decoder with kinks as it is between them: its gradient vanishes nowhere near a shortest path, or
+vanishes on a path that could be shorter. Where the decoder shows its faces, each answer is tightened from there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from geodesic.door.faces import Faces, faces_of
+from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.strips import Strips, on_face
+from geodesic.numerics.spline import like, on_interval
+from geodesic.solvers.mesh import even
+from geodesic.solvers.rows import with_rows
+from geodesic.solvers.search import MOST_SEGMENTS, Search
+from geodesic.solvers.solution import GeodesicSolution
+from geodesic.solvers.status import Status
+from geodesic.solvers.taut import Taut, tighten
+
+__all__ = ["Kinks", "kinks_of"]
+
+_PART = 0.8  # of `length_rtol`, that may be left of the energy where no `tol` is given
+_FLAT = 1e-9  # of a length: what pieces bend less is flat
+_ROUNDS = 5  # in which segments are halved that bend too much
+_NUMBERS = 2**27  # heights at once, about
+_ROUNDINGS = 10  # of a length: no error below is known
+_FAR = (Status.NOT_CONNECTED, Status.NOT_FINITE, Status.JUMP)
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Polygons with what quadrature says: of segments, which are the rows before each node, (R,), and in all, (P,)."""
+
+    taut: Taut
+    arcs: Float[Tensor, " R"]
+    chords: Float[Tensor, " R"]
+    length: Float[Tensor, " P"]
+    bent: Float[Tensor, " P"]  # by how much curves exceed their chords
+
+
+@dataclass(frozen=True)
+class Kinks:
+    """How answers are tightened.
+
+    Attributes:
+        manifold: With an embedding.
+        faces: Of its decoder.
+        tol: Largest relative excess energy.
+        rtol: Largest relative error of a resolved length.
+    """
+
+    manifold: Manifold
+    faces: Faces
+    tol: float
+    rtol: float
+
+    @torch.no_grad()
+    def tightened(self, answer: GeodesicSolution) -> GeodesicSolution:
+        """The answers, with those that cross faces, not too many of them, made taut."""
+        answer = replace(answer, tol=self.tol)
+        status, path = answer.status, answer.mesh
+        usable = answer.length.isfinite() & (answer.length > 0) & (answer.lower_bound >= 0)
+        for bad in _FAR:
+            usable &= status != bad
+        (rows,) = usable.nonzero(as_tuple=True)
+        if not len(rows):
+            return answer
+        units = self.faces.heights(path[rows[:1], :1].flatten(0, 1)).shape[1]
+        size = max(1, _NUMBERS // (8 * units * path.shape[1]))
+        for some in rows.split(size):
+            count = self._crossings(path[some])
+            some = some[(count > 0) & (count <= MOST_SEGMENTS)]
+            if len(some):
+                answer = self._group(answer, some)
+        return answer
+
+    def _crossings(self, path: Float[Tensor, "P n d"]) -> Int[Tensor, " P"]:
+        """How often units change sign from node to node."""
+        heights = self.faces.heights(path.flatten(0, 1))
+        signs = on_face(heights, heights.abs().amax(0)).unflatten(0, path.shape[:2])
+        return (signs[:, 1:] != signs[:, :-1]).flatten(1).sum(1)
+
+    def _group(self, answer: GeodesicSolution, rows: Int[Tensor, " n"]) -> GeodesicSolution:
+        old = answer[rows]
+        found = self._from(old.mesh)
+        start, end = old.mesh[:, 0], old.mesh[:, -1]
+        lines = even(torch.stack([start, (start + end) / 2, end], dim=1)).path
+        straight = self._crossed(lines)
+        longer = found.length > straight.length * (1 + _FLAT)
+        if bool(longer.any()):  # from the straight line, which is no longer than itself
+            (again,) = longer.nonzero(as_tuple=True)
+            other = self._answer(old[again], self._from(lines[again]))
+            new = with_rows(self._answer(old, found), again, other)
+        else:
+            new = self._answer(old, found)
+        new = replace(new, straight_length=torch.where(self._is_flat(straight), straight.length, old.straight_length))
+        return with_rows(answer, rows, new)
+
+    def _is_flat(self, measured: _Measured) -> Bool[Tensor, " P"]:
+        return measured.bent <= _FLAT * measured.length
+
+    def _crossed(self, path: Float[Tensor, "P n d"], within: Tensor | None = None) -> _Measured:
+        """Polygons as they are, with the faces that they cross."""
+        return self._tight(*_flat(path, within), steps=0)
+
+    def _from(self, path: Float[Tensor, "P n d"]) -> _Measured:
+        """Polygons made taut, with as many nodes within pieces as their bends need."""
+        flat = self._is_flat(self._crossed(path))
+        within = ~flat[:, None].expand(path.shape[:2])
+        found = self._tight(*_flat(path, within))
+        for _ in range(_ROUNDS):
+            coarse = found.bent > self.rtol / 4 * found.length
+            if not bool(coarse.any()):
+                break
+            found = self._tight(*self._halved(found, coarse))
+        return found
+
+    def _tight(self, nodes: Tensor, pair: Tensor, within: Tensor, steps: int | None = None) -> _Measured:
+        taut = tighten(self.manifold, self.faces, nodes, pair, within, self.tol, steps)
+        strips = taut.strips
+        first = strips.first
+        x = self.manifold.observe(strips.nodes).flatten(1)
+        chords = torch.where(first, 0, torch.nn.functional.pad(x.diff(dim=0).norm(dim=1), (1, 0)))
+        shares, weights = like(strips.nodes, *on_interval())
+        way = torch.where(first[:, None], 0, torch.nn.functional.pad(strips.nodes.diff(dim=0), (0, 0, 1, 0)))
+        z = strips.nodes[:, None] - (1 - shares)[:, None] * way[:, None]
+        speed = self.manifold.squared_norm(z, way[:, None].expand_as(z)).clamp_min(0).sqrt()
+        arcs = (speed @ weights).maximum(chords)
+        P = len(taut.length)
+        total = arcs.new_zeros(P).index_add(0, strips.pair, arcs)
+        return _Measured(taut, arcs, chords, total, arcs.new_zeros(P).index_add(0, strips.pair, arcs - chords))
+
+    def _halved(self, found: _Measured, coarse: Bool[Tensor, " P"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Polygons with a node in the middle of the segments that bend most, where they bend too much."""
+        strips = found.taut.strips
+        count = strips.pair.bincount()[strips.pair]
+        share = self.rtol / 8 * found.length[strips.pair] / count
+        (rows,) = (coarse[strips.pair] & ~strips.first & (found.arcs - found.chords > share)).nonzero(as_tuple=True)
+        index = torch.arange(len(count), device=count.device).to(strips.nodes)
+        order = torch.cat([index, rows - 0.5]).argsort()
+        middle = (strips.nodes[rows] + strips.nodes[rows - 1]) / 2
+        nodes = torch.cat([strips.nodes, middle])[order]
+        within = torch.cat([strips.within, torch.ones_like(rows, dtype=torch.bool)])[order]
+        return nodes, torch.cat([strips.pair, strips.pair[rows]])[order], within
+
+    def _answer(self, old: GeodesicSolution, found: _Measured) -> GeodesicSolution:
+        taut, strips, length = found.taut, found.taut.strips, found.length
+        mesh, arcs, chords = strips.padded(), strips.padded(found.arcs), strips.padded(found.chords)
+        segments = strips.pair.bincount() - 1
+        behind = torch.arange(mesh.shape[1], device=mesh.device) > segments[:, None]
+        arcs, chords = torch.where(behind, 0, arcs), torch.where(behind, 0, chords)
+        share = arcs.cumsum(1) / length[:, None]
+        share = torch.where(torch.arange(mesh.shape[1], device=mesh.device) >= segments[:, None], 1, share)
+        steps = arcs / length[:, None]
+        energy = torch.where(arcs > 0, chords.square() / steps.clamp_min(torch.finfo(arcs.dtype).tiny), 0).sum(1) / 2
+        excess = taut.excess
+        eps = torch.finfo(length.dtype).eps
+        error = found.bent / length + excess.clamp_min(0)  # twice what is left of the length: models are local
+        error = error.nan_to_num(nan=torch.inf).clamp_min(_ROUNDINGS * eps)
+        converged = excess <= self.tol
+        bends = (24 * (arcs - chords).clamp_min(0) / arcs.clamp_min(eps)).sqrt() / arcs.clamp_min(eps)
+        rounded = arcs - chords <= _ROUNDINGS * eps * length[:, None]
+        residual = torch.where(rounded, 0, bends).amax(1) * length
+        return replace(
+            old,
+            path=mesh,
+            mesh=mesh,
+            times=share,
+            arc=share,
+            energy=energy,
+            length=length,
+            relative_excess_energy=excess,
+            gradient_norm=taut.slope * length,
+            converged=converged,
+            minimum=taut.minimum & converged,
+            resolved=converged & (error <= self.rtol),
+            error=error,
+            decoder_residual=residual,
+            speed_variation=torch.zeros_like(length),
+            speed_allowance=torch.zeros_like(length),
+            status=torch.where(converged, Status.CONVERGED, Status.STALLED),
+            iterations=old.iterations + taut.steps,
+            segments=segments,
+            lower_bound=old.lower_bound.minimum(length),
+            polygon=torch.ones_like(converged),
+        )
+
+
+def _flat(path: Float[Tensor, "P n d"], within: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Nodes of paths one after the other, their pairs, and which of them stay; without those that only fill up."""
+    kept = torch.ones(path.shape[:2], dtype=torch.bool, device=path.device)
+    kept[:, 1:] = (path[:, 1:] != path[:, :-1]).any(2)
+    pair = torch.arange(len(path), device=path.device)[:, None].expand(path.shape[:2])
+    stays = torch.zeros_like(kept) if within is None else within
+    return path[kept], pair[kept], stays[kept]
+
+
+def kinks_of(manifold: Manifold, points: Float[Tensor, "N d"], search: Search) -> Kinks | None:
+    """How answers of a manifold are tightened; None where its decoder shows no kinks."""
+    if not (manifold.has_embedding and manifold.has_length) or manifold.door is None:
+        return None
+    faces = faces_of(manifold.embed, points)
+    if faces is None:
+        return None
+    tol = search.exactness(points.dtype)
+    # Lengths hold to half of it: there is no more to gain from steps than from what is asked of lengths.
+    return Kinks(manifold, faces, max(tol, search.rtol * _PART) if search.tol is None else tol, search.rtol)

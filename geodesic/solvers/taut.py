@@ -1,0 +1,406 @@
+"""Taut strings: shortest polygons through the faces of a decoder with kinks, which no smooth method sees.
+
+Where activations bend, a decoder is made of smooth pieces. A shortest path crosses from piece to piece through their
+faces, like light: with a node on every face that it crosses its length is a smooth function of where it crosses, and
+Newton's method on the length converges as on a smooth decoder. Where faces meet a path may bend around a corner; there
+the angles on both sides tell whether it is shortest.
+
+Reference:
+    N. Sharp, K. Crane, You Can Find Geodesic Paths in Triangle Meshes by Just Flipping Edges, 2020.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from geodesic.door.faces import Faces
+from geodesic.geometry.corners import Sides, sides_of
+from geodesic.geometry.excess import NewtonStep, newton_step
+from geodesic.geometry.manifold import Expansion, Manifold
+from geodesic.geometry.strips import Strips, crossed, on_face
+from geodesic.numerics.block_tridiagonal import BlockTridiagonal
+
+__all__ = ["Taut", "tighten"]
+
+_MOST = 40  # steps
+_DECREASE = 0.1  # of what Newton promises, that a step across faces has to gain
+_FEW = 0.25  # of the nodes, up to which it pays to look for those that a step stops
+_DAMPINGS = (1e-4, 1e-3, 1e-2, 1e-1)
+_BELIEVED = 10.0  # times what the second one promises: more is not to be had before nodes come to where faces meet
+_SHARES = (1.0, 0.5, 0.2, 0.05, 0.01, 1e-3)  # of the way around corners, that are tried
+_PARTS = (0.5, 0.25, 0.1)  # of a step
+_STOPS = 24  # rounds in which nodes are found that a step would push beyond their face
+_SOON, _AT_ONCE = 2.0, 0.05  # times the share of its step at which the first one stops, and that share: with it stop
+_ROUNDINGS = 8  # of a length: what is gained below is none
+
+
+@dataclass(frozen=True)
+class Taut:
+    """Where polygons ended.
+
+    Attributes:
+        strips: The polygons.
+        length: Sums of their chords, (P,).
+        excess: Relative excess energies: what Newton's model and the corners still promise, (P,).
+        minimum: Whether the Hessian of the length is positive definite and no corner opens, (P,).
+        slope: Norm of the gradient of the length in the directions in which nodes may move, (P,).
+        steps: (P,).
+    """
+
+    strips: Strips
+    length: Float[Tensor, " P"]
+    excess: Float[Tensor, " P"]
+    minimum: Bool[Tensor, " P"]
+    slope: Float[Tensor, " P"]
+    steps: Int[Tensor, " P"]
+
+
+@dataclass(frozen=True)
+class _Model:
+    """The quadratic model of the length around polygons: padded ones, (P, n, d).
+
+    Attributes:
+        gradient: (P, n - 2, d).
+        hessian: Of the length, in the directions in which nodes may move.
+        convex: That of the energy at fixed times, without its negative curvature: sliding costs what turning does.
+        step: Newton's.
+    """
+
+    gradient: Float[Tensor, "P interior d"]
+    hessian: BlockTridiagonal
+    convex: BlockTridiagonal
+    step: NewtonStep
+
+    def damped(self, share: float) -> Float[Tensor, "P interior d"]:
+        """The step with some of the energy's Hessian in place of the length's; NaN where that is not positive."""
+        H, K = self.hessian, self.convex
+        mixed = BlockTridiagonal(torch.lerp(H.diagonal, K.diagonal, share), torch.lerp(H.upper, K.upper, share))
+        return mixed.damped(1e-10).cholesky().solve(self.gradient)
+
+
+@torch.no_grad()
+def tighten(
+    manifold: Manifold,
+    faces: Faces,
+    nodes: Float[Tensor, "R d"],
+    pair: Int[Tensor, " R"],
+    within: Bool[Tensor, " R"],
+    tol: float,
+    most: int | None = None,
+) -> Taut:
+    """Shorten polygons until they are shortest among those near by, or no step shortens them.
+
+    Args:
+        manifold: With an embedding.
+        faces: Of its decoder.
+        nodes: Of the polygons, one after the other.
+        pair: Number of the polygon of each node.
+        within: Which nodes stay where they lie on no face.
+        tol: Largest relative excess energy.
+        most: Most steps; without any the polygons stay as they are, with a node on each face.
+    """
+    heights = faces.heights(nodes)
+    tightening = _Tightening(manifold, faces, heights.abs().amax(0), tol)
+    strips = tightening.crossed(nodes, pair, within)
+    P = int(pair[-1]) + 1
+    length, (excess, slope) = tightening.length(strips), torch.full((2, P), torch.nan).to(nodes)
+    minimum, steps = (torch.zeros(P, dtype=kind, device=nodes.device) for kind in (torch.bool, torch.long))
+    running = torch.ones_like(minimum)
+    for _ in range(_MOST if most is None else most):
+        (rows,) = running.nonzero(as_tuple=True)
+        if not len(rows):
+            break
+        some = strips.of(running)
+        model = tightening.model(some, length[rows])
+        ends, new = tightening.better(some, length[rows], model)
+        excess[rows], minimum[rows] = ends.excess, ends.minimum
+        slope[rows] = model.gradient.square().sum((1, 2)).sqrt()
+        moved = new.length < length[rows] * (1 - _ROUNDINGS * torch.finfo(length.dtype).eps)
+        steps[rows] += moved.long()
+        strips = _with_pairs(strips, rows, new.strips)
+        length[rows] = new.length
+        running[rows] = moved
+    return Taut(strips, length, excess, minimum, slope, steps)
+
+
+@dataclass(frozen=True)
+class _Ends:
+    excess: Float[Tensor, " P"]
+    minimum: Bool[Tensor, " P"]
+
+
+@dataclass(frozen=True)
+class _Found:
+    strips: Strips
+    length: Float[Tensor, " P"]
+
+
+@dataclass(frozen=True)
+class _Tightening:
+    """What stays the same while polygons are tightened."""
+
+    manifold: Manifold
+    faces: Faces
+    scale: Float[Tensor, " K"]
+    tol: float
+
+    def crossed(self, nodes: Tensor, pair: Tensor, within: Tensor) -> Strips:
+        return crossed(self.faces, nodes, pair, within, self.scale)
+
+    def length(self, strips: Strips) -> Float[Tensor, " P"]:
+        x = self.manifold.observe(strips.nodes).flatten(1)
+        chords = torch.where(strips.first[1:], 0, x.diff(dim=0).norm(dim=1))
+        return x.new_zeros(int(strips.pair[-1]) + 1).index_add(0, strips.pair[1:], chords)
+
+    def model(self, strips: Strips, length: Float[Tensor, " P"]) -> _Model:
+        """Of the length, in the directions in which nodes may move: along their faces, or across the path."""
+        path = strips.padded()
+        allowed = strips.padded(self._allowed(strips))[:, 1:-1]
+        count = strips.pair.bincount()[:, None]
+        place = torch.arange(path.shape[1], device=path.device)
+        interior = (place < count - 1)[:, 1:-1]
+        allowed = torch.where(interior[..., None, None], allowed, 0)
+        chords = self.manifold.squared_chords(path).clamp_min(0).sqrt()
+        weights = torch.where(chords > 1e-12 * length[:, None], 1 / chords, 0)
+        found = self.manifold.expansion(path, weights)
+        assert found.sides is not None
+        into, out = found.sides.unbind(2)
+        cubes = weights**3
+        less = (cubes[:, :-1, None, None] * into[..., None] * into[..., None, :]) + (
+            cubes[:, 1:, None, None] * out[..., None] * out[..., None, :]
+        )
+        more = cubes[:, 1:-1, None, None] * out[:, :-1, :, None] * into[:, 1:, None, :]
+
+        def projected(matrix: BlockTridiagonal, rows: Tensor, slides: bool) -> BlockTridiagonal:
+            a, part = allowed[rows], float(slides)
+            diagonal = a @ (matrix.diagonal - part * less[rows]) @ a
+            upper = a[:, :-1] @ (matrix.upper + part * more[rows]) @ a[:, 1:]
+            size = diagonal.diagonal(dim1=-2, dim2=-1).sum((1, 2)) / a.diagonal(dim1=-2, dim2=-1).sum((1, 2)).clamp_min(1)
+            size = torch.where(size > 0, size, 1)
+            fixed = torch.eye(a.shape[-1]).to(a) - a
+            diagonal = (diagonal + diagonal.mT) / 2 + size[:, None, None, None] * fixed
+            return BlockTridiagonal(diagonal, upper)
+
+        def convexified(rows: Tensor, share: float) -> BlockTridiagonal:
+            return projected(found.convexified(rows, share), rows, slides=True)
+
+        everything = torch.arange(len(path), device=path.device)
+        gradient = (allowed @ found.gradient[..., None])[..., 0]
+        hessian = projected(found.hessian, everything, slides=True)
+        convex = projected(found.convexified(everything, 0.0), everything, slides=False)
+        model = _Model(gradient, hessian, convex, newton_step(Expansion(chords, gradient, hessian, convexified)))
+        # A node near where faces meet may seem to slide far beyond: that little of its gain is real.
+        promised = _BELIEVED * (gradient * model.damped(_DAMPINGS[1])).sum((1, 2)) / length
+        step = replace(model.step, excess=torch.where(model.step.excess > promised, promised, model.step.excess))
+        return replace(model, step=step)
+
+    def _allowed(self, strips: Strips) -> Float[Tensor, "R d d"]:
+        """Projections to the directions in which each node may move."""
+        nodes, d = strips.nodes, strips.nodes.shape[1]
+        ways = nodes.new_zeros(len(nodes), strips.units.shape[1], d)
+        on = strips.units >= 0
+        rows, places = on.nonzero(as_tuple=True)
+        if len(rows):
+            ways[rows, places] = self.faces.normals(nodes[rows], strips.units[rows, places])
+        (free,) = (~on.any(1) & ~strips.ends).nonzero(as_tuple=True)
+        if len(free):
+            ways[free, 0] = nodes[free + 1] - nodes[free - 1]
+        first = ways[:, 0] / ways[:, 0].norm(dim=1, keepdim=True).clamp_min(torch.finfo(ways.dtype).tiny)
+        eye = torch.eye(d, dtype=nodes.dtype, device=nodes.device)
+        allowed = eye - first[:, :, None] * first[:, None, :]
+        (many,) = strips.corners.nonzero(as_tuple=True)
+        if len(many):
+            unit = ways[many] / ways[many].norm(dim=2, keepdim=True).clamp_min(torch.finfo(ways.dtype).tiny)
+            allowed[many] = eye - torch.linalg.pinv(unit, rtol=1e-7) @ unit
+        return allowed
+
+    def better(self, strips: Strips, length: Float[Tensor, " P"], model: _Model) -> tuple[_Ends, _Found]:
+        """What is known of polygons, and shorter ones where they are not taut."""
+        excess, minimum = model.step.excess, model.step.minimum
+        best = _Found(strips, length)
+        loose = excess > self.tol / 2
+        if bool(loose.any()):
+            best = self._stepped(strips, best, model, loose)
+        done = ~(best.length < length)  # those that are taut but for their corners, and those that no step shortens
+        corners = done[strips.pair] & strips.corners
+        if bool(corners.any()):
+            sides, at = self._sides(strips, corners)
+            known = ~sides.angle.isnan()
+            # Where more than two faces meet: no way around gains more than the straight one through space.
+            most = torch.where(known, sides.gain.nan_to_num(0.0), self._shortcuts(strips, at))
+            gain = torch.zeros_like(length).index_add(0, strips.pair[at], torch.where(known, most, 0))
+            excess = excess + 2 * torch.zeros_like(length).index_add(0, strips.pair[at], most) / length
+            minimum = minimum & (gain <= self.tol / 4 * length)
+            opening = done & (2 * gain / length > self.tol / 2)
+            if bool(opening.any()):
+                best = self._opened(strips, best, sides, at, opening)
+        return _Ends(excess, minimum), best
+
+    def _stepped(self, strips: Strips, best: _Found, model: _Model, loose: Bool[Tensor, " P"]) -> _Found:
+        step, length = model.step.direction, best.length
+        loose = loose & step.isfinite().flatten(1).all(1)
+        step = torch.where(loose[:, None, None], step, 0)
+        reach = self._reach(strips, step)
+        blocked = loose & (reach < 1).any(1)
+        whole = self._moved(strips, step)
+        found = self._best(strips, best, [whole], loose)
+        promised = best.length * (1 - _DECREASE * model.step.excess)
+        left = loose & ~(found.length < torch.where(blocked, promised, best.length))
+        if not bool(left.any()):
+            return found
+        if not bool(blocked.any()):
+            return self._best(strips, found, [self._moved(strips, share * step) for share in _PARTS], left)
+        least = reach.amin(1).clamp(max=1)[:, None, None]
+        # Sliding along faces costs more with damping, as it does for nodes that have their times: paths turn less.
+        damped = [torch.where(loose[:, None, None], model.damped(share).nan_to_num(0.0), 0) for share in _DAMPINGS]
+        tries = [self._moved(strips, step) for step in damped]
+        few = blocked & ((reach < 1).sum(1) <= _FEW * reach.shape[1])
+        if bool(few.any()):
+            tries.append(self._moved(strips, self._stopped(strips, model, step, few)))
+        better = self._best(strips, found, tries, left)
+        left = left & ~(better.length < length)
+        if not bool(left.any()):
+            return better
+        tries = [self._moved(strips, self._stopped(strips, model, step, left)), self._moved(strips, least * step)]
+        return self._best(strips, better, tries, left)
+
+    def _opened(self, strips: Strips, best: _Found, sides: Sides, at: Tensor, opening: Bool[Tensor, " P"]) -> _Found:
+        """The polygons with their corners moved to the better side."""
+        gains = sides.gain > 0
+        nodes, found, left = strips.nodes, best, opening
+        (rows,) = gains.nonzero(as_tuple=True)
+        crosses = sides.crosses[rows]
+        kept = torch.ones_like(strips.pair, dtype=torch.bool)
+        kept[at[rows]] = False
+        m, w = crosses.nonzero(as_tuple=True)
+        order = torch.cat([torch.arange(len(nodes)).to(nodes)[kept], at[rows][m] + (w + 1) / (crosses.shape[1] + 2)])
+        order = order.argsort()
+        pair = torch.cat([strips.pair[kept], strips.pair[at[rows]][m]])[order]
+        within = torch.cat([strips.within[kept], torch.zeros_like(m, dtype=torch.bool)])[order]
+        corner = nodes[at[rows]]
+        for share in _SHARES:
+            way = torch.lerp(corner[:, None].expand_as(sides.way[rows]), sides.way[rows], share)[m, w]
+            moved = torch.cat([nodes[kept], way])[order]
+            found = self._best(strips, found, [(moved, pair, within)], left)
+            left = left & ~(found.length < best.length)
+            if not bool(left.any()):
+                break
+        return found
+
+    def _sides(self, strips: Strips, corners: Bool[Tensor, " R"]) -> tuple[Sides, Int[Tensor, " M"]]:
+        (at,) = corners.nonzero(as_tuple=True)
+        units, d = strips.units[at], strips.nodes.shape[1]
+        normals = strips.nodes.new_zeros(*units.shape, d)
+        rows, places = (units >= 0).nonzero(as_tuple=True)
+        normals[rows, places] = self.faces.normals(strips.nodes[at][rows], units[rows, places])
+        normals = normals / normals.norm(dim=2, keepdim=True).clamp_min(torch.finfo(normals.dtype).tiny)
+        nodes = strips.nodes[torch.stack([at - 1, at, at + 1], dim=1)]
+        return sides_of(self.manifold.observe, self.faces, nodes, units, normals), at
+
+    def _shortcuts(self, strips: Strips, at: Int[Tensor, " M"]) -> Float[Tensor, " M"]:
+        """By how much longer than straight through space the way over nodes is."""
+        x = self.manifold.observe(strips.nodes[torch.stack([at - 1, at, at + 1], dim=1)].flatten(0, 1)).flatten(1)
+        before, here, after = x.unflatten(0, (-1, 3)).unbind(1)
+        return (here - before).norm(dim=1) + (after - here).norm(dim=1) - (after - before).norm(dim=1)
+
+    def _full(self, strips: Strips, step: Float[Tensor, "P interior d"]) -> Float[Tensor, "R d"]:
+        """Steps of the interior nodes, (P, n - 2, d), of all nodes one after the other."""
+        padded = torch.nn.functional.pad(step, (0, 0, 1, 1))
+        moved = padded[strips.pair, strips.place.clamp(max=padded.shape[1] - 1)]
+        return torch.where(strips.ends[:, None], 0, moved)
+
+    def _moved(self, strips: Strips, step: Float[Tensor, "P interior d"]) -> tuple[Tensor, Tensor, Tensor]:
+        return strips.nodes - self._full(strips, step), strips.pair, strips.within
+
+    def _reach(self, strips: Strips, step: Float[Tensor, "P interior d"]) -> Float[Tensor, "P interior"]:
+        """The share of its step at which each node comes to the border of its face, infinite where it does not."""
+        moved = self._moved(strips, step)[0]
+        a, b = self.faces.heights(strips.nodes), self.faces.heights(moved)
+        share = torch.where(on_face(a, self.scale) * on_face(b, self.scale) < 0, a / (a - b), torch.inf)
+        if share.shape[1]:
+            rows, places = (strips.units >= 0).nonzero(as_tuple=True)
+            share[rows, strips.units[rows, places]] = torch.inf
+        reach = torch.where(strips.within | strips.ends, torch.inf, share.amin(1))
+        reach = strips.padded(reach)[:, 1:-1]
+        interior = torch.arange(1, reach.shape[1] + 1, device=reach.device) < strips.pair.bincount()[:, None] - 1
+        return torch.where(interior, reach, torch.inf)
+
+    def _stopped(
+        self, strips: Strips, model: _Model, step: Tensor, blocked: Bool[Tensor, " P"]
+    ) -> Float[Tensor, "P interior d"]:
+        """The step of least modeled length with nodes stopped where their faces end: those first that come there first.
+
+        Round by round, since the others take shorter steps where these have stopped.
+        """
+        fixed = torch.zeros_like(step[..., 0], dtype=torch.bool)
+        held, eye = torch.zeros_like(step), torch.eye(step.shape[-1]).to(step)
+        for _ in range(_STOPS):
+            reach = torch.where(fixed, torch.inf, self._reach(strips, step))
+            soon = (_SOON * reach.amin(1, keepdim=True)).clamp_min(_AT_ONCE)
+            new = (reach < 1) & (reach <= soon) & blocked[:, None]
+            if not bool(new.any()):
+                break
+            held = torch.where(new[..., None], reach.clamp(max=1)[..., None] * step, held)
+            fixed |= new
+            free = ~fixed[..., None, None]
+            diagonal = torch.where(free, model.hessian.diagonal, eye)
+            upper = torch.where(free[:, :-1] & free[:, 1:], model.hessian.upper, 0)
+            right = torch.where(fixed[..., None], 0, model.gradient - model.hessian @ held)
+            step = BlockTridiagonal(diagonal, upper).damped(1e-12).cholesky().solve(right).nan_to_num(0.0)
+            step = torch.where(fixed[..., None], held, step)
+        left = torch.where(fixed, torch.inf, self._reach(strips, step)).amin(1).clamp(max=1)
+        return torch.where(fixed[..., None], step, left[:, None, None] * step)
+
+    def _best(
+        self,
+        strips: Strips,
+        known: _Found,
+        tries: list[tuple[Tensor, Tensor, Tensor]],
+        asked: Bool[Tensor, " P"],
+    ) -> _Found:
+        """For each polygon the shortest one: that which is known, or one of those that are tried."""
+        P = len(asked)
+        parts = []
+        for k, (nodes, pair, within) in enumerate(tries):
+            on = asked[pair]
+            parts.append((nodes[on], pair[on] + k * P, within[on]))
+        nodes, pair, within = (torch.cat(x) for x in zip(*parts, strict=True))
+        names, number = pair.unique(return_inverse=True)
+        new = self.crossed(nodes, number, within)
+        lengths = self.length(new).nan_to_num(torch.inf)
+        table = torch.full((len(tries), P), torch.inf).to(lengths)
+        table.view(-1)[names] = lengths
+        least, which = table.min(0)
+        shorter = least < known.length
+        picked = torch.zeros(len(names), dtype=torch.bool, device=pair.device)
+        picked[torch.isin(names, (which * P + torch.arange(P, device=pair.device))[shorter])] = True
+        chosen = new.of(picked)
+        chosen = _sorted(replace(chosen, pair=(names[picked] % P)[chosen.pair]))
+        rows = shorter.nonzero()[:, 0]
+        renumbered = replace(chosen, pair=torch.searchsorted(rows, chosen.pair))
+        return _Found(_with_pairs(known.strips, rows, renumbered), torch.where(shorter, least, known.length))
+
+
+def _sorted(strips: Strips) -> Strips:
+    order = strips.pair.sort(stable=True).indices
+    return Strips(strips.nodes[order], strips.pair[order], strips.units[order])
+
+
+def _with_pairs(strips: Strips, rows: Int[Tensor, " n"], new: Strips) -> Strips:
+    """The polygons, some of them replaced: by those numbered from 0 in `new`."""
+    if not len(rows):
+        return strips
+    stays = ~torch.isin(strips.pair, rows)
+    F = max(strips.units.shape[1], new.units.shape[1])
+    units = [torch.nn.functional.pad(x, (0, F - x.shape[1]), value=-1) for x in (strips.units[stays], new.units)]
+    return _sorted(
+        Strips(
+            torch.cat([strips.nodes[stays], new.nodes]),
+            torch.cat([strips.pair[stays], rows[new.pair]]),
+            torch.cat(units),
+        )
+    )
