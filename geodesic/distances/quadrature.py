@@ -33,8 +33,11 @@ def quadrature_error(manifold: Manifold, solution: GeodesicSolution) -> Float[Te
         solution: The curves, of one leading axis.
     """
     error = torch.full_like(solution.length, torch.inf)
-    for T in solution.segments.unique().tolist():
-        (rows,) = (solution.segments == T).nonzero(as_tuple=True)
+    (taut,) = solution.polygon.nonzero(as_tuple=True)
+    # Of a polygon through faces the segments are smooth, and no shorter than their chords: its own error holds both.
+    error[taut] = solution.error[taut]
+    for T in solution.segments[~solution.polygon].unique().tolist():
+        (rows,) = ((solution.segments == T) & ~solution.polygon).nonzero(as_tuple=True)
         path = solution.mesh[rows, : T + 1].flatten(2)
         by_gauss = solution.arc[rows, : T + 1].diff(dim=1) * solution.length[rows, None]
         size = max(1, rows_at_once(manifold, path[0], order=1) // (2 * T + 1))

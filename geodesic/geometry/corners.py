@@ -99,7 +99,7 @@ def sides_of(
     unfolded = upto.gather(1, rank)
     theta_in, theta_out = unfolded[:, W], unfolded[:, W + 1]
     left = (theta_out - theta_in).remainder(total)
-    better = torch.where(left <= total - left, 1.0, -1.0)  # counterclockwise, or clockwise
+    better = 1 - 2 * (left > total - left).to(left)  # counterclockwise, or clockwise
     angle = torch.where(better > 0, left, total - left)
     lengths = image.norm(dim=2).gather(1, rank)
     arms = torch.stack(

@@ -19,6 +19,7 @@ from geodesic.geometry.pieces import pieced
 from geodesic.geometry.points import Rows, require_limit
 from geodesic.keywords import renamed
 from geodesic.solvers.doubts import doubts_of, warn_of_doubts
+from geodesic.numerics.spline import like, on_interval
 from geodesic.solvers.mesh import Mesh
 from geodesic.solvers.search import IN_SEARCH, Search
 from geodesic.solvers.solve import find
@@ -85,12 +86,13 @@ def distance(manifold: Manifold, start: Tensor, end: Tensor, *, search: Search =
     # Between equal outputs, as of a constant decoder, the length is the root of zero.
     segments, moving = solution.segments.reshape(-1), (start != end).any(-1) & (solution.length.reshape(-1) != 0)
     lengths = 0 * (start.sum(-1) + end.sum(-1))  # with a gradient, of zero, also where all points are equal
-    for T in segments.unique().tolist():
-        (rows,) = (moving & (segments == T)).nonzero(as_tuple=True)
-        size = max(1, rows_at_once(manifold, start) // (T + 1))
+    polygon = solution.polygon.reshape(-1)
+    for T, taut in torch.stack([segments, polygon], dim=1).unique(dim=0).tolist():
+        (rows,) = (moving & (segments == T) & (polygon == taut)).nonzero(as_tuple=True)
+        size, measure = max(1, rows_at_once(manifold, start) // (T + 1)), _polygon_length if taut else _length
         for some in rows.split(size) if len(rows) else ():
             nodes = Mesh(mesh.path[some, : T + 1], mesh.times[some, : T + 1])
-            lengths = lengths.index_put((some,), _length(manifold, start[some], nodes, end[some]))
+            lengths = lengths.index_put((some,), measure(manifold, start[some], nodes, end[some]))
     return given.each(lengths)
 
 
@@ -157,6 +159,19 @@ def _length(
     (force,) = torch.autograd.grad((mesh.weights * manifold.squared_chords(path)).sum() / 2, inner, create_graph=True)
     response = (adjoint * force).sum((1, 2))
     return length - (response - response.detach())
+
+
+def _polygon_length(
+    manifold: Manifold, start: Float[Tensor, "P d"], mesh: Mesh, end: Float[Tensor, "P d"]
+) -> Float[Tensor, " P"]:
+    """Lengths of taut polygons, with their derivative in ends and decoder: as far as that, the nodes may stay."""
+    path = torch.cat([start[:, None], mesh.path[:, 1:-1].detach(), end[:, None]], dim=1)
+    if path.requires_grad or manifold.squared_chords(path[:1, :2]).requires_grad:
+        _require_history(manifold, path)
+    shares, weights = like(path, *on_interval())
+    way = path.diff(dim=1)[:, :, None].expand(-1, -1, shares.shape[1], -1)
+    speed = manifold.squared_norm(path[:, :-1, None] + shares[0][:, None] * way, way).sqrt()
+    return (speed @ weights).sum(1)
 
 
 def _require_history(manifold: Manifold, path: Tensor) -> None:

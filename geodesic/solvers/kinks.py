@@ -26,6 +26,7 @@ from geodesic.solvers.taut import Taut, tighten
 __all__ = ["Kinks", "kinks_of"]
 
 _PART = 0.8  # of `length_rtol`, that may be left of the energy where no `tol` is given
+_LARGEST = 4  # latent coordinates: with more, most places where faces meet are none that a node is stopped by alone
 _FLAT = 1e-9  # of a length: what pieces bend less is flat
 _ROUNDS = 5  # in which segments are halved that bend too much
 _NUMBERS = 2**27  # heights at once, about
@@ -203,7 +204,7 @@ def _flat(path: Float[Tensor, "P n d"], within: Tensor | None) -> tuple[Tensor, 
 
 def kinks_of(manifold: Manifold, points: Float[Tensor, "N d"], search: Search) -> Kinks | None:
     """How answers of a manifold are tightened; None where its decoder shows no kinks."""
-    if not (manifold.has_embedding and manifold.has_length) or manifold.door is None:
+    if not (manifold.has_embedding and manifold.has_length) or manifold.door is None or points.shape[1] > _LARGEST:
         return None
     faces = faces_of(manifold.embed, points)
     if faces is None:

@@ -1,0 +1,93 @@
+"""On decoders with kinks: taut polygons through the faces of their pieces, beside exact shortest paths."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import geodesic
+from geodesic.door.faces import faces_of
+from geodesic.solvers.taut import tighten
+from tests import windows
+from tests.polyhedral import Polyhedron
+from tests.test_taut_strings import network
+
+ENDS = torch.tensor([[-1.0, -0.3], [1.0, 0.5]], dtype=torch.float64)
+
+
+def tent(slope: float = 1.0) -> geodesic.PullbackManifold:
+    """The plane, folded along z_1 = 0: isometric to a plane whose first coordinate is stretched on both sides."""
+    return geodesic.PullbackManifold(lambda z: torch.cat([z, slope * z[:, :1].abs()], dim=1))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_taut_polygons_are_shortest_paths_in_their_strips(seed):
+    decoder = network(seed)
+    surface, manifold = Polyhedron(decoder), geodesic.PullbackManifold(decoder)
+    solution = geodesic.solve(manifold, ENDS[0], ENDS[1], tol=1e-12)
+    assert solution.polygon and solution.converged and solution.resolved and solution.minimum
+    nodes = solution.mesh[: int(solution.segments) + 1].numpy()
+    shortest = windows.distance(surface, ENDS[0].numpy(), ENDS[1].numpy())
+    assert float(solution.length) >= shortest * (1 - 1e-9)
+    if not any((np.abs(surface.points - z).max(1) < 1e-7).any() for z in nodes[1:-1]):  # or the strip is not one
+        taut, _ = surface.taut_string(ENDS[0].numpy(), ENDS[1].numpy(), surface.strip(nodes))
+        assert float(solution.length) == pytest.approx(taut, rel=1e-9)
+
+
+def test_a_folded_plane_unfolds():
+    a, b = torch.tensor([-1.0, 0.0]).double(), torch.tensor([0.5, 2.0]).double()
+    solution = geodesic.solve(tent(), a, b)
+    assert solution.length.item() == pytest.approx(math.hypot(math.sqrt(2) * 1.5, 2.0), rel=1e-9)
+    crossing = solution.mesh[1]  # where the straight line of the unfolded plane crosses
+    assert crossing.tolist() == pytest.approx([0.0, 4 / 3], abs=1e-9)
+    assert solution.segments == 2
+    assert solution(torch.tensor([2 / 3])).squeeze().tolist() == pytest.approx([0.0, 4 / 3], abs=1e-9)
+
+
+def test_lengths_have_derivatives_in_the_ends():
+    a, b = torch.tensor([-1.0, 0.0]).double().requires_grad_(), torch.tensor([0.5, 2.0]).double()
+    geodesic.distance(tent(), a, b).backward()
+    length = math.hypot(math.sqrt(2) * 1.5, 2.0)
+    assert a.grad.tolist() == pytest.approx([-3.0 / length, -2.0 / length], rel=1e-6)
+
+
+def test_a_path_bends_around_a_corner():
+    # A pyramid: over its top is no shortest path, and none of the two ways around it is left for the top.
+    pyramid = geodesic.PullbackManifold(lambda z: torch.cat([z, 2 * (1 - z.abs().amax(1, keepdim=True)).relu()], dim=1))
+    assert faces_of(pyramid.embed, ENDS) is None  # the largest of some numbers has no height
+    heights = lambda z: torch.cat([z, 2 * (1 - z.abs().sum(1, keepdim=True)).relu()], dim=1)  # noqa: E731
+    a, b = torch.tensor([-1.5, 0.0]).double(), torch.tensor([1.5, 0.0]).double()
+    over = torch.stack([a, torch.zeros(2).double(), b])
+    faces = faces_of(heights, over)
+    found = tighten(
+        geodesic.PullbackManifold(heights),
+        faces,
+        over,
+        torch.zeros(3, dtype=torch.long),
+        torch.zeros(3, dtype=torch.bool),
+        1e-9,
+    )
+    assert float(found.length) < 3.7  # over the top: 1 + 2 sqrt(5) = 5.5
+    assert float(found.excess) <= 1e-9
+
+
+@pytest.mark.parametrize(
+    "activation", [nn.ReLU(), nn.LeakyReLU(0.2), nn.Hardtanh(), nn.ReLU6(), nn.Hardswish(), nn.Softshrink(), nn.PReLU()]
+)
+def test_faces_are_where_activations_bend(activation):
+    z = torch.linspace(-8, 8, 200, dtype=torch.float64)[:, None]
+    faces = faces_of(activation.double(), z)
+    signs = faces.heights(z) > 0
+    x, step = activation(z).detach(), z[1, 0] - z[0, 0]
+    bend = (x[2:] - 2 * x[1:-1] + x[:-2])[:, 0].abs() / step  # of the slope: of order 1 at kinks
+    kinks = (bend > 0.2).nonzero()[:, 0] + 1
+    changes = (signs[1:] != signs[:-1]).any(1).nonzero()[:, 0]
+    assert len(kinks)
+    assert all(min(abs(int(k) - int(c)) for c in changes) <= 1 for k in kinks)
+
+
+def test_what_bends_out_of_sight_shows_no_faces():
+    assert faces_of(lambda z: z.cummax(1).values, ENDS) is None
+    assert faces_of(torch.tanh, ENDS) is None
