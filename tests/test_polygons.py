@@ -27,7 +27,7 @@ def test_taut_polygons_are_shortest_paths_in_their_strips(seed):
     decoder = network(seed)
     surface, manifold = Polyhedron(decoder), geodesic.PullbackManifold(decoder)
     solution = geodesic.solve(manifold, ENDS[0], ENDS[1], tol=1e-12)
-    assert solution.polygon and solution.converged and solution.resolved and solution.minimum
+    assert bool(solution.polygon & solution.converged & solution.resolved & solution.minimum)
     nodes = solution.mesh[: int(solution.segments) + 1].numpy()
     shortest = windows.distance(surface, ENDS[0].numpy(), ENDS[1].numpy())
     assert float(solution.length) >= shortest * (1 - 1e-9)

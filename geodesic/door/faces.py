@@ -45,6 +45,32 @@ def _threshold(x: Tensor, threshold: float, *others: Any, **named: Any) -> Itera
     return [x - threshold]
 
 
+def _pooled(
+    x: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Iterable[Tensor]:
+    """Differences of all numbers that one maximum is taken of; what fills up the border is below all of them."""
+    k, s, p, q = (_pair(x.dim() - 2, v) for v in (kernel_size, stride or kernel_size, padding, dilation))
+    x = x if x.dim() == 4 else x[:, :, None]
+    more = [size if ceil_mode else 0 for size in k]
+    low = torch.finfo(x.dtype).min / 4
+    x = torch.nn.functional.pad(x, (p[1], p[1] + more[1], p[0], p[0] + more[0]), value=low)
+    windows = torch.nn.functional.unfold(x, k, q, 0, s).unflatten(1, (x.shape[1], -1))
+    one, other = torch.triu_indices(windows.shape[2], windows.shape[2], 1, device=x.device)
+    return [windows[:, :, one] - windows[:, :, other]]
+
+
+def _pair(axes: int, value: Any) -> tuple[int, int]:
+    """A setting of a pooling along two axes, of which the first is idle where there is only one."""
+    values = (value,) * axes if isinstance(value, int) else tuple(value)
+    return (values[0], values[1]) if axes == 2 else (min(1, values[0]), values[0])
+
+
 _HEIGHTS: dict[str, Heights] = {
     **dict.fromkeys(("relu", "leaky_relu", "prelu", "rrelu", "abs"), _plain),
     **dict.fromkeys(("gt", "ge", "lt", "le", "greater", "less", "maximum", "minimum"), _between),
@@ -57,6 +83,8 @@ _HEIGHTS: dict[str, Heights] = {
     "softshrink": _softshrink,
 }
 """What changes sign where an operator bends, by the operator's name without the underscore of its in-place form."""
+
+_POOLINGS: dict[Any, Heights] = {torch.nn.functional.max_pool1d: _pooled, torch.nn.functional.max_pool2d: _pooled}
 
 _HIDDEN = (
     *("max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d"),
@@ -86,9 +114,10 @@ class _Watch(TorchFunctionMode):
         kwargs = kwargs or {}
         name = getattr(func, "__name__", "")
         name = name if name in _HEIGHTS else name.rstrip("_")
-        if name in _HEIGHTS and args and isinstance(args[0], Tensor) and args[0].is_floating_point():
+        heights = _POOLINGS.get(func) or _HEIGHTS.get(name)
+        if heights is not None and args and isinstance(args[0], Tensor) and args[0].is_floating_point():
             # Before the operator: it may write to what it is given.
-            self.seen += [x.clone() for x in _HEIGHTS[name](*args, **kwargs)]
+            self.seen += [x.clone() for x in heights(*args, **kwargs)]
             if len(self.seen) >= self._enough:
                 raise _Enough
         elif name in _HIDDEN:

@@ -70,8 +70,8 @@ def sides_of(
         normals: Of these faces; zeros where there is none.
     """
     before, at, after = corner.unbind(1)
-    M, d = at.shape
-    plane, along, flat = _planes(normals)
+    M = len(at)
+    plane, along, rank = _planes(normals)
     size = torch.stack([(before - at).norm(dim=1), (after - at).norm(dim=1)]).amin(0)
     eps = torch.finfo(at.dtype).eps
     near = (_SMALL * size).minimum(eps ** (3 / 8) * (1 + at.norm(dim=1)))
@@ -112,32 +112,37 @@ def sides_of(
     straight = (l1.square() + l2.square() - 2 * l1 * l2 * angle.cos()[:, None]).clamp_min(0).sqrt()
     share = (l1.square() + reach.square() - 2 * l1 * reach * passed.cos()).clamp_min(0).sqrt() / straight
     # Along the faces the straight way goes on as the path does.
-    first, last = (around.slide(v, angle, along)[:, None] for v, angle in ((before - at, inward), (after - at, outward)))
+    first, last = (
+        around.slide(v, angle, along)[:, None] for v, angle in ((before - at, inward), (after - at, outward))
+    )
     slide = (1 - share)[..., None] * first + share[..., None] * last
     directions = around.directions(rays.nan_to_num(0.0), along)
     way = at[:, None] + (reach / lengths[:, :W])[..., None] * directions + slide
     sort = torch.where(crosses, passed, 99.0).argsort(dim=1)
     crosses, way = crosses.gather(1, sort), way.gather(1, sort[..., None].expand_as(way))
-    usable = flat & total.isfinite()
-    return Sides(torch.where(usable, angle, torch.nan), arms, way.nan_to_num(0.0), crosses & usable[:, None])
+    usable = (rank == 2) & total.isfinite()
+    angle = torch.where(rank == 1, math.pi, angle)  # units of one face: no corner
+    return Sides(
+        torch.where(usable | (rank == 1), angle, torch.nan), arms, way.nan_to_num(0.0), crosses & usable[:, None]
+    )
 
 
 def _planes(normals: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """For corners: two latent directions that span the plane across their faces, (M, 2, d), along each of which two
-    heights change one by one; projections to the directions along all faces, (M, d, d); where there are just two.
+    heights change one by one; projections to the directions along all faces, (M, d, d); how many are independent.
     """
     _, S, V = torch.linalg.svd(normals, full_matrices=False)
     tol = torch.finfo(S.dtype).eps ** 0.5 * S[:, :1]
-    rank = (S > tol).sum(1)
+    rank = (tol < S).sum(1)
     d = normals.shape[2]
-    span = torch.where((S > tol)[..., None], V, 0)
+    span = torch.where((tol < S)[..., None], V, 0)
     along = torch.eye(d, dtype=V.dtype, device=V.device) - span.mT @ span
     two = normals[:, :2]
     dual = torch.linalg.pinv(two).mT  # rows: along each one height changes, the other does not
     independent = torch.linalg.matrix_rank(two, rtol=1e-6) == 2
     plane = torch.where(independent[:, None, None], dual, V[:, :2] if V.shape[1] > 1 else dual)
     plane = plane / plane.norm(dim=2, keepdim=True)
-    return plane, along, rank == 2
+    return plane, along, rank
 
 
 @dataclass(frozen=True)

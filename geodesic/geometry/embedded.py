@@ -148,7 +148,9 @@ class EmbeddedManifold(Manifold):
         metric, upper = products_of_neighbors(rows)
         metric, upper = weighted(metric[:, 1:-1], w[:, :-1] + w[:, 1:]), weighted(upper[:, 1:-1], -w[:, 1:-1])
         # Of all nodes: a slice of rows would be copied.
-        both = torch.stack([torch.nn.functional.pad(step, (0, 0, 1, 0)), torch.nn.functional.pad(step, (0, 0, 0, 1))], -1)
+        both = torch.stack(
+            [torch.nn.functional.pad(step, (0, 0, 1, 0)), torch.nn.functional.pad(step, (0, 0, 0, 1))], -1
+        )
         sides = (rows @ both)[:, 1:-1].mT
         gradient = weighted(sides[:, :, 0], w[:, :-1]) - weighted(sides[:, :, 1], w[:, 1:])
 

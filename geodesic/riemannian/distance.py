@@ -18,8 +18,8 @@ from geodesic.geometry.path import path_length
 from geodesic.geometry.pieces import pieced
 from geodesic.geometry.points import Rows, require_limit
 from geodesic.keywords import renamed
-from geodesic.solvers.doubts import doubts_of, warn_of_doubts
 from geodesic.numerics.spline import like, on_interval
+from geodesic.solvers.doubts import doubts_of, warn_of_doubts
 from geodesic.solvers.mesh import Mesh
 from geodesic.solvers.search import IN_SEARCH, Search
 from geodesic.solvers.solve import find
@@ -169,8 +169,8 @@ def _polygon_length(
     if path.requires_grad or manifold.squared_chords(path[:1, :2]).requires_grad:
         _require_history(manifold, path)
     shares, weights = like(path, *on_interval())
-    way = path.diff(dim=1)[:, :, None].expand(-1, -1, shares.shape[1], -1)
-    speed = manifold.squared_norm(path[:, :-1, None] + shares[0][:, None] * way, way).sqrt()
+    way = path.diff(dim=1)[:, :, None].expand(-1, -1, len(shares), -1)
+    speed = manifold.squared_norm(path[:, :-1, None] + shares[:, None] * way, way).sqrt()
     return (speed @ weights).sum(1)
 
 

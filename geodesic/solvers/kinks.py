@@ -14,9 +14,8 @@ from torch import Tensor
 
 from geodesic.door.faces import Faces, faces_of
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.strips import Strips, on_face
+from geodesic.geometry.strips import on_face
 from geodesic.numerics.spline import like, on_interval
-from geodesic.solvers.mesh import even
 from geodesic.solvers.rows import with_rows
 from geodesic.solvers.search import MOST_SEGMENTS, Search
 from geodesic.solvers.solution import GeodesicSolution
@@ -27,6 +26,7 @@ __all__ = ["Kinks", "kinks_of"]
 
 _PART = 0.8  # of `length_rtol`, that may be left of the energy where no `tol` is given
 _LARGEST = 4  # latent coordinates: with more, most places where faces meet are none that a node is stopped by alone
+_BESIDE = 0.1  # of the distance of the ends: how far beside a face that a path runs along others begin
 _FLAT = 1e-9  # of a length: what pieces bend less is flat
 _ROUNDS = 5  # in which segments are halved that bend too much
 _NUMBERS = 2**27  # heights at once, about
@@ -76,7 +76,7 @@ class Kinks:
         size = max(1, _NUMBERS // (8 * units * path.shape[1]))
         for some in rows.split(size):
             count = self._crossings(path[some])
-            some = some[(count > 0) & (count <= MOST_SEGMENTS)]
+            some = some[((count > 0) | self._in_face(path[some])) & (count <= MOST_SEGMENTS)]
             if len(some):
                 answer = self._group(answer, some)
         return answer
@@ -89,19 +89,44 @@ class Kinks:
 
     def _group(self, answer: GeodesicSolution, rows: Int[Tensor, " n"]) -> GeodesicSolution:
         old = answer[rows]
-        found = self._from(old.mesh)
         start, end = old.mesh[:, 0], old.mesh[:, -1]
-        lines = even(torch.stack([start, (start + end) / 2, end], dim=1)).path
+        lines = torch.stack([start, (start + end) / 2, end], dim=1)
         straight = self._crossed(lines)
-        longer = found.length > straight.length * (1 + _FLAT)
-        if bool(longer.any()):  # from the straight line, which is no longer than itself
-            (again,) = longer.nonzero(as_tuple=True)
-            other = self._answer(old[again], self._from(lines[again]))
-            new = with_rows(self._answer(old, found), again, other)
-        else:
-            new = self._answer(old, found)
+        new = self._answer(old, self._from(old.mesh))
+        longer = new.length > straight.length * (1 + _FLAT)  # from the straight line none is longer than that
+        starts = [(longer, lines)]
+        (ridge,) = self._in_face(old.mesh).nonzero(as_tuple=True)
+        if len(ridge):
+            in_face = torch.zeros_like(longer).index_fill(0, ridge, True)
+            starts += [(in_face, side) for side in self._beside(old.mesh)]
+        for which, path in starts:
+            (some,) = which.nonzero(as_tuple=True)
+            if len(some):
+                other = self._answer(old[some], self._from(path[some]))
+                (shorter,) = (other.length < new.length[some]).nonzero(as_tuple=True)
+                new = with_rows(new, some[shorter], other[shorter])
         new = replace(new, straight_length=torch.where(self._is_flat(straight), straight.length, old.straight_length))
         return with_rows(answer, rows, new)
+
+    def _in_face(self, path: Float[Tensor, "P n d"]) -> Bool[Tensor, " P"]:
+        """Which paths run along a face: nothing is certified there, where no node tells what lies beside it."""
+        middle = (path[:, 1:] + path[:, :-1]) / 2
+        long = (path[:, 1:] != path[:, :-1]).any(2)
+        heights = self.faces.heights(torch.cat([path, middle], dim=1).flatten(0, 1))
+        signs = on_face(heights, heights.abs().amax(0)).unflatten(0, (len(path), -1))
+        nodes, between = signs.split([path.shape[1], middle.shape[1]], dim=1)
+        within = (nodes[:, 1:] == 0) & (nodes[:, :-1] == 0) & (between == 0)
+        return (within.any(2) & long).any(1)
+
+    def _beside(self, path: Float[Tensor, "P n d"]) -> list[Tensor]:
+        """Paths that leave those that run along faces to both sides."""
+        middle = path[:, path.shape[1] // 2]
+        heights = self.faces.heights(middle)
+        normal = self.faces.normals(middle, heights.abs().argmin(1))
+        size = _BESIDE * (path[:, -1] - path[:, 0]).norm(dim=1, keepdim=True)
+        normal = size * normal / normal.norm(dim=1, keepdim=True).clamp_min(torch.finfo(path.dtype).tiny)
+        t = torch.linspace(0, 1, path.shape[1], dtype=path.dtype, device=path.device)[:, None]
+        return [path + side * 4 * t * (1 - t) * normal[:, None] for side in (1, -1)]
 
     def _is_flat(self, measured: _Measured) -> Bool[Tensor, " P"]:
         return measured.bent <= _FLAT * measured.length
@@ -160,7 +185,7 @@ class Kinks:
         share = torch.where(torch.arange(mesh.shape[1], device=mesh.device) >= segments[:, None], 1, share)
         steps = arcs / length[:, None]
         energy = torch.where(arcs > 0, chords.square() / steps.clamp_min(torch.finfo(arcs.dtype).tiny), 0).sum(1) / 2
-        excess = taut.excess
+        excess = torch.where(self._in_face(mesh), torch.nan, taut.excess)
         eps = torch.finfo(length.dtype).eps
         error = found.bent / length + excess.clamp_min(0)  # twice what is left of the length: models are local
         error = error.nan_to_num(nan=torch.inf).clamp_min(_ROUNDINGS * eps)

@@ -70,12 +70,13 @@ class GeodesicSolution(Answer):
         iterations: Steps taken by the solver, (*batch,).
         segments: Segments that the pair was solved with, (*batch,).
         arc: Share of the length up to each node of the mesh, (*batch, M + 1).
-        polygon: Whether the geodesic is the polygon through the nodes of the mesh, (*batch,), boolean, not the spline: on
-            a decoder with kinks, with a node on each face between its smooth pieces that the geodesic crosses. `error`
-            is then by how much its segments exceed their chords, and half of the excess energy.
+        polygon: Whether the geodesic is the polygon through the nodes of the mesh and not the spline, (*batch,),
+            boolean: on a decoder with kinks, with a node on each face between its smooth pieces that the geodesic
+            crosses. Its `error` is by how much its segments exceed their chords, and the excess energy.
         winding: How many periods to add to each coordinate of the given end to have the copy of it at which the path
             ends, integers, (*batch, d); zeros where nothing is periodic.
-        tol: The tolerance that `converged` refers to.
+        tol: The tolerance that `converged` refers to: on a decoder with kinks, where none was given, eight tenths of
+            `length_rtol`.
         plan: How they were found: which solver, why, how it certified, what it cost, how much was worked on at once.
             `solve(..., plan=solution.plan)` repeats it.
     """

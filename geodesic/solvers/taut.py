@@ -179,7 +179,9 @@ class _Tightening:
             a, part = allowed[rows], float(slides)
             diagonal = a @ (matrix.diagonal - part * less[rows]) @ a
             upper = a[:, :-1] @ (matrix.upper + part * more[rows]) @ a[:, 1:]
-            size = diagonal.diagonal(dim1=-2, dim2=-1).sum((1, 2)) / a.diagonal(dim1=-2, dim2=-1).sum((1, 2)).clamp_min(1)
+            size = diagonal.diagonal(dim1=-2, dim2=-1).sum((1, 2)) / a.diagonal(dim1=-2, dim2=-1).sum((1, 2)).clamp_min(
+                1
+            )
             size = torch.where(size > 0, size, 1)
             fixed = torch.eye(a.shape[-1]).to(a) - a
             diagonal = (diagonal + diagonal.mT) / 2 + size[:, None, None, None] * fixed
