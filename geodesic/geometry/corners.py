@@ -71,7 +71,7 @@ def sides_of(
     """
     before, at, after = corner.unbind(1)
     M = len(at)
-    plane, along, rank = _planes(normals)
+    plane, along, independent = _planes(normals)
     size = torch.stack([(before - at).norm(dim=1), (after - at).norm(dim=1)]).amin(0)
     eps = torch.finfo(at.dtype).eps
     near = (_SMALL * size).minimum(eps ** (3 / 8) * (1 + at.norm(dim=1)))
@@ -120,11 +120,9 @@ def sides_of(
     way = at[:, None] + (reach / lengths[:, :W])[..., None] * directions + slide
     sort = torch.where(crosses, passed, 99.0).argsort(dim=1)
     crosses, way = crosses.gather(1, sort), way.gather(1, sort[..., None].expand_as(way))
-    usable = (rank == 2) & total.isfinite()
-    angle = torch.where(rank == 1, math.pi, angle)  # units of one face: no corner
-    return Sides(
-        torch.where(usable | (rank == 1), angle, torch.nan), arms, way.nan_to_num(0.0), crosses & usable[:, None]
-    )
+    usable = (independent == 2) & total.isfinite()
+    angle = torch.where(independent == 1, math.pi, torch.where(usable, angle, torch.nan))  # one face is no corner
+    return Sides(angle, arms, way.nan_to_num(0.0), crosses & usable[:, None])
 
 
 def _planes(normals: Tensor) -> tuple[Tensor, Tensor, Tensor]:
