@@ -123,7 +123,9 @@ def test_the_straight_line_is_compared_with_the_geodesic() -> None:
 
 def test_settings_that_cannot_be_used_are_refused() -> None:
     torus, solution = around_the_equator(0.5)
-    with pytest.raises(geodesic.errors.InputError, match="method: expected 'ode' or 'discrete', got 'eye'"):
+    with pytest.raises(
+        geodesic.errors.InputError, match="method: expected 'ode', 'discrete' or 'refraction', got 'eye'"
+    ):
         is_minimizing(torus, solution, follow=geodesic.Follow(method="eye"))
     with pytest.raises(geodesic.errors.InputError, match=r"starts: expected an integer .* \(a number of bent lines\)"):
         is_minimizing(torus, solution, starts=-1)

@@ -181,7 +181,7 @@ def test_bad_input_for_samples_is_named(change: dict, message: str) -> None:
 
 
 def test_how_geodesics_are_followed_is_checked_when_it_is_said() -> None:
-    with pytest.raises(InputError, match="method: expected 'ode' or 'discrete'"):
+    with pytest.raises(InputError, match="method: expected 'ode', 'discrete' or 'refraction'"):
         Follow(method="euler")
     with pytest.raises(InputError, match=r'^rtol: got 0\.001, which "discrete" does not look at'):
         Follow(method="discrete", rtol=1e-3)

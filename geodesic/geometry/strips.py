@@ -61,11 +61,11 @@ class Strips:
         return (self.units < 0).all(1) & ~self.ends
 
     def padded(self, values: Float[Tensor, "R ..."] | None = None) -> Tensor:
-        """Values of the nodes, or they themselves, (P, n, ...): behind the last one of a polygon that one again."""
+        """Values of the nodes, or they themselves, (P, n, ...), n >= 3: behind the last one of a polygon it again."""
         values = self.nodes if values is None else values
         counts = self.pair.bincount()
         start = counts.cumsum(0) - counts
-        index = torch.arange(int(counts.max()), device=counts.device).clamp(max=(counts - 1)[:, None])
+        index = torch.arange(max(int(counts.max()), 3), device=counts.device).clamp(max=(counts - 1)[:, None])
         return values[start[:, None] + index]
 
     def of(self, pairs: Bool[Tensor, " P"]) -> Strips:

@@ -23,7 +23,7 @@ def joined(answers: Sequence[GeodesicSolution]) -> GeodesicSolution:
     return replace(answers[0], **values)
 
 
-def in_order(groups: Sequence[tuple[Int[Tensor, " n"], GeodesicSolution]]) -> GeodesicSolution:
+def in_order(groups: Sequence[tuple[Int[Tensor, " _"], GeodesicSolution]]) -> GeodesicSolution:
     """The answers of groups, each with the places of its pairs among all."""
     nodes = max(answer.times.shape[1] for _, answer in groups)
     places = torch.cat([rows for rows, _ in groups])

@@ -32,7 +32,7 @@ _FEW = 0.25  # of the nodes, up to which it pays to look for those that a step s
 _DAMPINGS = (1e-4, 1e-3, 1e-2, 1e-1)
 _BELIEVED = 10.0  # times what the second one promises: more is not to be had before nodes come to where faces meet
 _SHARES = (1.0, 0.5, 0.2, 0.05, 0.01, 1e-3)  # of the way around corners, that are tried
-_PARTS = (0.5, 0.25, 0.1)  # of a step
+_PARTS = (0.25, 0.05, 0.01)  # of a step
 _STOPS = 24  # rounds in which nodes are found that a step would push beyond their face
 _SOON, _AT_ONCE = 2.0, 0.05  # times the share of its step at which the first one stops, and that share: with it stop
 _ROUNDINGS = 8  # of a length: what is gained below is none
@@ -44,7 +44,7 @@ class Taut:
 
     Attributes:
         strips: The polygons.
-        length: Sums of their chords, (P,).
+        length: Of them, (P,).
         excess: Relative excess energies: what Newton's model and the corners still promise, (P,).
         minimum: Whether the Hessian of the length is positive definite and no corner opens, (P,).
         slope: Norm of the gradient of the length in the directions in which nodes may move, (P,).
@@ -104,7 +104,7 @@ def tighten(
         most: Most steps; without any the polygons stay as they are, with a node on each face.
     """
     heights = faces.heights(nodes)
-    tightening = _Tightening(manifold, faces, heights.abs().amax(0), tol)
+    tightening = _Tightening(manifold, faces, heights.abs().amax(0), tol, bool(within.any()))
     strips = tightening.crossed(nodes, pair, within)
     P = int(pair[-1]) + 1
     length, (excess, slope) = tightening.length(strips), torch.full((2, P), torch.nan).to(nodes)
@@ -147,14 +147,24 @@ class _Tightening:
     faces: Faces
     scale: Float[Tensor, " K"]
     tol: float
+    curved: bool
 
     def crossed(self, nodes: Tensor, pair: Tensor, within: Tensor) -> Strips:
         return crossed(self.faces, nodes, pair, within, self.scale)
 
     def length(self, strips: Strips) -> Float[Tensor, " P"]:
+        """Of the curves: by their chords, and where pieces are curved also by those of halves, to order 4.
+
+        Sums of chords would grow with each face that a polygon comes to cross.
+        """
         x = self.manifold.observe(strips.nodes).flatten(1)
-        chords = torch.where(strips.first[1:], 0, x.diff(dim=0).norm(dim=1))
-        return x.new_zeros(int(strips.pair[-1]) + 1).index_add(0, strips.pair[1:], chords)
+        lengths = x.diff(dim=0).norm(dim=1)
+        if self.curved:
+            y = self.manifold.observe((strips.nodes[1:] + strips.nodes[:-1]) / 2).flatten(1)
+            halves = (y - x[:-1]).norm(dim=1) + (x[1:] - y).norm(dim=1)
+            lengths = halves + (halves - lengths) / 3
+        lengths = torch.where(strips.first[1:], 0, lengths)
+        return x.new_zeros(int(strips.pair[-1]) + 1).index_add(0, strips.pair[1:], lengths)
 
     def model(self, strips: Strips, length: Float[Tensor, " P"]) -> _Model:
         """Of the length, in the directions in which nodes may move: along their faces, or across the path."""
@@ -254,8 +264,6 @@ class _Tightening:
         left = loose & ~(found.length < torch.where(blocked, promised, best.length))
         if not bool(left.any()):
             return found
-        if not bool(blocked.any()):
-            return self._best(strips, found, [self._moved(strips, share * step) for share in _PARTS], left)
         least = reach.amin(1).clamp(max=1)[:, None, None]
         # Sliding along faces costs more with damping, as it does for nodes that have their times: paths turn less.
         damped = [torch.where(loose[:, None, None], model.damped(share).nan_to_num(0.0), 0) for share in _DAMPINGS]
@@ -268,6 +276,7 @@ class _Tightening:
         if not bool(left.any()):
             return better
         tries = [self._moved(strips, self._stopped(strips, model, step, left)), self._moved(strips, least * step)]
+        tries += [self._moved(strips, share * step) for share in _PARTS]
         return self._best(strips, better, tries, left)
 
     def _opened(self, strips: Strips, best: _Found, sides: Sides, at: Tensor, opening: Bool[Tensor, " P"]) -> _Found:

@@ -131,11 +131,13 @@ def log_map(
         require_regular(b, at_end, "end")
         if solution is None:
             solution = find(manifold, start, end, exact_enough(search, "a logarithm", stride.method, a.dtype))
-        elif stride.method == "discrete":
+        elif stride.method == "discrete" and not bool(solution.polygon.all()):
             solution = at_equal_times(manifold, solution)
         path = _nodes(manifold, solution, given)
         b = path[:, -1]  # where coordinates are periodic, the copy that was reached
         vector = inverse(first_momentum(manifold, path))
+        taut = solution.polygon.reshape(-1, 1)  # its first segment leads the way, whatever bends after it
+        vector = torch.where(taut, solution.velocity(0.0).reshape(vector.shape), vector)
         vector = torch.where((a == b).all(-1, keepdim=True), 0, vector)
         solved = solution.converged.reshape(-1)
         error, iterations = (
