@@ -332,8 +332,8 @@ def test_an_unknown_key_is_refused_with_path_value_hint_and_the_keys_allowed(
         ("data: [digits]", "data: got ['digits']; expected a kind in one word, or a mapping of settings"),
         (
             "data: {kind: digit}",
-            "data.kind: got 'digit'; expected one of 'array', 'digits', 'fashion_mnist', 'idx', "
-            "'image_folder', 'mnist'; did you mean 'digits'?",
+            "data.kind: got 'digit'; expected one of 'array', 'csv', 'digits', 'fashion_mnist', 'h5ad', 'idx', "
+            "'image_folder', 'mnist', 'parquet'; did you mean 'digits'?",
         ),
         ("data: {kind: image_folder, path: a, size: 0}", "data.size: expected the side of a square in pixels, or "),
         (
