@@ -123,8 +123,11 @@ def crossed(
         within = torch.cat([within, torch.zeros_like(apart[: len(rows)])])[order]
         signs = torch.cat([signs, on_face(faces.heights(new), scale)])[order]
     ends = _changes(pair) | _changes(pair.flip(0)).flip(0)
-    before, after = _last_sign(signs, pair), _last_sign(signs.flip(0), pair.flip(0)).flip(0)
-    crossing = ((signs == 0) & (before * after < 0)).any(1) & ~ends
+    rows, units = (signs == 0).nonzero(as_tuple=True)
+    changes = _sign_beside(signs, pair, rows, units, -1) * _sign_beside(signs, pair, rows, units, 1) < 0
+    crossing = torch.zeros_like(ends)
+    crossing[rows[changes]] = True
+    crossing &= ~ends
     kept = crossing | within | ends
     nodes, pair, signs, crossing = nodes[kept], pair[kept], signs[kept], crossing[kept]
     kept = _without_loops(faces, nodes, pair)
@@ -159,12 +162,21 @@ def _changes(pair: Int[Tensor, " R"]) -> Bool[Tensor, " R"]:
     return changed
 
 
-def _last_sign(signs: Tensor, pair: Int[Tensor, " R"]) -> Tensor:
-    """For each node the last sign of each unit up to it that is not zero, within its polygon; zero if there is none."""
-    index = torch.arange(len(pair), device=pair.device)
-    start = torch.where(_changes(pair), index, 0).cummax(0).values
-    last = torch.where(signs != 0, index[:, None], -1).cummax(0).values
-    return torch.where(last >= start[:, None], signs.gather(0, last.clamp_min(0)), 0)
+def _sign_beside(
+    signs: Tensor, pair: Int[Tensor, " R"], rows: Int[Tensor, " n"], units: Int[Tensor, " n"], way: int
+) -> Int[Tensor, " n"]:
+    """The next sign of a unit that is not zero, before some nodes (-1) or behind them (1); zero if there is none."""
+    found, at = torch.zeros_like(rows), rows
+    (left,) = torch.ones_like(rows, dtype=torch.bool).nonzero(as_tuple=True)
+    while len(left):
+        at = at + way
+        inside = (at >= 0) & (at < len(pair))
+        inside &= pair[at.clamp(0, len(pair) - 1)] == pair[rows[left]]
+        left, at = left[inside], at[inside]
+        sign = signs[at, units[left]].long()
+        found[left] = sign
+        left, at = left[sign == 0], at[sign == 0]
+    return found
 
 
 def _without_loops(faces: Faces, nodes: Tensor, pair: Tensor) -> Bool[Tensor, " R"]:

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from geodesic.door.faces import Faces
 from geodesic.geometry.corners import Sides, sides_of
-from geodesic.geometry.excess import NewtonStep, newton_step
-from geodesic.geometry.manifold import Expansion, Manifold
+from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.strips import Strips, crossed, on_face
+from geodesic.geometry.taut_lengths import DAMPINGS, LengthModel, length_model
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 
 __all__ = ["Taut", "tighten"]
@@ -29,8 +29,6 @@ __all__ = ["Taut", "tighten"]
 _MOST = 40  # steps
 _DECREASE = 0.1  # of what Newton promises, that a step across faces has to gain
 _FEW = 0.25  # of the nodes, up to which it pays to look for those that a step stops
-_DAMPINGS = (1e-4, 1e-3, 1e-2, 1e-1)
-_BELIEVED = 10.0  # times what the second one promises: more is not to be had before nodes come to where faces meet
 _SHARES = (1.0, 0.5, 0.2, 0.05, 0.01, 1e-3)  # of the way around corners, that are tried
 _PARTS = (0.25, 0.05, 0.01)  # of a step
 _STOPS = 24  # rounds in which nodes are found that a step would push beyond their face
@@ -57,29 +55,6 @@ class Taut:
     minimum: Bool[Tensor, " P"]
     slope: Float[Tensor, " P"]
     steps: Int[Tensor, " P"]
-
-
-@dataclass(frozen=True)
-class _Model:
-    """The quadratic model of the length around polygons: padded ones, (P, n, d).
-
-    Attributes:
-        gradient: (P, n - 2, d).
-        hessian: Of the length, in the directions in which nodes may move.
-        convex: That of the energy at fixed times, without its negative curvature: sliding costs what turning does.
-        step: Newton's.
-    """
-
-    gradient: Float[Tensor, "P interior d"]
-    hessian: BlockTridiagonal
-    convex: BlockTridiagonal
-    step: NewtonStep
-
-    def damped(self, share: float) -> Float[Tensor, "P interior d"]:
-        """The step with some of the energy's Hessian in place of the length's; NaN where that is not positive."""
-        H, K = self.hessian, self.convex
-        mixed = BlockTridiagonal(torch.lerp(H.diagonal, K.diagonal, share), torch.lerp(H.upper, K.upper, share))
-        return mixed.damped(1e-10).cholesky().solve(self.gradient)
 
 
 @torch.no_grad()
@@ -115,7 +90,7 @@ def tighten(
         if not len(rows):
             break
         some = strips.of(running)
-        model = tightening.model(some, length[rows])
+        model = length_model(manifold, faces, some, length[rows])
         ends, new = tightening.better(some, length[rows], model)
         excess[rows], minimum[rows] = ends.excess, ends.minimum
         slope[rows] = model.gradient.square().sum((1, 2)).sqrt()
@@ -166,71 +141,7 @@ class _Tightening:
         lengths = torch.where(strips.first[1:], 0, lengths)
         return x.new_zeros(int(strips.pair[-1]) + 1).index_add(0, strips.pair[1:], lengths)
 
-    def model(self, strips: Strips, length: Float[Tensor, " P"]) -> _Model:
-        """Of the length, in the directions in which nodes may move: along their faces, or across the path."""
-        path = strips.padded()
-        allowed = strips.padded(self._allowed(strips))[:, 1:-1]
-        count = strips.pair.bincount()[:, None]
-        place = torch.arange(path.shape[1], device=path.device)
-        interior = (place < count - 1)[:, 1:-1]
-        allowed = torch.where(interior[..., None, None], allowed, 0)
-        chords = self.manifold.squared_chords(path).clamp_min(0).sqrt()
-        weights = torch.where(chords > 1e-12 * length[:, None], 1 / chords, 0)
-        found = self.manifold.expansion(path, weights)
-        assert found.sides is not None
-        into, out = found.sides.unbind(2)
-        cubes = weights**3
-        less = (cubes[:, :-1, None, None] * into[..., None] * into[..., None, :]) + (
-            cubes[:, 1:, None, None] * out[..., None] * out[..., None, :]
-        )
-        more = cubes[:, 1:-1, None, None] * out[:, :-1, :, None] * into[:, 1:, None, :]
-
-        def projected(matrix: BlockTridiagonal, rows: Tensor, slides: bool) -> BlockTridiagonal:
-            a, part = allowed[rows], float(slides)
-            diagonal = a @ (matrix.diagonal - part * less[rows]) @ a
-            upper = a[:, :-1] @ (matrix.upper + part * more[rows]) @ a[:, 1:]
-            size = diagonal.diagonal(dim1=-2, dim2=-1).sum((1, 2)) / a.diagonal(dim1=-2, dim2=-1).sum((1, 2)).clamp_min(
-                1
-            )
-            size = torch.where(size > 0, size, 1)
-            fixed = torch.eye(a.shape[-1]).to(a) - a
-            diagonal = (diagonal + diagonal.mT) / 2 + size[:, None, None, None] * fixed
-            return BlockTridiagonal(diagonal, upper)
-
-        def convexified(rows: Tensor, share: float) -> BlockTridiagonal:
-            return projected(found.convexified(rows, share), rows, slides=True)
-
-        everything = torch.arange(len(path), device=path.device)
-        gradient = (allowed @ found.gradient[..., None])[..., 0]
-        hessian = projected(found.hessian, everything, slides=True)
-        convex = projected(found.convexified(everything, 0.0), everything, slides=False)
-        model = _Model(gradient, hessian, convex, newton_step(Expansion(chords, gradient, hessian, convexified)))
-        # A node near where faces meet may seem to slide far beyond: that little of its gain is real.
-        promised = _BELIEVED * (gradient * model.damped(_DAMPINGS[1])).sum((1, 2)) / length
-        step = replace(model.step, excess=torch.where(model.step.excess > promised, promised, model.step.excess))
-        return replace(model, step=step)
-
-    def _allowed(self, strips: Strips) -> Float[Tensor, "R d d"]:
-        """Projections to the directions in which each node may move."""
-        nodes, d = strips.nodes, strips.nodes.shape[1]
-        ways = nodes.new_zeros(len(nodes), strips.units.shape[1], d)
-        on = strips.units >= 0
-        rows, places = on.nonzero(as_tuple=True)
-        if len(rows):
-            ways[rows, places] = self.faces.normals(nodes[rows], strips.units[rows, places])
-        (free,) = (~on.any(1) & ~strips.ends).nonzero(as_tuple=True)
-        if len(free):
-            ways[free, 0] = nodes[free + 1] - nodes[free - 1]
-        first = ways[:, 0] / ways[:, 0].norm(dim=1, keepdim=True).clamp_min(torch.finfo(ways.dtype).tiny)
-        eye = torch.eye(d, dtype=nodes.dtype, device=nodes.device)
-        allowed = eye - first[:, :, None] * first[:, None, :]
-        (many,) = strips.corners.nonzero(as_tuple=True)
-        if len(many):
-            unit = ways[many] / ways[many].norm(dim=2, keepdim=True).clamp_min(torch.finfo(ways.dtype).tiny)
-            allowed[many] = eye - torch.linalg.pinv(unit, rtol=1e-7) @ unit
-        return allowed
-
-    def better(self, strips: Strips, length: Float[Tensor, " P"], model: _Model) -> tuple[_Ends, _Found]:
+    def better(self, strips: Strips, length: Float[Tensor, " P"], model: LengthModel) -> tuple[_Ends, _Found]:
         """What is known of polygons, and shorter ones where they are not taut."""
         excess, minimum = model.step.excess, model.step.minimum
         best = _Found(strips, length)
@@ -252,7 +163,7 @@ class _Tightening:
                 best = self._opened(strips, best, sides, at, opening)
         return _Ends(excess, minimum), best
 
-    def _stepped(self, strips: Strips, best: _Found, model: _Model, loose: Bool[Tensor, " P"]) -> _Found:
+    def _stepped(self, strips: Strips, best: _Found, model: LengthModel, loose: Bool[Tensor, " P"]) -> _Found:
         step, length = model.step.direction, best.length
         loose = loose & step.isfinite().flatten(1).all(1)
         step = torch.where(loose[:, None, None], step, 0)
@@ -266,7 +177,7 @@ class _Tightening:
             return found
         least = reach.amin(1).clamp(max=1)[:, None, None]
         # Sliding along faces costs more with damping, as it does for nodes that have their times: paths turn less.
-        damped = [torch.where(loose[:, None, None], model.damped(share).nan_to_num(0.0), 0) for share in _DAMPINGS]
+        damped = [torch.where(loose[:, None, None], model.damped(share).nan_to_num(0.0), 0) for share in DAMPINGS]
         tries = [self._moved(strips, step) for step in damped]
         few = blocked & ((reach < 1).sum(1) <= _FEW * reach.shape[1])
         if bool(few.any()):
@@ -341,7 +252,7 @@ class _Tightening:
         return torch.where(interior, reach, torch.inf)
 
     def _stopped(
-        self, strips: Strips, model: _Model, step: Tensor, blocked: Bool[Tensor, " P"]
+        self, strips: Strips, model: LengthModel, step: Tensor, blocked: Bool[Tensor, " P"]
     ) -> Float[Tensor, "P interior d"]:
         """The step of least modeled length with nodes stopped where their faces end: those first that come there first.
 
