@@ -25,6 +25,7 @@ from geodesic.solvers.taut import Taut, tighten
 __all__ = ["Kinks", "kinks_of"]
 
 _PART = 0.8  # of `length_rtol`, that may be left of the energy where no `tol` is given
+_FEW = 64  # faces, up to which steps cost next to nothing
 _LARGEST = 4  # latent coordinates: with more, most places where faces meet are none that a node is stopped by alone
 _BESIDE = 0.1  # of the distance of the ends: how far beside a face that a path runs along others begin
 _FLAT = 1e-9  # of a length: what pieces bend less is flat
@@ -54,12 +55,14 @@ class Kinks:
         faces: Of its decoder.
         tol: Largest relative excess energy.
         rtol: Largest relative error of a resolved length.
+        sought: The relative excess energy that steps lead to: less than `tol` where they are cheap.
     """
 
     manifold: Manifold
     faces: Faces
     tol: float
     rtol: float
+    sought: float
 
     @torch.no_grad()
     def tightened(self, answer: GeodesicSolution) -> GeodesicSolution:
@@ -76,9 +79,10 @@ class Kinks:
         size = max(1, _NUMBERS // (8 * units * path.shape[1]))
         for some in rows.split(size):
             count = self._crossings(path[some])
-            some = some[((count > 0) | self._in_face(path[some])) & (count <= MOST_SEGMENTS)]
-            if len(some):
-                answer = self._group(answer, some)
+            usable = ((count > 0) | self._in_face(path[some])) & (count <= MOST_SEGMENTS)
+            for which, how in ((count <= _FEW, self), (count > _FEW, replace(self, sought=self.tol))):
+                if len(group := some[usable & which]):
+                    answer = how._group(answer, group)
         return answer
 
     def _crossings(self, path: Float[Tensor, "P n d"]) -> Int[Tensor, " P"]:
@@ -148,7 +152,7 @@ class Kinks:
         return found
 
     def _tight(self, nodes: Tensor, pair: Tensor, within: Tensor, steps: int | None = None) -> _Measured:
-        taut = tighten(self.manifold, self.faces, nodes, pair, within, self.tol, steps)
+        taut = tighten(self.manifold, self.faces, nodes, pair, within, self.sought, steps)
         strips = taut.strips
         first = strips.first
         x = self.manifold.observe(strips.nodes).flatten(1)
@@ -236,4 +240,5 @@ def kinks_of(manifold: Manifold, points: Float[Tensor, "N d"], search: Search) -
         return None
     tol = search.exactness(points.dtype)
     # Lengths hold to half of it: there is no more to gain from steps than from what is asked of lengths.
-    return Kinks(manifold, faces, max(tol, search.rtol * _PART) if search.tol is None else tol, search.rtol)
+    enough = max(tol, search.rtol * _PART) if search.tol is None else tol
+    return Kinks(manifold, faces, enough, search.rtol, tol)
