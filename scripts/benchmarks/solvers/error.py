@@ -129,7 +129,9 @@ def errors(manifold: geodesic.Manifold, solution: geodesic.GeodesicSolution) -> 
         (same,) = (solution.segments == T).nonzero(as_tuple=True)
         some = solution[same]
         finer = _polished(manifold, some, MORE * T)
-        own[same] = fine_length(manifold, some.mesh[:, : T + 1])
+        nodes = some.mesh[:, : T + 1]
+        spline, polygon = fine_length(manifold, nodes), polygon_length(manifold, nodes)
+        own[same] = torch.where(some.polygon, polygon, spline)
         polished[same] = fine_length(manifold, finer.mesh)
         converged += int(finer.converged.sum())
     return Errors(solution, rows, own, polished, converged)
@@ -158,6 +160,16 @@ def fine_length(manifold: geodesic.Manifold, path: Float[Tensor, "P nodes d"]) -
             )
         lengths.append((4 * fine - coarse) / 3)
     return torch.cat(lengths)
+
+
+def polygon_length(manifold: geodesic.Manifold, path: Float[Tensor, "P nodes d"]) -> Float[Tensor, " P"]:
+    """Lengths of the polygons through the nodes, by many chords of each segment."""
+    parts = max(1, CHORDS // (path.shape[1] - 1))
+    share = torch.arange(parts, dtype=path.dtype, device=path.device)[:, None] / parts
+    fine = path[:, :-1, None] + share * path.diff(dim=1)[:, :, None]
+    fine = torch.cat([fine.flatten(1, 2), path[:, -1:]], dim=1)
+    with torch.no_grad():
+        return torch.cat([manifold.squared_chords(some).sqrt().sum(1) for some in fine.split(8)])
 
 
 def _row(solution: geodesic.GeodesicSolution, found: Errors) -> dict:
