@@ -91,3 +91,23 @@ def test_faces_are_where_activations_bend(activation):
 def test_what_bends_out_of_sight_shows_no_faces():
     assert faces_of(lambda z: z.cummax(1).values, ENDS) is None
     assert faces_of(torch.tanh, ENDS) is None
+
+
+def test_constants_of_a_decoder_are_no_units():
+    weights = torch.randn(2, 6, dtype=torch.float64)
+    faces = faces_of(lambda z: (z @ weights.clamp(-1, 1)).relu() * weights.abs().sum(), ENDS)
+    assert faces.heights(ENDS[:1].expand(5, 2)).shape == (5, 6)
+
+
+def test_a_decoder_that_is_called_for_a_few_rows_at_once_shows_no_faces():
+    def in_groups(z: torch.Tensor) -> torch.Tensor:
+        return torch.cat([torch.cat([some, some.relu()], dim=1) for some in z.split(100)])
+
+    assert faces_of(in_groups, ENDS) is None
+
+
+def test_points_are_looked_at_in_groups():
+    faces = faces_of(lambda z: z.abs(), ENDS)
+    z = torch.randn(3000, 2, dtype=torch.float64)
+    assert torch.equal(faces.heights(z), z)
+    assert torch.equal(faces.normals(z, torch.arange(3000) % 2), torch.eye(2, dtype=torch.float64).repeat(1500, 1))

@@ -74,7 +74,7 @@ def _pair(axes: int, value: Any) -> tuple[int, int]:
 _HEIGHTS: dict[str, Heights] = {
     **dict.fromkeys(("relu", "leaky_relu", "prelu", "rrelu", "abs"), _plain),
     **dict.fromkeys(("gt", "ge", "lt", "le", "greater", "less", "maximum", "minimum"), _between),
-    **dict.fromkeys(("clamp", "clip", "clamp_min", "clamp_max"), _clamped),
+    **dict.fromkeys(("clamp", "clip", "clamp_min"), _clamped),
     **dict.fromkeys(("threshold", "_threshold"), _threshold),
     **dict.fromkeys(("hardswish", "hardsigmoid"), _beyond(-3.0, 3.0)),
     "clamp_max": lambda x, max: [x - max],
@@ -92,6 +92,10 @@ _HIDDEN = (
     *("hardshrink", "round", "floor", "ceil", "sign", "sgn", "heaviside", "argmax", "argmin", "remainder", "fmod"),
 )
 """Operators that bend or jump where no single number changes sign."""
+
+
+_ROWS, _NUMBERS = 1024, 2**24  # points at once, at most, and heights of all of them
+_UNITS = 2**15  # with more of them pieces are finer than any path
 
 
 class _Enough(BaseException):  # no `Exception`: nobody who mends a decoder is to take it for a failure
@@ -136,15 +140,24 @@ class Faces:
     """
 
     def __init__(self, function: Callable[[Tensor], Any]) -> None:
-        self._function, self._count = function, math.inf
+        self._function = function
+        self._sizes: list[int] = []  # of what the operators are given in their order, for each row; 0 for constants
 
     @torch.no_grad()
     def heights(self, z: Float[Tensor, "N d"]) -> Float[Tensor, "N K"]:
         """Of all units at points."""
-        return self._heights(z)
+        return torch.cat([self._heights(some) for some in z.split(self._at_once)])
 
     def normals(self, z: Float[Tensor, "N d"], units: Int[Tensor, " N"]) -> Float[Tensor, "N d"]:
         """The gradient of the height of one unit at each point."""
+        groups = zip(z.split(self._at_once), units.split(self._at_once), strict=True)
+        return torch.cat([self._normals(*some) for some in groups])
+
+    @property
+    def _at_once(self) -> int:
+        return max(1, min(_ROWS, _NUMBERS // max(1, sum(self._sizes))))
+
+    def _normals(self, z: Float[Tensor, "N d"], units: Int[Tensor, " N"]) -> Float[Tensor, "N d"]:
         with torch.inference_mode(False), torch.enable_grad():
             nodes = z.detach().clone().requires_grad_()
             chosen = self._heights(nodes).gather(1, units[:, None])
@@ -152,26 +165,39 @@ class Faces:
         return gradient
 
     def _heights(self, z: Float[Tensor, "N d"]) -> Float[Tensor, "N K"]:
-        with suppress(_Enough), _Watch(self._count) as watch:
+        with suppress(_Enough), _Watch(len(self._sizes)) as watch:
             self._function(z)
-        rows = [x.reshape(len(z), -1) for x in watch.seen if x.numel() and x.numel() % len(z) == 0]
-        return torch.cat(rows, dim=1) if rows else z.new_zeros(len(z), 0)
+        given = zip(watch.seen, self._sizes, strict=True)
+        return torch.cat([x.reshape(len(z), size) for x, size in given if size], dim=1)
 
     def shown(self, z: Float[Tensor, "N d"]) -> bool:
         """Whether there are faces, all of them are seen, and they have normals.
 
-        An operator that takes the largest of many numbers has faces that are not; compiled code shows none.
+        An operator that takes the largest of many numbers has faces that are not; compiled code shows none; and of a
+        decoder that is called more than once for many rows it is not known which numbers belong to which row.
         """
-        with torch.no_grad(), _Watch() as watch:
-            self._function(z)
-        if watch.hidden or not watch.seen:
+        one, two = self._sizes_of(z[:1]), self._sizes_of(z[:1].expand(2, -1))
+        if not one or not two or len(one) != len(two):
             return False
-        self._count = len(watch.seen)
+        self._sizes = [b - a for a, b in zip(one, two, strict=True)]  # what stays as it is belongs to no row
+        if not any(self._sizes) or sum(self._sizes) > _UNITS:
+            return False
+        rows = self._at_once
+        expected = [rows * size or constant for size, constant in zip(self._sizes, one, strict=True)]
+        if self._sizes_of(z[:1].expand(rows, -1)) != expected:
+            return False
         try:
-            self.normals(z, torch.zeros(len(z), dtype=torch.long, device=z.device))
+            self.normals(z[:1], torch.zeros(1, dtype=torch.long, device=z.device))
         except RuntimeError:  # whatever autograd lacks
             return False
-        return all(x.numel() % len(z) == 0 for x in watch.seen)
+        return True
+
+    @torch.no_grad()
+    def _sizes_of(self, z: Float[Tensor, "N d"]) -> list[int] | None:
+        """How many numbers the operators that bend are given, one after the other; None where one hides its faces."""
+        with _Watch() as watch:
+            self._function(z.contiguous())
+        return None if watch.hidden else [x.numel() for x in watch.seen]
 
 
 def faces_of(function: Callable[[Tensor], Any], points: Float[Tensor, "N d"]) -> Faces | None:
@@ -188,4 +214,4 @@ def faces_of(function: Callable[[Tensor], Any], points: Float[Tensor, "N d"]) ->
         True
     """
     faces = Faces(function)
-    return faces if len(points) and faces.shown(points[:2]) else None
+    return faces if len(points) and faces.shown(points) else None

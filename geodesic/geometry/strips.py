@@ -14,7 +14,7 @@ from torch import Tensor
 
 from geodesic.door.faces import Faces
 
-__all__ = ["Strips", "crossed", "flat", "on_face"]
+__all__ = ["Strips", "crossed", "on_face"]
 
 _ROUNDS = 60  # of division: a face is found to rounding in a few, however many lie in a segment
 _ONE = 1e-9  # share of a segment, or of a latent point's norm, below which two nodes are one
@@ -42,7 +42,7 @@ class Strips:
     @property
     def ends(self) -> Bool[Tensor, " R"]:
         """Which nodes are the first or the last of their polygon."""
-        return self.first | _changes(self.pair.flip(0)).flip(0)
+        return _ends(self.pair)
 
     @property
     def place(self) -> Int[Tensor, " R"]:
@@ -75,12 +75,6 @@ class Strips:
         return replace(self, nodes=self.nodes[kept], pair=number[self.pair[kept]], units=self.units[kept])
 
 
-def flat(path: Float[Tensor, "P n d"]) -> tuple[Float[Tensor, "R d"], Int[Tensor, " R"]]:
-    """Paths one after the other, and the number of each one's nodes."""
-    pair = torch.arange(len(path), device=path.device)
-    return path.flatten(0, 1), pair.repeat_interleave(path.shape[1])
-
-
 def on_face(heights: Float[Tensor, "N K"], scale: Float[Tensor, " K"]) -> Tensor:
     """The sign of heights, zero on the face up to rounding."""
     tol = torch.finfo(heights.dtype).eps ** 0.65
@@ -108,7 +102,7 @@ def crossed(
     """
     signs = on_face(faces.heights(nodes), scale)
     for _ in range(_ROUNDS):
-        rows, _units, at = _open(faces, nodes, pair, signs)
+        rows, at = _open(faces, nodes, pair, signs)
         if not len(rows):
             break
         order = (rows + at).argsort()
@@ -122,7 +116,7 @@ def crossed(
         nodes, pair = torch.cat([nodes, new])[order], torch.cat([pair, pair[rows]])[order]
         within = torch.cat([within, torch.zeros_like(apart[: len(rows)])])[order]
         signs = torch.cat([signs, on_face(faces.heights(new), scale)])[order]
-    ends = _changes(pair) | _changes(pair.flip(0)).flip(0)
+    ends = _ends(pair)
     rows, units = (signs == 0).nonzero(as_tuple=True)
     changes = _sign_beside(signs, pair, rows, units, -1) * _sign_beside(signs, pair, rows, units, 1) < 0
     crossing = torch.zeros_like(ends)
@@ -144,16 +138,16 @@ def crossed(
     return Strips(nodes, pair, torch.where(there > 0, units, -1))
 
 
-def _open(faces: Faces, nodes: Tensor, pair: Tensor, signs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The segments that still cross a face, its unit, and at which share of them a straight height does."""
+def _open(faces: Faces, nodes: Tensor, pair: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
+    """The segments that still cross a face, and at which share of them a straight height does."""
     opposite = (signs[:-1] * signs[1:] < 0) & (pair[1:] == pair[:-1])[:, None]
     rows, units = opposite.nonzero(as_tuple=True)
     if not len(rows):
-        return rows, units, nodes.new_zeros(0)
+        return rows, nodes.new_zeros(0)
     some, place = torch.cat([rows, rows + 1]).unique(return_inverse=True)
     heights = faces.heights(nodes[some])
     a, b = heights[place, units.repeat(2)].chunk(2)
-    return rows, units, (a / (a - b)).clamp(_ONE, 1 - _ONE)
+    return rows, (a / (a - b)).clamp(_ONE, 1 - _ONE)
 
 
 def _changes(pair: Int[Tensor, " R"]) -> Bool[Tensor, " R"]:
@@ -162,12 +156,16 @@ def _changes(pair: Int[Tensor, " R"]) -> Bool[Tensor, " R"]:
     return changed
 
 
+def _ends(pair: Int[Tensor, " R"]) -> Bool[Tensor, " R"]:
+    return _changes(pair) | _changes(pair.flip(0)).flip(0)
+
+
 def _sign_beside(
     signs: Tensor, pair: Int[Tensor, " R"], rows: Int[Tensor, " n"], units: Int[Tensor, " n"], way: int
 ) -> Int[Tensor, " n"]:
     """The next sign of a unit that is not zero, before some nodes (-1) or behind them (1); zero if there is none."""
     found, at = torch.zeros_like(rows), rows
-    (left,) = torch.ones_like(rows, dtype=torch.bool).nonzero(as_tuple=True)
+    left = torch.arange(len(rows), device=rows.device)
     while len(left):
         at = at + way
         inside = (at >= 0) & (at < len(pair))
@@ -210,7 +208,7 @@ def _without_loops(faces: Faces, nodes: Tensor, pair: Tensor) -> Bool[Tensor, " 
 
 def _apart(nodes: Tensor, pair: Tensor) -> Bool[Tensor, " R"]:
     """Which nodes are left of those that lie together: the first, but for ends."""
-    ends = _changes(pair) | _changes(pair.flip(0)).flip(0)
+    ends = _ends(pair)
     gap = nodes.diff(dim=0).norm(dim=1) > _ONE * (1 + nodes[1:].norm(dim=1))
     same = pair[1:] == pair[:-1]
     kept = torch.ones_like(ends)

@@ -135,9 +135,9 @@ class Kinks:
     def _is_flat(self, measured: _Measured) -> Bool[Tensor, " P"]:
         return measured.bent <= _FLAT * measured.length
 
-    def _crossed(self, path: Float[Tensor, "P n d"], within: Tensor | None = None) -> _Measured:
+    def _crossed(self, path: Float[Tensor, "P n d"]) -> _Measured:
         """Polygons as they are, with the faces that they cross."""
-        return self._tight(*_flat(path, within), steps=0)
+        return self._tight(*_flat(path, torch.zeros_like(path[..., 0], dtype=torch.bool)), steps=0)
 
     def _from(self, path: Float[Tensor, "P n d"]) -> _Measured:
         """Polygons made taut, with as many nodes within pieces as their bends need."""
@@ -222,13 +222,12 @@ class Kinks:
         )
 
 
-def _flat(path: Float[Tensor, "P n d"], within: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def _flat(path: Float[Tensor, "P n d"], within: Bool[Tensor, "P n"]) -> tuple[Tensor, Tensor, Tensor]:
     """Nodes of paths one after the other, their pairs, and which of them stay; without those that only fill up."""
     kept = torch.ones(path.shape[:2], dtype=torch.bool, device=path.device)
     kept[:, 1:] = (path[:, 1:] != path[:, :-1]).any(2)
     pair = torch.arange(len(path), device=path.device)[:, None].expand(path.shape[:2])
-    stays = torch.zeros_like(kept) if within is None else within
-    return path[kept], pair[kept], stays[kept]
+    return path[kept], pair[kept], within[kept]
 
 
 def kinks_of(manifold: Manifold, points: Float[Tensor, "N d"], search: Search) -> Kinks | None:
@@ -239,6 +238,6 @@ def kinks_of(manifold: Manifold, points: Float[Tensor, "N d"], search: Search) -
     if faces is None:
         return None
     tol = search.exactness(points.dtype)
-    # Lengths hold to half of it: there is no more to gain from steps than from what is asked of lengths.
+    # All of it counts in the stated error of a length: more is not asked of steps than of lengths.
     enough = max(tol, search.rtol * _PART) if search.tol is None else tol
     return Kinks(manifold, faces, enough, search.rtol, tol)
