@@ -52,7 +52,7 @@ def test_certified_answers_are_as_long_as_they_say_and_no_change_of_them_is_shor
     manifold = PullbackManifold(network(ACTIVATIONS[name]))
     solutions = geodesic.solve(manifold, *(2 * torch.randn(2, 3, 2)))
     certified = solutions[solutions.converged & solutions.resolved]
-    assert len(certified.length) or name == "max pooling"  # too many faces meet where maxima are shared
+    assert len(certified.length)
     for k in range(len(certified.length)):
         solution = certified[k]
         path = curve(solution)

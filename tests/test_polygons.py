@@ -111,3 +111,45 @@ def test_points_are_looked_at_in_groups():
     z = torch.randn(3000, 2, dtype=torch.float64)
     assert torch.equal(faces.heights(z), z)
     assert torch.equal(faces.normals(z, torch.arange(3000) % 2), torch.eye(2, dtype=torch.float64).repeat(1500, 1))
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        nn.MaxPool1d(3, 1, 1),
+        nn.MaxPool1d(2, ceil_mode=True),
+        nn.MaxPool1d(2, 1, dilation=2),
+        nn.MaxPool2d((1, 2), (1, 1), (0, 1)),
+    ],
+)
+def test_faces_of_a_pooling_are_where_its_largest_numbers_change(pool):
+    torch.manual_seed(0)
+    weights = torch.randn(2, 5, dtype=torch.float64)
+    shape = (1, 5) if isinstance(pool, nn.MaxPool1d) else (1, 1, 5)
+
+    def decoder(z: torch.Tensor) -> torch.Tensor:
+        return pool((z @ weights).unflatten(1, shape)).flatten(1)
+
+    path = geodesic.straight_path(ENDS[:1], ENDS[1:], 999)[0]
+    faces = faces_of(decoder, path)
+    signs = faces.heights(path).sign()
+    assert bool((signs != 0).any(0).all())  # no unit is zero everywhere
+    bends = (decoder(path).diff(n=2, dim=0).abs() > 1e-9).any(1)
+    changes = (signs[1:] != signs[:-1]).any(1)
+    assert bool(bends.any())
+    assert bool((~bends | changes[1:] | changes[:-1]).all())
+
+
+def test_what_is_zero_all_around_is_no_face():
+    decoder = lambda z: torch.cat([z, (z[:, :1] + 5).abs(), (z[:, :1] - 5).relu().relu()], dim=1)  # noqa: E731
+    solution = geodesic.solve(geodesic.PullbackManifold(decoder), ENDS[0], ENDS[1])
+    assert bool(solution.converged & solution.resolved)
+    expected = math.hypot(2 * math.sqrt(2), 0.8)
+    assert solution.length.item() == pytest.approx(expected, rel=1e-9)
+    pooled = nn.Sequential(nn.Linear(2, 12), nn.ReLU(), nn.Unflatten(1, (1, 12)), nn.MaxPool1d(2), nn.Flatten())
+    torch.manual_seed(2)
+    for parameter in pooled.parameters():
+        nn.init.normal_(parameter)
+    decoder = nn.Sequential(pooled, nn.Linear(6, 5)).double()
+    solution = geodesic.solve(geodesic.PullbackManifold(decoder), ENDS[0], ENDS[1])
+    assert bool(solution.polygon & solution.converged)

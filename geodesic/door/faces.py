@@ -54,21 +54,25 @@ def _pooled(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Iterable[Tensor]:
-    """Differences of all numbers that one maximum is taken of; what fills up the border is below all of them."""
-    k, s, p, q = (_pair(x.dim() - 2, v) for v in (kernel_size, stride or kernel_size, padding, dilation))
-    x = x if x.dim() == 4 else x[:, :, None]
-    more = [size if ceil_mode else 0 for size in k]
-    low = torch.finfo(x.dtype).min / 4
-    x = torch.nn.functional.pad(x, (p[1], p[1] + more[1], p[0], p[0] + more[0]), value=low)
-    windows = torch.nn.functional.unfold(x, k, q, 0, s).unflatten(1, (x.shape[1], -1))
+    """Differences of all numbers that one maximum is taken of: what fills up the border is none of them."""
+    axes = x.dim() - 2
+    k, s, q = (_pair(axes, v, 1) for v in (kernel_size, stride or kernel_size, dilation))
+    p, more = _pair(axes, padding, 0), [size if ceil_mode else 0 for size in k]
+    x = x if axes == 2 else x[:, :, None]
+    border = (p[1], p[1] + more[1], p[0], p[0] + more[0])
+    windows, inside = (
+        torch.nn.functional.unfold(torch.nn.functional.pad(y, border), k, q, 0, s).unflatten(1, (y.shape[1], -1))
+        for y in (x, torch.ones_like(x[:1, :1]))
+    )
     one, other = torch.triu_indices(windows.shape[2], windows.shape[2], 1, device=x.device)
-    return [windows[:, :, one] - windows[:, :, other]]
+    both = (inside[0, 0, one] * inside[0, 0, other]) > 0
+    return [(windows[:, :, one] - windows[:, :, other])[:, :, both]]
 
 
-def _pair(axes: int, value: Any) -> tuple[int, int]:
+def _pair(axes: int, value: Any, idle: int) -> tuple[int, int]:
     """A setting of a pooling along two axes, of which the first is idle where there is only one."""
     values = (value,) * axes if isinstance(value, int) else tuple(value)
-    return (values[0], values[1]) if axes == 2 else (min(1, values[0]), values[0])
+    return (values[0], values[1]) if axes == 2 else (idle, values[0])
 
 
 _HEIGHTS: dict[str, Heights] = {

@@ -119,8 +119,13 @@ class Kinks:
         heights = self.faces.heights(torch.cat([path, middle], dim=1).flatten(0, 1))
         signs = on_face(heights, heights.abs().amax(0)).unflatten(0, (len(path), -1))
         nodes, between = signs.split([path.shape[1], middle.shape[1]], dim=1)
-        within = (nodes[:, 1:] == 0) & (nodes[:, :-1] == 0) & (between == 0)
-        return (within.any(2) & long).any(1)
+        within = (nodes[:, 1:] == 0) & (nodes[:, :-1] == 0) & (between == 0) & long[..., None]
+        pairs, segments, units = within.nonzero(as_tuple=True)
+        found = torch.zeros_like(long[:, 0])
+        if len(pairs):  # where a height is zero all around, as of two numbers that a ReLU made zero, there is no face
+            slope = self.faces.normals(middle[pairs, segments], units).norm(dim=1)
+            found[pairs[slope > 0]] = True
+        return found
 
     def _beside(self, path: Float[Tensor, "P n d"]) -> list[Tensor]:
         """Paths that leave those that run along faces to both sides."""
