@@ -12,7 +12,7 @@ from torch.testing import assert_close
 import geodesic
 from geodesic import VAE, train_vae
 from geodesic.data import Dataset, Split
-from geodesic.errors import DataError, InputError, TrainingDiverged
+from geodesic.errors import DataError, InputError, SettingsError, TrainingDiverged
 from geodesic.experiment import Settings
 from geodesic.experiment.build import check_search
 from geodesic.likelihoods import Gaussian, Likelihood, NegativeBinomial, Poisson
@@ -223,6 +223,9 @@ def test_an_ensemble_does_not_learn_an_r() -> None:
 def test_the_geometry_of_an_r_to_be_learned_is_checked_before_training() -> None:
     settings = load_settings_of("model: {likelihood: {kind: negative_binomial, library: true}}")
     check_search(settings.geodesic, settings.model, (6,))
+    independent = settings.geodesic.model_copy(update={"members": "independent"})
+    with pytest.raises(SettingsError, match="this model has one decoder"):
+        check_search(independent, settings.model, (6,))
 
 
 def test_one_r_for_each_entry_comes_back_with_the_weights(tmp_path: Path) -> None:

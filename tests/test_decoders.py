@@ -271,8 +271,13 @@ def test_what_looks_like_other_parameters_is_refused_until_the_user_says_what_it
 
 def test_what_does_not_look_like_them_is_taken_for_the_default() -> None:
     small = lambda z: NET(z)[:, :3].square() / 100  # few of them within [0, 1] are no evidence  # noqa: E731
+    path = torch.stack([START, END])
     for decoder in (NET, small, lambda z: z.new_zeros(len(z), 20) + 0 * z[:, :1]):
-        geodesic.PullbackManifold(decoder, geodesic.outputs.FisherRaoBernoulli()).examine(torch.randn(4, 2))
+        unsaid, said = (
+            geodesic.path_energy(geodesic.PullbackManifold(decoder, geometry), path)
+            for geometry in (geodesic.outputs.FisherRaoBernoulli(), geodesic.outputs.FisherRaoBernoulli("logits"))
+        )
+        assert torch.equal(unsaid, said)
 
 
 def test_outputs_that_no_word_settles_are_refused_with_what_the_geometry_takes() -> None:

@@ -140,5 +140,5 @@ def test_an_encoder_in_training_mode_is_refused_until_it_is_in_evaluation_mode(k
 
 
 def test_an_encoder_without_layers_that_differ_in_training_may_be_in_training_mode() -> None:
-    GradientDescent("encoder", Model().train().encode)
-    GradientDescent("encoder", torch.sin)
+    for encoder in (Model().train().encode, torch.sin):
+        assert GradientDescent("encoder", encoder).encoder == encoder

@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import importlib
 import json
 import re
 import sys
@@ -57,10 +56,14 @@ def recorded(contents: str) -> str:
     return f"geodesic/__init__.py,sha256={digest},{len(contents)}\n"
 
 
+@pytest.fixture(scope="module")
+def imported() -> None:
+    """What the doctor and its command import: what is installed, and Python's own modules, are not found on a `site`."""
+    assert "geodesic" in CliRunner().invoke(cli.app, ["doctor"]).output
+
+
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
-    for needed in ("packaging.requirements", "torch", "torchvision"):
-        importlib.import_module(needed)  # now, since what is installed cannot be found below
+def site(imported: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
     found = Site(tmp_path / "site-packages")
     monkeypatch.setattr(sys, "path", [str(found.folder)])
     monkeypatch.setattr(installation, "PACKAGE", found.package)
