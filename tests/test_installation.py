@@ -58,7 +58,7 @@ def recorded(contents: str) -> str:
 
 @pytest.fixture(scope="module")
 def imported() -> None:
-    """What the doctor and its command import: what is installed, and Python's own modules, are not found on a `site`."""
+    """What the doctor and its command import: a `site` has nothing that is installed, nor Python's own modules."""
     assert "geodesic" in CliRunner().invoke(cli.app, ["doctor"]).output
 
 
