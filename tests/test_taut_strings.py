@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 import geodesic
+from scripts.benchmarks.kinks import oracle
 from tests import windows
 from tests.polyhedral import Polyhedron
 
@@ -104,3 +105,21 @@ def test_no_resolved_length_across_kinks_is_below_the_shortest_path():
         assert resolved.any()
         ratio = solution.length / torch.tensor(shortest, dtype=torch.float64)
         assert bool((ratio >= 1 - 3 * solution.error)[resolved].all())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("seed", "ends"),
+    [
+        (535, [[-0.51263938, -0.86309112], [1.26666454, -0.12913031]]),  # a face ends just beside the corner
+        (789, [[0.04435415, -0.06431445], [-0.36223613, 1.38017413]]),  # the next face is near, the next corner far
+    ],
+)
+def test_corners_that_a_short_segment_hides_are_passed_on_the_shorter_side(seed, ends):
+    decoder = oracle.network(seed)
+    ends = torch.tensor(ends)
+    solution = geodesic.solve(geodesic.PullbackManifold(decoder), ends[:1], ends[1:])
+    case = oracle.Small(decoder, ends)
+    _, local = case.local(solution.mesh[0].numpy())
+    assert bool(solution.converged & solution.resolved)
+    assert float(solution.length) <= local * (1 + max(3 * float(solution.error), 1e-6))

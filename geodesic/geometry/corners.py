@@ -33,6 +33,7 @@ class Sides:
     Attributes:
         angle: Smaller one of the two that a path leaves, (M,); NaN where more than two faces meet independently.
         arms: Lengths of the segments to a corner and from it, without their part along the faces, (M, 2).
+        free: How many times as long the path is up to where it may bend again, (M, 2): about a corner all of it turns.
         way: Points of the way around, (M, W, d): on the faces that it crosses, where a straight line in the unfolded
             sectors does.
         crosses: Which of them there are, (M, W), in the order in which they are passed.
@@ -40,6 +41,7 @@ class Sides:
 
     angle: Float[Tensor, " M"]
     arms: Float[Tensor, "M 2"]
+    free: Float[Tensor, "M 2"]
     way: Float[Tensor, "M W d"]
     crosses: Bool[Tensor, "M W"]
 
@@ -47,7 +49,7 @@ class Sides:
     def gain(self) -> Float[Tensor, " M"]:
         """About how much shorter a path becomes by going around, (M,): none where the angle is at least pi."""
         missing = (math.pi - self.angle).clamp_min(0)
-        l1, l2 = self.arms.unbind(1)
+        l1, l2 = (self.arms * self.free).unbind(1)
         straight = (l1.square() + l2.square() - 2 * l1 * l2 * self.angle.cos()).clamp_min(0).sqrt()
         return torch.where(missing > 0, l1 + l2 - straight, self.angle * 0)
 
@@ -122,7 +124,7 @@ def sides_of(
     crosses, way = crosses.gather(1, sort), way.gather(1, sort[..., None].expand_as(way))
     usable = (independent == 2) & total.isfinite()
     angle = torch.where(independent == 1, math.pi, torch.where(usable, angle, torch.nan))  # one face is no corner
-    return Sides(angle, arms, way.nan_to_num(0.0), crosses & usable[:, None])
+    return Sides(angle, arms, torch.ones_like(arms), way.nan_to_num(0.0), crosses & usable[:, None])
 
 
 def _planes(normals: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -151,6 +151,8 @@ class _Tightening:
         done = ~(best.length < length)  # those that are taut but for their corners, and those that no step shortens
         corners = done[strips.pair] & strips.corners
         if bool(corners.any()):
+            # Beside a short segment the last bit of a step turns an angle.
+            strips = self._settled(strips, model.step.direction, done & ~loose)
             sides, at = self._sides(strips, corners)
             known = ~sides.angle.isnan()
             # Where more than two faces meet: no way around gains more than the straight one through space.
@@ -221,7 +223,26 @@ class _Tightening:
         normals[rows, places] = self.faces.normals(strips.nodes[at][rows], units[rows, places])
         normals = normals / normals.norm(dim=2, keepdim=True).clamp_min(torch.finfo(normals.dtype).tiny)
         nodes = strips.nodes[torch.stack([at - 1, at, at + 1], dim=1)]
-        return sides_of(self.manifold.observe, self.faces, nodes, units, normals), at
+        sides = sides_of(self.manifold.observe, self.faces, nodes, units, normals)
+        return replace(sides, free=self._free(strips, at)), at
+
+    def _free(self, strips: Strips, at: Int[Tensor, " M"]) -> Float[Tensor, "M 2"]:
+        """How many times the segments beside corners it is to the next corner, or the end: all of that turns."""
+        x = self.manifold.observe(strips.nodes).flatten(1)
+        chords = torch.where(strips.first[1:], 0, x.diff(dim=0).norm(dim=1))
+        upto = torch.nn.functional.pad(chords.cumsum(0), (1, 0))
+        index = torch.arange(len(upto), device=at.device)
+        stops = strips.ends | strips.corners
+        last = torch.where(stops, index, 0).cummax(0).values[at - 1]
+        following = torch.where(stops, index, len(upto)).flip(0).cummin(0).values.flip(0)[at + 1]
+        way = torch.stack([upto[at] - upto[last], upto[following] - upto[at]], dim=1)
+        return way / torch.stack([chords[at - 1], chords[at]], dim=1).clamp_min(torch.finfo(way.dtype).tiny)
+
+    def _settled(self, strips: Strips, step: Float[Tensor, "P interior d"], taut: Bool[Tensor, " P"]) -> Strips:
+        """Polygons that are taut after the step that was too small to be taken, as far as faces let it."""
+        step = torch.where(taut[:, None, None], step.nan_to_num(0.0), 0)
+        share = self._reach(strips, step).clamp(max=1)[..., None]
+        return replace(strips, nodes=self._moved(strips, share * step)[0])
 
     def _shortcuts(self, strips: Strips, at: Int[Tensor, " M"]) -> Float[Tensor, " M"]:
         """By how much longer than straight through space the way over nodes is."""
