@@ -9,9 +9,10 @@ from torch.testing import assert_close
 
 from geodesic import VAE, PullbackManifold, solve
 from geodesic import autodiff as ad
-from geodesic.door.derivatives import REVERSE
+from geodesic.door.derivatives import FORWARD, REVERSE
 from geodesic.errors import InputError
 from geodesic.models import ConvNetwork
+from geodesic.models.networks import exponentials
 from geodesic.models.networks.convolutional import ConvDecoder, ConvEncoder, ResidualBlock
 from geodesic.models.networks.mlp import MLP
 from geodesic.models.networks.network import ACTIVATIONS, Activation
@@ -155,3 +156,24 @@ def test_encoder_and_decoder_differentiate_twice(activation: str, network: str) 
     for function, at in ((vae.decode, z), (vae.encode, x)):
         assert torch.autograd.gradcheck(function, at)
         assert torch.autograd.gradgradcheck(function, at)
+
+
+@pytest.mark.parametrize("activation", ["elu", "softplus"])
+def test_activations_that_are_taken_in_double_have_the_derivatives_of_torchs_own(
+    monkeypatch: pytest.MonkeyPatch, activation: str
+) -> None:
+    monkeypatch.setattr(exponentials, "_has_avx512", lambda: True)
+    fast, own = (MLP(2, (7, 6), 5, activation).to(dtype).eval() for dtype in (torch.float32, torch.float64))
+    own.load_state_dict(fast.state_dict())
+    z, v = torch.randn(2, 4, 2).float().double()
+    plain = fast(z.float())
+    monkeypatch.setattr(exponentials, "_MANY", 1)
+    assert_close(fast(z.float()), plain)
+    assert "ToCopy" in fast[1](torch.zeros(1, 2).float().requires_grad_()).grad_fn.name()
+    for name, more in (("expand", (torch.sin,)), ("bend", (v,)), ("turn", (own(z), v))):
+        exact = getattr(FORWARD, name)(own, z, *more)
+        found = getattr(FORWARD, name)(
+            fast, z.float(), *(m.float() if isinstance(m, torch.Tensor) else m for m in more)
+        )
+        for x, y in zip(found, exact, strict=True):
+            assert_close(x.double(), y, rtol=1e-4, atol=1e-6)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from geodesic.checks import is_integer
 from geodesic.errors import InputError
+from geodesic.models.networks.exponentials import ELU, Softplus
 from geodesic.registry import Registry
 
 __all__ = [
@@ -26,11 +27,11 @@ __all__ = [
 Activation = Literal["elu", "gelu", "relu", "silu", "softplus", "tanh"]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "elu": nn.ELU,
+    "elu": ELU,
     "gelu": nn.GELU,
     "relu": nn.ReLU,
     "silu": nn.SiLU,
-    "softplus": nn.Softplus,
+    "softplus": Softplus,
     "tanh": nn.Tanh,
 }
 """Activations by name. Geodesics need two derivatives: "relu" has only one almost everywhere, the others are smooth or
