@@ -20,7 +20,10 @@ LEAST = {"squared_chords": 2, "gradient": 3, "product": 5, "expansion": 4}
 """Nodes to work on at the least, for one to be kept: a chord has two ends; a gradient reaches one node to each side, a
 product with the Hessian two, and a row of the Hessian ends at the node after the next. Other work is done on points."""
 
-_VECTORS = {"squared_norm": 1, "lowered": 1, "lowered_acceleration": 2, "lowered_connection": 1, "deviation": 1}
+_VECTORS = {
+    **{"squared_norm": 1, "lowered": 1, "lowered_acceleration": 2, "metric_and_acceleration": 2},
+    **{"lowered_connection": 1, "deviation": 1},
+}
 
 # The fastest of a few calls counts: the first may compile or fill a cache, others run beside other programs.
 _LEAST_CALLS, _MOST_CALLS = 2, 4

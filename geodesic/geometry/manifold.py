@@ -198,6 +198,18 @@ class Manifold(ABC):
             v: Its velocities there, (*batch, d).
         """
 
+    def metric_and_acceleration(
+        self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"], w: Float[Tensor, "*batch d"]
+    ) -> tuple[Float[Tensor, "*batch d d"], Float[Tensor, "*batch d"]]:
+        """`metric_tensor` and `lowered_acceleration`, in fewer passes where they have some in common.
+
+        Args:
+            z: Points of the curve, (*batch, d).
+            v: Its velocities there, (*batch, d).
+            w: Its second derivatives there, (*batch, d).
+        """
+        return self.metric_tensor(z), self.lowered_acceleration(z, v, w)
+
     @abstractmethod
     def deviation(self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]) -> Deviation:
         """The metric, the connection and the curvature along v: what moves the neighbors of a geodesic.

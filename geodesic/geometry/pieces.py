@@ -106,6 +106,14 @@ class InPieces(Manifold):
     ) -> Float[Tensor, "*batch d"]:
         return self._by_points("lowered_acceleration", self.manifold.lowered_acceleration, z, v, w)
 
+    def metric_and_acceleration(
+        self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"], w: Float[Tensor, "*batch d"]
+    ) -> tuple[Float[Tensor, "*batch d d"], Float[Tensor, "*batch d"]]:
+        if self.bytes_of("metric_and_acceleration") > self.piece:
+            return super().metric_and_acceleration(z, v, w)
+        G, u = self._by_points("metric_and_acceleration", self.manifold.metric_and_acceleration, z, v, w)
+        return G, u
+
     def lowered_connection(
         self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]
     ) -> Float[Tensor, "*batch d d"]:

@@ -138,6 +138,11 @@ class PullbackManifold(Manifold):
     ) -> Float[Tensor, "*batch d"]:
         return self._geometry.lowered_acceleration(z, v, w)
 
+    def metric_and_acceleration(
+        self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"], w: Float[Tensor, "*batch d"]
+    ) -> tuple[Float[Tensor, "*batch d d"], Float[Tensor, "*batch d"]]:
+        return self._geometry.metric_and_acceleration(z, v, w)
+
     def lowered_connection(
         self, z: Float[Tensor, "*batch d"], v: Float[Tensor, "*batch d"]
     ) -> Float[Tensor, "*batch d d"]:

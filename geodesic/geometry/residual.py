@@ -77,13 +77,13 @@ def geodesic_curvature(
     """
     middle, velocity, acceleration = (x[..., every // 2 :: every, :] for x in spline_through(path))
     with torch.no_grad():
-        u = manifold.lowered_acceleration(middle, velocity, acceleration)
         if path.shape[-1] <= _EXPLICIT and manifold.forms_metric:
-            G = manifold.metric_tensor(middle)
+            G, u = manifold.metric_and_acceleration(middle, velocity, acceleration)
             squared = (velocity * (G @ velocity[..., None])[..., 0]).sum(-1)
             L, deficiency = _cholesky(G), _deficiency(G).amax(-1)
             square = (u * torch.cholesky_solve(u[..., None], L)[..., 0]).sum(-1)
         else:
+            u = manifold.lowered_acceleration(middle, velocity, acceleration)
             squared = manifold.squared_norm(middle, velocity)
             square = inverse_norm(manifold, middle, u, products or _STEPS, share=_MISSING, estimated=bool(products))
             deficiency = torch.zeros_like(u[..., 0, 0], dtype=torch.int64)
