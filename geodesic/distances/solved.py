@@ -62,7 +62,7 @@ class Found:
         return cls(
             length=torch.where(baseless, torch.nan, length),
             lower=lower,
-            upper=torch.where(baseless, torch.inf, length * (1 + quadrature_error(manifold, solution))),
+            upper=torch.where(baseless, torch.inf, length * (1 + quadrature_error(solution))),
             straight_length=solution.straight_length,
             error=torch.where(baseless, torch.inf, solution.error),
             status=status,

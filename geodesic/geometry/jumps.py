@@ -35,6 +35,8 @@ class Along(NamedTuple):
         missed: What derivatives do not see of each segment, (P, T), see `Traveled`.
         bent: By how much the velocity changes in each, (P, T).
         size: Of the outputs at its ends, (P, T).
+        ends: Speeds there per segment, (P, T, 2), if they were asked for.
+        wide: Squared chords over two segments, (P, T - 1).
     """
 
     speed: Float[Tensor, "P Q"]
@@ -43,6 +45,15 @@ class Along(NamedTuple):
     missed: Float[Tensor, "P T"]
     bent: Float[Tensor, "P T"]
     size: Float[Tensor, "P T"]
+    ends: Float[Tensor, "P T 2"]
+    wide: Float[Tensor, "P T-1"]
+
+    @property
+    def by_simpson(self) -> Float[Tensor, "P T"]:
+        """Lengths of the segments by Simpson's rule, from the speeds at their ends and halfway between."""
+        middle = self.speed.unflatten(1, (self.missed.shape[1], -1))
+        middle = middle[..., middle.shape[2] // 2] / self.missed.shape[1]
+        return (self.ends.sum(-1) + 4 * middle) / 6
 
     @property
     def lengths(self) -> Float[Tensor, "P T"]:
@@ -63,18 +74,24 @@ class Unseen(NamedTuple):
 
 
 @torch.no_grad()
-def along(manifold: Manifold, path: Float[Tensor, "P nodes d"]) -> Along:
+def along(manifold: Manifold, path: Float[Tensor, "P nodes d"], ends: bool = False) -> Along:
     """The spline through the nodes, by its derivatives and by its chords: for the price of its length.
 
     Where a curve has no length beside its segments, their chords, of which nothing is missed.
+
+    Args:
+        manifold: Where to measure.
+        path: Nodes, (P, T + 1, d).
+        ends: Whether speeds are wanted at the nodes too, for one pass more at each.
     """
     T = path.shape[1] - 1
     if not manifold.has_length:
-        chords = manifold.squared_chords(path)
-        nothing = torch.zeros_like(chords)
-        return Along(T * chords.sqrt(), torch.full_like(path[0, 1:, 0], 1 / T), chords, nothing, nothing, nothing)
+        chords, wide = manifold.chords_of_one_and_two(path)
+        speed, nothing = chords.sqrt(), torch.zeros_like(chords)
+        weights, both = torch.full_like(path[0, 1:, 0], 1 / T), speed[..., None].expand(-1, -1, 2)
+        return Along(T * speed, weights, chords, nothing, nothing, nothing, both, wide)
     (weights,) = like(path, on_interval()[1])
-    found = manifold.traveled(path, *on_segments(path), weights)
+    found = manifold.traveled(path, *on_segments(path), weights, slopes(path) if ends else None)
     return Along(T * found.speed.flatten(1), weights.repeat(T) / T, *found[1:])
 
 

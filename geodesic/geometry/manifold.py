@@ -73,6 +73,8 @@ class Traveled(NamedTuple):
             misses no more than half of it. Without an embedding 0.
         size: Norm of the larger one of the outputs at both ends, (P, T): what rounding of a chord is relative to.
             Without an embedding 0.
+        ends: Speeds at both ends of each segment, (P, T, 2); 0 where no velocities were given there.
+        wide: Squared chords over two segments, (P, T - 1).
     """
 
     speed: Float[Tensor, "P T Q"]
@@ -80,6 +82,8 @@ class Traveled(NamedTuple):
     missed: Float[Tensor, "P T"]
     bent: Float[Tensor, "P T"]
     size: Float[Tensor, "P T"]
+    ends: Float[Tensor, "P T 2"]
+    wide: Float[Tensor, "P T-1"]
 
 
 class Manifold(ABC):
@@ -265,6 +269,7 @@ class Manifold(ABC):
         z: Float[Tensor, "P T Q d"],
         v: Float[Tensor, "P T Q d"],
         weights: Float[Tensor, " Q"],
+        velocity: Float[Tensor, "P nodes d"] | None = None,
     ) -> Traveled:
         """What derivatives see of the segments of paths, and what they do not, by quadrature.
 
@@ -273,20 +278,28 @@ class Manifold(ABC):
             z: Points of quadrature on the curve between neighbors.
             v: Its velocities there, per segment.
             weights: Of the points; they sum to 1.
+            velocity: Of the curve at its nodes, per segment, where speeds are asked for there.
         """
         if not self.has_embedding:
-            speed, squared_chords = self.squared_norm(z, v).sqrt(), self.squared_chords(path)
+            speed, (squared_chords, wide) = self.squared_norm(z, v).sqrt(), self.chords_of_one_and_two(path)
             missed = (squared_chords.clamp_min(0).sqrt() - speed @ weights).clamp_min(0)
             nothing = torch.zeros_like(missed)
-            return Traveled(speed, squared_chords, missed, nothing, nothing)
-        Q, d, x = z.shape[2], z.shape[3], self.door or self.embed
-        y = x(path).flatten(2)
+            nodes = torch.zeros_like(path[..., 0]) if velocity is None else self.squared_norm(path, velocity).sqrt()
+            return Traveled(speed, squared_chords, missed, nothing, nothing, nodes.unfold(1, 2, 1), wide)
+        Q, d, x, rows = z.shape[2], z.shape[3], self.door or self.embed, path.reshape(-1, path.shape[-1])
+        if velocity is None:
+            y, nodes = x(path).flatten(2), torch.zeros_like(path[..., 0])
+        else:
+            y, slope = self.way(path).carried(x, rows, velocity.reshape(rows.shape))
+            y, nodes = y.reshape(*path.shape[:2], -1), slope.flatten(1).norm(dim=-1).reshape(path.shape[:2])
         step, sizes = y.diff(dim=1), y.norm(dim=-1)
         seen = self.way(z).push(x, z.reshape(-1, d), v.reshape(-1, d)).reshape(*z.shape[:-1], -1)
         missed = (step - weights @ seen).norm(dim=-1)
         bends = torch.nn.functional.pad(seen.flatten(1, 2).diff(dim=1).norm(dim=-1), (1, 1))
         bent, size = bends.unfold(1, Q + 1, Q).sum(-1), sizes.unfold(1, 2, 1).amax(-1)
-        return Traveled(seen.norm(dim=-1), step.square().sum(-1), missed, bent, size)
+        wide = (step[:, 1:] + step[:, :-1]).square().sum(-1)
+        ends = nodes.unfold(1, 2, 1)
+        return Traveled(seen.norm(dim=-1), step.square().sum(-1), missed, bent, size, ends, wide)
 
     def arcs(
         self, path: Float[Tensor, "P nodes d"], velocity: Float[Tensor, "P nodes d"]

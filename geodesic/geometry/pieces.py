@@ -157,17 +157,20 @@ class InPieces(Manifold):
         z: Float[Tensor, "P T Q d"],
         v: Float[Tensor, "P T Q d"],
         weights: Float[Tensor, " Q"],
+        velocity: Float[Tensor, "P nodes d"] | None = None,
     ) -> Traveled:
         # Neighbors of all paths as paths of one segment, in groups: their ends are evaluated twice.
         if z.shape[:-1].numel() <= (size := self.size_of("squared_norm")):
-            return self.manifold.traveled(path, z, v, weights)
-        ends = torch.stack([path[:, :-1], path[:, 1:]], dim=2).flatten(0, 1)
+            return self.manifold.traveled(path, z, v, weights, velocity)
 
-        def some(ends: Tensor, z: Tensor, v: Tensor) -> Traveled:
-            return self.manifold.traveled(ends, z[:, None], v[:, None], weights)
+        def some(z: Tensor, v: Tensor, ends: Tensor, *slopes: Tensor) -> Traveled:
+            return self.manifold.traveled(ends, z[:, None], v[:, None], weights, *slopes)
 
-        found = grouped(some, max(1, size // (2 + len(weights))), ends, z.flatten(0, 1), v.flatten(0, 1))
-        return Traveled(*(x[:, 0].unflatten(0, z.shape[:2]) for x in found))
+        at_nodes = [path] if velocity is None else [path, velocity]
+        ends = (torch.stack([x[:, :-1], x[:, 1:]], dim=2).flatten(0, 1) for x in at_nodes)
+        found = grouped(some, max(1, size // (2 + len(weights))), z.flatten(0, 1), v.flatten(0, 1), *ends)
+        *whole, _ = (x[:, 0].unflatten(0, z.shape[:2]) if x.shape[1] else x for x in found)
+        return Traveled._make([*whole, self.chords_of_one_and_two(path)[1]])
 
     def arcs(
         self, path: Float[Tensor, "P nodes d"], velocity: Float[Tensor, "P nodes d"]

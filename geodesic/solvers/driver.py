@@ -316,6 +316,7 @@ class Driver:
             iterations=new.iterations,
             length=torch.where(own, known, old.length),
             error=torch.where(own, old.error.maximum(off), old.error),
+            quadrature_error=torch.where(own, old.quadrature_error.maximum(off), old.quadrature_error),
         )
         return chosen(worse | (old.converged & ~new.converged), old, new), worse
 

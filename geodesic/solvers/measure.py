@@ -16,7 +16,7 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.path import refine_path, spline_speed, straight_path
 from geodesic.geometry.residual import geodesic_curvature
 from geodesic.solvers.krylov import LARGEST_EXPLICIT
-from geodesic.solvers.mesh import Mesh, turning
+from geodesic.solvers.mesh import Mesh, turns_of
 from geodesic.solvers.plan import Plan
 from geodesic.solvers.run import Ended
 from geodesic.solvers.solution import GeodesicSolution
@@ -25,6 +25,8 @@ from geodesic.solvers.status import Status
 __all__ = ["Asked", "StraightLines", "above_their_bounds", "measured", "straight_lines", "unmeasured"]
 
 _ROUNDINGS = 10  # of a length: no error below is known
+_BESIDE_KINKS = 2.0  # times the difference of two rules, that the error on a segment with a kink is at most
+_LIKELY = 3.0  # times the root of the summed squares of the segments' errors
 _PRODUCTS = 3  # with the metric of many latent coordinates, for a curvature of which a share of an error is made
 
 
@@ -80,7 +82,7 @@ def measured(manifold: Manifold, ended: Ended, lines: StraightLines, asked: Aske
     # There all of these are zero, where a decoder's rounding leaves traces.
     sizes = {name: torch.where(still & (name != "rank_deficiency"), 0, size) for name, size in sizes.items()}
     if not manifold.has_length:  # nor between equal ends
-        sizes["error"] = torch.full_like(excess, torch.inf)
+        sizes["error"] = sizes["quadrature_error"] = torch.full_like(excess, torch.inf)
     lost = (status == Status.CONVERGED) & ~(excess <= asked.tol) & ~still
     status = torch.where(lost, Status.STALLED, status)
     status = torch.where(jump, Status.JUMP, status)
@@ -91,8 +93,8 @@ def measured(manifold: Manifold, ended: Ended, lines: StraightLines, asked: Aske
 def unmeasured(ended: Ended, lines: StraightLines, asked: Asked) -> GeodesicSolution:
     """The solution for paths that are neither solved nor measured, since they get more segments: in it all is NaN."""
     nothing = torch.full_like(ended.energy, torch.nan)
-    names = ("length", "error", "decoder_residual", "speed_variation", "speed_allowance", "lower_bound", "energy")
-    sizes = dict.fromkeys((*names, "gradient_norm", "relative_excess_energy"), nothing)
+    names = ("length", "error", "quadrature_error", "decoder_residual", "speed_variation", "speed_allowance")
+    sizes = dict.fromkeys((*names, "lower_bound", "energy", "gradient_norm", "relative_excess_energy"), nothing)
     return _answer(
         ended, sizes | {"rank_deficiency": torch.zeros_like(ended.steps), "arc": ended.mesh.times}, lines, asked
     )
@@ -127,12 +129,11 @@ def _sizes(manifold: Manifold, mesh: Mesh, excess: Tensor) -> tuple[dict[str, Te
     path, T = mesh.path, mesh.path.shape[1] - 1
     every = _every(T, path.shape[2])
     with torch.no_grad():
-        seen = along(manifold, path)
+        seen = along(manifold, path, ends=True)
         speed, weights, arcs = seen.speed, seen.weights, seen.lengths
         length = speed @ weights
         coarse_speed, coarse_weights = spline_speed(manifold, refine_path(path, max(T // 2, 2)))
         bend, deficiency = geodesic_curvature(manifold, path, every=every, products=_PRODUCTS)
-        angles = turning(manifold, path)[1]
         lower_bound = manifold.lower_bound(path[:, 0], path[:, -1])
     missed = unseen(manifold, path, seen)
     error = _spline_error(arcs, coarse_speed * coarse_weights) / length
@@ -148,9 +149,10 @@ def _sizes(manifold: Manifold, mesh: Mesh, excess: Tensor) -> tuple[dict[str, Te
     sizes = {
         "length": length,
         "error": error,
+        "quadrature_error": _quadrature_error(arcs, seen.by_simpson),
         "decoder_residual": bend.amax(-1) * length,
         "speed_variation": _spread(arcs / mesh.times.diff(dim=1)) / length,
-        "speed_allowance": angles.amax(-1),
+        "speed_allowance": turns_of(seen.squared_chords, seen.wide).amax(-1),
         "rank_deficiency": deficiency,
         # Equal up to rounding on a straight line of a flat manifold.
         "lower_bound": torch.where(lower_bound < (1 + 1e-6) * length, lower_bound.minimum(length), lower_bound),
@@ -177,6 +179,18 @@ def _spline_error(arcs: Float[Tensor, "P T"], coarse: Float[Tensor, "P Q"]) -> F
     if 2 * segments == T:
         total = total.maximum((arcs.unflatten(-1, (segments, 2)).sum(-1) - coarse).square().sum(-1).sqrt())
     return 2 / 3 * total
+
+
+def _quadrature_error(by_gauss: Float[Tensor, "P T"], by_simpson: Float[Tensor, "P T"]) -> Float[Tensor, " P"]:
+    """Of lengths of curves, relative, by how much two rules differ on each segment.
+
+    The rule of Gauss and Legendre is of order 6; Simpson's, of order 4, errs more where speeds are smooth. Where the
+    speed jumps once on a segment, from one constant to another, their difference is at least half of the error,
+    wherever that is. These bounds add up as they are, or as three times the root of the sum of their squares where that
+    is less: between many kinks, whose signs are random.
+    """
+    off = _BESIDE_KINKS * (by_gauss - by_simpson).abs()
+    return off.sum(1).minimum(_LIKELY * off.square().sum(1).sqrt()) / by_gauss.sum(1)
 
 
 def _spread(x: Float[Tensor, "P n"]) -> Float[Tensor, " P"]:

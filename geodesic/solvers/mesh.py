@@ -17,7 +17,7 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.numerics.monotone import monotone_at
 from geodesic.numerics.spline import through
 
-__all__ = ["Mesh", "bends", "even", "on_time", "placed", "turning"]
+__all__ = ["Mesh", "bends", "even", "on_time", "placed", "turning", "turns_of"]
 
 _BENDS = 0.7  # part of the nodes that go where the outputs bend; the others are spread evenly over the length
 _DENSEST = (
@@ -120,9 +120,14 @@ def turning(
 ) -> tuple[Float[Tensor, "P T"], Float[Tensor, "P T-1"]]:
     """Squared chords, and 2 (1 - cos) of the angle between neighbors, about its square: from chords over two."""
     chords, wide = manifold.chords_of_one_and_two(path)
+    return chords, turns_of(chords, wide)
+
+
+def turns_of(chords: Float[Tensor, "P T"], wide: Float[Tensor, "P T-1"]) -> Float[Tensor, "P T-1"]:
+    """`turning` from the squared chords of one segment and of two."""
     lengths = chords.clamp_min(0).sqrt()
     one, other = lengths[:, :-1], lengths[:, 1:]
-    return chords, (((one + other).square() - wide) / (one * other)).clamp(0, 4)
+    return (((one + other).square() - wide) / (one * other)).clamp(0, 4)
 
 
 @torch.no_grad()

@@ -54,6 +54,8 @@ class GeodesicSolution(Answer):
         error: Estimated relative error of the length as that of a geodesic, (*batch,): what the spline loses,
             from the lengths through all and through every second node; what the nodes lose, from its geodesic
             curvature between them; and half of the excess energy.
+        quadrature_error: Estimated relative error of the length as that of the curve itself, which bounds the distance
+            from above, (*batch,): how far two rules of quadrature are apart. Of a polygon that of the spline before it.
         decoder_residual: Largest geodesic curvature times the length, on the spline between the nodes, (*batch,):
             from 16 segments on, in every second one; above 32 latent coordinates by an estimate, from 32 segments on in
             every fourth one.
@@ -93,6 +95,7 @@ class GeodesicSolution(Answer):
     gradient_norm: Float[Tensor, "*batch"]
     minimum: Bool[Tensor, "*batch"]
     resolved: Bool[Tensor, "*batch"]
+    quadrature_error: Float[Tensor, "*batch"]
     decoder_residual: Float[Tensor, "*batch"]
     speed_variation: Float[Tensor, "*batch"]
     speed_allowance: Float[Tensor, "*batch"]

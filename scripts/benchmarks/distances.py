@@ -34,7 +34,7 @@ from scripts.benchmarks.tables import rows_table
 
 SECTIONS = ("exact", "cheap", "graph", "nearest", "peers")
 NODES = 33
-PEERS = ("stochman", "geomstats-straightening")
+PEERS = ("stochman", "geomstats-shooting", "geomstats-straightening")
 Row = dict[str, Any]
 
 
