@@ -123,3 +123,14 @@ def test_corners_that_a_short_segment_hides_are_passed_on_the_shorter_side(seed,
     _, local = case.local(solution.mesh[0].numpy())
     assert bool(solution.converged & solution.resolved)
     assert float(solution.length) <= local * (1 + max(3 * float(solution.error), 1e-6))
+
+
+@pytest.mark.slow
+def test_the_best_of_many_starts_lies_on_the_other_side_of_corners():
+    decoder, ends = oracle.network(544), torch.tensor([[-0.07920417, -1.29128202], [0.25754853, -1.49869806]])
+    manifold, points = geodesic.PullbackManifold(decoder), 1.5 * torch.randn(50, 2)
+    solution = geodesic.solve(manifold, *ends, init="best", graph_points=points)
+    both = [geodesic.solve(manifold, *ends), geodesic.solve(manifold, *ends, init="graph", graph_points=points)]
+    assert bool(solution.converged & solution.resolved)
+    assert float(solution.length) == pytest.approx(windows.distance(Polyhedron(decoder), *ends.numpy()), rel=1e-6)
+    assert float(solution.length) < 0.999 * min(float(one.length) for one in both)

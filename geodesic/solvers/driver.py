@@ -118,7 +118,11 @@ class Driver:
             watch.start(len(starts) - len(answers) - 1, fixed=not driver._moves_nodes)
             to = replace(driver, end=begun.mesh.path[:, -1])  # where coordinates are periodic: a copy of the end
             answers.append(to._tightened(to._refined(begun)))
-        answer = above_their_bounds(shorter(answers), search.rtol)
+        answer = shorter(answers)
+        if search.init == "best" and kinks is not None and driver._moves_nodes:
+            watch.stage("looking beside corners", segments)
+            answer = kinks.searched(answer)
+        answer = above_their_bounds(answer, search.rtol)
         if driver._moves_nodes:
             answer = sampled(answer, segments)
         if manifold.period is not None:

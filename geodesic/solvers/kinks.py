@@ -6,6 +6,7 @@ vanishes on a path that could be shorter. Where the decoder shows its faces, eac
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -16,8 +17,9 @@ from geodesic.door.faces import Faces, faces_of
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.strips import on_face
 from geodesic.numerics.spline import like, on_interval
-from geodesic.solvers.rows import with_rows
-from geodesic.solvers.search import MOST_SEGMENTS, Search
+from geodesic.solvers.bumps import BUMPS, LARGE_BUMPS, Bump, with_bumps
+from geodesic.solvers.rows import sampled, with_rows
+from geodesic.solvers.search import MOST_SEGMENTS, SEGMENTS, Search
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.status import Status
 from geodesic.solvers.taut import Taut, tighten
@@ -26,6 +28,7 @@ __all__ = ["Kinks", "kinks_of"]
 
 _PART = 0.8  # of `length_rtol`, that may be left of the energy where no `tol` is given
 _FEW = 64  # faces, up to which steps cost next to nothing
+_SEARCHES = 3  # rounds of bumps, as long as they lead to shorter paths
 _LARGEST = 4  # latent coordinates: with more, most places where faces meet are none that a node is stopped by alone
 _BESIDE = 0.1  # of the distance of the ends: how far beside a face that a path runs along others begin
 _FLAT = 1e-9  # of a length: what pieces bend less is flat
@@ -75,15 +78,59 @@ class Kinks:
         (rows,) = usable.nonzero(as_tuple=True)
         if not len(rows):
             return answer
-        units = self.faces.heights(path[rows[:1], :1].flatten(0, 1)).shape[1]
-        size = max(1, _NUMBERS // (8 * units * path.shape[1]))
-        for some in rows.split(size):
+        for some in rows.split(self._at_once(path)):
             count = self._crossings(path[some])
             usable = ((count > 0) | self._in_face(path[some])) & (count <= MOST_SEGMENTS)
             for which, how in ((count <= _FEW, self), (count > _FEW, replace(self, sought=self.tol))):
                 if len(group := some[usable & which]):
                     answer = how._group(answer, group)
         return answer
+
+    @torch.no_grad()
+    def searched(self, answer: GeodesicSolution) -> GeodesicSolution:
+        """The answers, or shorter ones to which curves lead that make bumps beside them.
+
+        Where pieces meet at sharp angles there is a local minimum on either side of many of their corners. To make a
+        curve taut costs little beside a search by a smooth method, and the curve stays where it began.
+        """
+        usable = answer.length.isfinite() & (answer.length > 0)
+        for bad in _FAR:
+            usable &= answer.status != bad
+        (rows,) = usable.nonzero(as_tuple=True)
+        for turn in range(_SEARCHES):
+            if not len(rows):
+                break
+            gained = []
+            for some in rows.split(self._at_once(answer.mesh)):
+                count = self._crossings(answer.mesh[some])
+                few = count <= _FEW
+                for which, how, kinds in ((few, self, BUMPS), (~few, replace(self, sought=self.tol), LARGE_BUMPS)):
+                    if len(group := some[which & (count <= MOST_SEGMENTS)]) and (turn == 0 or kinds is BUMPS):
+                        answer, better = how._beyond_bumps(answer, group, kinds)
+                        gained.append(better)
+            rows = torch.cat(gained) if gained else rows[:0]
+        return answer
+
+    def _beyond_bumps(
+        self, answer: GeodesicSolution, rows: Int[Tensor, " n"], kinds: Sequence[Bump]
+    ) -> tuple[GeodesicSolution, Int[Tensor, " k"]]:
+        """The answers, and those that became shorter."""
+        paths = with_bumps(sampled(answer[rows], SEGMENTS).path, kinds)
+        if not paths.shape[1]:
+            return answer, rows[:0]
+        tries = rows.repeat_interleave(paths.shape[1])
+        new = self._answer(answer[tries], self._from(paths.flatten(0, 1)))
+        best = new.length.unflatten(0, (len(rows), -1)).nan_to_num(torch.inf).argmin(1)
+        new, old = new[best + paths.shape[1] * torch.arange(len(rows), device=rows.device)], answer[rows]
+        # A certificate is not given up for what it left open.
+        least = torch.where(new.resolved | ~old.resolved, 1, 1 - self.sought) * old.length
+        (shorter,) = (new.length < least).nonzero(as_tuple=True)
+        (on,) = (new.length < (1 - self.sought) * old.length).nonzero(as_tuple=True)
+        return with_rows(answer, rows[shorter], new[shorter]), rows[on]
+
+    def _at_once(self, path: Float[Tensor, "P n d"]) -> int:
+        units = self.faces.heights(path[:1, :1].flatten(0, 1)).shape[1]
+        return max(1, _NUMBERS // (8 * units * path.shape[1]))
 
     def _crossings(self, path: Float[Tensor, "P n d"]) -> Int[Tensor, " P"]:
         """How often units change sign from node to node."""

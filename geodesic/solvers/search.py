@@ -51,8 +51,9 @@ class Search:
         solver: How to improve the paths. "auto" takes `Newton()`, or `NewtonKrylov()` where exact Hessians would be
             dearer than products with them, see `Plan`.
         init: Where paths start: "straight", the straight line at constant speed; "graph", a shortest path in a
-            neighbor graph, see `graph_path`; "best", both, and the shorter of the two answers for each pair; or
-            paths of your own, (*batch, T + 1, d), with the given ends, or copies of the last ones.
+            neighbor graph, see `graph_path`; "best", both, and on decoders with kinks also bumps beside what was
+            found, for each pair the shortest of the answers; or paths of your own, (*batch, T + 1, d), with the given
+            ends, or copies of the last ones.
         graph_points: Latent points for the graph, (N, d), such as the encodings of the training data; drawn if None.
         segments: A fixed number T of segments, at least 2, passed in equal times. By default each pair gets as many as
             its length needs, from 32 on, more of them where the outputs bend. Paths of your own have their T.
