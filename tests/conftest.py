@@ -8,24 +8,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import torch
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # torch takes seconds to import, and the process that only hands tests to others needs none
+    import torch
+
     from tests.experiments import Home
 
 os.environ["MPLBACKEND"] = "Agg"  # figures go to files, also where there is no display
 
-torch.set_num_threads(1)  # one test process a core; more threads than cores make small tensors slow
-
 # The one place for tolerances: a few hundred roundings of numbers of order one.
 _TOLERANCES = {
-    torch.float64: {"rtol": 1e-10, "atol": 1e-12},
-    torch.float32: {"rtol": 1e-4, "atol": 1e-5},
+    "torch.float64": {"rtol": 1e-10, "atol": 1e-12},
+    "torch.float32": {"rtol": 1e-4, "atol": 1e-5},
 }
 
 
 @contextmanager
 def _policy() -> Iterator[None]:
+    import torch
+
     dtype, state = torch.get_default_dtype(), torch.get_rng_state()
     torch.set_default_dtype(torch.float64)
     torch.manual_seed(0)
@@ -65,9 +66,9 @@ def runs(small: "Home", tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def tolerance() -> Callable[[torch.dtype], dict[str, float]]:
+def tolerance() -> Callable[["torch.dtype"], dict[str, float]]:
     """Keywords of `torch.testing.assert_close` for a dtype: `assert_close(a, b, **tolerance(a.dtype))`."""
-    return lambda dtype: dict(_TOLERANCES[dtype])
+    return lambda dtype: dict(_TOLERANCES[str(dtype)])
 
 
 @pytest.fixture
@@ -83,6 +84,9 @@ def mnist_folder() -> Path:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    import torch
+
+    torch.set_num_threads(1)  # one test process a core; more threads than cores make small tensors slow
     if torch.cuda.is_available():
         return
     skip = pytest.mark.skip(reason="needs a CUDA device, and torch finds none here")
