@@ -1,8 +1,9 @@
 """One numerical policy for every test: float64, a fixed seed, and tolerances that follow from the dtype."""
 
+import gc
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -81,6 +82,17 @@ def mnist_folder() -> Path:
     if not folder.is_dir():
         pytest.skip("needs MNIST: GEODESIC_DATA is set, but there is no folder mnist/ in it")
     return folder
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Without looking for garbage, then or later, among what is made here: that took a quarter of the time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
