@@ -10,7 +10,6 @@ from geodesic.installation import hint
 from tests.explorers import scene, served
 
 pytest.importorskip("uvicorn", reason=f"needs uvicorn: {hint('explore')}")
-playwright = pytest.importorskip("playwright.sync_api", reason=f"needs playwright: {hint('dev')}")
 CHROMIUM = next((path for path in ("/usr/bin/chromium", "/usr/bin/chromium-browser") if Path(path).is_file()), None)
 pytestmark = [
     pytest.mark.slow,
@@ -22,6 +21,7 @@ CERTIFIED = '.gx-badge[data-state="certified"]'
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason=f"needs playwright: {hint('dev')}")
     with playwright.sync_playwright() as program:
         started = program.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield started

