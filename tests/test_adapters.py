@@ -249,6 +249,7 @@ class VQVAE(Pythae):
         self.model_name, self.encoder, self.decoder, self.quantizer = "VQVAE", Coding(), Codes(), nn.Identity()
 
 
+@pytest.mark.slow
 def test_a_model_of_pythae_has_the_geometry_of_its_loss() -> None:
     assert from_pythae(seeded(Pythae)).outputs == outputs.Euclidean()
     model = seeded(lambda: Pythae(reconstruction_loss="bce"))

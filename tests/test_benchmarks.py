@@ -66,6 +66,7 @@ def test_a_benchmark_that_does_not_exist_is_refused(capsys):
 # --- scale ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_store_is_timed_where_zarr_is():
     pytest.importorskip("zarr", reason="needs zarr, of the extra scale")
     few = [
@@ -94,6 +95,7 @@ def test_a_store_is_timed_where_zarr_is():
 # --- distances --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_distances_are_counted_and_the_cheap_ones_hold(tmp_path):
     few = [
         "--points",

@@ -100,6 +100,7 @@ def test_all_distances_are_written_with_their_bounds(matrix: Any) -> None:
     assert adata.uns["roll"]["resolved"] == 1
 
 
+@pytest.mark.slow
 def test_paths_are_written_with_the_names_of_their_cells_and_their_certificates(expressed: Any) -> None:
     adata, (_, solution) = Cells(N), expressed
     adapters.write_paths(adata, solution, ["cell3", "cell1"], [0, 2])

@@ -119,6 +119,7 @@ def test_refused_settings_have_exit_status_2_and_change_nothing(
 # --- train, solve, plot ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_train_solve_plot_fill_the_run_folder(small: Home) -> None:
     trained = {"config.yaml", "record.json", "model.safetensors", "model.json", "metrics.csv", "last.ckpt"}
     assert trained <= contents(small.run).keys()

@@ -69,6 +69,7 @@ def test_every_size_and_seed_is_trained_and_measured_on_the_same_rows(measured) 
         np.testing.assert_allclose(found.euclidean[k // 2, k % 2], (end - start).norm(dim=1).numpy(), rtol=1e-10)
 
 
+@pytest.mark.slow
 def test_the_geodesic_distances_are_those_of_the_members(measured) -> None:
     runs, found, _ = measured
     vae = geodesic.VAE.load(runs / "variation-cov" / "models" / "decoders-2-seed-1").double().requires_grad_(False)
@@ -88,6 +89,7 @@ def test_splines_by_adam_are_measured_in_the_same_models(measured) -> None:
     assert set(found.coefficients()) == {"euclidean", "geodesic", "Adam, 20 steps"}
 
 
+@pytest.mark.slow
 def test_more_steps_of_adam_are_no_worse_on_a_sphere_than_fewer() -> None:
     a, b = torch.tensor([[0.1, 0.0], [1.0, 0.3]]), torch.tensor([[1.2, 0.9], [-0.5, 0.4]])
     sphere = geodesic.surfaces.StereographicSphere()
@@ -114,6 +116,7 @@ def test_the_share_of_a_solver_is_that_of_the_noise_it_adds() -> None:
     assert np.isfinite(solver_rows([1, 4], exact, {"noisy": noisy})[0]["value"])
 
 
+@pytest.mark.slow
 def test_an_interrupted_study_measures_only_the_pairs_that_are_missing(measured, tmp_path: Path) -> None:
     shutil.copytree(measured[0], tmp_path / "runs")
     chosen = settings(cov={"seeds": 2, "decoders": [1], "tile": 1, "adam_steps": []})
@@ -164,6 +167,7 @@ def test_a_second_run_trains_nothing_again(measured) -> None:
     np.testing.assert_array_equal(again.geodesic, found.geodesic)
 
 
+@pytest.mark.slow
 def test_more_seeds_use_the_models_that_are_there(measured, tmp_path: Path) -> None:
     runs, found, _ = measured
     shutil.copytree(runs, tmp_path / "runs")
@@ -172,6 +176,7 @@ def test_more_seeds_use_the_models_that_are_there(measured, tmp_path: Path) -> N
     np.testing.assert_array_equal(grown.geodesic[0, :2], found.geodesic[0])
 
 
+@pytest.mark.slow
 def test_other_pairs_are_measured_anew_and_trained_no_more(measured, tmp_path: Path) -> None:
     runs = measured[0]
     shutil.copytree(runs, tmp_path / "runs")

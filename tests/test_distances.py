@@ -85,6 +85,7 @@ def test_distances_to_others_are_a_block_of_those_among_all(method: str, points:
     assert_close(block.lower, exact.lower[:5, 5:11])
 
 
+@pytest.mark.slow
 def test_warm_starts_change_no_distance(points: Tensor) -> None:
     dense = torch.cat([points, points + 1e-2])
     cold, warm = (
@@ -128,6 +129,7 @@ def test_points_are_spread_before_they_are_dense() -> None:
     assert parent.tolist() == [2, 0, -1, 2]
 
 
+@pytest.mark.slow
 def test_a_way_by_a_third_point_mends_what_a_straight_start_misses() -> None:
     # Over the hill from straight starts; the third point lies on the way round.
     z = torch.tensor([[-1.6, 0.0], [1.6, 0.0], [0.0, 1.7], [-1.0, 1.3], [1.0, 1.3]], dtype=torch.float64)
@@ -140,6 +142,7 @@ def test_a_way_by_a_third_point_mends_what_a_straight_start_misses() -> None:
     assert bool(((1 + 2e-3) * (D[:, :, None] + D[None]).amin(1) >= D).all())
 
 
+@pytest.mark.slow
 def test_no_distance_is_lost_to_a_geodesic_that_is_not_found() -> None:
     # Between the two ends a wall that the outputs jump over; round it lead the others.
     def decoder(z: Tensor) -> Tensor:
@@ -177,6 +180,7 @@ def test_a_longer_curve_never_takes_the_place_of_a_shorter_one(points: Tensor) -
     assert work.known.error[0, 1] == torch.inf
 
 
+@pytest.mark.slow
 def test_straight_lines_are_hardly_ever_longer_than_their_upper_bounds_beside_kinks() -> None:
     # In one latent dimension every line is the geodesic.
     generator = torch.Generator().manual_seed(0)
@@ -327,6 +331,7 @@ class Interrupted:
         raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_what_was_found_before_an_interrupt_is_not_found_again(
     tmp_path: Path, points: Tensor, exact: DistanceMatrix
 ) -> None:

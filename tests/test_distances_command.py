@@ -45,6 +45,7 @@ def measured(small: Home, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     return runs, done.out
 
 
+@pytest.mark.slow
 def test_the_file_holds_what_the_library_measures(measured: tuple[Path, str]) -> None:
     runs, _ = measured
     file = runs / "small" / "distances.npz"
@@ -90,6 +91,7 @@ def test_json_has_the_rows_that_the_arrays_give(measured: tuple[Path, str]) -> N
     assert {row["quantity"] for row in rows} >= {"pairs not resolved", "their difference"}
 
 
+@pytest.mark.slow
 def test_an_interrupted_call_goes_on_and_comes_to_the_same(measured: tuple[Path, str]) -> None:
     runs, _ = measured
 
@@ -113,6 +115,7 @@ def test_an_interrupted_call_goes_on_and_comes_to_the_same(measured: tuple[Path,
     assert not unfinished.exists()
 
 
+@pytest.mark.slow
 def test_every_method_and_precision_can_be_asked_for(measured: tuple[Path, str]) -> None:
     runs, _ = measured
     choice = settings(method={"kind": "graph", "neighbors": 4, "sample": 2}, dtype="float64")
@@ -179,6 +182,7 @@ def test_a_file_that_cannot_be_used_is_refused_before_work(
         measure_distances(settings(points={"kind": "file", "path": str(tmp_path / "points.npz")}), runs, name="bad")
 
 
+@pytest.mark.slow
 def test_points_and_labels_come_from_a_file(measured: tuple[Path, str], tmp_path: Path) -> None:
     runs, _ = measured
     z = np.random.default_rng(0).standard_normal((4, 2))

@@ -38,6 +38,7 @@ def memory(runs: Path) -> Distances:
     return measure_distances(settings(), runs, name="memory")
 
 
+@pytest.mark.slow
 def test_the_command_says_with_a_store_what_it_says_without(runs: Path, memory: Distances) -> None:
     config = runs.parent / "small.yaml"
     config.write_text(settings_to_yaml(settings()))
@@ -50,6 +51,7 @@ def test_the_command_says_with_a_store_what_it_says_without(runs: Path, memory: 
     assert geodesic.open_distances(store).tile == 5
 
 
+@pytest.mark.slow
 def test_a_matrix_that_is_too_large_is_read_in_parts(
     runs: Path, memory: Distances, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -73,6 +75,7 @@ def test_quantiles_of_some_ratios_say_of_how_many(memory: Distances, monkeypatch
     assert rows["straight over geodesic length, largest"]["of"] == f"{N * (N - 1) // 2} pairs"
 
 
+@pytest.mark.slow
 def test_an_interrupted_call_says_how_to_go_on(runs: Path, memory: Distances) -> None:
     def end(_: DistanceProgress) -> None:
         raise KeyboardInterrupt

@@ -166,6 +166,7 @@ def test_settings_on_the_command_line_come_first(small: Home) -> None:
     assert next(iter(scene_of_run(small.run, overrides=("geodesic.geometry=density",)).geometries)) == "density"
 
 
+@pytest.mark.slow
 def test_a_decoder_of_the_users_without_data_and_encoder_is_explored_over_its_prior(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,14 +21,17 @@ from geodesic.errors import DecoderError, GeodesicError
 from tests import differences
 from tests.kinds import KINDS, TOOLS, Kind, table
 
+# Kinds of which it takes long to find out how they are differentiated, by whatever tool.
+SEARCHED = ("compiled, inductor", "straight-through", "Function, once", "no_grad branch", "detached branch")
+
 
 def slow(kind: Kind, tool: str) -> bool:
-    """Whether a cell takes long; refusals are found out anew by each tool, and one of them is quick."""
+    """Whether a cell takes long; refusals are found out anew by each tool, and most of one of them are quick."""
     return tool in ("log", "exp", "mean") or bool(kind.lost) or (tool != "metric" and "*" in kind.refused)
 
 
 WHAT = [
-    pytest.param(name, tool, marks=pytest.mark.slow if slow(kind, tool) else ())
+    pytest.param(name, tool, marks=pytest.mark.slow if name in SEARCHED or slow(kind, tool) else ())
     for name, kind in KINDS.items()
     for tool in TOOLS
 ]

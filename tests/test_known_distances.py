@@ -34,6 +34,7 @@ def flat(z: Tensor) -> Tensor:
     return torch.stack([(t * (1 + t**2).sqrt() + t.asinh()) / 2, h], dim=-1)
 
 
+@pytest.mark.slow
 def test_medoids_of_a_matrix_are_those_that_are_found_without(points: Tensor, matrix: DistanceMatrix) -> None:
     known, found = geodesic.k_medoids(ROLL, points, 3, distances=matrix), geodesic.k_medoids(ROLL, points, 3)
     assert torch.equal(known.medoids, found.medoids)
@@ -45,6 +46,7 @@ def test_medoids_of_a_matrix_are_those_that_are_found_without(points: Tensor, ma
     assert bool(geodesic.k_medoids(ROLL, points, 3, distances=upper).error.isinf())  # no geodesic was sought
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("distances", ["matrix", "tensor"])
 def test_a_mean_begins_at_the_medoid(distances: str, points: Tensor, matrix: DistanceMatrix) -> None:
     known: Any = matrix if distances == "matrix" else matrix.length
@@ -61,6 +63,7 @@ def test_a_mean_begins_at_the_medoid(distances: str, points: Tensor, matrix: Dis
     assert torch.equal(mean.point, again.point)
 
 
+@pytest.mark.slow
 def test_a_median_begins_at_the_medoid(points: Tensor, matrix: DistanceMatrix) -> None:
     few, D = points[:5], matrix.length[:5, :5]
     known, found = (geodesic.frechet_median(ROLL, few, distances=how, search=SOME) for how in (D, None))
@@ -75,6 +78,7 @@ def test_the_medoid_is_weighted() -> None:
     assert int(medoid(D, torch.tensor([1.0, 0.0, 1.0]), 2)) == 0  # not the point without weight
 
 
+@pytest.mark.slow
 def test_clusters_begin_at_medoids_and_no_chance_is_involved(points: Tensor, matrix: DistanceMatrix) -> None:
     found = [geodesic.k_means(ROLL, points, 3, distances=matrix, seed=seed, search=SOME) for seed in (0, 1)]
     assert torch.equal(found[0].centers, found[1].centers)

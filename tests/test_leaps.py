@@ -92,6 +92,7 @@ def test_errors_below_rounding_end_with_a_status_and_the_best_curve(dtype: torch
         geodesic.solve(manifold, start, end, length_rtol=1e-17)
 
 
+@pytest.mark.slow
 def test_a_straight_line_is_not_longer_than_itself_by_rounding() -> None:
     start, end = torch.tensor([-2.0, 0.5]), torch.tensor([-1.5, 0.4])
     assert int(geodesic.solve(RIDGE, start, end, length_rtol=1e-15).status) != Status.NOT_SHORTER
@@ -174,6 +175,7 @@ def test_a_decoder_that_is_nearly_discontinuous_ends_with_a_status_after_few_tri
     assert max(segments) <= 128
 
 
+@pytest.mark.slow
 def test_the_remedy_of_a_fold_helps() -> None:
     manifold, a, b = folded()
     straight = geodesic.solve(manifold, a, b, segments=64)

@@ -193,6 +193,7 @@ def test_init_says_the_condition_and_how_flat_outputs_become_images(
     assert "image_shape: null  # [1, 4, 4]" in Path("mine.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_init_refuses_a_decoder_that_solve_would_refuse(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("own_cut_off.py").write_text(CONDITIONAL)
     monkeypatch.syspath_prepend(here)
@@ -261,6 +262,7 @@ def test_a_folder_without_runs_says_how_to_make_one(here: Path) -> None:
 # --- --json -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_json_is_all_that_is_printed_and_holds_what_the_table_shows(small: Home, monkeypatch) -> None:
     monkeypatch.chdir(small.folder)
     done = run("solve", "small.yaml", "--all-methods", "--overwrite", "--json")

@@ -97,6 +97,7 @@ def test_the_metric_saves_most_products_where_few_coordinates_matter(monkeypatch
     assert counts[1] < counts[0] / 1.5, counts
 
 
+@pytest.mark.slow
 def test_blocks_of_their_own_at_each_node_take_fewer_products_than_one_mean_metric(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -125,6 +126,7 @@ def test_what_is_claimed_holds_by_the_exact_hessian_and_what_fails_fails_by_it()
             assert ((found.excess > tol) == (share < 1))[seen].all()
 
 
+@pytest.mark.slow
 def test_what_is_claimed_before_the_metric_is_known_holds_by_the_exact_hessian() -> None:
     manifold, (start, end) = collapsed(40), pairs(4, 40)
     solution = geodesic.solve(manifold, start, end, segments=8, tol=1e-2)
@@ -133,6 +135,7 @@ def test_what_is_claimed_before_the_metric_is_known_holds_by_the_exact_hessian()
     assert (exact <= 1.05 * solution.relative_excess_energy).all()
 
 
+@pytest.mark.slow
 def test_a_certificate_takes_no_more_products_than_steps_were_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     manifold, (start, end) = collapsed(40), pairs(1, 40)
     state, taken = LBFGS().begin(manifold, geodesic.straight_path(start, end, 8), torch.ones(1, 8)), []

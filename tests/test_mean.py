@@ -43,6 +43,7 @@ def ring(n: int, tilt: float) -> Tensor:
     return chart(torch.stack([angle.cos(), angle.sin() * math.cos(tilt), height], dim=-1))
 
 
+@pytest.mark.slow
 def test_the_mean_under_an_affine_decoder_is_the_weighted_arithmetic_mean_in_one_step() -> None:
     x, w = torch.randn(3, 6, 2), torch.rand(3, 6)
     expected = (w[..., None] * x).sum(1) / w.sum(1, keepdim=True)
@@ -318,6 +319,7 @@ def test_points_in_a_small_ball_do_not_warn() -> None:
         assert frechet_mean(SPHERE, 0.2 * torch.randn(2, 5, 2), search=Search(segments=8)).unique.all()
 
 
+@pytest.mark.slow
 def test_too_few_steps_are_reported() -> None:
     mean = frechet_mean(
         HYPERBOLIC,

@@ -266,6 +266,7 @@ def test_a_jump_makes_no_straight_line_shorter() -> None:
     assert float(solution.length) == pytest.approx(math.pi, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_nothing_is_certified_below_the_distance_of_its_ends() -> None:
     # A step so steep that no point at which speeds are taken lies on it.
     steep = geodesic.PullbackManifold(lambda z: torch.cat([z, torch.sigmoid(1e5 * (z[:, :1] - 0.8))], dim=1))

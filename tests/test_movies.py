@@ -41,6 +41,7 @@ def test_the_straight_line_is_above_the_geodesic() -> None:
     assert len(rows) > 0.3 * len(center)
 
 
+@pytest.mark.slow
 def test_a_gif_plays_all_frames_for_ever(frames: list[np.ndarray], tmp_path: Path) -> None:
     write_movie(frames, tmp_path / "movie.gif")
     with Image.open(tmp_path / "movie.gif") as movie:
@@ -85,6 +86,7 @@ def test_pictures_have_the_format_that_is_asked_for_and_no_other(runs: Path) -> 
     assert all(file.read_bytes().startswith(b"<?xml") for file in files if file.suffix == ".svg")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 def test_the_same_picture_is_the_same_file_whatever_the_settings_of_matplotlib(kind: str, tmp_path: Path) -> None:
     def drawn(name: str) -> bytes:

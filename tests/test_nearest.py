@@ -18,6 +18,7 @@ def with_kinks(seed: int) -> geodesic.PullbackManifold:
     return geodesic.PullbackManifold(lambda z: (z @ A.T + b).relu() @ B.T)
 
 
+@pytest.mark.slow
 def test_what_is_not_open_belongs_to_the_nearest_beside_kinks() -> None:
     manifold, k = with_kinks(1), 3
     z = torch.randn(10, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -47,6 +48,7 @@ def test_all_points_can_be_neighbors_and_equal_ones_tie() -> None:
     assert one.share_solved <= 1.0
 
 
+@pytest.mark.slow
 def test_copies_by_a_period_are_at_distance_zero() -> None:
     turn = 2 * torch.pi
     tube = geodesic.PullbackManifold(

@@ -114,6 +114,7 @@ def test_what_is_no_step_costs_a_bounded_number_of_passes() -> None:
     assert started < 31 * once
 
 
+@pytest.mark.slow
 def test_work_is_linear_in_the_segments() -> None:
     rows: list[int] = []
     decoder = network()

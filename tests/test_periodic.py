@@ -195,6 +195,7 @@ def test_winding_has_the_shape_of_a_point_and_is_saved(tmp_path) -> None:
 # --- maps ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ode", "discrete"])
 def test_logarithms_lead_the_shorter_way_and_exponentials_run_on(method: str) -> None:
     a, b = torch.tensor([0.1, 0.0]), torch.tensor([TURN - 0.2, 1.0])
@@ -238,6 +239,7 @@ def test_the_long_way_round_is_not_shortest() -> None:
 NEAR_THE_SEAM = torch.tensor([[0.1, 0.0], [TURN - 0.3, 1.0], [0.2 - TURN, 2.0]], dtype=torch.float64)
 
 
+@pytest.mark.slow
 def test_means_know_the_seam() -> None:
     first = geodesic.frechet_mean(CYLINDER, NEAR_THE_SEAM, search=COARSE)
     assert bool(first.converged)

@@ -220,12 +220,14 @@ def test_a_decoder_costs_what_its_fastest_call_costs() -> None:
     assert max(seconds) < 0.03 / 3
 
 
+@pytest.mark.slow
 def test_what_is_measured_once_is_known_for_as_long_as_the_manifold_lives(unmeasured: Callable[[], None]) -> None:
     manifold, ends, first = solved(8)
     seconds = first.plan.costs.seconds
     assert geodesic.solve(manifold, *ends, **_HOW).plan.costs.seconds == seconds
 
 
+@pytest.mark.slow
 def test_measuring_takes_few_passes_of_a_path() -> None:
     rows: list[int] = []
     decoder = network(16)

@@ -49,6 +49,7 @@ def test_a_page_prints_what_it_says_it_prints(page: str, run: Callable[[str], st
     assert run(f"import os\nos.chdir({str(tmp_path)!r})\n{code}") == "".join(blocks("text", PAGES[page]))
 
 
+@pytest.mark.slow
 def test_the_pair_over_the_hill_is_as_much_shorter_as_the_readme_says(run: Callable[[str], str]) -> None:
     (code,) = blocks("python", README)
     over, round_it = re.search(r"its length falls from (\d+\.\d+) to (\d+\.\d+)", README).groups()

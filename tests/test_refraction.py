@@ -54,6 +54,7 @@ def test_stretched_pieces_refract_by_the_law_of_the_unfolded_plane():
     torch.testing.assert_close(answer.velocity[-1], torch.tensor([1.5, 2.0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [2, 5])
 def test_geodesics_of_a_network_keep_their_speed_and_lead_back(d):
     manifold = PullbackManifold(network(d))
@@ -68,6 +69,7 @@ def test_geodesics_of_a_network_keep_their_speed_and_lead_back(d):
     torch.testing.assert_close(back.path.flip(1), there.path, rtol=0, atol=1e-11)
 
 
+@pytest.mark.slow
 def test_a_geodesic_is_the_shortest_way_between_near_points_of_it():
     manifold = PullbackManifold(network(2))
     answer = geodesic.exp_map(manifold, torch.tensor([0.3, -0.2]), torch.tensor([0.25, 0.2]))
@@ -96,6 +98,7 @@ def test_no_geodesic_is_followed_into_a_piece_of_lower_rank():
     assert float(answer.time) == pytest.approx(0.5)
 
 
+@pytest.mark.slow
 def test_pieces_that_are_not_affine_are_followed_by_the_energy_and_refuse_refraction():
     curved = PullbackManifold(network(2), geodesic.outputs.Euclidean(mean=torch.sigmoid))
     z, v = torch.zeros(2), torch.tensor([0.1, 0.0])

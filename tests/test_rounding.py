@@ -24,6 +24,7 @@ def near_and_far() -> Tensor:
     return torch.cat([z, near]).float()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["exact", "straight", "graph", Landmarks(4)], ids=str)
 def test_bounds_in_single_precision_hold_of_the_true_distances(method: object) -> None:
     z = near_and_far()
@@ -36,6 +37,7 @@ def test_bounds_in_single_precision_hold_of_the_true_distances(method: object) -
     assert bool((matrix.lower.double()[far] > truth[far] * (1 - 1e-2)).all())
 
 
+@pytest.mark.slow
 def test_neighbors_in_single_precision_are_bounded_from_below() -> None:
     z = near_and_far()
     truth = torch.cdist(z.double() @ A.T, z.double() @ A.T, compute_mode="donot_use_mm_for_euclid_dist")

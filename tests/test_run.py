@@ -201,6 +201,7 @@ def test_a_replacement_that_ends_after_a_checkpoint_is_kept_to_be_resumed(
     assert load_settings(runs / "small" / "config.yaml").seed == 1
 
 
+@pytest.mark.slow
 def test_a_replacement_that_succeeds_leaves_nothing_of_the_old_run(runs: Path) -> None:
     train(settings(seed=1), runs, overwrite=True, progress=False)
     assert [folder.name for folder in runs.iterdir()] == ["small"]

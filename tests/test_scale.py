@@ -65,6 +65,7 @@ def ended_after(count: int, how: type[BaseException] = KeyboardInterrupt) -> Cal
     return end
 
 
+@pytest.mark.slow
 def test_a_store_holds_what_is_found_in_memory(points: Tensor, whole: StoredDistances) -> None:
     memory, stored = geodesic.distance_matrix(SPHERE, points, method=Exact(mend=False)), whole.load()
     assert isinstance(stored, DistanceMatrix)
@@ -108,6 +109,7 @@ def test_a_summary_is_that_of_the_matrix(whole: StoredDistances) -> None:
     assert whole.summary().rpartition("at most ")[2] == most
 
 
+@pytest.mark.slow
 def test_an_interrupted_store_goes_on_and_is_the_same_bit_for_bit(
     points: Tensor, whole: StoredDistances, tmp_path: Path
 ) -> None:
@@ -124,6 +126,7 @@ def test_an_interrupted_store_goes_on_and_is_the_same_bit_for_bit(
     assert told[-1].done == told[-1].pairs == 55
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_leaves_is_cleared_away(points: Tensor, whole: StoredDistances, tmp_path: Path) -> None:
     """Whatever it was about to do: files without their mark, half of a file, half of a store."""
     path = tmp_path / "store"
@@ -157,6 +160,7 @@ def test_a_driver_killed_half_way_is_gone_on_with(points: Tensor, whole: StoredD
     assert same(filled(points, tmp_path / "store"), whole)
 
 
+@pytest.mark.slow
 def test_a_damaged_chunk_is_named_and_done_again(points: Tensor, whole: StoredDistances, tmp_path: Path) -> None:
     path = tmp_path / "store"
     filled(points, path)
@@ -185,6 +189,7 @@ class Stretched(nn.Module):
         return self.scale * self.linear(z)
 
 
+@pytest.mark.slow
 def test_a_store_of_something_else_is_refused(points: Tensor, tmp_path: Path) -> None:
     path, few = tmp_path / "store", points[:5]
     store = Store(path, tile=4)
@@ -278,6 +283,7 @@ def remount(disk: Path, options: str) -> None:
     subprocess.run(["mount", "-o", f"remount,{options}", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_or_read_only_disk_is_said_and_nothing_is_half_written(
     points: Tensor, whole: StoredDistances, disk: Path
 ) -> None:

@@ -40,6 +40,7 @@ def graph() -> Any:
     return GeodesicNeighbors(ROLL, n_neighbors=5).fit_transform(Z)
 
 
+@pytest.mark.slow
 def test_the_flat_coordinates_give_the_distances_of_the_roll(matrix: np.ndarray) -> None:
     x = flat(Z)
     np.testing.assert_allclose(matrix, np.linalg.norm(x[:, None] - x, axis=-1), rtol=1e-3, atol=1e-9)
@@ -60,6 +61,7 @@ def test_the_graph_is_sparse_sorted_and_has_each_point_itself(graph: Any, matrix
     assert (ones.data == 1).all()
 
 
+@pytest.mark.slow
 def test_a_classifier_behind_neighbors_predicts_as_in_flat_coordinates() -> None:
     behind = KNeighborsClassifier(3, metric="precomputed", weights="distance")
     pipeline = make_pipeline(GeodesicNeighbors(ROLL, n_neighbors=3), behind).fit(Z, LABELS)
@@ -69,6 +71,7 @@ def test_a_classifier_behind_neighbors_predicts_as_in_flat_coordinates() -> None
     )
 
 
+@pytest.mark.slow
 def test_a_classifier_takes_the_dense_matrix() -> None:
     distances = GeodesicDistances(ROLL).fit(Z)
     dense = KNeighborsClassifier(3, metric="precomputed").fit(distances.transform(Z), LABELS)

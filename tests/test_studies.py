@@ -118,6 +118,7 @@ def test_the_map_is_that_of_the_library(runs, manifold, tolerance) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_map_covers_most_encodings_and_the_margin(runs) -> None:
     found = arrays(runs / "small", "curvature")
     low, high = np.quantile(found["encodings"].numpy(), [0.01, 0.99], axis=0)
@@ -125,6 +126,7 @@ def test_the_map_covers_most_encodings_and_the_margin(runs) -> None:
     np.testing.assert_allclose(found["grid"][-1, -1], high + 0.1 * (high - low), rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_what_is_measured_at_encodings_is_that_of_the_library(runs, manifold, tolerance) -> None:
     found = arrays(runs / "small", "curvature")
     z = found["points"]
@@ -164,6 +166,7 @@ def test_more_dimensions_have_histograms_and_no_map(runs) -> None:
     assert not {"grid", "grid_curvature", "paths"} & found.arrays.keys()
 
 
+@pytest.mark.slow
 def test_the_geodesics_on_the_map_are_those_of_the_pairs(runs, manifold) -> None:
     found = arrays(runs / "small", "curvature")
     assert found["paths"].shape == (2, 101, 2)
@@ -283,6 +286,7 @@ def test_analogies_by_label_draw_rows_of_these_labels_that_differ(runs) -> None:
 # --- files --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_every_study_leaves_results_settings_and_pictures(runs) -> None:
     folder = runs / "small"
     pictures = {
@@ -297,6 +301,7 @@ def test_every_study_leaves_results_settings_and_pictures(runs) -> None:
         assert min(file.stat().st_size for file in files) > 10_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STUDIES)
 def test_results_and_pictures_are_kept_unless_one_asks_otherwise(runs, name: str) -> None:
     file = runs / "small" / f"{name}.npz"
@@ -336,10 +341,10 @@ def test_results_are_replaced_when_asked_and_old_pictures_go(runs) -> None:
         ),
     ],
 )
-def test_what_cannot_be_studied_is_refused_with_the_key(runs, study: str, changes: dict, message: str) -> None:
+def test_what_cannot_be_studied_is_refused_with_the_key(trained, study: str, changes: dict, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        STUDIES[study](settings(**changes), runs, name="refused")
-    assert not list((runs / "small").glob("refused*"))
+        STUDIES[study](settings(**changes), trained, name="refused")
+    assert not list((trained / "small").glob("refused*"))
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -372,6 +377,7 @@ def test_settings_out_of_range_are_refused(section: dict, message: str) -> None:
 # --- the command line -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_tables_say_what_was_found(runs, said) -> None:
     assert [done.err for done in said.values()] == ["", "", ""]
     median = np.median(read_npz(runs / "small" / "curvature.npz")["grid_curvature"])
@@ -393,6 +399,7 @@ def test_warnings_are_lines_on_stderr(linear, tmp_path) -> None:
     assert len(done.err.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_the_command_line_refuses_with_one_message(runs, tmp_path) -> None:
     (tmp_path / "small.yaml").write_text(json.dumps(SMALL))
     given = [tmp_path / "small.yaml", "--runs", runs]

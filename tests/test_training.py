@@ -420,6 +420,7 @@ def test_patience_keeps_the_best_weights_and_stays_stopped(tmp_path: Path) -> No
     assert_same_weights(again.vae, result.vae)
 
 
+@pytest.mark.slow
 def test_an_early_stop_is_the_same_after_an_interruption(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings: dict[str, Any] = {"epochs": 60, "learning_rate": 0.1, "patience": 3}
     straight = train(tmp_path / "straight", **settings)

@@ -572,6 +572,7 @@ def test_the_length_under_a_fixed_scale_is_that_of_the_means_over_it() -> None:
     assert float(geodesic.solve(line.manifold(), START[0], END[0]).length) == pytest.approx(2 * math.sqrt(2))
 
 
+@pytest.mark.slow
 def test_kinks_that_lie_closer_than_steps_in_single_precision_are_no_hidden_parts() -> None:
     torch.manual_seed(1)
     layers = (nn.Linear(8, 3000), nn.LeakyReLU(), nn.Linear(3000, 3000), nn.LeakyReLU(), nn.Linear(3000, 40))
@@ -596,6 +597,7 @@ class HiddenBeside(nn.Module):
         return self.wide(z) + (beside.detach() if self.hidden else beside)
 
 
+@pytest.mark.slow
 def test_kinks_that_lie_close_are_told_from_hidden_parts_without_a_copy_of_the_weights_too() -> None:
     z = torch.randn(2, 8, dtype=torch.float32)
     decoder = HiddenBeside(3000, hidden=False).eval().requires_grad_(False)
@@ -615,6 +617,7 @@ def test_a_size_that_no_layer_takes_alone_is_found_where_there_is_only_one() -> 
         wrap(model, method="decode", condition=99)
 
 
+@pytest.mark.slow
 def test_what_is_hidden_in_single_precision_is_hidden_in_double_too() -> None:
     class Hidden(nn.Linear):
         def forward(self, z: torch.Tensor) -> torch.Tensor:

@@ -132,7 +132,7 @@ TOOLS: dict[str, Callable[[Manifold, Tensor, Tensor], object]] = {
     "sectional_curvature": lambda M, z, v: geodesic.sectional_curvature(M, z, v, v[..., [1, 0]]),
 }
 
-SLOW = (
+LONGEST = (
     "analogy",
     "exp_map",
     "frechet_mean, ode",
@@ -144,6 +144,17 @@ SLOW = (
     "parallel_transport, pole_ladder",
     "parallel_transport, schild_ladder",
 )
+SLOW = (
+    *LONGEST,
+    "conjugate_points",
+    "frechet_mean",
+    "frechet_variance",
+    "is_minimizing",
+    "jacobi_field",
+    "k_means",
+    "random_walk",
+    "riemannian_normal",
+)
 
 
 def each(names: Iterable[str]) -> pytest.MarkDecorator:
@@ -153,8 +164,8 @@ def each(names: Iterable[str]) -> pytest.MarkDecorator:
 
 
 each_tool = each(TOOLS)
-# That each tool looks for arrays is tried by their names: here are those that are quick, once each.
-QUICK = [name for name in TOOLS if name not in SLOW and not re.match("(solve|distance|frechet_mean), ", name)]
+# That each tool looks for arrays is tried by their names: here are those that do not take longest, once each.
+QUICK = [name for name in TOOLS if name not in LONGEST and not re.match("(solve|distance|frechet_mean), ", name)]
 each_quick_tool = each(QUICK)
 
 
