@@ -11,7 +11,7 @@ import torch
 
 from geodesic.data.dataset import Dataset, Split
 from geodesic.data.source import DATA_SETS, ShuffledSource, expand_path
-from geodesic.data.tables import codes, listed_names
+from geodesic.data.tables import codes, listed_names, require_finite
 from geodesic.errors import DataError
 from geodesic.installation import require
 from geodesic.registry import setting
@@ -107,11 +107,5 @@ def densified(file: Path, matrix: Any, names: tuple[str, ...]) -> torch.Tensor:
     for begin in range(0, rows, _CHUNK):
         part = matrix[begin : begin + _CHUNK]
         values[begin : begin + _CHUNK] = part.toarray() if hasattr(part, "toarray") else part
-    bad = ~np.isfinite(values)
-    if bad.any():
-        row, column = (int(i) for i in np.argwhere(bad)[0])
-        raise DataError(
-            f"{file}: {int(bad.sum())} values are missing or not finite, the first in row {row}, column "
-            f"{names[column]!r}; fill them in, or remove these cells or genes"
-        )
+    require_finite(file, values, names, "remove these cells or genes")
     return torch.from_numpy(values)

@@ -16,7 +16,7 @@ from geodesic.data.source import ShuffledSource, expand_path
 from geodesic.errors import DataError, InputError
 from geodesic.registry import setting
 
-__all__ = ["Columns", "TableFile", "as_rows", "codes", "listed_names"]
+__all__ = ["Columns", "TableFile", "as_rows", "codes", "listed_names", "require_finite"]
 
 Columns = Mapping[str, np.ndarray]
 """Columns of a table by name: numbers, or text."""
@@ -93,14 +93,29 @@ def as_rows(file: Path, columns: Columns) -> torch.Tensor:
         raise DataError(f"{file}: holds no numbers; expected a table of rows")
     with np.errstate(over="ignore"):  # to infinities, which are refused next
         values = np.stack([column.astype(np.float32) for column in columns.values()], axis=1)
+    require_finite(file, values, list(columns), "remove these rows, or name the column in ignore")
+    return torch.from_numpy(values)
+
+
+def require_finite(file: Path, values: np.ndarray, names: Sequence[str], otherwise: str) -> None:
+    """Refuse numbers that are missing or infinite.
+
+    Args:
+        file: Where they come from, for messages.
+        values: The numbers, (N, D), in float32.
+        names: Of the D columns.
+        otherwise: What can be done but to fill them in, for messages.
+
+    Raises:
+        DataError: A number is missing or infinite; the message has the place of the first.
+    """
     bad = ~np.isfinite(values)
     if bad.any():
         row, column = (int(i) for i in np.argwhere(bad)[0])
         raise DataError(
             f"{file}: {int(bad.sum())} values are missing or not finite in float32, the first in row {row}, column "
-            f"{list(columns)[column]!r}; fill them in, or remove these rows, or name the column in ignore"
+            f"{names[column]!r}; fill them in, or {otherwise}"
         )
-    return torch.from_numpy(values)
 
 
 def codes(file: Path, name: str, column: np.ndarray) -> torch.Tensor:
