@@ -165,6 +165,8 @@ class Driver:
 
     def _lines_again(self, lines: StraightLines, rows: Int[Tensor, " n"], segments: int) -> StraightLines:
         """The straight lines, some of them measured with other segments, as their geodesics are."""
+        if not len(rows):
+            return lines
         length = self._lines(self.start[rows], self.end[rows], segments).length
         return lines._replace(length=lines.length.index_put((rows,), length))
 
@@ -227,8 +229,12 @@ class Driver:
         pair goes on from there, a few times. No answer is longer than a curve that was known before it.
         """
         mesh, usable = select(begun.mesh, rows), begun.usable[rows]
-        run = self._warmed_up(rows, mesh, usable)
-        early = self._bends(run) if look else torch.zeros_like(usable)
+        early = torch.zeros_like(usable)
+        if look and self.known is not None:  # curves near the answers bend about as these do
+            early = usable & self._bends(mesh.path, usable)
+        run = self._warmed_up(rows, mesh, usable, early)
+        if look:
+            early |= self._bends(run.path, run.status == Status.RUNNING)
         last = answer = self._finished(run, select(lines, rows), early)
         here, stalls, path = torch.arange(len(rows), device=rows.device), torch.zeros_like(rows), mesh.path
         segments, worse = path.shape[1] - 1, torch.full_like(usable, not self._moves_nodes)
@@ -242,7 +248,8 @@ class Driver:
                 return answer, lines, early
             of = rows[here]
             self.watch.refine(of, segments)
-            coarse, lines = lines, self._lines_again(lines, of, segments)
+            compared = of[last.length.isfinite()]  # not what was left before it was solved
+            coarse, lines = lines, self._lines_again(lines, compared, segments)
             again = self._too_long(last, lines.length[of])
             curves = torch.where(again[:, None, None], refine_path(path[here], segments // 2), last.mesh)
             mesh = self._placed(curves, segments)
@@ -255,13 +262,13 @@ class Driver:
                 known = (coarse.length / lines.length - 1).abs()[of] <= self._rtol
                 worse = worse | (known & self._too_long(last, lines.length[of]))
 
-    def _bends(self, run: Run) -> Bool[Tensor, " n"]:
-        """Which paths are not worth solving with so few segments."""
-        early, segments = torch.zeros_like(run.status, dtype=torch.bool), run.path.shape[1] - 1
-        (rows,) = (run.status == Status.RUNNING).nonzero(as_tuple=True)
+    def _bends(self, path: Float[Tensor, "n nodes d"], asked: Bool[Tensor, " n"]) -> Bool[Tensor, " n"]:
+        """Which paths are not worth solving with so few segments, of those that are asked for."""
+        early, segments = torch.zeros_like(asked), path.shape[1] - 1
+        (rows,) = asked.nonzero(as_tuple=True)
         if self._moves_nodes and len(rows) and 2 * segments <= self._most_segments:
             room, rtol = self.work.at(segments), self.search.rtol
-            early[rows] = grouped(lambda path: bends(room.manifold, path, rtol), room.solver, run.path[rows])
+            early[rows] = grouped(lambda path: bends(room.manifold, path, rtol), room.solver, path[rows])
         return early
 
     def _the_same(self, new: GeodesicSolution, old: GeodesicSolution) -> Bool[Tensor, " n"]:
@@ -375,11 +382,22 @@ class Driver:
                 lengths[rows] = grouped(lambda some: path_length(room.manifold, some), room.solver, path[rows])
         return lengths
 
-    def _warmed_up(self, rows: Int[Tensor, " n"], mesh: Mesh, usable: Bool[Tensor, " n"]) -> Run:
-        """Some pairs after the warm-up of their solver, where it has one and it is worth it."""
+    def _warmed_up(
+        self, rows: Int[Tensor, " n"], mesh: Mesh, usable: Bool[Tensor, " n"], early: Bool[Tensor, " n"] | None = None
+    ) -> Run:
+        """Some pairs after the warm-up of their solver, where it has one and it is worth it.
+
+        Args:
+            rows: The pairs.
+            mesh: Where they begin.
+            usable: Which of them may.
+            early: Which get more segments before anything is done.
+        """
         T, most, tol = mesh.path.shape[1] - 1, self.search.max_steps, self._exactness
         room, solver = self.work.at(T), self.work.solver
         status = torch.where(usable, Status.RUNNING, Status.NOT_CONNECTED)
+        if early is not None:
+            status = torch.where(early, Status.NOT_RESOLVED, status)
         run = Run(room.manifold, mesh, status, room.warm_up, self.watch.of(rows))
         if solver.warm_up is not None:
             steps = int(solver.warm_up_share * most)
