@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["BUMPS", "LARGE_BUMPS", "Bump", "with_bumps"]
+__all__ = ["BUMPS", "Bump", "with_bumps"]
 
 
 class Bump(NamedTuple):
@@ -26,10 +26,7 @@ class Bump(NamedTuple):
 
 
 BUMPS = tuple(Bump(sign * size, waves) for waves in (1, 2) for size in (0.1, 0.2) for sign in (1, -1))
-"""What is tried where it costs little."""
-
-LARGE_BUMPS = (Bump(0.1, 1), Bump(-0.1, 1))
-"""What is tried where it costs much."""
+"""What is tried."""
 
 
 def with_bumps(path: Float[Tensor, "P n d"], bumps: Sequence[Bump]) -> Float[Tensor, "P B n d"]:
