@@ -239,4 +239,4 @@ class _Around:
 
     def _shares(self, images: Tensor, tangents: Tensor) -> Float[Tensor, "M A r"]:
         gram = tangents @ tangents.mT
-        return torch.linalg.solve(gram, tangents @ images.mT).mT
+        return (torch.linalg.pinv(gram, hermitian=True) @ tangents @ images.mT).mT  # where the metric is singular, too

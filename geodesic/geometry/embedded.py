@@ -149,18 +149,15 @@ class EmbeddedManifold(Manifold):
         bending = (bending + bending.mT) / 2
         metric, upper = products_of_neighbors(rows)
         metric, upper = weighted(metric[:, 1:-1], w[:, :-1] + w[:, 1:]), weighted(upper[:, 1:-1], -w[:, 1:-1])
-        # Of all nodes: a slice of rows would be copied.
-        both = torch.stack(
-            [torch.nn.functional.pad(step, (0, 0, 1, 0)), torch.nn.functional.pad(step, (0, 0, 0, 1))], -1
-        )
-        sides = (rows @ both)[:, 1:-1].mT
-        gradient = weighted(sides[:, :, 0], w[:, :-1]) - weighted(sides[:, :, 1], w[:, 1:])
+        pull = weighted(step, w)
+        force = torch.nn.functional.pad(pull[:, :-1] - pull[:, 1:], (0, 0, 1, 1))  # a slice of rows would be copied
+        gradient = (rows @ force[..., None])[:, 1:-1, :, 0]
 
         def convexified(rows: Tensor, share: float) -> BlockTridiagonal:
             return BlockTridiagonal(metric[rows] + convex(bending[rows], share), upper[rows])
 
         hessian = BlockTridiagonal(metric + bending, upper)
-        return Expansion(weighted(step.square().sum(-1), w), gradient, hessian, convexified, sides)
+        return Expansion((step * pull).sum(-1), gradient, hessian, convexified)
 
     @final
     def lowered_acceleration(

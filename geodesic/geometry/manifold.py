@@ -34,15 +34,12 @@ class Expansion:
         hessian: Exact, of T - 1 blocks.
         convexified: The Hessian of some rows of a batch of one axis, with its sources of negative curvature
             multiplied by a share in [0, 1]: exact at 1, positive semidefinite at 0.
-        sides: J_i^T times the unweighted steps to a node and from it, (*batch, T - 1, 2, d), of which the gradient is
-            the weighted difference; None without an embedding.
     """
 
     squared_chords: Float[Tensor, "*batch T"]
     gradient: Float[Tensor, "*batch interior d"]
     hessian: BlockTridiagonal
     convexified: Callable[[Tensor, float], BlockTridiagonal]
-    sides: Float[Tensor, "*batch interior 2 d"] | None = None
 
 
 @dataclass(frozen=True)

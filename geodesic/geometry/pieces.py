@@ -321,7 +321,6 @@ def _end_to_end(parts: list[Expansion], pieces: list[_Piece]) -> Expansion:
         torch.cat([part.gradient[:, piece.kept] for part, piece in together], dim=1),
         joined([part.hessian for part in parts]),
         lambda rows, share: joined([part.convexified(rows, share) for part in parts]),
-        _joined([None if part.sides is None else part.sides[:, piece.kept] for part, piece in together], dim=1),
     )
 
 
@@ -341,11 +340,4 @@ def _side_by_side(groups: list[Expansion]) -> Expansion:
         return BlockTridiagonal(diagonal, upper)
 
     gradient = torch.cat([group.gradient for group in groups])
-    sides = _joined([group.sides for group in groups], dim=0)
-    return Expansion(torch.cat([group.squared_chords for group in groups]), gradient, H, convexified, sides)
-
-
-def _joined(parts: list[Tensor | None], dim: int) -> Tensor | None:
-    """Tensors one after the other; None where there are none."""
-    known = [part for part in parts if part is not None]
-    return torch.cat(known, dim=dim) if known else None
+    return Expansion(torch.cat([group.squared_chords for group in groups]), gradient, H, convexified)

@@ -110,7 +110,7 @@ class Driver:
         else:
             plan.require_suited(manifold, a[:1])
         work = Workspace(manifold, plan, a[:1], len(a))
-        kinks = kinks_of(manifold, a, search) if search.refines else None
+        kinks = kinks_of(manifold, a, b, search) if search.refines else None
         driver = cls(manifold, search, a, b, given, known, segments, work, kinks, watch)
         starts = driver._starts()
         answers: list[GeodesicSolution] = []

@@ -14,22 +14,27 @@ from torch import Tensor
 
 from geodesic.door.faces import Faces, faces_of
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.strips import on_face
+from geodesic.geometry.strips import Strips, on_face
 from geodesic.numerics.spline import like, on_interval
 from geodesic.solvers.bumps import BUMPS, with_bumps
 from geodesic.solvers.rows import sampled, with_rows
 from geodesic.solvers.search import MOST_SEGMENTS, SEGMENTS, Search
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.status import Status
-from geodesic.solvers.taut import Taut, tighten
+from geodesic.solvers.taut import Polygons, Taut, crossing, tighten
 
 __all__ = ["Kinks", "kinks_of"]
 
 _PART = 0.8  # of `length_rtol`, that may be left of the energy where no `tol` is given
 _FEW = 64  # faces, up to which steps cost next to nothing
 _SEARCHES = 3  # rounds of bumps, as long as they lead to shorter paths
-_LARGEST = 4  # latent coordinates: with more, most places where faces meet are none that a node is stopped by alone
 _BESIDE = 0.1  # of the distance of the ends: how far beside a face that a path runs along others begin
+_LINES = 4  # pairs, by which it is seen whether pieces are flat
+_SHORT = 1e-6  # of a path: a part that may run along a face without a word
+_THOROUGH = (0.1, 100.0)  # of `tol`, that is sought where many faces are crossed, and of the last gain, that is left
+_LOOSELY = (1.6, 10.0)  # the same where paths turn little at faces
+_PLANAR = 4  # latent coordinates: with more, corners of many faces only have bounds
+_SHARP = 0.18  # radians that a path turns at a face, root mean square: above it is sought thoroughly
 _FLAT = 1e-9  # of a length: what pieces bend less is flat
 _ROUNDS = 5  # in which segments are halved that bend too much
 _NUMBERS = 2**27  # heights at once, about
@@ -41,7 +46,7 @@ _FAR = (Status.NOT_CONNECTED, Status.NOT_FINITE, Status.JUMP)
 class _Measured:
     """Polygons with what quadrature says: of segments, which are the rows before each node, (R,), and in all, (P,)."""
 
-    taut: Taut
+    strips: Strips
     arcs: Float[Tensor, " R"]
     chords: Float[Tensor, " R"]
     length: Float[Tensor, " P"]
@@ -58,6 +63,9 @@ class Kinks:
         tol: Largest relative excess energy.
         rtol: Largest relative error of a resolved length.
         sought: The relative excess energy that steps lead to: less than `tol` where they are cheap.
+        flat: Whether pieces seem to be flat, so that polygons need nodes on faces alone.
+        many: Whether polygons cross many faces.
+        believed: How many times the last gain is believed to be left.
     """
 
     manifold: Manifold
@@ -65,6 +73,23 @@ class Kinks:
     tol: float
     rtol: float
     sought: float
+    flat: bool
+    many: bool = False
+    believed: float = _THOROUGH[1]
+
+    def _turn(self, path: Float[Tensor, "P n d"]) -> Float[Tensor, " P"]:
+        """By what angle curves turn at a face, root mean square: as far as the next faces models are right."""
+        strips, _ = self._crossed(path)
+        step = self.manifold.observe(strips.nodes).flatten(1).diff(dim=0)
+        turn = torch.nn.functional.normalize(step, dim=1).diff(dim=0).square().sum(1)
+        inner = ~strips.ends[1:-1]
+        pair = strips.pair[1:-1][inner]
+        total = turn.new_zeros(len(path)).index_add(0, pair, turn[inner])
+        return (total / pair.bincount(minlength=len(path)).clamp_min(1)).sqrt()
+
+    def _many(self, share: float, believed: float) -> Kinks:
+        """The same for polygons that cross many faces."""
+        return replace(self, sought=share * self.tol, many=True, believed=believed)
 
     @torch.no_grad()
     def tightened(self, answer: GeodesicSolution) -> GeodesicSolution:
@@ -80,9 +105,15 @@ class Kinks:
         for some in rows.split(self._at_once(path)):
             count = self._crossings(path[some])
             usable = ((count > 0) | self._in_face(path[some])) & (count <= MOST_SEGMENTS)
-            for which, how in ((count <= _FEW, self), (count > _FEW, replace(self, sought=self.tol))):
-                if len(group := some[usable & which]):
-                    answer = how._group(answer, group)
+            if len(group := some[usable & (count <= _FEW)]):
+                answer = self._group(answer, group)
+            if len(group := some[usable & (count > _FEW)]):
+                size = self.manifold.observe(path[:1, 0]).numel() * path.shape[2] * int(count.max())  # of Jacobians
+                for part in group.split(max(1, _NUMBERS // size)):
+                    sharp = (self._turn(path[part]) > _SHARP) & (path.shape[2] <= _PLANAR)
+                    for which, how in ((sharp, _THOROUGH), (~sharp, _LOOSELY)):
+                        if len(rows := part[which]):
+                            answer = self._many(*how)._group(answer, rows)
         return answer
 
     @torch.no_grad()
@@ -116,7 +147,7 @@ class Kinks:
         if not paths.shape[1]:
             return answer, rows[:0]
         tries = rows.repeat_interleave(paths.shape[1])
-        new = self._answer(answer[tries], self._from(paths.flatten(0, 1)))
+        new = self._answer(answer[tries], *self._from(paths.flatten(0, 1)))
         best = new.length.unflatten(0, (len(rows), -1)).nan_to_num(torch.inf).argmin(1)
         new, old = new[best + paths.shape[1] * torch.arange(len(rows), device=rows.device)], answer[rows]
         # A certificate is not given up for what it left open.
@@ -139,9 +170,9 @@ class Kinks:
         old = answer[rows]
         start, end = old.mesh[:, 0], old.mesh[:, -1]
         lines = torch.stack([start, (start + end) / 2, end], dim=1)
-        straight = self._crossed(lines)
-        new = self._answer(old, self._from(old.mesh))
-        longer = new.length > straight.length * (1 + _FLAT)  # from the straight line none is longer than that
+        _, straight = self._crossed(lines)
+        new = self._answer(old, *self._from(old.mesh))
+        longer = new.length > straight * (1 + _FLAT)  # from the straight line none is longer than that
         starts = [(longer, lines)]
         (ridge,) = self._in_face(old.mesh).nonzero(as_tuple=True)
         if len(ridge):
@@ -150,16 +181,18 @@ class Kinks:
         for which, path in starts:
             (some,) = which.nonzero(as_tuple=True)
             if len(some):
-                other = self._answer(old[some], self._from(path[some]))
+                other = self._answer(old[some], *self._from(path[some]))
                 (shorter,) = (other.length < new.length[some]).nonzero(as_tuple=True)
                 new = with_rows(new, some[shorter], other[shorter])
-        new = replace(new, straight_length=torch.where(self._is_flat(straight), straight.length, old.straight_length))
+        if self.flat:
+            new = replace(new, straight_length=straight)
         return with_rows(answer, rows, new)
 
     def _in_face(self, path: Float[Tensor, "P n d"]) -> Bool[Tensor, " P"]:
-        """Which paths run along a face: nothing is certified there, where no node tells what lies beside it."""
+        """Which paths run along a face: where pieces are curved, no node tells what they are like beside it."""
         middle = (path[:, 1:] + path[:, :-1]) / 2
-        long = (path[:, 1:] != path[:, :-1]).any(2)
+        size = path.diff(dim=1).norm(dim=2)
+        long = size > _SHORT * size.sum(1, keepdim=True)
         heights = self.faces.heights(torch.cat([path, middle], dim=1).flatten(0, 1))
         signs = on_face(heights, heights.abs().amax(0)).unflatten(0, (len(path), -1))
         nodes, between = signs.split([path.shape[1], middle.shape[1]], dim=1)
@@ -181,28 +214,29 @@ class Kinks:
         t = torch.linspace(0, 1, path.shape[1], dtype=path.dtype, device=path.device)[:, None]
         return [path + side * 4 * t * (1 - t) * normal[:, None] for side in (1, -1)]
 
-    def _is_flat(self, measured: _Measured) -> Bool[Tensor, " P"]:
-        return measured.bent <= _FLAT * measured.length
+    def _crossed(self, path: Float[Tensor, "P n d"]) -> tuple[Strips, Float[Tensor, " P"]]:
+        """Polygons as they are, with the faces that they cross, and their lengths."""
+        return crossing(self.manifold, self.faces, _flat(path, self._within(path)), curved=not self.flat)
 
-    def _crossed(self, path: Float[Tensor, "P n d"]) -> _Measured:
-        """Polygons as they are, with the faces that they cross."""
-        return self._tight(*_flat(path, torch.zeros_like(path[..., 0], dtype=torch.bool)), steps=0)
+    def _within(self, path: Float[Tensor, "P n d"]) -> Bool[Tensor, "P n"]:
+        return torch.full_like(path[..., 0], not self.flat, dtype=torch.bool)
 
-    def _from(self, path: Float[Tensor, "P n d"]) -> _Measured:
+    def _from(self, path: Float[Tensor, "P n d"]) -> tuple[Taut, _Measured]:
         """Polygons made taut, with as many nodes within pieces as their bends need."""
-        flat = self._is_flat(self._crossed(path))
-        within = ~flat[:, None].expand(path.shape[:2])
-        found = self._tight(*_flat(path, within))
-        for _ in range(_ROUNDS):
+        polygons = _flat(path, self._within(path))
+        for _ in range(1 + _ROUNDS):
+            curved = bool(polygons.within.any())
+            taut = tighten(
+                self.manifold, self.faces, polygons, self.sought, curved=curved, many=self.many, believed=self.believed
+            )
+            found = self._measured(taut.strips)
             coarse = found.bent > self.rtol / 4 * found.length
             if not bool(coarse.any()):
                 break
-            found = self._tight(*self._halved(found, coarse))
-        return found
+            polygons = self._halved(found, coarse)
+        return taut, found
 
-    def _tight(self, nodes: Tensor, pair: Tensor, within: Tensor, steps: int | None = None) -> _Measured:
-        taut = tighten(self.manifold, self.faces, nodes, pair, within, self.sought, steps)
-        strips = taut.strips
+    def _measured(self, strips: Strips) -> _Measured:
         first = strips.first
         x = self.manifold.observe(strips.nodes).flatten(1)
         chords = torch.where(first, 0, torch.nn.functional.pad(x.diff(dim=0).norm(dim=1), (1, 0)))
@@ -211,13 +245,13 @@ class Kinks:
         z = strips.nodes[:, None] - (1 - shares)[:, None] * way[:, None]
         speed = self.manifold.squared_norm(z, way[:, None].expand_as(z)).clamp_min(0).sqrt()
         arcs = (speed @ weights).maximum(chords)
-        P = len(taut.length)
-        total = arcs.new_zeros(P).index_add(0, strips.pair, arcs)
-        return _Measured(taut, arcs, chords, total, arcs.new_zeros(P).index_add(0, strips.pair, arcs - chords))
+        nothing = arcs.new_zeros(int(strips.pair[-1]) + 1)
+        total, bent = (nothing.index_add(0, strips.pair, part) for part in (arcs, arcs - chords))
+        return _Measured(strips, arcs, chords, total, bent)
 
-    def _halved(self, found: _Measured, coarse: Bool[Tensor, " P"]) -> tuple[Tensor, Tensor, Tensor]:
+    def _halved(self, found: _Measured, coarse: Bool[Tensor, " P"]) -> Polygons:
         """Polygons with a node in the middle of the segments that bend most, where they bend too much."""
-        strips = found.taut.strips
+        strips = found.strips
         count = strips.pair.bincount()[strips.pair]
         share = self.rtol / 8 * found.length[strips.pair] / count
         (rows,) = (coarse[strips.pair] & ~strips.first & (found.arcs - found.chords > share)).nonzero(as_tuple=True)
@@ -226,10 +260,10 @@ class Kinks:
         middle = (strips.nodes[rows] + strips.nodes[rows - 1]) / 2
         nodes = torch.cat([strips.nodes, middle])[order]
         within = torch.cat([strips.within, torch.ones_like(rows, dtype=torch.bool)])[order]
-        return nodes, torch.cat([strips.pair, strips.pair[rows]])[order], within
+        return Polygons(nodes, torch.cat([strips.pair, strips.pair[rows]])[order], within)
 
-    def _answer(self, old: GeodesicSolution, found: _Measured) -> GeodesicSolution:
-        taut, strips, length = found.taut, found.taut.strips, found.length
+    def _answer(self, old: GeodesicSolution, taut: Taut, found: _Measured) -> GeodesicSolution:
+        strips, length = found.strips, found.length
         mesh, arcs, chords = strips.padded(), strips.padded(found.arcs), strips.padded(found.chords)
         segments = strips.pair.bincount() - 1
         behind = torch.arange(mesh.shape[1], device=mesh.device) > segments[:, None]
@@ -238,7 +272,11 @@ class Kinks:
         share = torch.where(torch.arange(mesh.shape[1], device=mesh.device) >= segments[:, None], 1, share)
         steps = arcs / length[:, None]
         energy = torch.where(arcs > 0, chords.square() / steps.clamp_min(torch.finfo(arcs.dtype).tiny), 0).sum(1) / 2
-        excess = torch.where(self._in_face(mesh), torch.nan, taut.excess)
+        excess = taut.excess
+        if self.many:
+            excess = excess.maximum(torch.full_like(excess, self.tol))  # models are right as far as the next faces
+        if not self.flat:
+            excess = torch.where(self._in_face(mesh), torch.nan, excess)
         eps = torch.finfo(length.dtype).eps
         error = found.bent / length + excess.clamp_min(0)  # twice what is left of the length: models are local
         error = error.nan_to_num(nan=torch.inf).clamp_min(_ROUNDINGS * eps)
@@ -271,22 +309,35 @@ class Kinks:
         )
 
 
-def _flat(path: Float[Tensor, "P n d"], within: Bool[Tensor, "P n"]) -> tuple[Tensor, Tensor, Tensor]:
+def _flat(path: Float[Tensor, "P n d"], within: Bool[Tensor, "P n"]) -> Polygons:
     """Nodes of paths one after the other, their pairs, and which of them stay; without those that only fill up."""
     kept = torch.ones(path.shape[:2], dtype=torch.bool, device=path.device)
     kept[:, 1:] = (path[:, 1:] != path[:, :-1]).any(2)
     pair = torch.arange(len(path), device=path.device)[:, None].expand(path.shape[:2])
-    return path[kept], pair[kept], within[kept]
+    return Polygons(path[kept], pair[kept], within[kept])
 
 
-def kinks_of(manifold: Manifold, points: Float[Tensor, "N d"], search: Search) -> Kinks | None:
+def kinks_of(
+    manifold: Manifold, start: Float[Tensor, "P d"], end: Float[Tensor, "P d"], search: Search
+) -> Kinks | None:
     """How answers of a manifold are tightened; None where its decoder shows no kinks."""
-    if not (manifold.has_embedding and manifold.has_length) or manifold.door is None or points.shape[1] > _LARGEST:
+    if not (manifold.has_embedding and manifold.has_length) or manifold.door is None:
         return None
-    faces = faces_of(manifold.embed, points)
+    faces = faces_of(manifold.embed, start)
     if faces is None:
         return None
-    tol = search.exactness(points.dtype)
+    tol = search.exactness(start.dtype)
     # All of it counts in the stated error of a length: more is not asked of steps than of lengths.
     enough = max(tol, search.rtol * _PART) if search.tol is None else tol
-    return Kinks(manifold, faces, enough, search.rtol, tol)
+    kinks = Kinks(manifold, faces, enough, search.rtol, tol, flat=False)
+    across = kinks._measured(kinks._crossed(_about(start[:_LINES], end[:_LINES]))[0])
+    return replace(kinks, flat=bool((across.bent <= _FLAT * across.length).all()))
+
+
+def _about(start: Float[Tensor, "n d"], end: Float[Tensor, "n d"]) -> Float[Tensor, "m 3 d"]:
+    """Lines from start to end that pass each other by, halfway as far as they are long."""
+    generator = torch.Generator().manual_seed(0)
+    side = torch.nn.functional.normalize(torch.randn(start.shape, generator=generator).to(start), dim=1)
+    side = side * (end - start).norm(dim=1, keepdim=True) / 2
+    middle = (start + end) / 2
+    return torch.cat([torch.stack([start, middle + share * side, end], dim=1) for share in (-1, 0, 1)])

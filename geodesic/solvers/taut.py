@@ -12,6 +12,7 @@ Reference:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -20,13 +21,14 @@ from torch import Tensor
 from geodesic.door.faces import Faces
 from geodesic.geometry.corners import Sides, sides_of
 from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.stretches import Stretches
 from geodesic.geometry.strips import Strips, crossed, on_face
-from geodesic.geometry.taut_lengths import DAMPINGS, LengthModel, length_model
+from geodesic.geometry.taut_lengths import DAMPINGS, LengthBlocks, LengthModel, length_blocks
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 
-__all__ = ["Taut", "tighten"]
+__all__ = ["Polygons", "Taut", "crossing", "tighten"]
 
-_MOST = 40  # steps
+_MOST = 100  # steps
 _DECREASE = 0.1  # of what Newton promises, that a step across faces has to gain
 _FEW = 0.25  # of the nodes, up to which it pays to look for those that a step stops
 _SHARES = (1.0, 0.5, 0.2, 0.05, 0.01, 1e-3)  # of the way around corners, that are tried
@@ -34,6 +36,24 @@ _PARTS = (0.25, 0.05, 0.01)  # of a step
 _STOPS = 24  # rounds in which nodes are found that a step would push beyond their face
 _SOON, _AT_ONCE = 2.0, 0.05  # times the share of its step at which the first one stops, and that share: with it stop
 _ROUNDINGS = 8  # of a length: what is gained below is none
+_SIZE = 16  # segments of a stretch: of longer polygons each stretch takes the step that suits it
+_SHIFTS = (_SIZE // 2, None, _SIZE, None)  # of stretches, turn by turn; with none polygons are taken as a whole
+_FINER = 0.25  # of the tolerance, for stretches: they are cheap
+_SMALL = 1 / 32  # of what may be left: corners that together gain less are not looked at
+
+
+class Polygons(NamedTuple):
+    """Nodes of polygons one after the other.
+
+    Attributes:
+        nodes: (R, d).
+        pair: Number of the polygon of each node, ascending, (R,).
+        within: Which nodes stay where they lie on no face, (R,).
+    """
+
+    nodes: Float[Tensor, "R d"]
+    pair: Int[Tensor, " R"]
+    within: Bool[Tensor, " R"]
 
 
 @dataclass(frozen=True)
@@ -61,49 +81,69 @@ class Taut:
 def tighten(
     manifold: Manifold,
     faces: Faces,
-    nodes: Float[Tensor, "R d"],
-    pair: Int[Tensor, " R"],
-    within: Bool[Tensor, " R"],
+    polygons: Polygons,
     tol: float,
-    most: int | None = None,
+    *,
+    curved: bool,
+    many: bool = False,
+    believed: float = 100.0,
 ) -> Taut:
     """Shorten polygons until they are shortest among those near by, or no step shortens them.
 
     Args:
         manifold: With an embedding.
         faces: Of its decoder.
-        nodes: Of the polygons, one after the other.
-        pair: Number of the polygon of each node.
-        within: Which nodes stay where they lie on no face.
+        polygons: To begin with.
         tol: Largest relative excess energy.
-        most: Most steps; without any the polygons stay as they are, with a node on each face.
+        curved: Whether pieces are.
+        many: Whether polygons cross so many faces that steps leave out what the decoder's second derivatives add. Ends
+            are judged with them.
+        believed: How many times what the last steps gained is believed to be left, at most: models promise more where
+            faces end before.
     """
-    heights = faces.heights(nodes)
-    tightening = _Tightening(manifold, faces, heights.abs().amax(0), tol, bool(within.any()))
-    strips = tightening.crossed(nodes, pair, within)
-    P = int(pair[-1]) + 1
-    length, (excess, slope) = tightening.length(strips), torch.full((2, P), torch.nan).to(nodes)
-    minimum, steps = (torch.zeros(P, dtype=kind, device=nodes.device) for kind in (torch.bool, torch.long))
-    running = torch.ones_like(minimum)
-    for _ in range(_MOST if most is None else most):
-        (rows,) = running.nonzero(as_tuple=True)
-        if not len(rows):
-            break
-        some = strips.of(running)
-        model = length_model(manifold, faces, some, length[rows])
-        ends, new = tightening.better(some, length[rows], model)
-        excess[rows], minimum[rows] = ends.excess, ends.minimum
-        slope[rows] = model.gradient.square().sum((1, 2)).sqrt()
-        moved = new.length < length[rows] * (1 - _ROUNDINGS * torch.finfo(length.dtype).eps)
-        steps[rows] += moved.long()
-        strips = _with_pairs(strips, rows, new.strips)
-        length[rows] = new.length
-        running[rows] = moved
+    tightening = _Tightening(manifold, faces, _scale(faces, polygons), tol, curved, believed)
+    strips = tightening.crossed(*polygons)
+    P = int(strips.pair[-1]) + 1
+    length, (excess, slope) = tightening.length(strips), torch.full((2, P), torch.nan).to(strips.nodes)
+    minimum, steps = (torch.zeros(P, dtype=kind, device=length.device) for kind in (torch.bool, torch.long))
+    # What is left along faces and at corners may be too much together.
+    stages = [(curved and not many, 1.0), (curved, _FINER)]
+    for bends, share in [stages[0], (curved, 1.0), stages[1]] if curved and many else stages:
+        running = torch.ones_like(minimum) if share == 1 else excess > tol / 2
+        tightening = replace(tightening, tol=share * tol)
+        for turn in range(_MOST):
+            (rows,) = running.nonzero(as_tuple=True)
+            if not len(rows):
+                break
+            some = strips.of(running)
+            blocks = length_blocks(manifold, faces, some, bends)
+            ends, new = tightening.better(some, length[rows], blocks, shift=_SHIFTS[turn % len(_SHIFTS)])
+            excess[rows], minimum[rows] = ends.excess, ends.minimum
+            slopes = blocks.gradient.square().sum(1)
+            slope[rows] = torch.zeros_like(ends.excess).index_add(0, some.pair, slopes).sqrt()
+            moved = new.length < length[rows] * (1 - _ROUNDINGS * torch.finfo(length.dtype).eps)
+            steps[rows] += moved.long()
+            strips = _with_pairs(strips, rows, new.strips)
+            length[rows] = new.length
+            running[rows] = moved
     return Taut(strips, length, excess, minimum, slope, steps)
+
+
+@torch.no_grad()
+def crossing(manifold: Manifold, faces: Faces, polygons: Polygons, *, curved: bool) -> tuple[Strips, Tensor]:
+    """Polygons as they are, with a node on each face that they cross, and their lengths, (P,)."""
+    tightening = _Tightening(manifold, faces, _scale(faces, polygons), 0.0, curved, 0.0)
+    strips = tightening.crossed(*polygons)
+    return strips, tightening.length(strips)
+
+
+def _scale(faces: Faces, polygons: Polygons) -> Float[Tensor, " K"]:
+    return faces.heights(polygons.nodes).abs().amax(0)
 
 
 @dataclass(frozen=True)
 class _Ends:
+    along: Float[Tensor, " P"]  # relative excess energies, without what corners add
     excess: Float[Tensor, " P"]
     minimum: Bool[Tensor, " P"]
 
@@ -123,6 +163,7 @@ class _Tightening:
     scale: Float[Tensor, " K"]
     tol: float
     curved: bool
+    believed: float
 
     def crossed(self, nodes: Tensor, pair: Tensor, within: Tensor) -> Strips:
         return crossed(self.faces, nodes, pair, within, self.scale)
@@ -141,56 +182,119 @@ class _Tightening:
         lengths = torch.where(strips.first[1:], 0, lengths)
         return x.new_zeros(int(strips.pair[-1]) + 1).index_add(0, strips.pair[1:], lengths)
 
-    def better(self, strips: Strips, length: Float[Tensor, " P"], model: LengthModel) -> tuple[_Ends, _Found]:
-        """What is known of polygons, and shorter ones where they are not taut."""
-        excess, minimum = model.step.excess, model.step.minimum
-        best = _Found(strips, length)
+    def better(
+        self, strips: Strips, length: Float[Tensor, " P"], blocks: LengthBlocks, shift: int | None = None
+    ) -> tuple[_Ends, _Found]:
+        """What is known of polygons, and shorter ones where they are not taut.
+
+        Args:
+            strips: The polygons.
+            length: Of them.
+            blocks: Of the length around them.
+            shift: Where the first stretches of long ones end; all are taken as a whole if none.
+        """
+        model, same = LengthModel.of(blocks, strips, length), _Found(strips, length)
+        excess, minimum, best = model.step.excess, model.step.minimum, same
         loose = excess > self.tol / 2
+        long = loose & (shift is not None) & (strips.pair.bincount() > 2 * _SIZE)
+        promised = torch.full_like(length, torch.nan)  # by steps that end where faces do
         if bool(loose.any()):
-            best = self._stepped(strips, best, model, loose)
+            best, promised = self._stepped(same, model, loose, long)
+        long = long & ~(best.length < length * (1 - _DECREASE * model.step.excess))
+        if bool(long.any()):
+            best, promised = self._by_stretches(same, best, blocks, long, shift or 0)
+        # What no step gains, in stretches and as a whole, is not to be had: faces end before.
+        believed = promised.maximum(self.believed * 2 * (1 - best.length / length))
+        excess = torch.where(loose & (believed < excess), believed, excess)
+        enough = loose & (excess <= self.tol / 2)
+        if bool(enough.any()):
+            best = _picked(best, same, enough)
+        along = excess
         done = ~(best.length < length)  # those that are taut but for their corners, and those that no step shortens
         corners = done[strips.pair] & strips.corners
         if bool(corners.any()):
             # Beside a short segment the last bit of a step turns an angle.
             strips = self._settled(strips, model.step.direction, done & ~loose)
-            sides, at = self._sides(strips, corners)
-            known = ~sides.angle.isnan()
-            # Where more than two faces meet: no way around gains more than the straight one through space.
-            most = torch.where(known, sides.gain.nan_to_num(0.0), self._shortcuts(strips, at))
-            gain = torch.zeros_like(length).index_add(0, strips.pair[at], torch.where(known, most, 0))
-            excess = excess + 2 * torch.zeros_like(length).index_add(0, strips.pair[at], most) / length
+            (at,) = corners.nonzero(as_tuple=True)
+            free, owner = self._free(strips, at), strips.pair[at]
+            # No way around a corner gains more than the straight one through space, if that turns as far.
+            most = self._shortcuts(strips, at) * free.amax(1)
+            large = most > (_SMALL * self.tol * length / owner.bincount(minlength=len(length)))[owner]
+            gain = torch.zeros_like(length)
+            if bool(large.any()):
+                sides = replace(self._sides(strips, at[large]), free=free[large])
+                known = ~sides.angle.isnan()  # where two faces meet, not more
+                most[large] = torch.where(known, sides.gain.nan_to_num(0.0), most[large])
+                gain.index_add_(0, owner[large], torch.where(known, most[large], 0))
+                opening = done & (2 * gain / length > self.tol / 2)
+                if bool(opening.any()):
+                    best = self._opened(strips, best, sides, at[large], opening)
+                    # What turning as far as the next corners does not gain ends at faces before these.
+                    near = replace(sides, free=torch.ones_like(sides.free)).gain.nan_to_num(0.0)
+                    shut = (opening & ~(best.length < length))[owner[large]] & known
+                    most[large] = torch.where(shut, near.minimum(most[large]), most[large])
+                    gain = torch.zeros_like(length).index_add(0, owner[large], torch.where(known, most[large], 0))
+            excess = excess + 2 * torch.zeros_like(length).index_add(0, owner, most) / length
             minimum = minimum & (gain <= self.tol / 4 * length)
-            opening = done & (2 * gain / length > self.tol / 2)
-            if bool(opening.any()):
-                best = self._opened(strips, best, sides, at, opening)
-        return _Ends(excess, minimum), best
+        return _Ends(along, excess, minimum), best
 
-    def _stepped(self, strips: Strips, best: _Found, model: LengthModel, loose: Bool[Tensor, " P"]) -> _Found:
-        step, length = model.step.direction, best.length
+    def _by_stretches(
+        self, same: _Found, best: _Found, blocks: LengthBlocks, which: Bool[Tensor, " P"], shift: int
+    ) -> tuple[_Found, Float[Tensor, " P"]]:
+        """Shorter polygons: each of their stretches takes a step of its own, as long as it gains there.
+
+        And what their stretches promise beyond, relative to the polygons'.
+        """
+        (rows,) = which.nonzero(as_tuple=True)
+        (nodes,) = which[same.strips.pair].nonzero(as_tuple=True)
+        parts = Stretches.of(same.strips.of(which), _SIZE, shift)
+        length = self.length(parts.strips)
+        finer = replace(self, tol=_FINER * self.tol)
+        ends, found = finer.better(parts.strips, length, blocks.at(nodes[parts.source], parts.strips))
+        total = torch.zeros_like(same.length[rows]).index_add(0, parts.owner, ends.along * length)
+        promised = torch.full_like(same.length, torch.nan).index_put((rows,), total / same.length[rows])
+        new = self.crossed(*parts.joined(found.strips))
+        length = self.length(new).nan_to_num(torch.inf)
+        shorter = length < best.length[rows]
+        lengths = best.length.index_put((rows,), best.length[rows].minimum(length))
+        return _Found(_with_pairs(best.strips, rows[shorter], new.of(shorter)), lengths), promised
+
+    def _stepped(
+        self, same: _Found, model: LengthModel, loose: Bool[Tensor, " P"], long: Bool[Tensor, " P"]
+    ) -> tuple[_Found, Float[Tensor, " P"]]:
+        """Shorter polygons by steps of the model, and by how much it promises that they are at the borders of faces.
+
+        The latter, of energies, where it was asked for; NaN elsewhere.
+        """
+        strips, length = same.strips, same.length
+        promised, step = torch.full_like(length, torch.nan), model.step.direction
         loose = loose & step.isfinite().flatten(1).all(1)
-        step = torch.where(loose[:, None, None], step, 0)
+        step = self._limited(strips, torch.where(loose[:, None, None], step, 0))
         reach = self._reach(strips, step)
         blocked = loose & (reach < 1).any(1)
         whole = self._moved(strips, step)
-        found = self._best(strips, best, [whole], loose)
-        promised = best.length * (1 - _DECREASE * model.step.excess)
-        left = loose & ~(found.length < torch.where(blocked, promised, best.length))
+        found = self._best(same, [whole], loose)
+        enough = length * (1 - _DECREASE * model.step.excess)
+        left = loose & ~(found.length < torch.where(blocked, enough, length))
         if not bool(left.any()):
-            return found
+            return found, promised
         least = reach.amin(1).clamp(max=1)[:, None, None]
         # Sliding along faces costs more with damping, as it does for nodes that have their times: paths turn less.
         damped = [torch.where(loose[:, None, None], model.damped(share).nan_to_num(0.0), 0) for share in DAMPINGS]
+        damped = [self._limited(strips, step) for step in damped]
         tries = [self._moved(strips, step) for step in damped]
-        few = blocked & ((reach < 1).sum(1) <= _FEW * reach.shape[1])
+        few = blocked & ~long & ((reach < 1).sum(1) <= _FEW * reach.shape[1])
         if bool(few.any()):
             tries.append(self._moved(strips, self._stopped(strips, model, step, few)))
-        better = self._best(strips, found, tries, left)
-        left = left & ~(better.length < length)
+        better = self._best(found, tries, left)
+        left = left & ~long & ~(better.length < length)
         if not bool(left.any()):
-            return better
-        tries = [self._moved(strips, self._stopped(strips, model, step, left)), self._moved(strips, least * step)]
+            return better, promised
+        stopped = self._stopped(strips, model, step, left)
+        promised = torch.where(left, 2 * model.promised(stopped) / length, promised)
+        tries = [self._moved(strips, stopped), self._moved(strips, least * step)]
         tries += [self._moved(strips, share * step) for share in _PARTS]
-        return self._best(strips, better, tries, left)
+        return self._best(better, tries, left), promised
 
     def _opened(self, strips: Strips, best: _Found, sides: Sides, at: Tensor, opening: Bool[Tensor, " P"]) -> _Found:
         """The polygons with their corners moved to the better side."""
@@ -209,22 +313,20 @@ class _Tightening:
         for share in _SHARES:
             way = torch.lerp(corner[:, None].expand_as(sides.way[rows]), sides.way[rows], share)[m, w]
             moved = torch.cat([nodes[kept], way])[order]
-            found = self._best(strips, found, [(moved, pair, within)], left)
+            found = self._best(found, [Polygons(moved, pair, within)], left)
             left = left & ~(found.length < best.length)
             if not bool(left.any()):
                 break
         return found
 
-    def _sides(self, strips: Strips, corners: Bool[Tensor, " R"]) -> tuple[Sides, Int[Tensor, " M"]]:
-        (at,) = corners.nonzero(as_tuple=True)
+    def _sides(self, strips: Strips, at: Int[Tensor, " M"]) -> Sides:
         units, d = strips.units[at], strips.nodes.shape[1]
         normals = strips.nodes.new_zeros(*units.shape, d)
         rows, places = (units >= 0).nonzero(as_tuple=True)
         normals[rows, places] = self.faces.normals(strips.nodes[at][rows], units[rows, places])
         normals = normals / normals.norm(dim=2, keepdim=True).clamp_min(torch.finfo(normals.dtype).tiny)
         nodes = strips.nodes[torch.stack([at - 1, at, at + 1], dim=1)]
-        sides = sides_of(self.manifold.observe, self.faces, nodes, units, normals)
-        return replace(sides, free=self._free(strips, at)), at
+        return sides_of(self.manifold.observe, self.faces, nodes, units, normals)
 
     def _free(self, strips: Strips, at: Int[Tensor, " M"]) -> Float[Tensor, "M 2"]:
         """How many times the segments beside corners it is to the next corner, or the end: all of that turns."""
@@ -242,7 +344,7 @@ class _Tightening:
         """Polygons that are taut after the step that was too small to be taken, as far as faces let it."""
         step = torch.where(taut[:, None, None], step.nan_to_num(0.0), 0)
         share = self._reach(strips, step).clamp(max=1)[..., None]
-        return replace(strips, nodes=self._moved(strips, share * step)[0])
+        return replace(strips, nodes=self._moved(strips, share * step).nodes)
 
     def _shortcuts(self, strips: Strips, at: Int[Tensor, " M"]) -> Float[Tensor, " M"]:
         """By how much longer than straight through space the way over nodes is."""
@@ -250,18 +352,26 @@ class _Tightening:
         before, here, after = x.unflatten(0, (-1, 3)).unbind(1)
         return (here - before).norm(dim=1) + (after - here).norm(dim=1) - (after - before).norm(dim=1)
 
+    def _limited(self, strips: Strips, step: Float[Tensor, "P interior d"]) -> Float[Tensor, "P interior d"]:
+        """Steps that move no node farther than polygons are long: far away there are faces without number."""
+        size = strips.nodes.diff(dim=0).norm(dim=1)
+        size = torch.where(strips.first[1:], 0, size)
+        long = torch.zeros_like(step[:, 0, 0]).index_add(0, strips.pair[1:], size)
+        farthest = step.norm(dim=2).amax(1).clamp_min(torch.finfo(step.dtype).tiny)
+        return step * (long / farthest).clamp(max=1)[:, None, None]
+
     def _full(self, strips: Strips, step: Float[Tensor, "P interior d"]) -> Float[Tensor, "R d"]:
         """Steps of the interior nodes, (P, n - 2, d), of all nodes one after the other."""
         padded = torch.nn.functional.pad(step, (0, 0, 1, 1))
         moved = padded[strips.pair, strips.place.clamp(max=padded.shape[1] - 1)]
         return torch.where(strips.ends[:, None], 0, moved)
 
-    def _moved(self, strips: Strips, step: Float[Tensor, "P interior d"]) -> tuple[Tensor, Tensor, Tensor]:
-        return strips.nodes - self._full(strips, step), strips.pair, strips.within
+    def _moved(self, strips: Strips, step: Float[Tensor, "P interior d"]) -> Polygons:
+        return Polygons(strips.nodes - self._full(strips, step), strips.pair, strips.within)
 
     def _reach(self, strips: Strips, step: Float[Tensor, "P interior d"]) -> Float[Tensor, "P interior"]:
         """The share of its step at which each node comes to the border of its face, infinite where it does not."""
-        moved = self._moved(strips, step)[0]
+        moved = self._moved(strips, step).nodes
         a, b = self.faces.heights(strips.nodes), self.faces.heights(moved)
         share = torch.where(on_face(a, self.scale) * on_face(b, self.scale) < 0, a / (a - b), torch.inf)
         if share.shape[1]:
@@ -300,9 +410,8 @@ class _Tightening:
 
     def _best(
         self,
-        strips: Strips,
         known: _Found,
-        tries: list[tuple[Tensor, Tensor, Tensor]],
+        tries: list[Polygons],
         asked: Bool[Tensor, " P"],
     ) -> _Found:
         """For each polygon the shortest one: that which is known, or one of those that are tried."""
@@ -326,6 +435,12 @@ class _Tightening:
         rows = shorter.nonzero()[:, 0]
         renumbered = replace(chosen, pair=torch.searchsorted(rows, chosen.pair))
         return _Found(_with_pairs(known.strips, rows, renumbered), torch.where(shorter, least, known.length))
+
+
+def _picked(found: _Found, other: _Found, which: Bool[Tensor, " P"]) -> _Found:
+    """Polygons, some of them replaced by others."""
+    strips = _with_pairs(found.strips, which.nonzero()[:, 0], other.strips.of(which))
+    return _Found(strips, torch.where(which, other.length, found.length))
 
 
 def _sorted(strips: Strips) -> Strips:
