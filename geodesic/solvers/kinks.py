@@ -77,20 +77,6 @@ class Kinks:
     many: bool = False
     believed: float = _THOROUGH[1]
 
-    def _turn(self, path: Float[Tensor, "P n d"]) -> Float[Tensor, " P"]:
-        """By what angle curves turn at a face, root mean square: as far as the next faces models are right."""
-        strips, _ = self._crossed(path)
-        step = self.manifold.observe(strips.nodes).flatten(1).diff(dim=0)
-        turn = torch.nn.functional.normalize(step, dim=1).diff(dim=0).square().sum(1)
-        inner = ~strips.ends[1:-1]
-        pair = strips.pair[1:-1][inner]
-        total = turn.new_zeros(len(path)).index_add(0, pair, turn[inner])
-        return (total / pair.bincount(minlength=len(path)).clamp_min(1)).sqrt()
-
-    def _many(self, share: float, believed: float) -> Kinks:
-        """The same for polygons that cross many faces."""
-        return replace(self, sought=share * self.tol, many=True, believed=believed)
-
     @torch.no_grad()
     def tightened(self, answer: GeodesicSolution) -> GeodesicSolution:
         """The answers, with those that cross faces, not too many of them, made taut."""
@@ -112,8 +98,8 @@ class Kinks:
                 for part in group.split(max(1, _NUMBERS // size)):
                     sharp = (self._turn(path[part]) > _SHARP) & (path.shape[2] <= _PLANAR)
                     for which, how in ((sharp, _THOROUGH), (~sharp, _LOOSELY)):
-                        if len(rows := part[which]):
-                            answer = self._many(*how)._group(answer, rows)
+                        if bool(which.any()):
+                            answer = self._many(*how)._group(answer, part[which])
         return answer
 
     @torch.no_grad()
@@ -159,6 +145,20 @@ class Kinks:
     def _at_once(self, path: Float[Tensor, "P n d"]) -> int:
         units = self.faces.heights(path[:1, :1].flatten(0, 1)).shape[1]
         return max(1, _NUMBERS // (8 * units * path.shape[1]))
+
+    def _turn(self, path: Float[Tensor, "P n d"]) -> Float[Tensor, " P"]:
+        """By what angle curves turn at a face, root mean square: as far as the next faces models are right."""
+        strips, _ = self._crossed(path)
+        step = self.manifold.observe(strips.nodes).flatten(1).diff(dim=0)
+        turn = torch.nn.functional.normalize(step, dim=1).diff(dim=0).square().sum(1)
+        inner = ~strips.ends[1:-1]
+        pair = strips.pair[1:-1][inner]
+        total = turn.new_zeros(len(path)).index_add(0, pair, turn[inner])
+        return (total / pair.bincount(minlength=len(path)).clamp_min(1)).sqrt()
+
+    def _many(self, share: float, believed: float) -> Kinks:
+        """The same for polygons that cross many faces."""
+        return replace(self, sought=share * self.tol, many=True, believed=believed)
 
     def _crossings(self, path: Float[Tensor, "P n d"]) -> Int[Tensor, " P"]:
         """How often units change sign from node to node."""
