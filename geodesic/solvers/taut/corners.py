@@ -1,0 +1,127 @@
+"""Corners of polygons, where faces meet: what ways around them gain, and polygons that go there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from geodesic.geometry.corners import Sides, sides_of
+from geodesic.geometry.strips import Strips
+from geodesic.solvers.taut.polygons import Found, Pieces, Polygons
+
+__all__ = ["Corners"]
+
+_SHARES = (1.0, 0.5, 0.2, 0.05, 0.01, 1e-3)  # of the way around corners, that are tried
+_SMALL = 1 / 8  # of that: corners that together gain less are not looked at
+
+
+@dataclass(frozen=True)
+class Corners:
+    """What is known of the corners of polygons, and shorter polygons where a way around them gains.
+
+    Attributes:
+        most: By how much polygons may at most become shorter around their corners, (P,).
+        gain: By how much they seem to, where two faces meet and the angles tell, (P,).
+        best: The polygons, or those that go around their corners where these are shorter.
+    """
+
+    most: Float[Tensor, " P"]
+    gain: Float[Tensor, " P"]
+    best: Found
+
+    @classmethod
+    def of(cls, pieces: Pieces, strips: Strips, found: Found, asked: Bool[Tensor, " P"], share: float) -> Corners:
+        """Look at the corners of some polygons.
+
+        Args:
+            pieces: Through which they go.
+            strips: The polygons, as exactly taut as they can be: beside a short segment the last bit of a step turns
+                an angle.
+            found: The same as far as steps led, or shorter ones of those that are not asked for.
+            asked: Which polygons to look at.
+            share: Of a length, that ways around corners have to gain together.
+        """
+        length, best = found.length, found
+        (at,) = (asked[strips.pair] & strips.corners).nonzero(as_tuple=True)
+        free, owner = _free(pieces, strips, at), strips.pair[at]
+
+        def summed(values: Float[Tensor, " M"], owner: Int[Tensor, " M"]) -> Float[Tensor, " P"]:
+            return torch.zeros_like(length).index_add(0, owner, values)
+
+        # No way around a corner gains more than the straight one through space, if that turns as far.
+        most, gain = _shortcuts(pieces, strips, at) * free.amax(1), torch.zeros_like(length)
+        least = _SMALL * share * length / owner.bincount(minlength=len(length))
+        (large,) = (most > least[owner]).nonzero(as_tuple=True)
+        if len(large):
+            sides, whose = replace(_sides(pieces, strips, at[large]), free=free[large]), owner[large]
+            known = ~sides.angle.isnan()  # where two faces meet, not more
+            most[large] = torch.where(known, sides.gain.nan_to_num(0.0), most[large])
+            gain = summed(torch.where(known, most[large], 0), whose)
+            opening = asked & (gain > share * length)
+            if bool(opening.any()):
+                best = _opened(pieces, strips, best, sides, at[large], opening)
+                # What turning as far as the next corners does not gain ends at faces before these.
+                near = replace(sides, free=torch.ones_like(sides.free)).gain.nan_to_num(0.0)
+                shut = (opening & ~(best.length < length))[whose] & known
+                most[large] = torch.where(shut, near.minimum(most[large]), most[large])
+                gain = summed(torch.where(known, most[large], 0), whose)
+        return cls(summed(most, owner), gain, best)
+
+
+def _opened(
+    pieces: Pieces, strips: Strips, best: Found, sides: Sides, at: Int[Tensor, " M"], opening: Bool[Tensor, " P"]
+) -> Found:
+    """The polygons with their corners moved to the better side."""
+    gains = sides.gain > 0
+    nodes, found, left = strips.nodes, best, opening
+    (rows,) = gains.nonzero(as_tuple=True)
+    crosses = sides.crosses[rows]
+    kept = torch.ones_like(strips.pair, dtype=torch.bool)
+    kept[at[rows]] = False
+    m, w = crosses.nonzero(as_tuple=True)
+    order = torch.cat([torch.arange(len(nodes)).to(nodes)[kept], at[rows][m] + (w + 1) / (crosses.shape[1] + 2)])
+    order = order.argsort()
+    pair = torch.cat([strips.pair[kept], strips.pair[at[rows]][m]])[order]
+    within = torch.cat([strips.within[kept], torch.zeros_like(m, dtype=torch.bool)])[order]
+    corner = nodes[at[rows]]
+    for share in _SHARES:
+        way = torch.lerp(corner[:, None].expand_as(sides.way[rows]), sides.way[rows], share)[m, w]
+        moved = torch.cat([nodes[kept], way])[order]
+        found = pieces.best(found, [Polygons(moved, pair, within)], left)
+        left = left & ~(found.length < best.length)
+        if not bool(left.any()):
+            break
+    return found
+
+
+def _sides(pieces: Pieces, strips: Strips, at: Int[Tensor, " M"]) -> Sides:
+    units, d = strips.units[at], strips.nodes.shape[1]
+    normals = strips.nodes.new_zeros(*units.shape, d)
+    rows, places = (units >= 0).nonzero(as_tuple=True)
+    normals[rows, places] = pieces.faces.normals(strips.nodes[at][rows], units[rows, places])
+    normals = normals / normals.norm(dim=2, keepdim=True).clamp_min(torch.finfo(normals.dtype).tiny)
+    nodes = strips.nodes[torch.stack([at - 1, at, at + 1], dim=1)]
+    return sides_of(pieces.manifold.observe, pieces.faces, nodes, units, normals)
+
+
+def _free(pieces: Pieces, strips: Strips, at: Int[Tensor, " M"]) -> Float[Tensor, "M 2"]:
+    """How many times the segments beside corners it is to the next corner, or the end: all of that turns."""
+    x = pieces.manifold.observe(strips.nodes).flatten(1)
+    chords = torch.where(strips.first[1:], 0, x.diff(dim=0).norm(dim=1))
+    upto = torch.nn.functional.pad(chords.cumsum(0), (1, 0))
+    index = torch.arange(len(upto), device=at.device)
+    stops = strips.ends | strips.corners
+    last = torch.where(stops, index, 0).cummax(0).values[at - 1]
+    following = torch.where(stops, index, len(upto)).flip(0).cummin(0).values.flip(0)[at + 1]
+    way = torch.stack([upto[at] - upto[last], upto[following] - upto[at]], dim=1)
+    return way / torch.stack([chords[at - 1], chords[at]], dim=1).clamp_min(torch.finfo(way.dtype).tiny)
+
+
+def _shortcuts(pieces: Pieces, strips: Strips, at: Int[Tensor, " M"]) -> Float[Tensor, " M"]:
+    """By how much longer than straight through space the way over nodes is."""
+    x = pieces.manifold.observe(strips.nodes[torch.stack([at - 1, at, at + 1], dim=1)].flatten(0, 1)).flatten(1)
+    before, here, after = x.unflatten(0, (-1, 3)).unbind(1)
+    return (here - before).norm(dim=1) + (after - here).norm(dim=1) - (after - before).norm(dim=1)
