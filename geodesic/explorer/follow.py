@@ -13,7 +13,7 @@ from torch import Tensor
 
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.path import path_length, straight_path
+from geodesic.geometry.path import chord_length, path_length, straight_path
 from geodesic.geometry.period import unwrapped
 from geodesic.numerics.spline import through
 from geodesic.solvers.mesh import even
@@ -168,7 +168,7 @@ def improved(manifold: Manifold, path: Float[Tensor, "nodes d"], solver: Solver[
     with torch.no_grad():
         paths = torch.stack([state.path[0], path, line])
         if time.perf_counter() - begun > _MOMENT:  # the quadrature takes as long again
-            lengths = manifold.squared_chords(paths).clamp_min(0).sqrt().sum(1)
+            lengths = chord_length(manifold, paths)
         else:
             lengths = path_length(manifold, paths)
     # Few nodes come to leap over a ridge: then the curve through them is longer than that which was there before.

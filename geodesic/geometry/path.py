@@ -15,6 +15,7 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.numerics.spline import at_midpoints, like, on_interval, on_segments, spline_matrices
 
 __all__ = [
+    "chord_length",
     "constant_speed",
     "path_length",
     "refine_path",
@@ -139,6 +140,16 @@ def with_equal_chords(
 
     moved = torch.lerp(nodes(right - 1), nodes(right), weight[..., None])
     return torch.cat([path[..., :1, :], moved[..., 1:-1, :], path[..., -1:, :]], dim=-2)
+
+
+def chord_length(manifold: Manifold, path: Float[Tensor, "*batch nodes d"]) -> Float[Tensor, "*batch"]:
+    """Sum of the chords between decoded nodes: below the length of any curve through them.
+
+    Args:
+        manifold: Whose chords to sum.
+        path: Nodes, (*batch, T + 1, d).
+    """
+    return manifold.squared_chords(path).clamp_min(0).sqrt().sum(-1)
 
 
 @guarded(differentiable=True)

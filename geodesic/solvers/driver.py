@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -15,8 +16,7 @@ from geodesic.geometry.checks import admit, admit_path
 from geodesic.geometry.copies import Copy, nearest_copies
 from geodesic.geometry.energy import energy_and_gradient
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.memory import grouped
-from geodesic.geometry.path import path_length, refine_path, straight_path, with_equal_chords
+from geodesic.geometry.path import chord_length, refine_path, straight_path, with_equal_chords
 from geodesic.geometry.period import turns
 from geodesic.numerics.masks import divided
 from geodesic.solvers.choose import make_plan
@@ -158,10 +158,7 @@ class Driver:
         return self.kinks.tightened(answer)
 
     def _lines(self, start: Float[Tensor, "n d"], end: Float[Tensor, "n d"], segments: int) -> StraightLines:
-        room = self.work.at(segments)
-        groups = zip(start.split(room.solver), end.split(room.solver), strict=True)
-        parts = [straight_lines(room.manifold, *ends, segments) for ends in groups]
-        return StraightLines(*(torch.cat(part) for part in zip(*parts, strict=True)))
+        return StraightLines(*self.work.at(segments).grouped(partial(straight_lines, segments=segments), start, end))
 
     def _lines_again(self, lines: StraightLines, rows: Int[Tensor, " n"], segments: int) -> StraightLines:
         """The straight lines, some of them measured with other segments, as their geodesics are."""
@@ -175,7 +172,8 @@ class Driver:
         init, everywhere = self.search.init, torch.ones_like(self.start[:, 0], dtype=torch.bool)
         first = even(self.given) if self.given is not None else self.known
         if self.known is not None:
-            first = self._on_time(self.known)
+            room = self.work.at(self.segments)
+            first = Mesh(*room.grouped(lambda manifold, *some: on_time(manifold, Mesh(*some)), *self.known))
         if first is not None:
             return [_Start(first, everywhere, self._lines(self.start, first.path[:, -1], self.segments))]
         manifold = self.work.at(self.segments).manifold
@@ -252,7 +250,7 @@ class Driver:
             coarse, lines = lines, self._lines_again(lines, compared, segments)
             again = self._too_long(last, lines.length[of])
             curves = torch.where(again[:, None, None], refine_path(path[here], segments // 2), last.mesh)
-            mesh = self._placed(curves, segments)
+            mesh = Mesh(*self.work.at(segments).grouped(partial(placed, segments=segments), curves))
             before, last = last, self._finished(self._warmed_up(of, mesh, usable[here]), select(lines, of))
             kept, worse = self._kept(last, answer[here], mesh.path, again)
             tired = self._the_same(last, before) | (kept.iterations > _TIRED * self.work.solver.patience)
@@ -267,8 +265,7 @@ class Driver:
         early, segments = torch.zeros_like(asked), path.shape[1] - 1
         (rows,) = asked.nonzero(as_tuple=True)
         if self._moves_nodes and len(rows) and 2 * segments <= self._most_segments:
-            room, rtol = self.work.at(segments), self.search.rtol
-            early[rows] = grouped(lambda path: bends(room.manifold, path, rtol), room.solver, path[rows])
+            early[rows] = self.work.at(segments).grouped(partial(bends, rtol=self.search.rtol), path[rows])
         return early
 
     def _the_same(self, new: GeodesicSolution, old: GeodesicSolution) -> Bool[Tensor, " n"]:
@@ -286,16 +283,6 @@ class Driver:
         """
         chords = (2 * answer.energy).sqrt()
         return (answer.length > _LEAP * chords) | (answer.length > (1 + self._rtol) * straight)
-
-    def _placed(self, path: Float[Tensor, "n nodes d"], segments: int) -> Mesh:
-        """The curves with other nodes, in groups that fit into memory."""
-        room = self.work.at(segments)
-        return Mesh(*grouped(lambda some: placed(room.manifold, some, segments), room.solver, path))
-
-    def _on_time(self, mesh: Mesh) -> Mesh:
-        """`on_time`, in groups that fit into memory."""
-        room = self.work.at(mesh.path.shape[1] - 1)
-        return Mesh(*grouped(lambda *some: on_time(room.manifold, Mesh(*some)), room.solver, *mesh))
 
     def _kept(
         self,
@@ -316,7 +303,7 @@ class Driver:
         """
         new = replace(new, iterations=new.iterations + old.iterations)
         # With more segments a curve is also measured more exactly: its own length counts as that.
-        known = self._lengths(path, (new.length > old.length) & ~again)
+        known = self.work.lengths(path, (new.length > old.length) & ~again)
         rtol = self._rtol
         unsure = torch.where(new.resolved, 0, new.error.clamp_max(_UNSURE * rtol))
         worse = new.length > (1 + rtol + unsure) * known
@@ -340,17 +327,14 @@ class Driver:
         straight = straight_path(self.start, self.end, self.segments)
         known = [(straight, lines.length)]
         if self.given is not None or self.search.init != "straight":
-            chords = grouped(
-                lambda path: room.manifold.squared_chords(path).clamp_min(0).sqrt().sum(1), room.solver, start
-            )
-            known.append((start, chords))  # no longer than the path
+            known.append((start, room.grouped(chord_length, start)))  # no longer than the path
         for path, least in known:
             (suspects,) = (ended & (answer.length > (1 + rtol) * least)).nonzero(as_tuple=True)
             for T in answer.segments[suspects].unique().tolist():
                 # Measured as the answers are: with few segments much of a curve can be missed.
                 rows = suspects[answer.segments[suspects] == T]
                 curves = path[rows] if path.shape[1] == T + 1 else refine_path(path[rows], T)
-                lengths = self._lengths(curves, torch.ones_like(rows, dtype=torch.bool))
+                lengths = self.work.lengths(curves, torch.ones_like(rows, dtype=torch.bool))
                 if path is straight:
                     lines = lines._replace(length=lines.length.index_put((rows,), lengths))
                     answer = replace(answer, straight_length=answer.straight_length.index_put((rows,), lengths))
@@ -372,15 +356,6 @@ class Driver:
         ended = Ended(mesh, status, old.iterations, nothing, torch.zeros_like(old.converged), energy, slope)
         new = measured(room.manifold, ended, lines, Asked(old.tol, self.search.rtol, old.plan))
         return chosen(new.status == Status.JUMP, old, new)
-
-    def _lengths(self, path: Float[Tensor, "n nodes d"], asked: Bool[Tensor, " n"]) -> Float[Tensor, " n"]:
-        """Lengths of some curves, infinite for the others."""
-        lengths, room = torch.full_like(path[:, 0, 0], torch.inf), self.work.at(path.shape[1] - 1)
-        (rows,) = asked.nonzero(as_tuple=True)
-        if len(rows):
-            with torch.no_grad():
-                lengths[rows] = grouped(lambda some: path_length(room.manifold, some), room.solver, path[rows])
-        return lengths
 
     def _warmed_up(
         self, rows: Int[Tensor, " n"], mesh: Mesh, usable: Bool[Tensor, " n"], early: Bool[Tensor, " n"] | None = None

@@ -21,7 +21,7 @@ from geodesic.geometry.copies import nearest_copy
 from geodesic.geometry.energy import path_energy
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import bytes_a_row, comfortable, grouped, rows_within
-from geodesic.geometry.path import constant_speed, straight_path
+from geodesic.geometry.path import chord_length, constant_speed, straight_path
 from geodesic.geometry.period import Period, on_circles, periods_of, unwrapped
 from geodesic.keywords import renamed
 
@@ -240,7 +240,7 @@ def _smooth(manifold: Manifold, path: Tensor) -> Tensor:
         kernel = np.linalg.matrix_power(_averaging(T), passes)
         rounded = torch.as_tensor(kernel, dtype=path.dtype, device=path.device) @ path
         rounded = torch.cat([path[:, :1], rounded[:, 1:-1], path[:, -1:]], dim=1)
-        chords = manifold.squared_chords(rounded).clamp_min(0).sqrt().sum(-1)  # whose square is 2 E at constant speed
+        chords = chord_length(manifold, rounded)  # whose square is 2 E at constant speed
         better = chords < least
         best, least = torch.where(better[:, None, None], rounded, best), torch.where(better, chords, least)
     return constant_speed(manifold, best)

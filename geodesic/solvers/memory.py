@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, cast
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from geodesic.geometry.costs import Meter
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.memory import rows_within
+from geodesic.geometry.memory import grouped, rows_within
+from geodesic.geometry.path import path_length
 from geodesic.geometry.pieces import InPieces
 from geodesic.solvers.plan import Plan
 from geodesic.solvers.solver import Solver
@@ -38,6 +42,10 @@ class Room:
     solver: int
     nodes: int
     bytes: float
+
+    def grouped(self, compute: Callable[..., Any], *tensors: Tensor) -> Any:
+        """`compute` of the manifold and rows of tensors, group by group, put together: a tensor, or each of several."""
+        return grouped(partial(compute, self.manifold), self.solver, *tensors)
 
 
 class Workspace:
@@ -81,6 +89,15 @@ class Workspace:
             exact = self.plan.certificate == "exact"
             self._rooms[segments] = self._exact(segments + 1) if exact else self._by_products(segments + 1)
         return self._rooms[segments]
+
+    @torch.no_grad()
+    def lengths(self, path: Float[Tensor, "n nodes d"], asked: Bool[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """Lengths of some curves, infinite for the others."""
+        lengths = torch.full_like(path[:, 0, 0], torch.inf)
+        (rows,) = asked.nonzero(as_tuple=True)
+        if len(rows):
+            lengths[rows] = self.at(path.shape[1] - 1).grouped(path_length, path[rows])
+        return lengths
 
     def _exact(self, nodes: int) -> Room:
         pieces = InPieces(self.manifold, self.plan.pair_bytes, self._meter)
