@@ -31,10 +31,10 @@ _SEARCHES = 3  # rounds of bumps, as long as they lead to shorter paths
 _BESIDE = 0.1  # of the distance of the ends: how far beside a face that a path runs along others begin
 _LINES = 4  # pairs, by which it is seen whether pieces are flat
 _SHORT = 1e-6  # of a path: a part that may run along a face without a word
-_THOROUGH = (0.1, 100.0)  # of `tol`, that is sought where many faces are crossed, and of the last gain, that is left
-_LOOSELY = (1.6, 10.0)  # the same where paths turn little at faces
+_LOOSELY = (1.6, 10.0)  # of `tol`, that is sought where many faces are crossed, and of the last gain, that is left
+_THOROUGH = (0.01, 1000.0)  # the same where steps lead on
+_EASY = 2  # steps, after which polygons are taut where steps do not lead on
 _PLANAR = 4  # latent coordinates: with more, corners of many faces only have bounds
-_SHARP = 0.18  # radians that a path turns at a face, root mean square: above it is sought thoroughly
 _FLAT = 1e-9  # of a length: what pieces bend less is flat
 _ROUNDS = 5  # in which segments are halved that bend too much
 _NUMBERS = 2**27  # heights at once, about
@@ -65,7 +65,6 @@ class Kinks:
         sought: The relative excess energy that steps lead to: less than `tol` where they are cheap.
         flat: Whether pieces seem to be flat, so that polygons need nodes on faces alone.
         many: Whether polygons cross many faces.
-        believed: How many times the last gain is believed to be left.
     """
 
     manifold: Manifold
@@ -75,7 +74,6 @@ class Kinks:
     sought: float
     flat: bool
     many: bool = False
-    believed: float = _THOROUGH[1]
 
     @torch.no_grad()
     def tightened(self, answer: GeodesicSolution) -> GeodesicSolution:
@@ -96,10 +94,7 @@ class Kinks:
             if len(group := some[usable & (count > _FEW)]):
                 size = self.manifold.observe(path[:1, 0]).numel() * path.shape[2] * int(count.max())  # of Jacobians
                 for part in group.split(max(1, _NUMBERS // size)):
-                    sharp = (self._turn(path[part]) > _SHARP) & (path.shape[2] <= _PLANAR)
-                    for which, how in ((sharp, _THOROUGH), (~sharp, _LOOSELY)):
-                        if bool(which.any()):
-                            answer = self._many(*how)._group(answer, part[which])
+                    answer = replace(self, many=True)._group(answer, part)
         return answer
 
     @torch.no_grad()
@@ -145,20 +140,6 @@ class Kinks:
     def _at_once(self, path: Float[Tensor, "P n d"]) -> int:
         units = self.faces.heights(path[:1, :1].flatten(0, 1)).shape[1]
         return max(1, _NUMBERS // (8 * units * path.shape[1]))
-
-    def _turn(self, path: Float[Tensor, "P n d"]) -> Float[Tensor, " P"]:
-        """By what angle curves turn at a face, root mean square: as far as the next faces models are right."""
-        strips, _ = self._crossed(path)
-        step = self.manifold.observe(strips.nodes).flatten(1).diff(dim=0)
-        turn = torch.nn.functional.normalize(step, dim=1).diff(dim=0).square().sum(1)
-        inner = ~strips.ends[1:-1]
-        pair = strips.pair[1:-1][inner]
-        total = turn.new_zeros(len(path)).index_add(0, pair, turn[inner])
-        return (total / pair.bincount(minlength=len(path)).clamp_min(1)).sqrt()
-
-    def _many(self, share: float, believed: float) -> Kinks:
-        """The same for polygons that cross many faces."""
-        return replace(self, sought=share * self.tol, many=True, believed=believed)
 
     def _crossings(self, path: Float[Tensor, "P n d"]) -> Int[Tensor, " P"]:
         """How often units change sign from node to node."""
@@ -225,16 +206,31 @@ class Kinks:
         """Polygons made taut, with as many nodes within pieces as their bends need."""
         polygons = _flat(path, self._within(path))
         for _ in range(1 + _ROUNDS):
-            curved = bool(polygons.within.any())
-            taut = tighten(
-                self.manifold, self.faces, polygons, self.sought, curved=curved, many=self.many, believed=self.believed
-            )
+            taut = self._tightened(polygons)
             found = self._measured(taut.strips)
             coarse = found.bent > self.rtol / 4 * found.length
             if not bool(coarse.any()):
                 break
             polygons = self._halved(found, coarse)
         return taut, found
+
+    def _tightened(self, polygons: Polygons) -> Taut:
+        curved = bool(polygons.within.any())
+        if not self.many:
+            return tighten(self.manifold, self.faces, polygons, self.sought, curved=curved)
+
+        def sought(polygons: Polygons, share: float, believed: float) -> Taut:
+            tol = share * self.tol
+            return tighten(self.manifold, self.faces, polygons, tol, curved=curved, many=True, believed=believed)
+
+        taut = sought(polygons, *_LOOSELY)
+        # Where pieces meet at sharp angles one minimum leads to the next, each little below the last.
+        (rough,) = ((taut.steps > _EASY) & (polygons.nodes.shape[1] <= _PLANAR)).nonzero(as_tuple=True)
+        if len(rough):
+            some = taut.strips.of(torch.zeros_like(taut.minimum).index_fill(0, rough, True))
+            more = sought(Polygons(some.nodes, some.pair, some.within), *_THOROUGH)
+            taut = taut.with_rows(rough, replace(more, steps=more.steps + taut.steps[rough]))
+        return taut
 
     def _measured(self, strips: Strips) -> _Measured:
         first = strips.first

@@ -29,6 +29,7 @@ from geodesic.solvers.taut.steps import DECREASE, Steps
 __all__ = ["Taut", "crossing", "tighten"]
 
 _MOST = 100  # steps
+_LATE = 0.75  # of the steps: what all after that gained is believed to be left where there is no end
 _ROUNDINGS = 8  # of a length: what is gained below is none
 _SIZE = 16  # segments of a stretch: of longer polygons each stretch takes the step that suits it
 _SHIFTS = (_SIZE // 2, None, _SIZE, None)  # of stretches, turn by turn; with none polygons are taken as a whole
@@ -54,6 +55,11 @@ class Taut:
     minimum: Bool[Tensor, " P"]
     slope: Float[Tensor, " P"]
     steps: Int[Tensor, " P"]
+
+    def with_rows(self, rows: Int[Tensor, " n"], new: Taut) -> Taut:
+        """The polygons with some of them replaced."""
+        values = {name: getattr(self, name).index_put((rows,), x) for name, x in vars(new).items() if name != "strips"}
+        return Taut(with_pairs(self.strips, rows, new.strips), **values)
 
 
 @torch.no_grad()
@@ -90,6 +96,7 @@ def tighten(
     for bends, share in [stages[0], (curved, 1.0), stages[1]] if curved and many else stages:
         running = torch.ones_like(minimum) if share == 1 else excess > tol / 2
         tightening = replace(tightening, tol=share * tol)
+        before = length.clone()
         for turn in range(_MOST):
             (rows,) = running.nonzero(as_tuple=True)
             if not len(rows):
@@ -105,6 +112,10 @@ def tighten(
             strips = with_pairs(strips, rows, new.strips)
             length[rows] = new.length
             running[rows] = moved
+            if turn == _LATE * _MOST:
+                before = length.clone()
+        if bool(running.any()):  # what the last steps gained may be to be gained again
+            excess = torch.where(running, excess.maximum(2 * (before / length - 1)), excess)
     return Taut(strips, length, excess, minimum, slope, steps)
 
 
