@@ -44,13 +44,13 @@ class Exact(Method):
 @METHODS.register("straight")
 @dataclass(frozen=True)
 class Straight(Method):
-    """Measure straight latent lines: upper bounds, for the price of about three decoder passes over them.
+    """Measure straight latent lines: upper bounds, for the price of about two decoder passes over them.
 
     Warning:
         Jumps of a decoder are not looked for, and a line across one is no curve: `Exact` finds them.
 
     Args:
-        segments: Of the lines, by which they are measured; an odd number is raised by one.
+        segments: Of the lines, by which they are measured.
     """
 
     segments: int = field(default=32, metadata=setting("of the lines, by which they are measured", ge=4))
@@ -70,7 +70,7 @@ class Graph(Method):
     Args:
         neighbors: To which each point is joined by a geodesic, those with the least distance through the surrounding
             space, or in latent space where there is none.
-        straight: Segments by which straight latent lines are measured, an odd number raised by one; 0 without these.
+        straight: Segments by which straight latent lines are measured; 0 without these.
         lines: Points to which each is joined by a straight line where no geodesic joins them: half of them its nearest,
             half drawn at random; all, where there are no more.
         sample: Pairs drawn at random whose geodesics are solved for, to say how much longer the paths are.
