@@ -13,6 +13,7 @@ import geodesic
 from geodesic import Search, Status
 from geodesic.distances import DistanceMatrix, Exact, Graph, Landmarks, Straight
 from geodesic.distances.candidates import Queries
+from geodesic.distances.exact import solve_all
 from geodesic.distances.order import spread_first, stages
 from geodesic.distances.quadrature import quadrature_error
 from geodesic.distances.solved import Found, Solver
@@ -353,6 +354,31 @@ def test_what_was_found_before_an_interrupt_is_not_found_again(
     assert_close(again.length, exact.length, rtol=1e-3, atol=0)
     assert "pairs" in str(told[0])
     assert "a second" in str(told[0])
+
+
+def test_a_way_by_a_point_that_is_there_twice_is_no_way(points: Tensor) -> None:
+    work = Work(Solver(SPHERE, Search(tol=1e-3)), torch.cat([points[:3], points[:1]]), None, Teller(None))
+    solve_all(work, Exact(mend=False))
+    work.known.length[0, 1] = work.known.length[1, 0] = 2 * work.known.length[0, 1]
+    solve_all(work, Exact())
+    assert_close(work.known.length[0, 1], work.known.length[3, 1])
+    assert work.known.status[0, 1] == Status.NOT_SHORTER
+
+
+@pytest.mark.slow
+def test_a_matrix_that_was_interrupted_is_mended_like_one_that_was_not(tmp_path: Path) -> None:
+    # Lengths of straight starts over the hill, in a file without curves: the way round it is found all the same.
+    z = torch.tensor([[-1.6, 0.0], [1.6, 0.0], [0.0, 1.7], [-1.0, 1.3], [1.0, 1.3]], dtype=torch.float64)
+    whole = geodesic.distance_matrix(HILL, z)
+    with pytest.raises(KeyboardInterrupt):
+        geodesic.distance_matrix(HILL, z, callback=Interrupted(), resume=tmp_path / "some.npz")
+    before = np.load(tmp_path / "some.npz")["length"]
+    again = geodesic.distance_matrix(HILL, z, resume=tmp_path / "some.npz")
+    assert before[0, 1] > 1.01 * again.length[0, 1]
+    assert_close(again.length, whole.length, rtol=1e-6, atol=0)
+    assert torch.equal(again.status, whole.status)
+    cold = geodesic.distance_matrix(HILL, z, method=Exact(warm=False))
+    assert torch.equal(cold.status, whole.status)
 
 
 def test_a_file_of_other_work_is_refused(tmp_path: Path, points: Tensor) -> None:

@@ -11,6 +11,7 @@ from geodesic.distances.methods import Exact
 from geodesic.distances.order import stages
 from geodesic.distances.paths import KnownPaths
 from geodesic.distances.work import Work
+from geodesic.solvers.doubts import found
 from geodesic.solvers.mesh import Mesh
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.status import Status
@@ -27,18 +28,18 @@ def solve_all(work: Work, method: Exact) -> None:
     """
     manifold = work.solver.manifold
     straight = work.solver.search.init == "straight"  # other starts are asked for every pair
-    warm = method.warm and straight and manifold.period is None and manifold.has_length
-    room = work.solver.room(work.points.device) if warm else 0.0
-    paths = KnownPaths(work.points, work.others, work.symmetric, room)
+    warm, mend = method.warm and straight, method.mend and work.symmetric and len(work.points) > 2
+    keeps = (warm or mend) and manifold.period is None
+    paths = KnownPaths(work.points, work.others, work.symmetric, work.solver.room(work.points.device) if keeps else 0.0)
     for stage in stages(work.points, None if work.symmetric else work.others):
         open_ = work.open(stage.first, stage.second)
         first, second = stage.first[open_], stage.second[open_]
         near = stage.near_first[open_], stage.near_second[open_]
-        known = paths.known(*near)
+        known = paths.known(*near) & warm
         for begins in (False, True):
             (some,) = (known == begins).nonzero(as_tuple=True)
             _solve(work, paths, (first[some], second[some]), (near[0][some], near[1][some]) if begins else None)
-    if method.mend and work.symmetric and len(work.points) > 2:
+    if mend:
         _mend(work, paths)
 
 
@@ -55,10 +56,10 @@ def _solve(
             return None
         return paths.moved((near[0][some], near[1][some]), (pairs[0][some], pairs[1][some]))
 
-    def found(some: Int[Tensor, " n"], solution: GeodesicSolution) -> None:
+    def kept(some: Int[Tensor, " n"], solution: GeodesicSolution) -> None:
         paths.keep(pairs[0][some], pairs[1][some], solution)
 
-    work.solve(*pairs, start, found)
+    work.solve(*pairs, start, kept)
 
 
 def _mend(work: Work, paths: KnownPaths) -> None:
@@ -74,7 +75,9 @@ def _mend(work: Work, paths: KnownPaths) -> None:
     (worse,) = (ways[first, second] < longest).nonzero(as_tuple=True)
     i, j = first[worse], second[worse]
     k = third[i, j]
-    begun = paths.known(i, k) & paths.known(k, j)
+    apart = (length[i, k] > 0) & (length[k, j] > 0)
+    _solve_again(work, paths, torch.cat([i[apart], k[apart]]), torch.cat([k[apart], j[apart]]))
+    begun = apart & paths.known(i, k) & paths.known(k, j)
     a, b, c = i[begun], j[begun], k[begun]
     work.teller.pairs += len(a)
 
@@ -84,3 +87,13 @@ def _mend(work: Work, paths: KnownPaths) -> None:
 
     work.solve(a, b, start)
     work.shorten(i, j, ways[i, j], upper[i, k] + upper[k, j], Status.NOT_SHORTER)
+
+
+def _solve_again(work: Work, paths: KnownPaths, i: Int[Tensor, " P"], j: Int[Tensor, " P"]) -> None:
+    """Solve for curves that are not kept any more, from straight lines: lengths are from a file, curves are not."""
+    if not paths.has_room:
+        return
+    pairs = torch.stack([i.minimum(j), i.maximum(j)]).unique(dim=1)
+    first, second = pairs[:, found(work.known.status[*pairs]) & ~paths.known(*pairs)]
+    work.teller.pairs += len(first)
+    _solve(work, paths, (first, second), None)

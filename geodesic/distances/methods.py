@@ -30,7 +30,8 @@ class Exact(Method):
     Args:
         warm: Begin a pair near the geodesic of neighboring points, where that is known and near; not where the search
             begins from a graph, or from the better of two starts, for every pair.
-        mend: Solve again, along the way round, for pairs that are farther apart than by way of a third point.
+        mend: Solve again, along the way round, for pairs that are farther apart than by way of a third point; where
+            coordinates are periodic the length of that way is taken instead.
     """
 
     warm: bool = field(default=True, metadata=setting("whether pairs begin near the geodesics of their neighbors"))

@@ -30,6 +30,11 @@ class KnownPaths:
         self._kept: list[Tensor] = []
         self._count = 0
 
+    @property
+    def has_room(self) -> bool:
+        """Whether more can be kept."""
+        return self._left > 0
+
     def keep(self, first: Int[Tensor, " P"], second: Int[Tensor, " P"], solution: GeodesicSolution) -> None:
         """Keep the curves of pairs that were found, for as long as there is room."""
         (rows,) = solution.converged.nonzero(as_tuple=True)
