@@ -14,8 +14,8 @@ from torch import Tensor
 
 from geodesic.door.faces import Faces, faces_of
 from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.strip_lengths import by_halves, by_quadrature
 from geodesic.geometry.strips import Strips, on_face
-from geodesic.numerics.spline import like, on_interval
 from geodesic.solvers.bumps import BUMPS, with_bumps
 from geodesic.solvers.rows import sampled, with_rows
 from geodesic.solvers.search import MOST_SEGMENTS, SEGMENTS, Search
@@ -233,14 +233,9 @@ class Kinks:
         return taut
 
     def _measured(self, strips: Strips) -> _Measured:
-        first = strips.first
-        x = self.manifold.observe(strips.nodes).flatten(1)
-        chords = torch.where(first, 0, torch.nn.functional.pad(x.diff(dim=0).norm(dim=1), (1, 0)))
-        shares, weights = like(strips.nodes, *on_interval())
-        way = torch.where(first[:, None], 0, torch.nn.functional.pad(strips.nodes.diff(dim=0), (0, 0, 1, 0)))
-        z = strips.nodes[:, None] - (1 - shares)[:, None] * way[:, None]
-        speed = self.manifold.squared_norm(z, way[:, None].expand_as(z)).clamp_min(0).sqrt()
-        arcs = (speed @ weights).maximum(chords)
+        measure = by_halves if self.many else by_quadrature
+        arcs, chords = measure(self.manifold, strips)
+        arcs = arcs.maximum(chords)
         nothing = arcs.new_zeros(int(strips.pair[-1]) + 1)
         total, bent = (nothing.index_add(0, strips.pair, part) for part in (arcs, arcs - chords))
         return _Measured(strips, arcs, chords, total, bent)

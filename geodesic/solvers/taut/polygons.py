@@ -11,6 +11,7 @@ from torch import Tensor
 
 from geodesic.door.faces import Faces
 from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.strip_lengths import by_halves, chords
 from geodesic.geometry.strips import Strips, crossed
 
 __all__ = ["Found", "Pieces", "Polygons", "picked", "with_pairs"]
@@ -69,18 +70,12 @@ class Pieces:
         return crossed(self.faces, *polygons, self.scale)
 
     def length(self, strips: Strips) -> Float[Tensor, " P"]:
-        """Of the curves: by their chords, and where pieces are curved also by those of halves, to order 4.
+        """Of the curves: by their chords, and where pieces are curved by their arcs.
 
         Sums of chords would grow with each face that a polygon comes to cross.
         """
-        x = self.manifold.observe(strips.nodes).flatten(1)
-        lengths = x.diff(dim=0).norm(dim=1)
-        if self.curved:
-            y = self.manifold.observe((strips.nodes[1:] + strips.nodes[:-1]) / 2).flatten(1)
-            halves = (y - x[:-1]).norm(dim=1) + (x[1:] - y).norm(dim=1)
-            lengths = halves + (halves - lengths) / 3
-        lengths = torch.where(strips.first[1:], 0, lengths)
-        return x.new_zeros(int(strips.pair[-1]) + 1).index_add(0, strips.pair[1:], lengths)
+        arcs = by_halves(self.manifold, strips)[0] if self.curved else chords(self.manifold, strips)
+        return arcs.new_zeros(int(strips.pair[-1]) + 1).index_add(0, strips.pair, arcs)
 
     def best(
         self,
