@@ -17,6 +17,7 @@ from geodesic.distances.exact import solve_all
 from geodesic.distances.order import spread_first, stages
 from geodesic.distances.quadrature import quadrature_error
 from geodesic.distances.solved import Found, Solver
+from geodesic.distances.surroundings import Surroundings
 from geodesic.distances.told import Teller
 from geodesic.distances.work import Work
 from geodesic.errors import DataError, GeodesicError, InputError
@@ -299,18 +300,33 @@ def test_neighbors_are_solved_for_only_where_straight_lines_leave_them_open() ->
     assert not bool((flat.open | flat.unordered | flat.solved).any())
 
 
-def test_points_are_decoded_once_for_all_queries() -> None:
+@pytest.mark.parametrize("outputs", [geodesic.outputs.Euclidean(), geodesic.outputs.FisherRaoGaussian()], ids=str)
+def test_points_are_decoded_once_for_all_queries(outputs: object) -> None:
     calls: list[int] = []
 
     def decoder(z: Tensor) -> Tensor:
         calls.append(len(z))
-        return z
+        return torch.stack([z, torch.zeros_like(z)], dim=1)
 
     z = torch.arange(1000.0, dtype=torch.float64)[:, None]
-    work = Queries(Solver(geodesic.PullbackManifold(decoder), Search()), z, z, 1, itself=True, teller=Teller(None))
+    manifold = geodesic.PullbackManifold(decoder, outputs)
+    work = Queries(Solver(manifold, Search()), z, z, 1, itself=True, teller=Teller(None))
     for query in torch.tensor([[5], [700]]):
         assert work.of(query)["indices"].tolist() == [query.tolist()]
     assert sum(rows >= len(z) for rows in calls) == 1
+    assert sum(calls) < 2 * len(z)
+
+
+def test_bounds_of_all_pairs_are_those_of_each() -> None:
+    def normal(z: Tensor) -> Tensor:
+        return torch.stack([z.sin(), z / 5], dim=1)
+
+    z, rows = torch.randn(7, 3, dtype=torch.float64), torch.arange(7)
+    for outputs in (geodesic.outputs.FisherRaoGaussian(), geodesic.outputs.Euclidean()):
+        manifold = geodesic.PullbackManifold(normal, outputs)
+        known = Surroundings(manifold, z[:5]).with_more(z[5:]).lower_bounds(rows[:4], rows)
+        for i in rows[:4]:
+            assert_close(known[i], manifold.lower_bound(z[i].expand_as(z), z), rtol=1e-9, atol=1e-9)
 
 
 def test_without_lower_bounds_all_neighbors_are_open() -> None:

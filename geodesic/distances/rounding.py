@@ -14,38 +14,50 @@ from torch import Tensor
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import grouped, rows_at_once
 
-__all__ = ["OF_OUTPUTS", "moved_by_rounding", "places_of", "surely_below"]
+__all__ = ["OF_OUTPUTS", "moved_by_rounding", "observed", "places_of", "surely_apart", "surely_below"]
 
 OF_OUTPUTS = 10  # roundings of their size, to which the outputs of a deep network are known
 _OF_NODES = 2  # of latent points, between two nodes
 
 
 @torch.no_grad()
+def observed(manifold: Manifold, z: Float[Tensor, "N d"]) -> Float[Tensor, "N *outputs"]:
+    """What the geometry is made from at points, (N, ...), in groups that fit into memory."""
+    return grouped(manifold.observe, rows_at_once(manifold, z, order=1), z)
+
+
 def places_of(manifold: Manifold, z: Float[Tensor, "N d"]) -> Float[Tensor, "N D"]:
-    """Where points lie in the surrounding space, or what their geometry is made from, (N, D)."""
-    look = manifold.embed if manifold.has_embedding else manifold.observe
-    return grouped(lambda some: look(some).flatten(1), rows_at_once(manifold, z, order=1), z)
+    """The same as rows, (N, D): of an embedded geometry, where points lie in the surrounding space."""
+    return observed(manifold, z).flatten(1)
 
 
 @torch.no_grad()
-def surely_below(
-    manifold: Manifold, lower: Float[Tensor, " P"], start: Float[Tensor, "P d"], end: Float[Tensor, "P d"]
-) -> Float[Tensor, " P"]:
-    """Lower bounds of distances without what the rounding of outputs may have added to them, (P,).
+def surely_below(manifold: Manifold, start: Float[Tensor, "P d"], end: Float[Tensor, "P d"]) -> Float[Tensor, " P"]:
+    """Lower bounds of the distances between points, (P,), without what the rounding of outputs may have added.
 
     Args:
-        manifold: Where they were measured.
-        lower: As computed.
-        start: Between these points.
-        end: And these.
+        manifold: Where to measure.
+        start: First ends.
+        end: Last ends.
     """
-    lower = lower.nan_to_num(nan=0.0)
-    if not bool(lower.any()):
-        return lower
-    x, y = places_of(manifold, start), places_of(manifold, end)
-    apart = (x - y).norm(dim=1)
-    off = OF_OUTPUTS * torch.finfo(lower.dtype).eps * (x.norm(dim=1) + y.norm(dim=1)) / apart
-    return torch.where(apart > 0, lower * (1 - off).clamp_min(0), 0)
+    if not manifold.has_chords:
+        return start.new_zeros(len(start))
+
+    def between(start: Tensor, end: Tensor) -> Tensor:
+        return surely_apart(manifold, *manifold.observe(torch.cat([start, end])).tensor_split(2))
+
+    size = max(1, rows_at_once(manifold, start, order=1) // 2)
+    return grouped(between, size, start, end).nan_to_num(nan=0.0)
+
+
+def surely_apart(
+    manifold: Manifold, x: Float[Tensor, "P *outputs"], y: Float[Tensor, "P *outputs"]
+) -> Float[Tensor, " P"]:
+    """The same from what was observed at the points; NaN where that is not finite."""
+    lower, flat, others = manifold.apart(x, y), x.flatten(1), y.flatten(1)
+    apart = (flat - others).norm(dim=1)
+    off = OF_OUTPUTS * torch.finfo(lower.dtype).eps * (flat.norm(dim=1) + others.norm(dim=1)) / apart
+    return torch.where(apart == 0, 0, lower * (1 - off).clamp_min(0))
 
 
 def moved_by_rounding(start: Float[Tensor, "P d"], end: Float[Tensor, "P d"]) -> Float[Tensor, " P"]:

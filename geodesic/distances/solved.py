@@ -57,7 +57,7 @@ class Found:
         for kind in _BASELESS:
             baseless |= status == kind
         ends = solution.mesh.flatten(2)[:, [0, -1]]
-        lower = surely_below(manifold, solution.lower_bound, ends[:, 0], ends[:, 1])
+        lower = surely_below(manifold, ends[:, 0], ends[:, 1])
         length = solution.length.maximum(lower)  # quadrature of few segments falls short of the chord beside kinks
         return cls(
             length=torch.where(baseless, torch.nan, length),

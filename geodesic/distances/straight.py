@@ -44,7 +44,7 @@ def straight_found(manifold: Manifold, start: Float[Tensor, "P d"], end: Float[T
 
     def measured(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
         lines = straight_lines(manifold, a, b, segments)
-        return lines.length, length_missed(lines), surely_below(manifold, manifold.lower_bound(a, b), a, b)
+        return lines.length, length_missed(lines), surely_below(manifold, a, b)
 
     with torch.no_grad():
         length, missed, lower = grouped(measured, _at_once(manifold, start, segments), start, end)

@@ -8,9 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from geodesic.distances.rounding import OF_OUTPUTS, places_of, surely_below
+from geodesic.distances.rounding import OF_OUTPUTS, observed, places_of, surely_apart
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.memory import grouped, rows_at_once
 from geodesic.geometry.period import on_circles
 
 __all__ = ["Surroundings", "chords_below", "equal"]
@@ -49,24 +48,25 @@ def chords_below(manifold: Manifold, z: Float[Tensor, "q d"], points: Float[Tens
 
 
 class Surroundings:
-    """Where points lie in the surrounding space: of an embedded geometry, evaluated once.
+    """Where points lie in the surrounding space, and what bounds their distances: outputs are evaluated once.
 
     Args:
         manifold: Its embedding, if it has one, is the space; else points lie where their latent numbers say, on circles
-            where these are periodic, and only the manifold itself knows lower bounds, or none.
+            where these are periodic, and lower bounds are how far apart outputs are, or zero.
         points: (N, d).
     """
 
     def __init__(self, manifold: Manifold, points: Float[Tensor, "N d"]) -> None:
         self.manifold, self.points = manifold, points
-        embedded = manifold.has_embedding
-        self.places = places_of(manifold, points) if embedded else on_circles(manifold.period, points)
+        self.outputs = observed(manifold, points) if manifold.has_chords else points[:, :0]
+        self.places = self.outputs.flatten(1) if manifold.has_embedding else on_circles(manifold.period, points)
 
     def with_more(self, points: Float[Tensor, "n d"]) -> Surroundings:
         """These points with others behind them; these are not evaluated again."""
         more = Surroundings(self.manifold, points)
         both = copy(self)
-        both.points, both.places = torch.cat([self.points, points]), torch.cat([self.places, more.places])
+        for name in ("points", "outputs", "places"):
+            setattr(both, name, torch.cat([getattr(self, name), getattr(more, name)]))
         return both
 
     def distances(self, rows: Int[Tensor, " n"], columns: Int[Tensor, " m"]) -> Float[Tensor, "n m"]:
@@ -92,17 +92,16 @@ class Surroundings:
             off = OF_OUTPUTS * torch.finfo(size.dtype).eps * (size[rows, None] + size[columns])
             lower = (self.distances(rows, columns) - off).clamp_min(0)
             return lower.nan_to_num(nan=torch.inf, posinf=torch.inf)
-        z, size = self.points, rows_at_once(self.manifold, self.points, order=1)
-
-        def bounds(start: Tensor, end: Tensor) -> Tensor:
-            return surely_below(self.manifold, self.manifold.lower_bound(start, end), start, end)
-
-        parts = []
-        for some in rows.split(max(1, _AT_ONCE // max(len(columns) * z.shape[1], 1))):
-            start, end = z[some].repeat_interleave(len(columns), 0), z[columns].repeat(len(some), 1)
+        if not self.manifold.has_chords:
+            return self.points.new_zeros(len(rows), len(columns))
+        pairs, parts = len(rows) * len(columns), []
+        size = max(1, _AT_ONCE // self.outputs[0].numel())
+        for first in range(0, pairs, size):
+            pair = torch.arange(first, min(first + size, pairs), device=rows.device)
+            i, j = rows[pair // len(columns)], columns[pair % len(columns)]
             with torch.no_grad():
-                parts.append(grouped(bounds, size, start, end).reshape(len(some), -1))
-        return torch.cat(parts)
+                parts.append(surely_apart(self.manifold, self.outputs[i], self.outputs[j]))
+        return torch.cat(parts).reshape(len(rows), -1).nan_to_num(nan=torch.inf, posinf=torch.inf)
 
     def nearest(self, rows: Int[Tensor, " n"], columns: Int[Tensor, " m"], k: int) -> Int[Tensor, "n k"]:
         """The k nearest of others to some points by these distances, a point itself excepted, (n, k)."""

@@ -165,9 +165,6 @@ class ChordManifold(Manifold):
         """The function z -> G(z) v."""
         return lambda z: (self.metric_tensor(z) @ v[..., None])[..., 0]
 
-    def lower_bound(self, start: Float[Tensor, "*batch d"], end: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
-        return start.new_zeros(start.shape[:-1])  # without an embedding there are no straight chords to compare with
-
 
 def _assembled(segments: Float[Tensor, "paths T pair pair"]) -> BlockTridiagonal:
     """The Hessian in the interior nodes, from the Hessians of the segments in both of their ends."""

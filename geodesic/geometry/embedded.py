@@ -26,7 +26,7 @@ class EmbeddedManifold(Manifold):
     Only `embed` is left to write.
     """
 
-    has_embedding = True
+    has_chords = has_embedding = True
 
     @abstractmethod
     def embed(self, z: Tensor) -> Tensor:
@@ -221,9 +221,9 @@ class EmbeddedManifold(Manifold):
         return tuple(x.detach().flatten(1, -2) for x in self.way(z).bend(self._x, z, v))  # type: ignore[return-value]
 
     @final
-    def lower_bound(self, start: Float[Tensor, "*batch d"], end: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
-        """|x(start) - x(end)|: straight through the surrounding space."""
-        return self.squared_chords(torch.stack([start, end], dim=-2))[..., 0].sqrt()
+    def apart(self, x: Float[Tensor, "P *outputs"], y: Float[Tensor, "P *outputs"]) -> Float[Tensor, " P"]:
+        """|x - y|: straight through the surrounding space."""
+        return (x - y).flatten(1).norm(dim=1)
 
 
 def _second_difference(step: Tensor, time: int) -> Tensor:

@@ -104,6 +104,9 @@ class Manifold(ABC):
     #: number of segments is part of the model: lengths are sums of chords, and nothing is refined or resolved.
     has_length: bool = True
 
+    #: Whether outputs are apart by what distances are never below, see `apart`.
+    has_chords: bool = False
+
     #: Whether the geometry is that of an embedding x(z) into Euclidean space, see `embed`.
     has_embedding: bool = False
 
@@ -231,9 +234,20 @@ class Manifold(ABC):
     def riemann(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d d d"]:
         """R_ijkl = <R(e_i, e_j) e_k, e_l> at points z, (*batch, d, d, d, d). NaN where the metric is singular."""
 
-    @abstractmethod
     def lower_bound(self, start: Float[Tensor, "*batch d"], end: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
-        """A number that the distance is never below, (*batch,)."""
+        """A number that the distance is never below, (*batch,): how far outputs are apart, or zero."""
+        if not self.has_chords:
+            return start.new_zeros(start.shape[:-1])
+        both = torch.cat([z.reshape(-1, z.shape[-1]) for z in (start, end)])
+        return self.apart(*self.observe(both).tensor_split(2)).reshape(start.shape[:-1])
+
+    def apart(self, x: Float[Tensor, "P *outputs"], y: Float[Tensor, "P *outputs"]) -> Float[Tensor, " P"]:
+        """How far apart points are by what `observe` says of them, (P,), which their distances are never below.
+
+        Raises:
+            InputError: The manifold has no such chords, see `has_chords`.
+        """
+        raise InputError(f"manifold: {type(self).__name__} has no chords that bound distances from below")
 
     def embed(self, z: Tensor) -> Tensor:
         """x(z), (*batch, ...): points of Euclidean space of any event shape, for points z, (*batch, d).

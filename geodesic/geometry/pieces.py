@@ -47,7 +47,7 @@ class InPieces(Manifold):
 
     def __init__(self, manifold: Manifold, memory: float, meter: Meter, piece: float = math.inf) -> None:
         self.latent_shape, self.has_length = manifold.latent_shape, manifold.has_length
-        self.has_embedding = manifold.has_embedding
+        self.has_embedding, self.has_chords = manifold.has_embedding, manifold.has_chords
         self.period = manifold.period
         self.manifold, self.memory, self.piece = manifold, memory, min(memory, piece)
         self.meter = meter
@@ -132,8 +132,11 @@ class InPieces(Manifold):
     def lower_bound(self, start: Float[Tensor, "*batch d"], end: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
         d = start.shape[-1]
         pairs = start.reshape(-1, d), end.reshape(-1, d)
-        size = max(1, self.size_of("squared_chords") // 2)
+        size = max(1, self.size_of("observe") // 2)
         return grouped(self.manifold.lower_bound, size, *pairs).reshape(start.shape[:-1])
+
+    def apart(self, x: Float[Tensor, "P *outputs"], y: Float[Tensor, "P *outputs"]) -> Float[Tensor, " P"]:
+        return self.manifold.apart(x, y)
 
     def squared_chords(self, path: Float[Tensor, "*batch nodes d"]) -> Float[Tensor, "*batch nodes-1"]:
         def in_pieces(paths: Tensor, size: int) -> Tensor:

@@ -83,7 +83,7 @@ class PullbackManifold(Manifold):
         self.latent_shape = checked_shape(latent_shape)
         self.period = checked_period(period)
         self._geometry = _geometry(AnyBatch(decoder), self.outputs, self.latent_shape)
-        self.has_embedding = self._geometry.has_embedding
+        self.has_embedding, self.has_chords = self._geometry.has_embedding, self._geometry.has_chords
 
     @property
     def door(self) -> Door | None:
@@ -154,8 +154,8 @@ class PullbackManifold(Manifold):
     def riemann(self, z: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch d d d d"]:
         return self._geometry.riemann(z)
 
-    def lower_bound(self, start: Float[Tensor, "*batch d"], end: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
-        return self._geometry.lower_bound(start, end)
+    def apart(self, x: Float[Tensor, "P *outputs"], y: Float[Tensor, "P *outputs"]) -> Float[Tensor, " P"]:
+        return self._geometry.apart(x, y)
 
     def __repr__(self) -> str:
         note = self._geometry.door.note if self._geometry.door else ""
@@ -190,6 +190,8 @@ class _ByEmbedding(EmbeddedManifold):
 
 @final
 class _ByDistance(ChordManifold):
+    has_chords = True
+
     def __init__(self, decoder: Decoder, outputs: DistanceGeometry, latent_shape: tuple[int, ...] | None) -> None:
         self.decoder, self.outputs, self.latent_shape = decoder, outputs, latent_shape
         self._decoder = Door(lambda z: decoded(decoder, z, latent_shape), (decoder,))
@@ -221,6 +223,6 @@ class _ByDistance(ChordManifold):
         squared = self.outputs.squared_distance(p[:, :-1].flatten(0, 1), p[:, 1:].flatten(0, 1))
         return squared.reshape(*batch, n - 1)
 
-    def lower_bound(self, start: Float[Tensor, "*batch d"], end: Float[Tensor, "*batch d"]) -> Float[Tensor, "*batch"]:
+    def apart(self, x: Float[Tensor, "P *outputs"], y: Float[Tensor, "P *outputs"]) -> Float[Tensor, " P"]:
         """The distance of the two outputs."""
-        return self.squared_chords(torch.stack([start, end], dim=-2))[..., 0].sqrt()
+        return self.outputs.squared_distance(x, y).sqrt()
