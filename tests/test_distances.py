@@ -345,6 +345,17 @@ def test_duplicates_of_a_query_come_first() -> None:
     assert found.length[:2].tolist() == [[0.0, 0.0], [0.0, 0.0]]
 
 
+def test_an_interrupt_loses_the_fewer_pairs_the_more_each_of_them_takes() -> None:
+    z = torch.randn(40, 2, dtype=torch.float64)
+    sizes = []
+    for width in (3, 1000, 300_000):
+        A = torch.randn(2, width, dtype=torch.float64)
+        sizes.append(Solver(geodesic.PullbackManifold(lambda z, A=A: (z @ A).tanh()), Search()).at_once(z))
+    assert sizes[0] == 1024
+    assert 1 < sizes[1] < 100
+    assert sizes[2] == 1
+
+
 class Interrupted:
     """Presses Ctrl-C after the first group of pairs."""
 
@@ -458,6 +469,22 @@ def test_a_matrix_is_what_was_saved(tmp_path: Path, exact: DistanceMatrix) -> No
         DistanceMatrix.from_arrays(exact.arrays() | {"upper": np.ones((2, 2))})
     broken = replace(exact, status=torch.full_like(exact.status, Status.STALLED))
     assert "stalled: steps no longer" in broken.summary()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_all_is_computed_in_the_dtype_of_the_points(dtype: torch.dtype, points: Tensor) -> None:
+    seen = set()
+
+    def decoder(z: Tensor) -> Tensor:
+        seen.add(z.dtype)
+        return torch.cat([z, z.sin()], dim=1)
+
+    manifold, z = geodesic.PullbackManifold(decoder), points[:4].to(dtype)
+    found = geodesic.nearest(manifold, z, None, 2)
+    for method in METHODS:
+        matrix = geodesic.distance_matrix(manifold, z, method=Landmarks(2) if method == "landmarks" else method)
+        assert {matrix.length.dtype, matrix.lower.dtype, matrix.upper.dtype, found.length.dtype} == {dtype}
+    assert seen == {dtype}
 
 
 def test_arrays_are_answered_in_arrays() -> None:

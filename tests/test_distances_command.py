@@ -24,7 +24,7 @@ from geodesic.pictures.distances import cluster_order
 from tests import experiments
 from tests.experiments import Home, refused, run
 
-N = 13  # more pairs than the first group has, after which it is interrupted
+N = 17  # more points than the first stage has, after which it is interrupted
 GEODESIC = {"segments": 8, "length_rtol": None}
 
 

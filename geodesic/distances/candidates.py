@@ -110,7 +110,7 @@ class Queries:
             near.forget(a[jump], b[jump])
 
         before = 0
-        for done in groups(torch.arange(len(i), device=i.device), each, self.solver.steady):
+        for done in groups(torch.arange(len(i), device=i.device), each, self.solver.at_once(self.points)):
             self.teller.tell(done - before)
             before = done
         self.count += len(i)

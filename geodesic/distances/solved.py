@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 
@@ -13,6 +12,7 @@ from torch import Tensor
 from geodesic.distances.quadrature import quadrature_error
 from geodesic.distances.rounding import surely_below
 from geodesic.distances.told import Teller
+from geodesic.geometry.costs import Meter
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import BUDGET, comfortable
 from geodesic.solvers.doubts import doubts_of
@@ -24,9 +24,8 @@ from geodesic.solvers.status import Status
 
 __all__ = ["Found", "Solver", "found_between", "groups", "joined"]
 
-_FIRST, _LARGEST = 64, 2048  # pairs of the first group, and of the largest
-_STEADY = 256  # pairs of every group where the clock may not decide
-_SECONDS = 4.0  # that a group should take: so much is lost by an interrupt
+_LARGEST = 1024  # pairs solved together
+_BYTES = {"cpu": 2.0**19, "cuda": 2.0**24}  # that one output of each of them takes: on a CPU more are no faster
 _BASELESS = (Status.JUMP, Status.NOT_FINITE)  # lengths that are none of a curve
 
 
@@ -76,8 +75,7 @@ class Solver:
     Args:
         manifold: Where to measure.
         search: How to look; the plan of the first answer is followed by all others.
-        steady: Whether neither the clock nor the free memory decides how many pairs are solved together: the last
-            digits of an answer depend on that.
+        steady: Whether free memory decides nothing: the last digits of an answer depend on which curves are kept.
     """
 
     def __init__(self, manifold: Manifold, search: Search, steady: bool = False) -> None:
@@ -86,6 +84,14 @@ class Solver:
     def room(self, device: torch.device) -> float:
         """Bytes that curves may take which are kept for others to begin from."""
         return BUDGET if self.steady else comfortable(device, self.search.memory)
+
+    def at_once(self, points: Float[Tensor, "N d"]) -> int:
+        """How many pairs are solved together, the last digits of whose answers depend on that: by bytes, not the clock.
+
+        An output takes the fewer bytes the less work it is, and so an interrupt loses seconds.
+        """
+        node = Meter(self.manifold, points[:1]).bytes_a_node("observe")
+        return max(1, min(_LARGEST, int(_BYTES.get(points.device.type, _BYTES["cuda"]) / node)))
 
     def solve(
         self, start: Float[Tensor, "P d"], end: Float[Tensor, "P d"], known: Mesh | None = None
@@ -106,29 +112,18 @@ def found_between(solver: Solver, start: Float[Tensor, "P d"], end: Float[Tensor
         parts.append(Found.of(solver.manifold, solver.solve(start[some], end[some])))
 
     before = 0
-    for done in groups(torch.arange(len(start), device=start.device), each, solver.steady):
+    for done in groups(torch.arange(len(start), device=start.device), each, solver.at_once(start)):
         teller.tell(done - before)
         before = done
     return joined(parts)
 
 
-def groups(rows: Int[Tensor, " P"], each: Callable[[Int[Tensor, " n"]], None], steady: bool = False) -> Iterator[int]:
-    """Work on rows group by group, the next one as large as seconds allow; yields how many were done after each.
-
-    Args:
-        rows: To work on.
-        each: The work.
-        steady: Whether all groups are of one size instead.
-    """
-    size, done = _STEADY if steady else _FIRST, 0
-    while done < len(rows):
-        began = time.monotonic()
-        some = rows[done : done + size]
+def groups(rows: Int[Tensor, " P"], each: Callable[[Int[Tensor, " n"]], None], size: int) -> Iterator[int]:
+    """Work on rows in groups of a size; yields how many were done after each."""
+    done = 0
+    for some in rows.split(size) if len(rows) else ():
         each(some)
         done += len(some)
-        taken = time.monotonic() - began
-        if len(some) == size and not steady:
-            size = max(1, min(_LARGEST, round(size * min(2.0, _SECONDS / max(taken, 1e-3)))))
         yield done
 
 

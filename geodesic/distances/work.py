@@ -216,7 +216,7 @@ class Work:
             found(some, solution)
 
         before = 0
-        for done in groups(torch.arange(len(rows), device=rows.device), each, self.solver.steady):
+        for done in groups(torch.arange(len(rows), device=rows.device), each, self.solver.at_once(self.points)):
             self.teller.tell(done - before)
             before = done
             if time.monotonic() - self._saved > _SAVED:
