@@ -160,8 +160,14 @@ def test_what_paths_have_in_pieces_they_have_as_a_whole(kind: str, nodes: int) -
     for share in (0.0, 0.5):
         blocks_close(one.convexified(rows, share), other.convexified(rows, share))
     close(pieces.lower_bound(path[:, 0], path[:, -1]), whole.lower_bound(path[:, 0], path[:, -1]))
+    velocity, weights = torch.randn_like(path), torch.tensor([0.2, 0.5, 0.3])
+    z, v = torch.randn(2, 3, nodes - 1, 3, 3)
+    meter = Meter(whole, torch.zeros(1, 3))
+    one_path = InPieces(whole, 5 * nodes * meter.bytes_a_node("squared_norm"), meter)
+    for some in (pieces, one_path):
+        for a, b in zip(*(m.traveled(path, z, v, weights, velocity) for m in (some, whole)), strict=True):
+            close(a, b)
     if whole.has_embedding:
-        velocity = torch.randn_like(path)
         for a, b in zip(pieces.arcs(path, velocity), whole.arcs(path, velocity), strict=True):
             close(a, b)
 

@@ -162,18 +162,38 @@ class InPieces(Manifold):
         weights: Float[Tensor, " Q"],
         velocity: Float[Tensor, "P nodes d"] | None = None,
     ) -> Traveled:
-        # Neighbors of all paths as paths of one segment, in groups: their ends are evaluated twice.
         if z.shape[:-1].numel() <= (size := self.size_of("squared_norm")):
             return self.manifold.traveled(path, z, v, weights, velocity)
-
-        def some(z: Tensor, v: Tensor, ends: Tensor, *slopes: Tensor) -> Traveled:
-            return self.manifold.traveled(ends, z[:, None], v[:, None], weights, *slopes)
-
         at_nodes = [path] if velocity is None else [path, velocity]
+
+        def of_paths(z: Tensor, v: Tensor, path: Tensor, *slopes: Tensor) -> Traveled:
+            return self.manifold.traveled(path, z, v, weights, *slopes)
+
+        if (each := z.shape[1:3].numel() + path.shape[1]) <= size:
+            return Traveled._make(grouped(of_paths, size // each, z, v, *at_nodes))
+
+        # Neighbors of all paths as paths of one segment, in groups: their ends are evaluated twice.
+        def of_segments(z: Tensor, v: Tensor, *ends: Tensor) -> Traveled:
+            return of_paths(z[:, None], v[:, None], *ends)
+
         ends = (torch.stack([x[:, :-1], x[:, 1:]], dim=2).flatten(0, 1) for x in at_nodes)
-        found = grouped(some, max(1, size // (2 + len(weights))), z.flatten(0, 1), v.flatten(0, 1), *ends)
+        found = grouped(of_segments, max(1, size // (2 + len(weights))), z.flatten(0, 1), v.flatten(0, 1), *ends)
         *whole, _ = (x[:, 0].unflatten(0, z.shape[:2]) if x.shape[1] else x for x in found)
-        return Traveled._make([*whole, self.chords_of_one_and_two(path)[1]])
+        found = Traveled._make([*whole, self.chords_of_one_and_two(path)[1]])
+        return found._replace(bent=found.bent + self._bent_at_nodes(z, v)) if self.has_embedding else found
+
+    def _bent_at_nodes(self, z: Float[Tensor, "P T Q d"], v: Float[Tensor, "P T Q d"]) -> Float[Tensor, "P T"]:
+        """By how much J c' changes from the points of quadrature of each segment to those of its neighbors."""
+
+        def across(z: Tensor, v: Tensor) -> Tensor:
+            return self.manifold.traveled(z, z[:, None], v[:, None], torch.full_like(z[0, :, 0], 0.5)).bent[:, 0]
+
+        z, v = (torch.stack([x[:, :-1, -1], x[:, 1:, 0]], dim=2) for x in (z, v))
+        if not z.shape[1]:
+            return z.new_zeros(len(z), 1)
+        bent = grouped(across, max(1, self.size_of("squared_norm") // 4), z.flatten(0, 1), v.flatten(0, 1))
+        bent = torch.nn.functional.pad(bent.unflatten(0, z.shape[:2]), (1, 1))
+        return bent[:, :-1] + bent[:, 1:]
 
     def arcs(
         self, path: Float[Tensor, "P nodes d"], velocity: Float[Tensor, "P nodes d"]
