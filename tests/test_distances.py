@@ -259,6 +259,19 @@ def test_quadrature_errors_bound_what_a_finer_rule_finds() -> None:
     assert float(off.max()) < 0.1
 
 
+@pytest.mark.slow
+def test_taut_geodesics_of_a_decoder_with_kinks_are_resolved_by_default() -> None:
+    generator = torch.Generator().manual_seed(0)
+    A, b, B = (torch.randn(*n, generator=generator, dtype=torch.float64) for n in ((2, 24), (24,), (24, 8)))
+    manifold = geodesic.PullbackManifold(lambda z: torch.sigmoid((z @ A + b).relu() @ B / 5))
+    z = torch.randn(4, 2, generator=generator, dtype=torch.float64)
+    matrix = geodesic.distance_matrix(manifold, z, method=Exact(mend=False))
+    solution = geodesic.solve(manifold, z[:1], z[1:2])
+    assert bool(solution.polygon.all() & matrix.resolved.all())
+    assert matrix.tol == solution.tol
+    assert_close(matrix.length[:1, 1], solution.length, rtol=1e-3, atol=0)
+
+
 def test_equal_points_take_no_work() -> None:
     calls = []
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -23,6 +22,7 @@ from geodesic.distances.store.settings import Store, store_of
 from geodesic.distances.store.stored import StoredDistances, open_distances
 from geodesic.distances.straight import straight_all
 from geodesic.distances.told import DistanceProgress, Teller
+from geodesic.distances.tolerance import eased
 from geodesic.distances.work import Work
 from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded, require_manifold
@@ -31,7 +31,7 @@ from geodesic.geometry.points import Rows, require_limit
 from geodesic.keywords import renamed
 from geodesic.solvers.search import IN_SEARCH, Search, require_search
 
-__all__ = ["distance_matrix", "suited"]
+__all__ = ["distance_matrix", "require_suited"]
 
 
 @overload
@@ -92,7 +92,7 @@ def distance_matrix(
         method: "exact", "straight", "graph", "landmarks", or one of the records `Exact`, `Straight`, `Graph`,
             `Landmarks` of `geodesic.distances`, with settings.
         search: How geodesics are looked for, but for paths of your own. Without a `tol` it is `length_rtol`, by default
-            1e-3: half of the excess energy is the excess length.
+            1e-3, since half of the excess energy is the excess length; eight tenths of it where the decoder has kinks.
         callback: Called with a `DistanceProgress` after each group of pairs; `callback=print` prints it.
         resume: A file, .npz, that keeps what was found, every half minute and after Ctrl-C: a call with the same
             arguments goes on from there.
@@ -125,11 +125,14 @@ def distance_matrix(
     if store is not None:
         if resume is not None:
             raise InputError("resume: a store goes on from what is there by itself; leave out resume, or store")
+        require_suited(manifold, search)
         return _stored(manifold, _points(manifold, points, others), method, (search, store), callback)
-    how, search = method_of(method), suited(manifold, search)
+    how = method_of(method)
+    require_suited(manifold, search)
     if not isinstance(resume, str | Path | None):
         raise InputError(f"resume: expected the path of a file, such as 'distances.npz', got {resume!r}")
     x, y = _points(manifold, points, others)
+    search = eased(manifold, search, x)
     work = Work(Solver(manifold, search), x, y, Teller(callback))
     kind = METHODS.kind_of(how)
     if resume is not None:
@@ -149,13 +152,13 @@ def _stored(
     callback: Callable[[DistanceProgress], None] | None,
 ) -> StoredDistances:
     """The distances in a store, which is filled."""
-    search, store = suited(manifold, settings[0]), store_of(settings[1])
+    search, store = eased(manifold, settings[0], points[0]), store_of(settings[1])
     job = MatrixJob(manifold, *points, in_tiles(method), search, store.tile)
     return open_distances(fill(job, store, callback))
 
 
-def suited(manifold: Any, search: Any) -> Search:
-    """The search for many geodesics: excess energies of what lengths may be off.
+def require_suited(manifold: Any, search: Any) -> None:
+    """Refuse a search that is none for many geodesics.
 
     Raises:
         InputError: It is no search, has paths of its own, or the manifold has no lengths.
@@ -165,7 +168,6 @@ def suited(manifold: Any, search: Any) -> Search:
     require_limit(manifold, "distance")
     if not isinstance(search.init, str):
         raise InputError("search: expected init to be 'straight', 'graph' or 'best' for many pairs, got paths")
-    return search if search.tol is not None else replace(search, tol=search.rtol)
 
 
 def _points(manifold: Manifold, points: Any, others: Any) -> tuple[Tensor, Tensor | None]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from geodesic.checks import require_alike, require_integer
 from geodesic.distances.approximate import Approximate, approximate_candidates, candidates_of
 from geodesic.distances.candidates import Queries
-from geodesic.distances.matrix import suited
+from geodesic.distances.matrix import require_suited
 from geodesic.distances.nearest_points import NearestPoints
 from geodesic.distances.solved import Solver
 from geodesic.distances.store.fill import fill
@@ -20,6 +20,7 @@ from geodesic.distances.store.nearest_job import NearestJob
 from geodesic.distances.store.settings import Store, store_of
 from geodesic.distances.store.stored_neighbors import StoredNeighbors, open_neighbors
 from geodesic.distances.told import DistanceProgress, Teller
+from geodesic.distances.tolerance import eased
 from geodesic.errors import InputError
 from geodesic.geometry.checks import guarded
 from geodesic.geometry.manifold import Manifold
@@ -114,8 +115,9 @@ def nearest(
         >>> geodesic.nearest(roll, points, points[:1], 3).indices
         tensor([[0, 1, 2]])
     """
-    search = suited(manifold, search)
+    require_suited(manifold, search)
     (x,) = _rows(manifold, points=points)
+    search = eased(manifold, search, x)
     itself = queries is None or queries is points
     z = x if queries is None else _rows(manifold, queries=queries)[0]
     require_alike(points=x[:1], queries=z[:1])

@@ -19,6 +19,7 @@ from geodesic.distances.rounding import places_of
 from geodesic.distances.solved import Found, Solver, found_between, groups, joined
 from geodesic.distances.surroundings import equal
 from geodesic.distances.told import Teller
+from geodesic.distances.tolerance import tolerance
 from geodesic.errors import DataError, InputError
 from geodesic.files import read_npz, write_npz
 from geodesic.solvers.mesh import Mesh
@@ -277,7 +278,7 @@ class Work:
         """The answer."""
         known = {field.name: getattr(self.known, field.name) for field in fields(Found)}
         search = self.solver.search
-        tol = search.exactness(self.points.dtype)
+        tol = tolerance(self.solver.manifold, search, self.points)
         return DistanceMatrix(
             **known, **more, method=method, symmetric=self.symmetric, tol=tol, length_rtol=search.rtol
         )

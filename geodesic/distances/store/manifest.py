@@ -15,6 +15,7 @@ from torch import Tensor
 
 import geodesic
 from geodesic.distances.store.job import Job
+from geodesic.distances.tolerance import tolerance
 from geodesic.errors import DataError, InputError
 from geodesic.geometry.manifold import Manifold
 from geodesic.solvers.choose import make_plan
@@ -79,7 +80,7 @@ def manifest_of(job: Job, asked: Search) -> dict[str, Any]:
         "kind": job.kind,
         "settings": job.settings,
         "search": _described(asked),
-        "tolerances": {"tol": job.search.exactness(job.points.dtype), "length_rtol": job.search.rtol},
+        "tolerances": {"tol": tolerance(job.manifold, job.search, job.points), "length_rtol": job.search.rtol},
         "plan": json.loads(job.search.plan.to_json()),
         "points": _digest(job.points),
         "others": None if second is None else _digest(second),
