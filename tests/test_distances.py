@@ -19,6 +19,7 @@ from geodesic.distances.quadrature import quadrature_error
 from geodesic.distances.solved import Found, Solver
 from geodesic.distances.surroundings import Surroundings
 from geodesic.distances.told import Teller
+from geodesic.distances.tolerance import has_kinks
 from geodesic.distances.work import Work
 from geodesic.errors import DataError, GeodesicError, InputError
 
@@ -269,6 +270,8 @@ def test_taut_geodesics_of_a_decoder_with_kinks_are_resolved_by_default() -> Non
     solution = geodesic.solve(manifold, z[:1], z[1:2])
     assert bool(solution.polygon.all() & matrix.resolved.all())
     assert matrix.tol == solution.tol
+    assert has_kinks(manifold, z)
+    assert not has_kinks(HILL, z)
     assert_close(matrix.length[:1, 1], solution.length, rtol=1e-3, atol=0)
 
 

@@ -8,10 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.geometry.manifold import Manifold
-from geodesic.solvers.kinks import Kinks, kinks_of
+from geodesic.solvers.kinks import kinks_of
 from geodesic.solvers.search import Search
 
-__all__ = ["eased", "tolerance"]
+__all__ = ["eased", "has_kinks", "tolerance"]
 
 
 def eased(manifold: Manifold, search: Search, z: Float[Tensor, "N d"]) -> Search:
@@ -24,15 +24,16 @@ def eased(manifold: Manifold, search: Search, z: Float[Tensor, "N d"]) -> Search
         search: How to look.
         z: Points, between which.
     """
-    given = search.tol is not None or _kinks(manifold, search, z) is not None
+    given = search.tol is not None or (search.refines and has_kinks(manifold, z))
     return search if given else replace(search, tol=search.rtol)
 
 
 def tolerance(manifold: Manifold, search: Search, z: Float[Tensor, "N d"]) -> float:
     """Largest relative excess energy of a geodesic between points that counts as converged."""
-    kinks = _kinks(manifold, search, z)
+    kinks = kinks_of(manifold, z[:1], z[-1:], search) if search.refines else None
     return search.exactness(z.dtype) if kinks is None else kinks.tol
 
 
-def _kinks(manifold: Manifold, search: Search, z: Float[Tensor, "N d"]) -> Kinks | None:
-    return kinks_of(manifold, z[:1], z[-1:], search) if search.refines else None
+def has_kinks(manifold: Manifold, z: Float[Tensor, "N d"]) -> bool:
+    """Whether the decoder shows kinks at points, across which curves are made taut."""
+    return kinks_of(manifold, z[:1], z[-1:], Search()) is not None

@@ -21,9 +21,11 @@ class DistancesSettings(Section):
     method: Annotated[Method, Kinds(METHODS)] = Exact()
     nearest: PositiveInt = Field(5, description="neighbors that are compared with those in latent coordinates")
     length_rtol: PositiveFloat | None = Field(
-        None, description="largest estimated error of a resolved length; null: that of `geodesic`, or else 1e-3"
+        None,
+        description="largest estimated error of a resolved length, which takes the place of `geodesic.tol`; null: that "
+        "of `geodesic`, or else 1e-3",
     )
     tile: PositiveInt = Field(64, description="points on each side of a tile of --store; so much a crash loses")
     dtype: Literal["auto", "float32", "float64"] = Field(
-        "auto", description="auto: float32 for a length_rtol of at least 1e-4, else float64"
+        "auto", description="auto: float32 for a length_rtol of at least 1e-4 and a decoder without kinks, else float64"
     )

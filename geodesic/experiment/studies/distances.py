@@ -18,6 +18,7 @@ from geodesic.distances.record import DistanceMatrix
 from geodesic.distances.store.settings import Store
 from geodesic.distances.store.stored import StoredDistances
 from geodesic.distances.told import DistanceProgress
+from geodesic.distances.tolerance import has_kinks
 from geodesic.errors import DataError, RunFolderError, SettingsError
 from geodesic.experiment.folders import write_results
 from geodesic.experiment.points import Points
@@ -106,12 +107,18 @@ def measure_distances(
         within = within.model_copy(update={"distances": settings.distances.model_copy(update={"method": method})})
     with open_pictured(within, runs, name, overwrite, "distance") as (run, file):
         points = settings.distances.points.choose(run)
+        if single and has_kinks(run.manifold, points.points):  # where steps in single precision stall
+            dtype, run = "float64", replace(run, settings=run.settings.model_copy(update={"dtype": "float64"}))
+            points = settings.distances.points.choose(run)
         if settings.distances.nearest >= len(points.points):
             raise SettingsError(
                 f"distances.nearest: got {settings.distances.nearest}; each of {len(points.points)} points has "
                 f"{len(points.points) - 1} others; take fewer neighbors, or more points"
             )
-        how = replace(run.search, length_rtol=search.length_rtol, solver=next(iter(run.solvers.values())))
+        solver = next(iter(run.solvers.values()))
+        how = replace(
+            run.search, length_rtol=search.length_rtol, tol=None, solver=solver
+        )  # lengths alone are asked for
         if store is None:
             unfinished = file.with_name(f"{name}.unfinished")
             matrix = _measured(run, points, how, unfinished, overwrite, callback, report)
@@ -123,7 +130,8 @@ def measure_distances(
                 found = _whole(run, points, stored.load(), file, settings, report)
             else:
                 found = _in_parts(run, points, stored, file, settings)
-    why = f", which is enough for a length_rtol of {search.rtol:g} (distances.dtype)" if single else ""
+    why = f", which is enough for a length_rtol of {search.rtol:g} (distances.dtype)" if dtype == "float32" else ""
+    why = ", since the decoder has kinks (distances.dtype)" if single and dtype == "float64" else why
     return replace(found, said=f"{found.said}\ncomputed in {dtype}{why}")
 
 
