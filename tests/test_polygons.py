@@ -55,8 +55,6 @@ def test_lengths_have_derivatives_in_the_ends():
 
 def test_a_path_bends_around_a_corner():
     # A pyramid: over its top is no shortest path, and none of the two ways around it is left for the top.
-    pyramid = geodesic.PullbackManifold(lambda z: torch.cat([z, 2 * (1 - z.abs().amax(1, keepdim=True)).relu()], dim=1))
-    assert faces_of(pyramid.embed, ENDS) is None  # the largest of some numbers has no height
     heights = lambda z: torch.cat([z, 2 * (1 - z.abs().sum(1, keepdim=True)).relu()], dim=1)  # noqa: E731
     a, b = torch.tensor([-1.5, 0.0]).double(), torch.tensor([1.5, 0.0]).double()
     over = torch.stack([a, torch.zeros(2).double(), b])
@@ -87,9 +85,47 @@ def test_faces_are_where_activations_bend(activation):
     assert all(min(abs(int(k) - int(c)) for c in changes) <= 1 for k in kinks)
 
 
+@pytest.mark.parametrize(
+    "pick",
+    [
+        lambda x: x.amax(-1),
+        lambda x: x.amin(dim=1),
+        lambda x: x.max(dim=1).values,
+        lambda x: torch.min(x[:, 0], x[:, 1]),
+        lambda x: x.median(1).values,
+        lambda x: x.topk(2, dim=1).values,
+        lambda x: x.kthvalue(2, 1).values,
+        lambda x: x.sort(1).values,
+        lambda x: x.cummax(1).values,
+    ],
+)
+def test_faces_are_where_another_number_is_picked(pick):
+    z = torch.linspace(-3, 3, 301, dtype=torch.float64)[:, None]
+    function = lambda z: pick(torch.cat([z, 0.3 - z, 2 * z + 1.1], dim=1))  # noqa: E731
+    signs = faces_of(function, z).heights(z) > 0
+    x, step = function(z).reshape(len(z), -1), z[1, 0] - z[0, 0]
+    bend = (x[2:] - 2 * x[1:-1] + x[:-2]).abs().amax(1) / step
+    kinks = (bend > 0.2).nonzero()[:, 0] + 1
+    changes = (signs[1:] != signs[:-1]).any(1).nonzero()[:, 0]
+    assert len(kinks)
+    assert all(min(abs(int(k) - int(c)) for c in changes) <= 1 for k in kinks)
+
+
 def test_what_bends_out_of_sight_shows_no_faces():
-    assert faces_of(lambda z: z.cummax(1).values, ENDS) is None
+    wide = torch.randn(2, 9, dtype=torch.float64)
+    assert faces_of(lambda z: (z @ wide).cummax(1).values, ENDS) is None  # of so many numbers
+    assert faces_of(lambda z: z.relu() + z.amax(0), ENDS) is None  # over the rows
+    assert faces_of(lambda z: z.relu() + z.max(), ENDS) is None
     assert faces_of(torch.tanh, ENDS) is None
+
+
+def test_the_way_around_a_pit_whose_depth_is_a_largest_coordinate():
+    # Through (-s, s) and (s, s) it is 2 sqrt(5 (1 - s)^2 + s^2) + 2 s, least at s = 2/3; through the bottom 2 sqrt(5).
+    pit = geodesic.PullbackManifold(lambda z: torch.cat([z, 2 * z.abs().amax(1, keepdim=True)], dim=1))
+    a, b = torch.tensor([-1.0, 0.0]).double(), torch.tensor([1.0, 0.0]).double()
+    solution = geodesic.solve(pit, a, b)
+    assert bool(solution.resolved & solution.minimum)
+    assert float(solution.length) == pytest.approx(10 / 3, rel=1e-9)
 
 
 def test_constants_of_a_decoder_are_no_units():

@@ -5,8 +5,12 @@ import torch
 from torch import nn
 
 import geodesic
+from geodesic.door.faces import Faces, faces_of
 from geodesic.geometry.stretches import Stretches
 from geodesic.geometry.strips import Strips
+from geodesic.solvers.taut import Polygons, crossing, tighten, tightening
+from geodesic.solvers.taut.polygons import Pieces
+from geodesic.solvers.taut.steps import Steps
 
 
 def network(d: int, width: int, outputs: int) -> nn.Sequential:
@@ -38,6 +42,39 @@ def test_stretches_that_are_joined_again_are_the_polygons(shift):
     assert torch.equal(within, strips.within)
     assert parts.strips.pair.bincount().tolist() == ([2, 3, 3, 2, 2, 2] if shift == 1 else [3, 3, 3, 3])
     assert parts.owner.tolist() == ([0, 0, 0, 0, 1, 1] if shift == 1 else [0, 0, 0, 1])
+
+
+def through_many_faces() -> tuple[geodesic.PullbackManifold, Faces, Polygons]:
+    """A straight line through more than a hundred faces."""
+    manifold = geodesic.PullbackManifold(network(2, 96, 3))
+    line = torch.tensor([[-3.0, 1.0], [3.0, -2.0]], dtype=torch.float64)
+    faces = faces_of(manifold.embed, line)
+    polygons = Polygons(line, torch.zeros(2, dtype=torch.long), torch.zeros(2, dtype=torch.bool))
+    strips, _ = crossing(manifold, faces, polygons, curved=False)
+    assert len(strips.nodes) > 100
+    return manifold, faces, Polygons(strips.nodes, strips.pair, strips.within)
+
+
+def test_what_the_last_of_too_many_steps_gained_is_not_certified(monkeypatch):
+    manifold, faces, polygons = through_many_faces()
+    monkeypatch.setattr(tightening, "_MOST", 4)
+    found = tighten(manifold, faces, polygons, 1e-3, curved=False, many=True)
+    assert (found.steps == 8).all()  # in two stages
+    monkeypatch.setattr(tightening, "_MOST", 40)
+    longer = tighten(manifold, faces, polygons, 1e-3, curved=False, many=True).length
+    assert (found.length / longer - 1 > 1e-3).all()
+    assert (found.excess > 1e-3).all()
+
+
+def test_no_step_moves_a_node_farther_than_its_polygon_is_long():
+    manifold, faces, polygons = through_many_faces()
+    pieces = Pieces.around(polygons, manifold, faces, curved=False)
+    strips = pieces.crossed(polygons)
+    step = torch.randn(1, len(strips.nodes) - 2, 2, dtype=torch.float64)
+    length = strips.nodes.diff(dim=0).norm(dim=1).sum()
+    steps = Steps(pieces, strips)
+    assert steps.limited(1e9 * step).norm(dim=2).max() == pytest.approx(float(length))
+    assert torch.equal(steps.limited(1e-3 * step), 1e-3 * step)
 
 
 @pytest.mark.slow

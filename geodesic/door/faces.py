@@ -14,7 +14,9 @@ from torch.overrides import TorchFunctionMode
 
 __all__ = ["Faces", "faces_of"]
 
-Heights = Callable[..., Iterable[Tensor]]
+Heights = Callable[..., Iterable[Tensor] | None]
+
+_FEW = 8  # numbers, of which the largest is seen to change
 
 
 def _plain(x: Tensor, *others: Any, **named: Any) -> Iterable[Tensor]:
@@ -69,6 +71,29 @@ def _pooled(
     return [(windows[:, :, one] - windows[:, :, other])[:, :, both]]
 
 
+def _largest(x: Tensor, dim: Any = None, *others: Any, **named: Any) -> Iterable[Tensor] | None:
+    """Differences of all numbers of which one is picked along an axis; of two tensors their own."""
+    if isinstance(dim, Tensor):
+        return [x - dim]
+    return _apart(x, named.get("axis", dim))
+
+
+def _kth(x: Tensor, k: int, dim: int = -1, *others: Any, **named: Any) -> Iterable[Tensor] | None:
+    return _apart(x, dim)
+
+
+def _sorted(x: Tensor, dim: int = -1, *others: Any, **named: Any) -> Iterable[Tensor] | None:
+    return _apart(x, dim)
+
+
+def _apart(x: Tensor, dim: Any) -> Iterable[Tensor] | None:
+    """Differences of all pairs of numbers along an axis, other than that of the rows; None if they are many."""
+    if not isinstance(dim, int) or dim % x.dim() == 0 or x.shape[dim] > _FEW:
+        return None
+    one, other = torch.triu_indices(x.shape[dim], x.shape[dim], 1, device=x.device)
+    return [x.index_select(dim, one) - x.index_select(dim, other)]
+
+
 def _pair(axes: int, value: Any, idle: int) -> tuple[int, int]:
     """A setting of a pooling along two axes, of which the first is idle where there is only one."""
     values = (value,) * axes if isinstance(value, int) else tuple(value)
@@ -85,6 +110,9 @@ _HEIGHTS: dict[str, Heights] = {
     "hardtanh": _hardtanh,
     "relu6": _beyond(0.0, 6.0),
     "softshrink": _softshrink,
+    **dict.fromkeys(("amax", "amin", "max", "min", "median", "cummax", "cummin"), _largest),
+    **dict.fromkeys(("topk", "kthvalue"), _kth),
+    "sort": _sorted,
 }
 """What changes sign where an operator bends, by the operator's name without the underscore of its in-place form."""
 
@@ -92,8 +120,20 @@ _POOLINGS: dict[Any, Heights] = {torch.nn.functional.max_pool1d: _pooled, torch.
 
 _HIDDEN = (
     *("max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d"),
-    *("amax", "amin", "max", "min", "median", "sort", "topk", "kthvalue", "cummax", "cummin", "fn"),
-    *("hardshrink", "round", "floor", "ceil", "sign", "sgn", "heaviside", "argmax", "argmin", "remainder", "fmod"),
+    *(
+        "fn",
+        "hardshrink",
+        "round",
+        "floor",
+        "ceil",
+        "sign",
+        "sgn",
+        "heaviside",
+        "argmax",
+        "argmin",
+        "remainder",
+        "fmod",
+    ),
 )
 """Operators that bend or jump where no single number changes sign."""
 
@@ -125,7 +165,9 @@ class _Watch(TorchFunctionMode):
         heights = _POOLINGS.get(func) or _HEIGHTS.get(name)
         if heights is not None and args and isinstance(args[0], Tensor) and args[0].is_floating_point():
             # Before the operator: it may write to what it is given.
-            self.seen += [x.clone() for x in heights(*args, **kwargs)]
+            given = heights(*args, **kwargs)
+            self.hidden |= given is None
+            self.seen += [x.clone() for x in given or ()]
             if len(self.seen) >= self._enough:
                 raise _Enough
         elif name in _HIDDEN:

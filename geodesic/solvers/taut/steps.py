@@ -19,6 +19,7 @@ DECREASE = 0.1
 """Of what Newton promises, that a step across faces has to gain."""
 
 _FEW = 0.25  # of the nodes, up to which it pays to look for those that a step stops
+_MANY, _FIRST = 64, 1e-3  # nodes, and the damping that is tried first where there are more
 _PARTS = (0.25, 0.05, 0.01)  # of a step
 _STOPS = 24  # rounds in which nodes are found that a step would push beyond their face
 _SOON, _AT_ONCE = 2.0, 0.05  # times the share of its step at which the first one stops, and that share: with it stop
@@ -52,20 +53,19 @@ class Steps:
         same = Found(self.strips, length)
         promised, step = torch.full_like(length, torch.nan), model.step.direction
         loose = loose & step.isfinite().flatten(1).all(1)
-        step = self._limited(torch.where(loose[:, None, None], step, 0))
+        step = self.limited(torch.where(loose[:, None, None], step, 0))
         reach = self._reach(step)
         blocked = loose & (reach < 1).any(1)
-        whole = self._moved(step)
-        found = self.pieces.best(same, [whole], loose)
+        # Through many faces the whole step leads astray, as a rule: nodes slide, and come to where their faces end.
+        many = blocked & (self.strips.pair.bincount() > _MANY)
+        damped = self._damped(model, _FIRST, many)
+        found = self.pieces.best(same, [self._moved(torch.where(many[:, None, None], damped, step))], loose)
         enough = length * (1 - DECREASE * model.step.excess)
         left = loose & ~(found.length < torch.where(blocked, enough, length))
         if not bool(left.any()):
             return found, promised
         least = reach.amin(1).clamp(max=1)[:, None, None]
-        # Sliding along faces costs more with damping, as it does for nodes that have their times: paths turn less.
-        damped = [torch.where(loose[:, None, None], model.damped(share).nan_to_num(0.0), 0) for share in DAMPINGS]
-        damped = [self._limited(step) for step in damped]
-        tries = [self._moved(step) for step in damped]
+        tries = [self._moved(self._damped(model, share, loose)) for share in DAMPINGS]
         few = blocked & ~long & ((reach < 1).sum(1) <= _FEW * reach.shape[1])
         if bool(few.any()):
             tries.append(self._moved(self._stopped(model, step, few)))
@@ -79,13 +79,19 @@ class Steps:
         tries += [self._moved(share * step) for share in _PARTS]
         return self.pieces.best(better, tries, left), promised
 
+    def _damped(self, model: LengthModel, share: float, asked: Bool[Tensor, " P"]) -> Float[Tensor, "P interior d"]:
+        """Steps with which paths turn less: sliding along faces costs more, as for nodes that have their times."""
+        if not bool(asked.any()):
+            return torch.zeros_like(model.gradient)
+        return self.limited(torch.where(asked[:, None, None], model.damped(share).nan_to_num(0.0), 0))
+
     def settled(self, step: Float[Tensor, "P interior d"], taut: Bool[Tensor, " P"]) -> Strips:
         """Polygons that are taut after the step that was too small to be taken, as far as faces let it."""
         step = torch.where(taut[:, None, None], step.nan_to_num(0.0), 0)
         share = self._reach(step).clamp(max=1)[..., None]
         return replace(self.strips, nodes=self._moved(share * step).nodes)
 
-    def _limited(self, step: Float[Tensor, "P interior d"]) -> Float[Tensor, "P interior d"]:
+    def limited(self, step: Float[Tensor, "P interior d"]) -> Float[Tensor, "P interior d"]:
         """Steps that move no node farther than polygons are long: far away there are faces without number."""
         size = self.strips.nodes.diff(dim=0).norm(dim=1)
         size = torch.where(self.strips.first[1:], 0, size)

@@ -28,8 +28,8 @@ from geodesic.solvers.taut.steps import DECREASE, Steps
 
 __all__ = ["Taut", "crossing", "tighten"]
 
-_MOST = 100  # steps
-_LATE = 0.75  # of the steps: what all after that gained is believed to be left where there is no end
+_MOST = 200  # steps
+_LATE = 0.5  # of the steps: what all after that gained is believed to be left where there is no end
 _ROUNDINGS = 8  # of a length: what is gained below is none
 _SIZE = 16  # segments of a stretch: of longer polygons each stretch takes the step that suits it
 _SHIFTS = (_SIZE // 2, None, _SIZE, None)  # of stretches, turn by turn; with none polygons are taken as a whole
