@@ -10,15 +10,18 @@ from jaxtyping import Float
 from torch import Tensor
 
 import geodesic
+from geodesic.solvers.kinks import kinks_of
+from geodesic.solvers.search import Search
 from scripts.benchmarks.solvers.methods import statuses
 from scripts.benchmarks.tables import counts
 
-__all__ = ["chord_length", "curve", "curve_length", "outcome", "polygon_length", "solved"]
+__all__ = ["chord_length", "curve", "curve_length", "led_on", "outcome", "polygon_length", "solved"]
 
 PARTS = 1024  # of each curve, at least
 EXACT = 1e-11  # of the length, that halves of a chord may be longer
 ROUNDS = 40  # of halving
 LONGER = 1e-6  # relative: what counts as longer
+EXACTLY = 1e-5  # relative excess energy, to which steps lead on from answers
 
 
 def solved(manifold: geodesic.Manifold, start: Tensor, end: Tensor, **search: Any) -> tuple[Any, float]:
@@ -68,6 +71,25 @@ def chord_length(manifold: geodesic.Manifold, nodes: Float[Tensor, "nodes d"]) -
         if not len(a):
             break
     return total
+
+
+def led_on(manifold: geodesic.Manifold, solution: geodesic.GeodesicSolution, pairs: int) -> dict[str, Any]:
+    """Of how many resolved answers the same steps lead from there to ones that are shorter by more than stated.
+
+    Args:
+        manifold: With kinks; of a smooth one nothing is said.
+        solution: The answers.
+        pairs: The first of them.
+    """
+    some = solution[:pairs]
+    kinks = kinks_of(manifold, some.mesh[:, 0], some.mesh[:, -1], Search(tol=EXACTLY))
+    if kinks is None:
+        return {}
+    off = some.length / kinks.tightened(some).length - 1
+    resolved = some.converged & some.resolved
+    worst = float(off[resolved].max()) if bool(resolved.any()) else 0.0
+    said = f"{int((resolved & (off > some.error)).sum())} of {int(resolved.sum())}"
+    return {"off by more than stated": said, "most off, %": 100 * worst}
 
 
 def outcome(solution: geodesic.GeodesicSolution, seconds: float) -> dict[str, Any]:

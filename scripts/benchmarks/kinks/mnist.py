@@ -15,7 +15,7 @@ from torch import Tensor
 
 import geodesic
 from scripts.benchmarks.counting import Recorder
-from scripts.benchmarks.kinks.measure import LONGER, curve_length, outcome, polygon_length, solved
+from scripts.benchmarks.kinks.measure import LONGER, curve_length, led_on, outcome, polygon_length, solved
 from scripts.benchmarks.records import write_json
 from scripts.benchmarks.solvers.catalog import all_methods
 from scripts.benchmarks.solvers.grid import grid_paths
@@ -80,6 +80,8 @@ def ours(options: argparse.Namespace) -> Iterator[tuple[str, Row]]:
             points = problem.encodings if "init" in STARTS[name] else None
             found = solved(problem.manifold, problem.start, problem.end, graph_points=points, **STARTS[name])
             rows[f"{decoder}, {name}"] = outcome(*found)
+            if name == "defaults":
+                rows[f"{decoder}, {name}"] |= led_on(problem.manifold, found[0], options.again)
             lengths[name] = curve_length(problem.manifold, found[0])
             best.add(lengths[name])
         if options.grid and problem.start.shape[1] == 2:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import geodesic
-from scripts.benchmarks.kinks.measure import LONGER, curve_length, outcome, polygon_length, solved
+from scripts.benchmarks.kinks.measure import LONGER, curve_length, led_on, outcome, polygon_length, solved
 
 __all__ = ["NETWORKS", "rows"]
 
@@ -72,4 +72,4 @@ def rows(options: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
         longer = curve_length(manifold, solution) > straight * (1 + LONGER)
         said = solution.length > solution.straight_length * (1 + 1e-9)
         counted = {"longer than straight": int(longer.sum()), "by its own word": int(said.sum())}
-        yield name, outcome(solution, seconds) | counted
+        yield name, outcome(solution, seconds) | counted | led_on(manifold, solution, options.again)
