@@ -124,7 +124,7 @@ def test_distances_keep_their_bounds_and_their_precision() -> None:
 def test_bad_input_is_refused() -> None:
     with pytest.raises(InputError, match="mode: expected 'distance' or 'connectivity'"):
         GeodesicNeighbors(ROLL, mode="distances").fit_transform(Z)
-    with pytest.raises(InputError, match=r"k: .*the number of points"):
+    with pytest.raises(InputError, match=r"n_neighbors: .*from 1 to .*, got 24"):
         GeodesicNeighbors(ROLL, n_neighbors=24).fit_transform(Z)
     with pytest.raises(ValueError, match="NaN"):
         GeodesicDistances(ROLL).fit(np.full((3, 2), np.nan))

@@ -10,6 +10,7 @@ from scipy.sparse import csr_matrix
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from geodesic.checks import require_integer
 from geodesic.distances.matrix import distance_matrix
 from geodesic.distances.neighbors import nearest
 from geodesic.distances.record import DistanceMatrix
@@ -82,6 +83,8 @@ class GeodesicNeighbors(_OfLatentPoints):
         if self.mode not in ("distance", "connectivity"):
             raise InputError(f"mode: expected 'distance' or 'connectivity', got {self.mode!r}")
         queries = self._asked(X)
+        most = len(self.points_) - (self.mode == "distance")
+        require_integer("n_neighbors", self.n_neighbors, least=1, most=most, note="of the points that were fitted")
         k = self.n_neighbors + (self.mode == "distance")
         search = Search() if self.search is None else self.search
         found: Any = nearest(self.manifold, self.points_, queries, k, search=search)  # type: ignore[call-overload]

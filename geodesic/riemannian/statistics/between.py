@@ -12,6 +12,7 @@ from torch import Tensor
 from geodesic.distances.belonging import require_between
 from geodesic.distances.matrix import distance_matrix
 from geodesic.distances.record import DistanceMatrix, all_pairs
+from geodesic.distances.tolerance import has_kinks
 from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.points import Rows
@@ -37,7 +38,9 @@ def found_between(manifold: Manifold, points: Tensor, search: Search) -> Between
         nothing = points.flatten(1).new_zeros(1, 1)
         return Between(nothing, torch.full_like(nothing[0, 0], Status.CONVERGED, dtype=torch.long), nothing[0, 0])
     # To the tolerance of `solve`, not to that of a matrix of lengths: which exchange is best is a matter of little.
-    exactly = replace(search, tol=search.exactness(points.dtype))
+    # Across kinks `solve` goes no further than lengths need, which a `tol` would undo.
+    kinks = search.refines and has_kinks(manifold, points.flatten(1))
+    exactly = search if kinks else replace(search, tol=search.exactness(points.dtype))
     found = distance_matrix(manifold, points, search=exactly)
     i, j = all_pairs(found.length, symmetric=True)
     warn_of_doubts("k-medoids", found.status[i, j], "their lengths are too large, or inexact", refined=search.refines)
