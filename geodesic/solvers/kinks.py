@@ -30,6 +30,7 @@ _FEW = 64  # faces, up to which steps cost next to nothing
 _SEARCHES = 3  # rounds of bumps, as long as they lead to shorter paths
 _BESIDE = 0.1  # of the distance of the ends: how far beside a face that a path runs along others begin
 _LINES = 4  # pairs, by which it is seen whether pieces are flat
+_CLOSE = 0.9  # of the straight line's length, as a smooth method measures it: below it paths are surely shorter
 _SHORT = 1e-6  # of a path: a part that may run along a face without a word
 _LOOSELY = (1.6, 10.0)  # of `tol`, that is sought where many faces are crossed, and of the last gain, that is left
 _THOROUGH = (0.01, 1000.0)  # the same where steps lead on
@@ -151,8 +152,11 @@ class Kinks:
         old = answer[rows]
         start, end = old.mesh[:, 0], old.mesh[:, -1]
         lines = torch.stack([start, (start + end) / 2, end], dim=1)
-        _, straight = self._crossed(lines)
         new = self._answer(old, *self._from(old.mesh))
+        straight = old.straight_length.clone()
+        (close,) = (~(new.length <= _CLOSE * straight) | self.flat).nonzero(as_tuple=True)
+        if len(close):
+            straight[close] = self._crossed(lines[close])[1]
         longer = new.length > straight * (1 + _FLAT)  # from the straight line none is longer than that
         starts = [(longer, lines)]
         (ridge,) = self._in_face(old.mesh).nonzero(as_tuple=True)
