@@ -91,3 +91,13 @@ def test_paths_through_many_faces_are_certified(d, width, outputs):
     if d == 2:
         exact = geodesic.solve(manifold, a, b, init=solution.path, length_rtol=1e-4)
         assert (exact.length / solution.length - 1).abs().max() <= 1e-3
+
+
+@pytest.mark.slow
+def test_paths_through_many_faces_are_certified_in_float32():
+    decoder = nn.Sequential(network(2, 64, 50), nn.Sigmoid()).float()  # its pieces are curved
+    generator = torch.Generator().manual_seed(1)
+    a, b = (2 * torch.randn(8, 2, 2, generator=generator, dtype=torch.float32)).unbind(1)
+    solution = geodesic.solve(geodesic.PullbackManifold(decoder), a, b)
+    assert solution.polygon.all()
+    assert solution.resolved.all()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from geodesic.door.faces import Faces
 
-__all__ = ["Strips", "crossed", "on_face"]
+__all__ = ["Strips", "crossed", "on_face", "rounding_of"]
 
 _ROUNDS = 60  # of division: a face is found to rounding in a few, however many lie in a segment
 _ONE = 1e-9  # share of a segment, or of a latent point's norm, below which two nodes are one
@@ -75,10 +75,14 @@ class Strips:
         return replace(self, nodes=self.nodes[kept], pair=number[self.pair[kept]], units=self.units[kept])
 
 
-def on_face(heights: Float[Tensor, "N K"], scale: Float[Tensor, " K"]) -> Tensor:
+def rounding_of(dtype: torch.dtype) -> float:
+    """The share of a height's scale that counts as zero."""
+    return float(torch.finfo(dtype).eps ** 0.65)
+
+
+def on_face(heights: Float[Tensor, "*N K"], scale: Float[Tensor, "*#N K"]) -> Tensor:
     """The sign of heights, zero on the face up to rounding."""
-    tol = torch.finfo(heights.dtype).eps ** 0.65
-    return torch.where(heights.abs() <= tol * scale, 0, heights.sign()).to(torch.int8)
+    return torch.where(heights.abs() <= rounding_of(heights.dtype) * scale, 0, heights.sign()).to(torch.int8)
 
 
 def crossed(

@@ -15,7 +15,7 @@ from torch import Tensor
 from geodesic.door.faces import Faces, faces_of
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.strip_lengths import by_halves, by_quadrature
-from geodesic.geometry.strips import Strips, on_face
+from geodesic.geometry.strips import Strips, on_face, rounding_of
 from geodesic.solvers.bumps import BUMPS, with_bumps
 from geodesic.solvers.rows import sampled, with_rows
 from geodesic.solvers.search import MOST_SEGMENTS, SEGMENTS, Search
@@ -32,6 +32,7 @@ _BESIDE = 0.1  # of the distance of the ends: how far beside a face that a path 
 _LINES = 4  # pairs, by which it is seen whether pieces are flat
 _CLOSE = 0.9  # of the straight line's length, as a smooth method measures it: below it paths are surely shorter
 _SHORT = 1e-6  # of a path: a part that may run along a face without a word
+_ROUNDED = 32  # times the heights that are zero up to rounding: the same in a coarse dtype
 _LOOSELY = (1.6, 10.0)  # of `tol`, that is sought where many faces are crossed, and of the last gain, that is left
 _THOROUGH = (0.01, 1000.0)  # the same where steps lead on
 _EASY = 2  # steps, after which polygons are taut where steps do not lead on
@@ -177,17 +178,19 @@ class Kinks:
         """Which paths run along a face: where pieces are curved, no node tells what they are like beside it."""
         middle = (path[:, 1:] + path[:, :-1]) / 2
         size = path.diff(dim=1).norm(dim=2)
-        long = size > _SHORT * size.sum(1, keepdim=True)
-        heights = self.faces.heights(torch.cat([path, middle], dim=1).flatten(0, 1))
-        signs = on_face(heights, heights.abs().amax(0)).unflatten(0, (len(path), -1))
+        heights = self.faces.heights(torch.cat([path, middle], dim=1).flatten(0, 1)).unflatten(0, (len(path), -1))
+        signs = on_face(heights, heights.abs().amax(1, keepdim=True))
         nodes, between = signs.split([path.shape[1], middle.shape[1]], dim=1)
-        within = (nodes[:, 1:] == 0) & (nodes[:, :-1] == 0) & (between == 0) & long[..., None]
+        within = (nodes[:, 1:] == 0) & (nodes[:, :-1] == 0) & (between == 0) & (size > 0)[..., None]
         pairs, segments, units = within.nonzero(as_tuple=True)
-        found = torch.zeros_like(long[:, 0])
+        along = torch.zeros_like(size)
         if len(pairs):  # where a height is zero all around, as of two numbers that a ReLU made zero, there is no face
             slope = self.faces.normals(middle[pairs, segments], units).norm(dim=1)
-            found[pairs[slope > 0]] = True
-        return found
+            pairs, segments = pairs[slope > 0], segments[slope > 0]
+            along[pairs, segments] = size[pairs, segments]
+        # Between two faces that meet a segment may be so short that rounding lets it lie on either.
+        short = max(_SHORT, _ROUNDED * rounding_of(path.dtype))
+        return along.sum(1) > short * size.sum(1)
 
     def _beside(self, path: Float[Tensor, "P n d"]) -> list[Tensor]:
         """Paths that leave those that run along faces to both sides."""
