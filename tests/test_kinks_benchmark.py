@@ -20,11 +20,13 @@ def _threads():
 def test_every_section_runs_and_is_written_down(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(oracle, "SEARCHES", {"defaults": {}})
     few = ["--decoders", "tiny-2", "--pairs", "2", "--starts", "defaults", "--small", "1"]
-    few += ["--networks", "2-128-128-20-softplus", "--random-pairs", "1", "--out", str(tmp_path)]
+    few += ["--networks", "2-128-128-20-softplus", "2-128-128-20-relu", "--random-pairs", "1", "--out", str(tmp_path)]
     found = command.main([*few, "--sections", "mnist", "random", "oracle"])
     assert {file.stem for file in tmp_path.iterdir()} == {*found, "known"}
     assert all(row["within 0.1 %"] == row["converged"] == 2 for row in found["mnist"].values())
     assert found["random"]["2-128-128-20-softplus"]["longer than straight"] == 0
+    assert "most off, %" not in found["random"]["2-128-128-20-softplus"]
+    assert found["random"]["2-128-128-20-relu"]["off by more than stated"].endswith(" of 1")
     assert found["oracle"]["defaults"]["networks"] == 1
     assert "within 0.1 %" in capsys.readouterr().out
 

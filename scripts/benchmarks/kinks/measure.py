@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -81,7 +82,7 @@ def led_on(manifold: geodesic.Manifold, solution: geodesic.GeodesicSolution, pai
         solution: The answers.
         pairs: The first of them.
     """
-    some = solution[:pairs]
+    some = replace(solution[:pairs], path=solution.mesh[:pairs])
     kinks = kinks_of(manifold, some.mesh[:, 0], some.mesh[:, -1], Search(tol=EXACTLY))
     if kinks is None:
         return {}
