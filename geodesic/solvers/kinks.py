@@ -35,7 +35,7 @@ _SHORT = 1e-6  # of a path: a part that may run along a face without a word
 _ROUNDED = 32  # times the heights that are zero up to rounding: the same in a coarse dtype
 _LOOSELY = (1.6, 10.0)  # of `tol`, that is sought where many faces are crossed, and of the last gain, that is left
 _THOROUGH = (0.01, 1000.0)  # the same where steps lead on
-_EASY = 2  # steps, after which polygons are taut where steps do not lead on
+_EASY = 2  # steps, after which polygons are taut where steps do not lead on: or all of them together gain little
 _PLANAR = 4  # latent coordinates: with more, corners of many faces only have bounds
 _FLAT = 1e-9  # of a length: what pieces bend less is flat
 _ROUNDS = 5  # in which segments are halved that bend too much
@@ -232,7 +232,8 @@ class Kinks:
 
         taut = sought(polygons, *_LOOSELY)
         # Where pieces meet at sharp angles one minimum leads to the next, each little below the last.
-        (rough,) = ((taut.steps > _EASY) & (polygons.nodes.shape[1] <= _PLANAR)).nonzero(as_tuple=True)
+        led = (taut.steps > _EASY) & (taut.gained > self.tol)
+        (rough,) = (led & (polygons.nodes.shape[1] <= _PLANAR)).nonzero(as_tuple=True)
         if len(rough):
             some = taut.strips.of(torch.zeros_like(taut.minimum).index_fill(0, rough, True))
             more = sought(Polygons(some.nodes, some.pair, some.within), *_THOROUGH)

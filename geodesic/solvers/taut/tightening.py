@@ -47,6 +47,7 @@ class Taut:
         minimum: Whether the Hessian of the length is positive definite and no corner opens, (P,).
         slope: Norm of the gradient of the length in the directions in which nodes may move, (P,).
         steps: (P,).
+        gained: By how much polygons became shorter, relative to their lengths, (P,).
     """
 
     strips: Strips
@@ -55,6 +56,7 @@ class Taut:
     minimum: Bool[Tensor, " P"]
     slope: Float[Tensor, " P"]
     steps: Int[Tensor, " P"]
+    gained: Float[Tensor, " P"]
 
     def with_rows(self, rows: Int[Tensor, " n"], new: Taut) -> Taut:
         """The polygons with some of them replaced."""
@@ -90,6 +92,7 @@ def tighten(
     strips = tightening.pieces.crossed(polygons)
     P = int(strips.pair[-1]) + 1
     length, (excess, slope) = tightening.pieces.length(strips), torch.full((2, P), torch.nan).to(strips.nodes)
+    begun = length.clone()
     minimum, steps = (torch.zeros(P, dtype=kind, device=length.device) for kind in (torch.bool, torch.long))
     # What is left along faces and at corners may be too much together.
     stages = [(curved and not many, 1.0), (curved, _FINER)]
@@ -116,7 +119,7 @@ def tighten(
                 before = length.clone()
         if bool(running.any()):  # what the last steps gained may be to be gained again
             excess = torch.where(running, excess.maximum(2 * (before / length - 1)), excess)
-    return Taut(strips, length, excess, minimum, slope, steps)
+    return Taut(strips, length, excess, minimum, slope, steps, begun / length - 1)
 
 
 @torch.no_grad()
