@@ -316,7 +316,11 @@ def test_neighbors_are_solved_for_only_where_straight_lines_leave_them_open() ->
     assert not bool((flat.open | flat.unordered | flat.solved).any())
 
 
-@pytest.mark.parametrize("outputs", [geodesic.outputs.Euclidean(), geodesic.outputs.FisherRaoGaussian()], ids=str)
+@pytest.mark.parametrize(
+    "outputs",
+    [geodesic.outputs.Euclidean(), geodesic.outputs.FisherRaoGaussian()],
+    ids=["Euclidean", "FisherRaoGaussian"],
+)
 def test_points_are_decoded_once_for_all_queries(outputs: object) -> None:
     calls: list[int] = []
 
