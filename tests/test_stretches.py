@@ -55,6 +55,7 @@ def through_many_faces() -> tuple[geodesic.PullbackManifold, Faces, Polygons]:
     return manifold, faces, Polygons(strips.nodes, strips.pair, strips.within)
 
 
+@pytest.mark.slow
 def test_what_the_last_of_too_many_steps_gained_is_not_certified(monkeypatch):
     manifold, faces, polygons = through_many_faces()
     monkeypatch.setattr(tightening, "_MOST", 4)
