@@ -113,7 +113,9 @@ def test_distances_are_counted_and_the_cheap_ones_hold(tmp_path):
         "--threads",
         "1",
     ]
+    few += ["--all", "4", "--sections", *distances.SECTIONS]
     found = distances.main(["--decoders", "tiny-2", *few, "--out", str(tmp_path / "distances.json")])
+    assert found["all"]["tiny-2"]["resolved"] == "6"
     assert found["graph"]["tiny-2"]["longer by, 95 %"] > -0.2
     assert found["exact"]["tiny-2"]["whole: resolved"] == "28"
     assert all(row["shorter than exact, %"] == 0 for row in found["cheap"]["tiny-2"])

@@ -1,5 +1,7 @@
 """Polygons through many faces: cut into stretches, made taut piece by piece."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -9,7 +11,7 @@ from geodesic.door.faces import Faces, faces_of
 from geodesic.geometry.stretches import Stretches
 from geodesic.geometry.strips import Strips
 from geodesic.solvers.taut import Polygons, crossing, tighten, tightening
-from geodesic.solvers.taut.polygons import Pieces
+from geodesic.solvers.taut.polygons import Found, Pieces
 from geodesic.solvers.taut.steps import Steps
 
 
@@ -56,15 +58,39 @@ def through_many_faces() -> tuple[geodesic.PullbackManifold, Faces, Polygons]:
 
 
 @pytest.mark.slow
-def test_what_the_last_of_too_many_steps_gained_is_not_certified(monkeypatch):
+def test_what_the_last_of_too_many_steps_gained_counts_as_left(monkeypatch):
     manifold, faces, polygons = through_many_faces()
-    monkeypatch.setattr(tightening, "_MOST", 4)
+    better, lengths = tightening._Tightening.better, []
+
+    def promising_nothing(self, strips, length, blocks, shift=None):
+        ends, found = better(self, strips, length, blocks, shift)
+        if len(length) > 1:  # stretches
+            return ends, found
+        lengths.append(length.clone())
+        return replace(ends, excess=torch.zeros_like(ends.excess)), found
+
+    monkeypatch.setattr(tightening._Tightening, "better", promising_nothing)
+    monkeypatch.setattr(tightening, "_MOST", 6)
     found = tighten(manifold, faces, polygons, 1e-3, curved=False, many=True)
-    assert (found.steps == 8).all()  # in two stages
-    monkeypatch.setattr(tightening, "_MOST", 40)
-    longer = tighten(manifold, faces, polygons, 1e-3, curved=False, many=True).length
-    assert (found.length / longer - 1 > 1e-3).all()
-    assert (found.excess > 1e-3).all()
+    assert found.steps == len(lengths) == 12  # in two stages
+    torch.testing.assert_close(found.excess, 2 * (lengths[10] / found.length - 1))
+    assert found.excess > 1e-3
+
+
+def test_stretches_go_on_where_the_whole_polygon_does_not_move(monkeypatch):
+    manifold, faces, polygons = through_many_faces()
+    best = Steps.best
+
+    def of_short_ones(self, length, model, loose, long):
+        if len(self.strips.nodes) > 2 * len(self.strips.pair.unique()) * tightening._SIZE:
+            return Found(self.strips, length), torch.full_like(length, torch.nan)
+        return best(self, length, model, loose, long)
+
+    monkeypatch.setattr(Steps, "best", of_short_ones)
+    monkeypatch.setattr(tightening, "_MOST", 3)
+    monkeypatch.setattr(tightening, "_SHIFTS", (8, 16))
+    begun = crossing(manifold, faces, polygons, curved=False)[1]
+    assert tighten(manifold, faces, polygons, 1e-3, curved=False, many=True).length < 0.99 * begun
 
 
 def test_no_step_moves_a_node_farther_than_its_polygon_is_long():

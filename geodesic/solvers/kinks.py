@@ -213,7 +213,7 @@ class Kinks:
         """Polygons made taut, with as many nodes within pieces as their bends need."""
         polygons = _flat(path, self._within(path))
         for _ in range(1 + _ROUNDS):
-            taut = self._tightened(polygons)
+            taut = self._tight(polygons)
             found = self._measured(taut.strips)
             coarse = found.bent > self.rtol / 4 * found.length
             if not bool(coarse.any()):
@@ -221,7 +221,7 @@ class Kinks:
             polygons = self._halved(found, coarse)
         return taut, found
 
-    def _tightened(self, polygons: Polygons) -> Taut:
+    def _tight(self, polygons: Polygons) -> Taut:
         curved = bool(polygons.within.any())
         if not self.many:
             return tighten(self.manifold, self.faces, polygons, self.sought, curved=curved)

@@ -6,7 +6,8 @@ of pairs that begin near a neighbor's geodesic over that of the same pairs from 
 Sections: `exact` (cold and warm), `cheap` (graph, landmarks and straight lines against exact), `graph` (over --many
 points, in processor seconds, beside geodesics of --sample random pairs), `nearest`, `peers` (stochman and
 geomstats on the first pairs: how many of their curves are longer than the straight line, and of their sums of chords
-below our lengths). Nothing else should be running.
+below our lengths); and, where it is asked for, `all` (all pairs of --all points, in one call). Nothing else should be
+running.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from scripts.benchmarks.solvers.methods import Budget
 from scripts.benchmarks.solvers.problems import Means, Problem, mnist_vae, tiny
 from scripts.benchmarks.tables import rows_table
 
-SECTIONS = ("exact", "cheap", "graph", "nearest", "peers")
+SECTIONS = ("exact", "cheap", "graph", "nearest", "peers", "all")
 NODES = 33
 PEERS = ("stochman", "geomstats-shooting", "geomstats-straightening")
 Row = dict[str, Any]
@@ -81,6 +82,16 @@ def exact(case: Case, options: argparse.Namespace) -> Row:
         }
     width = (matrix.upper / matrix.length)[i, j] - 1
     return row | {"began warm": begun / pairs, "upper - length, %": 100 * float(width.median())}
+
+
+def whole(case: Case, options: argparse.Namespace) -> Row:
+    """All pairs of many points, in one call."""
+    begin = time.perf_counter()
+    matrix = geodesic.distance_matrix(case.manifold, case.points[: options.all])
+    seconds = time.perf_counter() - begin
+    i, j = matrix.pairs
+    row: Row = {"points": options.all, "pairs": len(i), "resolved": f"{int(matrix.resolved[i, j].sum())}"}
+    return row | {"minutes": seconds / 60, "pairs/s": len(i) / seconds}
 
 
 def cheap(case: Case, options: argparse.Namespace) -> list[Row]:
@@ -185,8 +196,9 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure, print the tables and return their rows."""
     parser = make_parser("distances", __doc__)
     parser.add_argument("--decoders", nargs="+", default=["elu-2", "relu-2", "elu-16", "relu-16"])
-    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS[:-1]))
     parser.add_argument("--points", type=positive, default=100, help="of the matrices")
+    parser.add_argument("--all", type=positive, default=500, help="points of the section of that name")
     parser.add_argument("--many", type=positive, default=2000, help="points of the graph, or to choose neighbors from")
     parser.add_argument("--sample", type=positive, default=200, help="pairs beside which the graph is looked at")
     parser.add_argument("--queries", type=positive, default=100, help="whose neighbors are looked for")
@@ -204,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     found: dict[str, Any] = {name: {} for name in options.sections}
     for decoder in options.decoders:
         case = Case(decoder, options)
-        for name, measure in (("exact", exact), ("graph", graph), ("nearest", near)):
+        for name, measure in (("exact", exact), ("graph", graph), ("nearest", near), ("all", whole)):
             if name in options.sections:
                 found[name][decoder] = row = measure(case, options)
                 console.print(rows_table(f"{decoder}: {name}, {options.dtype}", "what", _turned(row)))

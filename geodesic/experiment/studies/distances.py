@@ -107,7 +107,7 @@ def measure_distances(
         within = within.model_copy(update={"distances": settings.distances.model_copy(update={"method": method})})
     with open_pictured(within, runs, name, overwrite, "distance") as (run, file):
         points = settings.distances.points.choose(run)
-        if single and has_kinks(run.manifold, points.points):  # where steps in single precision stall
+        if single and has_kinks(run.manifold, points.points):  # across which some steps in single precision stall
             dtype, run = "float64", replace(run, settings=run.settings.model_copy(update={"dtype": "float64"}))
             points = settings.distances.points.choose(run)
         if settings.distances.nearest >= len(points.points):
@@ -116,9 +116,8 @@ def measure_distances(
                 f"{len(points.points) - 1} others; take fewer neighbors, or more points"
             )
         solver = next(iter(run.solvers.values()))
-        how = replace(
-            run.search, length_rtol=search.length_rtol, tol=None, solver=solver
-        )  # lengths alone are asked for
+        # Lengths alone are asked for: how exactly geodesics are looked for follows from their tolerance.
+        how = replace(run.search, length_rtol=search.length_rtol, tol=None, solver=solver)
         if store is None:
             unfinished = file.with_name(f"{name}.unfinished")
             matrix = _measured(run, points, how, unfinished, overwrite, callback, report)

@@ -28,8 +28,7 @@ from geodesic.solvers.taut.steps import DECREASE, Steps
 
 __all__ = ["Taut", "crossing", "tighten"]
 
-_MOST = 200  # steps
-_LATE = 0.5  # of the steps: what all after that gained is believed to be left where there is no end
+_MOST = 200  # steps: what the second half of them gained is believed to be left where there is no end
 _ROUNDINGS = 8  # of a length: what is gained below is none
 _SIZE = 16  # segments of a stretch: of longer polygons each stretch takes the step that suits it
 _SHIFTS = (_SIZE // 2, None, _SIZE, None)  # of stretches, turn by turn; with none polygons are taken as a whole
@@ -115,7 +114,7 @@ def tighten(
             strips = with_pairs(strips, rows, new.strips)
             length[rows] = new.length
             running[rows] = moved
-            if turn == _LATE * _MOST:
+            if turn == _MOST // 2:
                 before = length.clone()
         if bool(running.any()):  # what the last steps gained may be to be gained again
             excess = torch.where(running, excess.maximum(2 * (before / length - 1)), excess)
