@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium as the system installs it: apt-get install chromium"),
 ]
-FINAL, MOVING = (f'.geodesic-explorer[data-stage="{stage}"]' for stage in ("final", "moving"))
+FINAL = '.geodesic-explorer[data-stage="final"]'
 CERTIFIED = '.gx-badge[data-state="certified"]'
 
 
@@ -45,6 +45,25 @@ def opened(browser: Any) -> Iterator[Callable[..., Any]]:
     assert not said
 
 
+ANSWERED = """([before, stages]) => {
+    const heard = explorer.updates.slice(before).map(([, stage]) => stage);
+    return stages.every((stage) => heard.includes(stage)) && heard.at(-1) === stages.at(-1);
+}"""
+
+
+def answers(page: Any) -> int:
+    """How many answers the page has shown by now."""
+    return page.evaluate("explorer.updates.length")
+
+
+def wait_for_answers(page: Any, before: int, *stages: str) -> None:
+    """Until answers of these stages, the last of them at the end, have come after the first `before`.
+
+    The page's own record is asked: a stage is on the page only until the next answer, which may be at once.
+    """
+    page.wait_for_function(ANSWERED, arg=[before, stages])
+
+
 def middle(page: Any, end: int) -> tuple[float, float]:
     box = page.locator(f'.gx-end[data-end="{end}"]').bounding_box()
     return box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
@@ -65,13 +84,13 @@ def seen(page: Any) -> dict[str, Any]:
 
 def test_an_end_that_is_dragged_takes_path_strip_and_badge_with_it(opened: Callable[..., Any]) -> None:
     page = opened()
-    before, (x, y) = seen(page), middle(page, 1)
+    before, (x, y), so_far = seen(page), middle(page, 1), answers(page)
     page.mouse.move(x, y)
     page.mouse.down()
     for step in range(1, 13):
         page.mouse.move(x - 8 * step, y + 6 * step)
     page.wait_for_selector('.gx-badge[data-state="moving"]')
-    page.wait_for_selector(MOVING)
+    wait_for_answers(page, so_far, "moving")
     page.mouse.up()
     page.wait_for_selector(CERTIFIED)
     after = seen(page)
@@ -83,14 +102,13 @@ def test_an_end_that_is_dragged_takes_path_strip_and_badge_with_it(opened: Calla
 
 def test_ends_are_moved_by_the_keyboard_and_named_for_screen_readers(opened: Callable[..., Any]) -> None:
     page = opened()
-    before = seen(page)
+    before, so_far = seen(page), answers(page)
     page.keyboard.press("Tab")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.dataset.end") == "1"
     for key in ("ArrowUp", "Shift+ArrowLeft"):
         page.keyboard.press(key)
-    page.wait_for_selector(MOVING)
-    page.wait_for_selector(FINAL)
+    wait_for_answers(page, so_far, "moving", "final")
     after = seen(page)
     bounds = page.evaluate("explorer.bounds")
     step = [high - low for low, high in bounds]
@@ -108,12 +126,11 @@ def test_ends_are_moved_by_the_keyboard_and_named_for_screen_readers(opened: Cal
 def test_a_phone_shows_all_without_scrolling_sideways_and_takes_taps(opened: Callable[..., Any]) -> None:
     page = opened(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True, color_scheme="dark")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    before = seen(page)
+    before, so_far = seen(page), answers(page)
     place = page.evaluate("explorer.toPixels([explorer.scene.points.values[0], explorer.scene.points.values[1]])")
     box = page.locator(".gx-map").bounding_box()
     page.touchscreen.tap(box["x"] + place[0], box["y"] + place[1])
-    page.wait_for_selector('.geodesic-explorer[data-stage="resting"]')
-    page.wait_for_selector(FINAL)
+    wait_for_answers(page, so_far, "resting", "final")
     assert sum(one == other for one, other in zip(seen(page)["ends"], before["ends"], strict=True)) == 1
 
 
