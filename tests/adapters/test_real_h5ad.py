@@ -11,6 +11,8 @@ from geodesic import load_data
 from geodesic.errors import DataError
 from tests.adapters.cells import branching
 
+pytest.importorskip("anndata", reason="anndata is not installed: `make adapters` has it")
+
 
 @pytest.mark.parametrize("make", [np.asarray, scipy.sparse.csr_matrix])
 def test_cells_are_read_with_their_labels(tmp_path: Path, make: type) -> None:
