@@ -11,12 +11,14 @@ import pytest
 import torch
 
 import geodesic
+from geodesic.data import Split
 from geodesic.distances import DistanceMatrix, DistanceProgress, Graph
 from geodesic.distances.key_figures import distance_rows
 from geodesic.distances.neighborhoods import in_common, label_hits, nearest_others, spread_of_mean
 from geodesic.errors import DataError, RunFolderError, SettingsError
 from geodesic.experiment import Settings
-from geodesic.experiment.points import FilePoints
+from geodesic.experiment.pairs import Encoded
+from geodesic.experiment.points import EncodedPoints, FilePoints
 from geodesic.experiment.settings.load import settings_to_yaml
 from geodesic.experiment.studies.distances import measure_distances
 from geodesic.files import read_npz
@@ -195,6 +197,20 @@ def test_points_and_labels_come_from_a_file(measured: tuple[Path, str], tmp_path
         np.testing.assert_allclose(read_npz(found.file)["points"], z, rtol=1e-6)
     assert read_npz(runs / "small" / "npz.npz")["labels"].tolist() == ["a", "b", "a", "b"]
     assert isinstance(settings(points=choice).distances.points, FilePoints)
+
+
+class Forty(Encoded):
+    """Forty test rows."""
+
+    device, dtype, latent_size = torch.device("cpu"), torch.float64, 2
+    test, test_encodings = Split(torch.zeros(40, 3)), torch.zeros(40, 2)
+
+
+def test_more_encodings_than_there_are_test_rows_are_refused_where_a_number_was_given() -> None:
+    with pytest.raises(SettingsError, match=r"points\.count: got 41; the test set has 40 rows"):
+        EncodedPoints(count=41).choose(Forty())
+    assert sorted(EncodedPoints(count=40).choose(Forty()).rows) == list(range(40))
+    assert sorted(EncodedPoints().choose(Forty()).rows) == list(range(40))
 
 
 def test_more_neighbors_than_points_are_refused_on_the_command_line(measured: tuple[Path, str]) -> None:

@@ -20,6 +20,7 @@ from geodesic.registry import Registry, setting
 
 __all__ = ["POINTS", "DrawnPoints", "EncodedPoints", "FilePoints", "PointChoice", "Points"]
 
+_MOST = 200  # of a number that nobody gave
 _COUNT, _SEED = setting("how many", ge=2), setting("of the random choice", ge=0)
 
 
@@ -46,7 +47,8 @@ class PointChoice(ABC):
         """The points.
 
         Raises:
-            SettingsError: Encodings are asked for, and there are no data or no encoder, or fewer than two rows.
+            SettingsError: Encodings are asked for, and there are no data or no encoder, fewer than two rows, or fewer
+                than asked for.
             DataError: A file of points cannot be used.
         """
 
@@ -61,15 +63,15 @@ class EncodedPoints(PointChoice):
     """Encodings of test rows, drawn at random, with their labels.
 
     Args:
-        count: How many; all where there are fewer.
+        count: How many; None: 200, or all where there are fewer.
         seed: Of the choice.
     """
 
-    count: int = field(default=200, metadata=_COUNT)
+    count: int | None = field(default=None, metadata=setting("how many; null: 200, or all where there are fewer", ge=2))
     seed: int = field(default=0, metadata=_SEED)
 
     def __post_init__(self) -> None:
-        _check(self.count, self.seed)
+        _check(_MOST if self.count is None else self.count, self.seed)
 
     def choose(self, run: Encoded) -> Points:
         """In the order of the test set."""
@@ -81,7 +83,13 @@ class EncodedPoints(PointChoice):
             )
         if len(run.test) < 2:
             raise SettingsError("distances.points: the test set has only 1 row, and a distance needs 2; use more data")
-        rows = np.sort(np.random.default_rng(self.seed).permutation(len(run.test))[: self.count])
+        if self.count is not None and self.count > len(run.test):
+            raise SettingsError(
+                f"distances.points.count: got {self.count}; the test set has {len(run.test)} rows; take as many, or "
+                "leave it out"
+            )
+        count = _MOST if self.count is None else self.count
+        rows = np.sort(np.random.default_rng(self.seed).permutation(len(run.test))[:count])
         labels = None if run.test.labels is None else run.test.labels.cpu().numpy()[rows]
         return Points(run.test_encodings[torch.as_tensor(rows, device=run.test_encodings.device)], labels, rows)
 
@@ -132,7 +140,7 @@ class DrawnPoints(PointChoice):
         seed: Of the drawing.
     """
 
-    count: int = field(default=200, metadata=_COUNT)
+    count: int = field(default=_MOST, metadata=_COUNT)
     seed: int = field(default=0, metadata=_SEED)
 
     def __post_init__(self) -> None:
