@@ -162,6 +162,10 @@ REFUSED: dict[str, tuple[Any, str]] = {
         lambda m, n, e: adapters.write_distances(Cells(2), geodesic.distance_matrix(ROLL, Z[:2], Z[2:4])),
         "matrix: it is between two sets of points",
     ),
+    "neighbors between two sets": (
+        lambda m, n, e: adapters.write_neighbors(Cells(2), geodesic.distance_matrix(ROLL, Z[:2], Z[2:4])),
+        "found: it is between two sets of points",
+    ),
     "no neighbors": (lambda m, n, e: adapters.write_neighbors(Cells(N), Z), "found: expected geodesic.nearest"),
     "neighbors of others": (lambda m, n, e: adapters.write_neighbors(Cells(9), n), "12 points, and adata 9 cells"),
     "neighbors without the cells": (

@@ -487,6 +487,15 @@ def test_a_matrix_is_what_was_saved(tmp_path: Path, exact: DistanceMatrix) -> No
         DistanceMatrix.from_arrays({k: x for k, x in exact.arrays().items() if k != "status"})
     with pytest.raises(DataError, match="one shape"):
         DistanceMatrix.from_arrays(exact.arrays() | {"upper": np.ones((2, 2))})
+    skewed, apart = exact.length.clone(), exact.length.clone()
+    skewed[0, 2] *= 2
+    apart[1, 1] = exact.length.max()
+    for length, match in ((skewed, r".* symmetric matrix, got .* at \[0, 2\]"), (apart, r".* zero .* at \[1, 1\]")):
+        with pytest.raises(InputError, match=f"length: {match}"):
+            replace(exact, length=length)
+        with pytest.raises(DataError, match=match):
+            DistanceMatrix.from_arrays(exact.arrays() | {"length": length.numpy()})
+    assert replace(exact, length=skewed, symmetric=False).length is skewed  # from points to others
     broken = replace(exact, status=torch.full_like(exact.status, Status.STALLED))
     assert "stalled: steps no longer" in broken.summary()
 

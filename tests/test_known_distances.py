@@ -102,8 +102,10 @@ def test_distances_of_others_are_refused(tool: str, points: Tensor, matrix: Dist
         call(points[:17], matrix)
     skewed = matrix.length.clone()
     skewed[0, 5] *= 2
-    with pytest.raises(InputError, match="symmetric"):
+    with pytest.raises(InputError, match=r"symmetric matrix, got .* at \[0, 5\] and .* at \[5, 0\]"):
         call(points, skewed)
+    with pytest.raises(InputError, match=r"zero from a point to itself, got .* at \[0, 0\]"):
+        call(points, matrix.length + 1)
     block = geodesic.distance_matrix(ROLL, points, points + 0.5, method="straight")
     with pytest.raises(InputError, match="from points to others"):
         call(points, block)

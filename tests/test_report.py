@@ -197,6 +197,9 @@ def test_a_matrix_says_the_same_of_neighbors_and_is_shown() -> None:
     )
     assert shown.verdict.neighbors.changed == sought.verdict.neighbors.changed
     assert "Geodesic lengths between 8 points" in require_lawful(shown.html).text
+    block = geodesic.distance_matrix(manifold, points, points + 1, method="straight")
+    with pytest.raises(InputError, match="from points to others"):
+        geodesic.report(solution, manifold=manifold, points=points, neighbors=block)
 
 
 @pytest.mark.slow

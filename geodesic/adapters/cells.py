@@ -46,8 +46,7 @@ def write_distances(adata: Any, matrix: Any, *, key: str = "geodesic") -> None:
         ['geodesic_distances', 'geodesic_lower', 'geodesic_upper']
     """
     _require("matrix", matrix, DistanceMatrix, "geodesic.distance_matrix(manifold, z)")
-    if not matrix.symmetric:
-        raise InputError("matrix: it is between two sets of points; give that among all cells, distance_matrix(m, z)")
+    _require_among("matrix", matrix)
     _require_count("matrix", len(matrix.length), adata)
     for name, values in (("distances", matrix.length), ("lower", matrix.lower), ("upper", matrix.upper)):
         adata.obsp[f"{key}_{name}"] = _array(values)
@@ -99,6 +98,7 @@ def write_neighbors(
         hint = nearest(use_rep, list(adata.obsm)) or "write the latent points there first"
         raise InputError(f"use_rep: adata.obsm has no {use_rep!r}; {hint}")
     if isinstance(found, DistanceMatrix):
+        _require_among("found", found)
         require_integer("n_neighbors", n_neighbors, least=2, most=len(found.length))
         indices, lengths = _nearest_of(found, n_neighbors)
         left: dict[str, float] = {"resolved": float(np.mean(_array(found.resolved)))}
@@ -176,6 +176,11 @@ def _array(values: Any) -> NDArray:
 def _require(name: str, value: Any, kind: Any, instead: str) -> None:
     if not isinstance(value, kind):
         raise InputError(f"{name}: expected {instead}, got {described(value)}")
+
+
+def _require_among(name: str, matrix: DistanceMatrix) -> None:
+    if not matrix.symmetric:
+        raise InputError(f"{name}: it is between two sets of points; give that among all cells, distance_matrix(m, z)")
 
 
 def _require_count(name: str, count: int, adata: Any) -> None:

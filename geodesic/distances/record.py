@@ -14,18 +14,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from geodesic.arrays import TensorRecord, takes_arrays
-from geodesic.errors import DataError
+from geodesic.distances.symmetry import require_symmetric
+from geodesic.errors import DataError, InputError
 from geodesic.files import read_npz, write_npz
 from geodesic.solvers.status import Status, remedies, with_names
 
 __all__ = ["DistanceMatrix", "all_pairs"]
 
+_SYMMETRIC = ("length", "lower", "upper")
 _BETWEEN = ("length", "lower", "upper", "straight_length", "error", "status", "segments")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DistanceMatrix(TensorRecord):
     """Geodesic distances between N points and M others, or between all N of them: M = N, symmetric, zero diagonal.
+
+    One of your own is refused, with an `InputError`, where it is `symmetric` and its numbers are not.
 
     A distance lies between `lower` and `upper`, as far as floating point and quadrature go: both are estimates of
     numbers that bound it. No search is believed for that: `lower` is the distance through the surrounding space, and
@@ -66,6 +70,20 @@ class DistanceMatrix(TensorRecord):
     symmetric: bool
     tol: float
     length_rtol: float
+
+    def __post_init__(self) -> None:
+        shapes = {name: tuple(getattr(self, name).shape) for name in _BETWEEN}
+        if len(set(shapes.values())) > 1:
+            raise InputError(
+                f"expected matrices of one shape, got {', '.join(f'{name} {shape}' for name, shape in shapes.items())}"
+            )
+        if not self.symmetric:
+            return
+        N, M = self.length.shape
+        if N != M:
+            raise InputError(f"length: expected (N, N) between all points, got {(N, M)}; set symmetric=False")
+        for name in _SYMMETRIC:
+            require_symmetric(name, torch.as_tensor(getattr(self, name)))
 
     @property
     @takes_arrays
@@ -142,7 +160,8 @@ class DistanceMatrix(TensorRecord):
         """The matrix that `save` wrote, on the CPU.
 
         Raises:
-            DataError: The file cannot be read, lacks a field, or its matrices have different shapes.
+            DataError: The file cannot be read, lacks a field, or its matrices have different shapes or are not
+                symmetric where they should be.
         """
         arrays = read_npz(Path(path))
         try:
@@ -155,23 +174,24 @@ class DistanceMatrix(TensorRecord):
         """What `arrays` was made from: its inverse.
 
         Raises:
-            DataError: A field is missing, or the matrices have different shapes.
+            DataError: A field is missing, or the matrices have different shapes or are not symmetric where they should
+                be.
         """
         needed = (*_BETWEEN, "method", "symmetric", "tol", "length_rtol")
         if missing := [name for name in needed if name not in arrays]:
             raise DataError(f"expected the fields of a distance matrix; it lacks {', '.join(missing)}")
         values: dict[str, Any] = {name: torch.as_tensor(arrays[name]) for name in _BETWEEN}
-        if len({x.shape for x in values.values()}) > 1:
-            shapes = ", ".join(f"{name} {tuple(x.shape)}" for name, x in values.items())
-            raise DataError(f"expected matrices of one shape, got {shapes}")
         values |= {name: torch.as_tensor(arrays[name]) for name in ("estimate", "sample") if name in arrays}
-        return cls(
-            **values,
-            method=str(arrays["method"]),
-            symmetric=bool(arrays["symmetric"]),
-            tol=float(arrays["tol"]),
-            length_rtol=float(arrays["length_rtol"]),
-        )
+        try:
+            return cls(
+                **values,
+                method=str(arrays["method"]),
+                symmetric=bool(arrays["symmetric"]),
+                tol=float(arrays["tol"]),
+                length_rtol=float(arrays["length_rtol"]),
+            )
+        except InputError as error:
+            raise DataError(str(error)) from None
 
 
 def all_pairs(matrix: Float[Tensor, "N M"], symmetric: bool) -> tuple[Int[Tensor, " P"], Int[Tensor, " P"]]:

@@ -214,6 +214,8 @@ def _with_latent(
     if points is None or shape != (len(points), len(points)):
         got = "no points" if points is None else f"{len(points)} points"
         raise InputError(f"neighbors: distances of shape {shape}, and {got}; give the points that they are between")
+    if not distances.symmetric:
+        raise InputError("neighbors: distances from points to others; give those of distance_matrix(manifold, points)")
     latent = latent_distances(manifold, torch.as_tensor(points))
     arrays = with_arrays(distances).arrays() | {"latent_distance": latent}
     return arrays if labels is None else arrays | {"labels": labels}

@@ -12,6 +12,7 @@ from torch import Tensor
 from geodesic.distances.belonging import require_between
 from geodesic.distances.matrix import distance_matrix
 from geodesic.distances.record import DistanceMatrix, all_pairs
+from geodesic.distances.symmetry import require_symmetric
 from geodesic.distances.tolerance import has_kinks
 from geodesic.errors import InputError
 from geodesic.geometry.manifold import Manifold
@@ -99,6 +100,6 @@ def _matrices(distances: Any, batch: torch.Size, sets: Float[Tensor, "B N d"]) -
         raise InputError(
             f"distances: expected finite numbers, none below zero, got {D[tuple(where)].item()} at {where}"
         )
-    if not torch.allclose(D, D.mT, rtol=1e-3, atol=1e-3 * float(D.max())):
-        raise InputError("distances: expected a symmetric matrix; give (D + D.T) / 2, if that is what is meant")
+    for matrix in D:
+        require_symmetric("distances", matrix)
     return D
