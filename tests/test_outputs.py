@@ -8,6 +8,7 @@ import torch
 from torch import distributions, nn
 
 import geodesic
+from geodesic.door.faces import faces_of
 from geodesic.errors import DecoderError, InputError
 from geodesic.geometry.outputs import OUTPUT_GEOMETRIES
 
@@ -163,6 +164,18 @@ def test_chords_of_every_registered_geometry_are_its_metric_in_the_limit_row_by_
     assert gaps[1] < gaps[0] / 30
     torch.testing.assert_close(manifold.metric_tensor(z)[2], manifold.metric_tensor(z[2]), rtol=1e-10, atol=1e-12)
     assert manifold.has_embedding == isinstance(geometry, geodesic.outputs.OutputGeometry)
+
+
+@pytest.mark.parametrize("family", [kind for kind in ALL if kind is not geodesic.outputs.FisherRaoGaussian])
+def test_no_geometry_shows_kinks_that_the_decoder_does_not_have(family) -> None:
+    geometry, shape = ALL[family]
+    net, z = decoder(math.prod(shape), shape), torch.randn(3, 2)
+    assert faces_of(geodesic.PullbackManifold(net, geometry).embed, z) is None
+    if family in OTHER:
+        change = OTHER[family][1]
+        other = geodesic.PullbackManifold(lambda z: change(net(z)), family(family.words()[1]))
+        assert faces_of(other.embed, z) is None
+    assert faces_of(geodesic.PullbackManifold(lambda z: net(z).relu(), geometry).embed, z) is not None
 
 
 def test_a_geometry_without_an_embedding_says_so_where_one_is_asked_for() -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Faces", "faces_of"]
+__all__ = ["Faces", "faces_of", "seamless"]
 
+P = ParamSpec("P")
+R = TypeVar("R")
 Heights = Callable[..., Iterable[Tensor] | None]
 
 _FEW = 8  # numbers, of which the largest is seen to change
@@ -142,6 +146,33 @@ _ROWS, _NUMBERS = 1024, 2**24  # points at once, at most, and heights of all of 
 _UNITS = 2**15  # with more of them pieces are finer than any path
 
 
+_SEAMLESS: ContextVar[bool] = ContextVar("seamless", default=False)
+
+
+def seamless(function: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a smooth function whose comparisons choose between formulas of equal value: they are no faces.
+
+    Example:
+        >>> import torch
+        >>> from geodesic.door.faces import faces_of, seamless
+        >>> @seamless
+        ... def softplus(x):
+        ...     return torch.where(x > 0, x + (-x).exp().log1p(), x.exp().log1p())
+        >>> faces_of(softplus, torch.zeros(1, 2)) is None
+        True
+    """
+
+    @wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> R:
+        token = _SEAMLESS.set(True)
+        try:
+            return function(*args, **kwargs)
+        finally:
+            _SEAMLESS.reset(token)
+
+    return call
+
+
 class _Enough(BaseException):  # no `Exception`: nobody who mends a decoder is to take it for a failure
     """All heights are known: what the function does with them is not wanted."""
 
@@ -160,6 +191,8 @@ class _Watch(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if _SEAMLESS.get():
+            return func(*args, **kwargs)
         name = getattr(func, "__name__", "")
         name = name if name in _HEIGHTS else name.rstrip("_")
         heights = _POOLINGS.get(func) or _HEIGHTS.get(name)

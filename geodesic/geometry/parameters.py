@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from geodesic.checks import brief, is_number, require_choice, require_positive
+from geodesic.door.faces import seamless
 from geodesic.errors import DecoderError, InputError
 from geodesic.registry import setting
 
@@ -38,6 +39,7 @@ _SHIFTING = ("Clamp", "ClampMin", "ClampMax", "Hardtanh", "Add", "Sub", "Rsub", 
 _SHAPING = ("View", "Reshape", "Squeeze", "Unsqueeze", "Clone", "Permute", "Transpose", "Alias", "Slice")
 
 
+@seamless
 def root(x: Tensor) -> Tensor:
     """Sqrt x for x >= 0, whose first two derivatives are finite everywhere: zero at 0, where the root has none.
 
@@ -48,6 +50,7 @@ def root(x: Tensor) -> Tensor:
     return torch.where(lost, 0, torch.where(lost, 1, x).sqrt())
 
 
+@seamless
 def arcsine(p: Tensor) -> Tensor:
     """2 arcsin sqrt p for p in [0, 1], with finite derivatives at both ends, as `root`."""
     high = p > 0.5
@@ -60,6 +63,7 @@ _NEAR = 0.02
 _SERIES = [0.5 * (-1) ** (k + 1) * 4**k / (k**2 * math.comb(2 * k, k)) for k in range(1, 10)]
 
 
+@seamless
 def squared_arcsinh_of_root(q: Tensor) -> Tensor:
     """arcsinh^2(sqrt q) for q >= 0, differentiable twice."""
     small = q < _NEAR
@@ -70,6 +74,7 @@ def squared_arcsinh_of_root(q: Tensor) -> Tensor:
     return torch.where(small, series, torch.asinh(far.sqrt()).square())
 
 
+@seamless
 def arcsinh_of_exponential(x: Tensor) -> Tensor:
     """Arcsinh exp x, which is about exp x far below 0 and x + log 2 far above, with finite derivatives."""
     # Either form where it neither overflows nor cancels; the other is taken at 0, where its derivatives are finite.
