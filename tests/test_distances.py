@@ -19,7 +19,7 @@ from geodesic.distances.quadrature import quadrature_error
 from geodesic.distances.solved import Found, Solver
 from geodesic.distances.surroundings import Surroundings
 from geodesic.distances.told import Teller
-from geodesic.distances.tolerance import has_kinks
+from geodesic.distances.tolerance import has_kinks, precision
 from geodesic.distances.work import Work
 from geodesic.errors import DataError, GeodesicError, InputError
 
@@ -271,7 +271,9 @@ def test_taut_geodesics_of_a_decoder_with_kinks_are_resolved_by_default() -> Non
     assert bool(solution.polygon.all() & matrix.resolved.all())
     assert matrix.tol == solution.tol
     assert has_kinks(manifold, z)
-    assert not has_kinks(HILL, z)
+    assert precision(manifold, Search(), z) == ("float64", "since the decoder has kinks")
+    assert precision(HILL, Search(), z)[0] == "float32"
+    assert precision(HILL, Search(length_rtol=1e-5), z)[0] == "float64"
     assert_close(matrix.length[:1, 1], solution.length, rtol=1e-3, atol=0)
 
 

@@ -130,6 +130,7 @@ def test_every_method_and_precision_can_be_asked_for(measured: tuple[Path, str])
         measure_distances(choice, runs, name="graph")
     fine = measure_distances(settings(length_rtol=1e-5, method="straight"), runs, name="graph", overwrite=True)
     assert fine.matrix.length.dtype == torch.float64
+    assert "computed in float64, which a length_rtol of 1e-05 needs" in fine.said
 
 
 def test_without_pyarrow_there_is_no_parquet_and_that_is_said(

@@ -86,8 +86,8 @@ def distance_matrix(
     Args:
         manifold: Where to measure.
         points: (N, d), or (N, *latent_shape) for a manifold with a `latent_shape`, float32 or float64: in their dtype,
-            that of the decoder's weights, all is computed. float32 is enough for a `length_rtol` of 1e-4 or more. Equal
-            points are at distance zero.
+            that of the decoder's weights, all is computed. float32 is enough for a `length_rtol` of 1e-4 or more where
+            the decoder has no kinks; across these some pairs stall in it. Equal points are at distance zero.
         others: Points to measure to, (M, d), instead of all points among themselves.
         method: "exact", "straight", "graph", "landmarks", or one of the records `Exact`, `Straight`, `Graph`,
             `Landmarks` of `geodesic.distances`, with settings.

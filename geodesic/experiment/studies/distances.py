@@ -18,7 +18,7 @@ from geodesic.distances.record import DistanceMatrix
 from geodesic.distances.store.settings import Store
 from geodesic.distances.store.stored import StoredDistances
 from geodesic.distances.told import DistanceProgress
-from geodesic.distances.tolerance import has_kinks
+from geodesic.distances.tolerance import precision
 from geodesic.errors import DataError, RunFolderError, SettingsError
 from geodesic.experiment.folders import write_results
 from geodesic.experiment.points import Points
@@ -35,7 +35,6 @@ from geodesic.solvers.search import Search
 
 __all__ = ["Distances", "measure_distances"]
 
-_SINGLE = 1e-4  # the least length_rtol for which single precision is enough
 _TOGETHER = 2000  # points whose matrix is read from a store into memory
 _DRAWN = 1000  # points of the picture of a larger one
 _LINES = 2**16  # of a table, written at once
@@ -99,17 +98,19 @@ def measure_distances(
         RunFolderError: As from `open_results`; or an interrupted call left distances of other settings.
     """
     search = _search(settings)
-    single = settings.distances.dtype == "auto" and search.rtol >= _SINGLE
-    dtype = {"auto": "float32" if single else "float64"}.get(settings.distances.dtype, settings.distances.dtype)
-    within = settings.model_copy(update={"dtype": dtype})
+    dtype, why = settings.distances.dtype, ""
+    within = settings.model_copy(update={"dtype": "float32" if dtype == "auto" else dtype})
     if store is not None:
         method = suits_store(settings.distances.method, report)
         within = within.model_copy(update={"distances": settings.distances.model_copy(update={"method": method})})
     with open_pictured(within, runs, name, overwrite, "distance") as (run, file):
         points = settings.distances.points.choose(run)
-        if single and has_kinks(run.manifold, points.points):  # across which some steps in single precision stall
-            dtype, run = "float64", replace(run, settings=run.settings.model_copy(update={"dtype": "float64"}))
-            points = settings.distances.points.choose(run)
+        if dtype == "auto":
+            dtype, why = precision(run.manifold, search, points.points)
+            why = f", {why} (distances.dtype)"
+            if dtype != run.settings.dtype:
+                run = replace(run, settings=run.settings.model_copy(update={"dtype": dtype}))
+                points = settings.distances.points.choose(run)
         if settings.distances.nearest >= len(points.points):
             raise SettingsError(
                 f"distances.nearest: got {settings.distances.nearest}; each of {len(points.points)} points has "
@@ -129,8 +130,6 @@ def measure_distances(
                 found = _whole(run, points, stored.load(), file, settings, report)
             else:
                 found = _in_parts(run, points, stored, file, settings)
-    why = f", which is enough for a length_rtol of {search.rtol:g} (distances.dtype)" if dtype == "float32" else ""
-    why = ", since the decoder has kinks (distances.dtype)" if single and dtype == "float64" else why
     return replace(found, said=f"{found.said}\ncomputed in {dtype}{why}")
 
 
