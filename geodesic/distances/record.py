@@ -72,11 +72,7 @@ class DistanceMatrix(TensorRecord):
     length_rtol: float
 
     def __post_init__(self) -> None:
-        shapes = {name: tuple(getattr(self, name).shape) for name in _BETWEEN}
-        if len(set(shapes.values())) > 1:
-            raise InputError(
-                f"expected matrices of one shape, got {', '.join(f'{name} {shape}' for name, shape in shapes.items())}"
-            )
+        _require_one_shape({name: getattr(self, name) for name in _BETWEEN})
         if not self.symmetric:
             return
         N, M = self.length.shape
@@ -183,6 +179,7 @@ class DistanceMatrix(TensorRecord):
         values: dict[str, Any] = {name: torch.as_tensor(arrays[name]) for name in _BETWEEN}
         values |= {name: torch.as_tensor(arrays[name]) for name in ("estimate", "sample") if name in arrays}
         try:
+            _require_one_shape({name: values[name] for name in _BETWEEN})
             return cls(
                 **values,
                 method=str(arrays["method"]),
@@ -192,6 +189,13 @@ class DistanceMatrix(TensorRecord):
             )
         except InputError as error:
             raise DataError(str(error)) from None
+
+
+def _require_one_shape(matrices: Mapping[str, Any]) -> None:
+    shapes = {name: tuple(x.shape) for name, x in matrices.items()}
+    if len(set(shapes.values())) > 1:
+        got = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise InputError(f"expected matrices of one shape, got {got}")
 
 
 def all_pairs(matrix: Float[Tensor, "N M"], symmetric: bool) -> tuple[Int[Tensor, " P"], Int[Tensor, " P"]]:
