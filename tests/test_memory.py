@@ -170,6 +170,10 @@ def test_what_paths_have_in_pieces_they_have_as_a_whole(kind: str, nodes: int) -
     if whole.has_embedding:
         for a, b in zip(pieces.arcs(path, velocity), whole.arcs(path, velocity), strict=True):
             close(a, b)
+        curves = torch.randn(2, 3, 2 * nodes - 1, 3)
+        for some in (pieces, one_path):
+            for a, b in zip(some.passed(*curves), whole.passed(*curves), strict=True):
+                close(a, b)
 
 
 @pytest.mark.slow

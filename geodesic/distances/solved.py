@@ -13,6 +13,7 @@ from geodesic.distances.quadrature import quadrature_error
 from geodesic.distances.rounding import surely_below
 from geodesic.distances.told import Teller
 from geodesic.geometry.costs import Meter
+from geodesic.geometry.jumps import measured_by_values
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.memory import BUDGET, comfortable
 from geodesic.solvers.doubts import doubts_of
@@ -79,7 +80,7 @@ class Solver:
     """
 
     def __init__(self, manifold: Manifold, search: Search, steady: bool = False) -> None:
-        self.manifold, self.search, self.steady = manifold, search, steady
+        self.manifold, self.search, self.steady = measured_by_values(manifold), search, steady
 
     def room(self, device: torch.device) -> float:
         """Bytes that curves may take which are kept for others to begin from."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from typing import NamedTuple
 
 import torch
@@ -10,9 +11,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geodesic.geometry.manifold import Manifold
-from geodesic.numerics.spline import hermite, like, on_interval, on_segments, slopes
+from geodesic.geometry.path import spline_speed
+from geodesic.numerics.spline import at_halves, hermite, like, on_interval, on_segments, slopes
 
-__all__ = ["Along", "Unseen", "along", "jumps", "unseen"]
+__all__ = ["Along", "Unseen", "along", "jumps", "measured_by_values", "spline_lengths", "unseen"]
 
 _NEGLIGIBLE = 1e-4  # of a path's length may go unexamined: it is part of the stated error
 _BY_KINKS = 3e-3  # of a path's length may be missed in a segment without a closer look, if its bends explain it
@@ -29,36 +31,24 @@ class Along(NamedTuple):
     """The spline through the nodes of paths, (P, T + 1, d), segment by segment.
 
     Attributes:
-        speed: At Gauss-Legendre points, (P, Q).
-        weights: Of these, (Q,), which sum to 1.
+        lengths: (P, T).
+        off: By how much another rule of quadrature has others, (P, T), if that was asked for.
+        pace: The largest speed that was seen, per segment, (P, T).
         squared_chords: (P, T).
-        missed: What derivatives do not see of each segment, (P, T), see `Traveled`.
+        missed: What derivatives do not see of each segment, (P, T), see `Traveled` and `Passed`.
         bent: By how much the velocity changes in each, (P, T).
         size: Of the outputs at its ends, (P, T).
-        ends: Speeds there per segment, (P, T, 2), if they were asked for.
         wide: Squared chords over two segments, (P, T - 1).
     """
 
-    speed: Float[Tensor, "P Q"]
-    weights: Float[Tensor, " Q"]
+    lengths: Float[Tensor, "P T"]
+    off: Float[Tensor, "P T"]
+    pace: Float[Tensor, "P T"]
     squared_chords: Float[Tensor, "P T"]
     missed: Float[Tensor, "P T"]
     bent: Float[Tensor, "P T"]
     size: Float[Tensor, "P T"]
-    ends: Float[Tensor, "P T 2"]
     wide: Float[Tensor, "P T-1"]
-
-    @property
-    def by_simpson(self) -> Float[Tensor, "P T"]:
-        """Lengths of the segments by Simpson's rule, from the speeds at their ends and halfway between."""
-        middle = self.speed.unflatten(1, (self.missed.shape[1], -1))
-        middle = middle[..., middle.shape[2] // 2] / self.missed.shape[1]
-        return (self.ends.sum(-1) + 4 * middle) / 6
-
-    @property
-    def lengths(self) -> Float[Tensor, "P T"]:
-        """Of the segments: they sum to `path_length`."""
-        return (self.speed * self.weights).unflatten(1, (self.missed.shape[1], -1)).sum(-1)
 
 
 class Unseen(NamedTuple):
@@ -74,7 +64,7 @@ class Unseen(NamedTuple):
 
 
 @torch.no_grad()
-def along(manifold: Manifold, path: Float[Tensor, "P nodes d"], ends: bool = False) -> Along:
+def along(manifold: Manifold, path: Float[Tensor, "P nodes d"], doubted: bool = False) -> Along:
     """The spline through the nodes, by its derivatives and by its chords: for the price of its length.
 
     Where a curve has no length beside its segments, their chords, of which nothing is missed.
@@ -82,17 +72,39 @@ def along(manifold: Manifold, path: Float[Tensor, "P nodes d"], ends: bool = Fal
     Args:
         manifold: Where to measure.
         path: Nodes, (P, T + 1, d).
-        ends: Whether speeds are wanted at the nodes too, for one pass more at each.
+        doubted: Whether another rule is asked, too, for one pass more at each node where that is not known already.
     """
-    T = path.shape[1] - 1
     if not manifold.has_length:
         chords, wide = manifold.chords_of_one_and_two(path)
-        speed, nothing = chords.sqrt(), torch.zeros_like(chords)
-        weights, both = torch.full_like(path[0, 1:, 0], 1 / T), speed[..., None].expand(-1, -1, 2)
-        return Along(T * speed, weights, chords, nothing, nothing, nothing, both, wide)
+        length, nothing = chords.sqrt(), torch.zeros_like(chords)
+        return Along(length, nothing, length, chords, nothing, nothing, nothing, wide)
+    if _by_values(manifold):
+        return Along._make(manifold.passed(*at_halves(path)))
     (weights,) = like(path, on_interval()[1])
-    found = manifold.traveled(path, *on_segments(path), weights, slopes(path) if ends else None)
-    return Along(T * found.speed.flatten(1), weights.repeat(T) / T, *found[1:])
+    found = manifold.traveled(path, *on_segments(path), weights, slopes(path) if doubted else None)
+    lengths, middle = found.speed @ weights, found.speed[..., found.speed.shape[2] // 2]
+    off = (lengths - (found.ends.sum(-1) + 4 * middle) / 6).abs() if doubted else torch.zeros_like(lengths)
+    chords, missed, bent, size, _, wide = found[1:]
+    return Along(lengths, off, found.speed.amax(-1), chords, missed, bent, size, wide)
+
+
+def spline_lengths(manifold: Manifold, path: Float[Tensor, "P nodes d"]) -> Float[Tensor, "P T"]:
+    """Lengths of the segments of the spline through the nodes: those of `along`, alone."""
+    if _by_values(manifold):
+        return manifold.passed(*at_halves(path)).lengths
+    speed, weights = spline_speed(manifold, path)
+    return (speed * weights).unflatten(1, (path.shape[1] - 1, -1)).sum(-1)
+
+
+def measured_by_values(manifold: Manifold) -> Manifold:
+    """The same manifold, whose lengths `along` takes from values and velocities, see `Manifold.lengths_by_values`."""
+    same = copy(manifold)
+    object.__setattr__(same, "lengths_by_values", True)  # surfaces are frozen
+    return same
+
+
+def _by_values(manifold: Manifold) -> bool:
+    return manifold.lengths_by_values and manifold.has_embedding and manifold.has_length
 
 
 def jumps(manifold: Manifold, path: Float[Tensor, "*batch nodes d"]) -> Bool[Tensor, "*batch"]:
@@ -152,7 +164,7 @@ def unseen(manifold: Manifold, path: Float[Tensor, "P nodes d"], along: Along) -
     rows, place = (worst.values > 0).nonzero(as_tuple=True)
     if len(rows):
         segment = worst.indices[rows, place]
-        pace = along.speed.unflatten(1, (T, -1)).amax(-1) / T
+        pace = along.pace
         kinks = _BY_KINKS * whole[rows]
         persistent = _persistent(manifold, path, (rows, segment), least[rows, segment], pace[rows, segment], kinks)
         found = found._replace(jump=found.jump.index_fill(0, rows[persistent], True))

@@ -17,8 +17,10 @@ from torch import Tensor
 from geodesic.door.derivatives import FORWARD, Derivatives
 from geodesic.door.door import Door
 from geodesic.errors import InputError
+from geodesic.geometry.passed import Passed, passed_between
+from geodesic.numerics.arcs import cubic_rates, inner_products, lengths_of
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
-from geodesic.numerics.spline import on_interval
+from geodesic.numerics.spline import like
 from geodesic.tangents import with_fixed_weights
 
 __all__ = ["Deviation", "Expansion", "Manifold", "Traveled", "weighted"]
@@ -103,6 +105,10 @@ class Manifold(ABC):
     #: Whether squared chords shrink with the square of the step, so that a curve has a length. Where they do not, the
     #: number of segments is part of the model: lengths are sums of chords, and nothing is refined or resolved.
     has_length: bool = True
+
+    #: Whether `along` takes lengths from values and velocities, see `passed`: half the work of velocities alone, and
+    #: nearer to the truth where curves bend little between nodes; not exact where outputs turn at constant speed.
+    lengths_by_values: bool = False
 
     #: Whether outputs are apart by what distances are never below, see `apart`.
     has_chords: bool = False
@@ -312,6 +318,21 @@ class Manifold(ABC):
         ends = nodes.unfold(1, 2, 1)
         return Traveled(seen.norm(dim=-1), step.square().sum(-1), missed, bent, size, ends, wide)
 
+    def passed(self, z: Float[Tensor, "P nodes d"], v: Float[Tensor, "P nodes d"]) -> Passed:
+        """What values and velocities at nodes and halfway between say of the segments of curves: in four passes.
+
+        Between two nodes the quintic with these values and velocities takes the place of the curve in the surrounding
+        space: of order 6. Only for manifolds with an embedding.
+
+        Args:
+            z: Nodes and points halfway between, in turn: (P, 2 T + 1, d).
+            v: Velocities of the curve there, per half segment.
+        """
+        x, d = self.door or self.embed, z.shape[-1]
+        y, slope = self.way(z).carried(x, z.reshape(-1, d), v.reshape(-1, d))
+        y, slope = (part.detach().reshape(*z.shape[:2], -1) for part in (y, slope))
+        return passed_between(y, slope)
+
     def arcs(
         self, path: Float[Tensor, "P nodes d"], velocity: Float[Tensor, "P nodes d"]
     ) -> tuple[Float[Tensor, "P T"], Float[Tensor, "P T"]]:
@@ -327,14 +348,9 @@ class Manifold(ABC):
         x, rows = self.door or self.embed, path.reshape(-1, path.shape[-1])
         y, slope = self.way(path).carried(x, rows, velocity.reshape(rows.shape))
         y, slope = (part.detach().reshape(*path.shape[:2], -1) for part in (y, slope))
-        step, left, right = y.diff(dim=1), slope[:, :-1], slope[:, 1:]
-        u, weights = (torch.as_tensor(x, dtype=path.dtype, device=path.device) for x in on_interval())
-        # |6 u (1 - u) step + (1 - u) (1 - 3 u) left + u (3 u - 2) right| from the inner products of the three.
-        shares = torch.stack([6 * u * (1 - u), (1 - u) * (1 - 3 * u), u * (3 * u - 2)])
-        three = (step, left, right)
-        gram = torch.stack([torch.stack([(a * b).sum(-1) for a in three], dim=-1) for b in three], dim=-1)
-        squares = torch.einsum("aq,ptab,bq->ptq", shares, gram, shares)
-        return gram[..., 0, 0], squares.clamp_min(0).sqrt() @ weights
+        three = (y.diff(dim=1), slope[:, :-1], slope[:, 1:])
+        gram = inner_products(*three)
+        return gram[..., 0, 0], lengths_of(gram, *like(path, *cubic_rates()))
 
     def observe(self, z: Float[Tensor, "*batch d"]) -> Tensor:
         """What the geometry is made from at points z, (*batch, ...): outputs of a decoder, or the metric tensor."""

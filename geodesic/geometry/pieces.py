@@ -14,6 +14,7 @@ from geodesic.door.door import Door
 from geodesic.geometry.costs import LEAST, Meter
 from geodesic.geometry.manifold import Deviation, Expansion, Manifold, Traveled, weighted
 from geodesic.geometry.memory import comfortable, grouped, halving, rows_within
+from geodesic.geometry.passed import Passed
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 
 __all__ = ["InPieces", "pieced"]
@@ -48,7 +49,7 @@ class InPieces(Manifold):
     def __init__(self, manifold: Manifold, memory: float, meter: Meter, piece: float = math.inf) -> None:
         self.latent_shape, self.has_length = manifold.latent_shape, manifold.has_length
         self.has_embedding, self.has_chords = manifold.has_embedding, manifold.has_chords
-        self.period = manifold.period
+        self.period, self.lengths_by_values = manifold.period, manifold.lengths_by_values
         self.manifold, self.memory, self.piece = manifold, memory, min(memory, piece)
         self.meter = meter
         self._sizes: dict[str, int] = {}
@@ -181,6 +182,15 @@ class InPieces(Manifold):
         *whole, _ = (x[:, 0].unflatten(0, z.shape[:2]) if x.shape[1] else x for x in found)
         found = Traveled._make([*whole, self.chords_of_one_and_two(path)[1]])
         return found._replace(bent=found.bent + self._bent_at_nodes(z, v)) if self.has_embedding else found
+
+    def passed(self, z: Float[Tensor, "P nodes d"], v: Float[Tensor, "P nodes d"]) -> Passed:
+        size, each = self.size_of("squared_norm"), z.shape[1]
+        if each <= size:
+            return Passed._make(grouped(self.manifold.passed, size // each, z, v))
+        segments = (x.unfold(1, 3, 2).mT.flatten(0, 1) for x in (z, v))
+        *whole, _ = grouped(self.manifold.passed, max(1, size // 3), *segments)
+        wide = self.chords_of_one_and_two(z[:, ::2])[1]
+        return Passed._make([*(x[:, 0].unflatten(0, (len(z), -1)) for x in whole), wide])
 
     def _bent_at_nodes(self, z: Float[Tensor, "P T Q d"], v: Float[Tensor, "P T Q d"]) -> Float[Tensor, "P T"]:
         """By how much J c' changes from the points of quadrature of each segment to those of its neighbors."""

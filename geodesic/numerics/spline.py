@@ -15,6 +15,7 @@ from scipy.interpolate import CubicSpline
 from torch import Tensor
 
 __all__ = [
+    "at_halves",
     "at_midpoints",
     "constant_speed_at",
     "hermite",
@@ -65,6 +66,18 @@ def at_midpoints(nodes: Float[Tensor, "*batch nodes d"]) -> tuple[Tensor, Tensor
     left, right = slope[..., :-1, :], slope[..., 1:, :]
     value, rate = hermite(nodes[..., :-1, :], nodes[..., 1:, :], left, right, nodes.new_tensor(0.5))
     return value, T * rate, T**2 * (right - left)
+
+
+def at_halves(nodes: Float[Tensor, "*batch nodes d"]) -> tuple[Tensor, Tensor]:
+    """The spline and its derivative per half segment, at the nodes and halfway between: (*batch, 2 T + 1, d)."""
+    slope = slopes(nodes)
+    z0, z1, m0, m1 = (x[..., some, :] for x in (nodes, slope) for some in (slice(-1), slice(1, None)))
+    both = zip(hermite(z0, z1, m0, m1, nodes.new_tensor(0.5)), (nodes, slope), strict=True)
+    value, rate = (
+        torch.cat([torch.stack([x[..., :-1, :], between], dim=-2).flatten(-3, -2), x[..., -1:, :]], dim=-2)
+        for between, x in both
+    )
+    return value, rate / 2
 
 
 def on_interval() -> tuple[Matrix, Matrix]:

@@ -11,9 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from geodesic.geometry.energy import constant
-from geodesic.geometry.jumps import along, unseen
+from geodesic.geometry.jumps import along, spline_lengths, unseen
 from geodesic.geometry.manifold import Manifold
-from geodesic.geometry.path import refine_path, spline_speed, straight_path
+from geodesic.geometry.path import refine_path, straight_path
 from geodesic.geometry.residual import geodesic_curvature
 from geodesic.solvers.krylov import LARGEST_EXPLICIT
 from geodesic.solvers.mesh import Mesh, turns_of
@@ -129,14 +129,13 @@ def _sizes(manifold: Manifold, mesh: Mesh, excess: Tensor) -> tuple[dict[str, Te
     path, T = mesh.path, mesh.path.shape[1] - 1
     every = _every(T, path.shape[2])
     with torch.no_grad():
-        seen = along(manifold, path, ends=True)
-        speed, weights, arcs = seen.speed, seen.weights, seen.lengths
-        length = speed @ weights
-        coarse_speed, coarse_weights = spline_speed(manifold, refine_path(path, max(T // 2, 2)))
+        seen = along(manifold, path, doubted=True)
+        arcs, length = seen.lengths, seen.lengths.sum(1)
+        coarse = spline_lengths(manifold, refine_path(path, max(T // 2, 2)))
         bend, deficiency = geodesic_curvature(manifold, path, every=every, products=_PRODUCTS)
         lower_bound = manifold.lower_bound(path[:, 0], path[:, -1])
     missed = unseen(manifold, path, seen)
-    error = _spline_error(arcs, coarse_speed * coarse_weights) / length
+    error = _spline_error(arcs, coarse) / length
     # What the nodes lose, twice the likely part: bends of the period of two segments move a path by a factor pi^2 less.
     near = arcs[:, every // 2 :: every]
     error = error + (near * (bend * near).square()).sum(-1) / near.sum(-1) / math.pi**2
@@ -149,7 +148,7 @@ def _sizes(manifold: Manifold, mesh: Mesh, excess: Tensor) -> tuple[dict[str, Te
     sizes = {
         "length": length,
         "error": error,
-        "quadrature_error": _quadrature_error(arcs, seen.by_simpson),
+        "quadrature_error": _quadrature_error(arcs, seen.off),
         "decoder_residual": bend.amax(-1) * length,
         "speed_variation": _spread(arcs / mesh.times.diff(dim=1)) / length,
         "speed_allowance": turns_of(seen.squared_chords, seen.wide).amax(-1),
@@ -167,30 +166,29 @@ def _every(T: int, d: int) -> int:
     return 4 if T >= 32 and d > LARGEST_EXPLICIT else 2
 
 
-def _spline_error(arcs: Float[Tensor, "P T"], coarse: Float[Tensor, "P Q"]) -> Float[Tensor, " P"]:
+def _spline_error(arcs: Float[Tensor, "P T"], coarse: Float[Tensor, "P half"]) -> Float[Tensor, " P"]:
     """What the spline loses of the length, from that of the spline through every second node, twice the likely part.
 
     As if its order were 2, which is what a decoder with kinks leaves of its 4. Kinks make signs random, and lengths
     agree by chance: so many errors of random sign add up to the root of the sum of their squares.
     """
-    T, segments = arcs.shape[1], max(arcs.shape[1] // 2, 2)
-    coarse = coarse.unflatten(-1, (segments, -1)).sum(-1)
+    T, segments = arcs.shape[1], coarse.shape[1]
     total = (arcs.sum(-1) - coarse.sum(-1)).abs()
     if 2 * segments == T:
         total = total.maximum((arcs.unflatten(-1, (segments, 2)).sum(-1) - coarse).square().sum(-1).sqrt())
     return 2 / 3 * total
 
 
-def _quadrature_error(by_gauss: Float[Tensor, "P T"], by_simpson: Float[Tensor, "P T"]) -> Float[Tensor, " P"]:
-    """Of lengths of curves, relative, by how much two rules differ on each segment.
+def _quadrature_error(lengths: Float[Tensor, "P T"], off: Float[Tensor, "P T"]) -> Float[Tensor, " P"]:
+    """Of lengths of curves, relative, by how much other rules differ on each segment.
 
-    The rule of Gauss and Legendre is of order 6; Simpson's, of order 4, errs more where speeds are smooth. Where the
-    speed jumps once on a segment, from one constant to another, their difference is at least half of the error,
-    wherever that is. These bounds add up as they are, or as three times the root of the sum of their squares where that
-    is less: between many kinks, whose signs are random.
+    The rules that lengths are from are of order 6; others, of order 4, err more where curves are smooth. Where a
+    velocity jumps on a segment, from one constant to another, twice the difference bounds the error wherever that is
+    (by Gauss and Legendre), or nearly everywhere (by quintics, which err less). These bounds add up as they are, or as
+    three times the root of the sum of their squares where that is less: between many kinks, whose signs are random.
     """
-    off = _BESIDE_KINKS * (by_gauss - by_simpson).abs()
-    return off.sum(1).minimum(_LIKELY * off.square().sum(1).sqrt()) / by_gauss.sum(1)
+    off = _BESIDE_KINKS * off
+    return off.sum(1).minimum(_LIKELY * off.square().sum(1).sqrt()) / lengths.sum(1)
 
 
 def _spread(x: Float[Tensor, "P n"]) -> Float[Tensor, " P"]:
@@ -223,8 +221,7 @@ def straight_lines(
             squared, arcs = manifold.arcs(path, velocity)
         else:
             squared = manifold.squared_chords(path)
-            speed, weights = spline_speed(manifold, path)
-            arcs = (speed * weights).unflatten(1, (segments, -1)).sum(-1)
+            arcs = spline_lengths(manifold, path)
         energy = segments / 2 * squared.sum(-1)
         still = constant(path)
         arcs = torch.where(still[:, None], 0, arcs)
