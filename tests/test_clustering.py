@@ -192,7 +192,8 @@ def test_impossible_numbers_of_clusters_are_refused(method: Any, clusters: Any) 
     [
         (torch.zeros(2, 2), r"distances: expected a tensor of shape \(3, 3\)"),
         (torch.full((3, 3), -1.0), "none below zero"),
-        (torch.arange(9.0).reshape(3, 3), "symmetric"),
+        (torch.arange(9.0).reshape(3, 3), "zero from a point to itself"),
+        (torch.tensor([[0.0, 1, 2], [1, 0, 3], [2, 4, 0]]), "symmetric"),
     ],
 )
 def test_distances_that_are_none_are_refused(distances: Tensor, message: str) -> None:

@@ -33,8 +33,9 @@ def require_symmetric(name: str, D: Tensor) -> None:
     """
     room = _ALIKE * max(float(D.nan_to_num(nan=0.0, posinf=0.0).amax()), 0.0)
     own = D.diagonal()
-    if not bool((own.abs() <= room).all()):
-        i = int((~(own.abs() <= room)).nonzero()[0])
+    beyond = own.abs() > room  # nothing is known yet of what is no number
+    if bool(beyond.any()):
+        i = int(beyond.nonzero()[0])
         raise InputError(f"{name}: expected zero from a point to itself, got {own[i].item():.6g} at {[i, i]}")
     for rows in torch.arange(len(D), device=D.device).split(max(1, _AT_ONCE // len(D))):
         apart = ~torch.isclose(D[rows], D.mT[rows], rtol=_ALIKE, atol=room, equal_nan=True)
