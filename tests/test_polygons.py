@@ -9,7 +9,7 @@ from torch import nn
 
 import geodesic
 from geodesic.door.faces import faces_of
-from geodesic.solvers.taut import Polygons, tighten
+from geodesic.solvers.taut import Effort, Polygons, tighten
 from tests import windows
 from tests.polyhedral import Polyhedron
 from tests.test_taut_strings import network
@@ -63,7 +63,7 @@ def test_a_path_bends_around_a_corner():
         geodesic.PullbackManifold(heights),
         faces,
         Polygons(over, torch.zeros(3, dtype=torch.long), torch.zeros(3, dtype=torch.bool)),
-        1e-9,
+        Effort(1e-9),
         curved=False,
     )
     assert float(found.length) < 3.7  # over the top: 1 + 2 sqrt(5) = 5.5

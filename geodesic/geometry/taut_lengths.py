@@ -74,12 +74,14 @@ class LengthModel:
         gradient: (P, n - 2, d).
         hessian: Of the length, in the directions in which nodes may move.
         convex: That of the energy at fixed times, without its negative curvature: sliding costs what turning does.
+        allowed: Projections to these directions, (P, n - 2, d, d).
         step: Newton's.
     """
 
     gradient: Float[Tensor, "P interior d"]
     hessian: BlockTridiagonal
     convex: BlockTridiagonal
+    allowed: Float[Tensor, "P interior d d"]
     step: NewtonStep
 
     @classmethod
@@ -103,7 +105,7 @@ class LengthModel:
         hessian = padded(blocks.held - blocks.slides + blocks.bending, upper)
         held = padded(blocks.held + convex(blocks.bending, 0.0), blocks.held_upper)
         total = torch.zeros_like(length).index_add(0, strips.pair, blocks.chords)[:, None]
-        model = cls(gradient, hessian, held, newton_step(Expansion(total, gradient, hessian, convexified)))
+        model = cls(gradient, hessian, held, allowed, newton_step(Expansion(total, gradient, hessian, convexified)))
         # A node near where faces meet may seem to slide far beyond: that little of its gain is real.
         promised = _BELIEVED * (gradient * model.damped(DAMPINGS[1])).sum((1, 2)) / length
         # Sums of chords change with where nodes are, by their share of the error: so little curvature is none.

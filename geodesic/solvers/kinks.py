@@ -21,7 +21,7 @@ from geodesic.solvers.rows import sampled, with_rows
 from geodesic.solvers.search import MOST_SEGMENTS, SEGMENTS, Search
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.status import Status
-from geodesic.solvers.taut import Polygons, Taut, crossing, tighten
+from geodesic.solvers.taut import Effort, Polygons, Taut, crossing, tighten
 
 __all__ = ["Kinks", "kinks_of"]
 
@@ -33,8 +33,10 @@ _LINES = 4  # pairs, by which it is seen whether pieces are flat
 _CLOSE = 0.9  # of the straight line's length, as a smooth method measures it: below it paths are surely shorter
 _SHORT = 1e-6  # of a path: a part that may run along a face without a word
 _ROUNDED = 32  # times the heights that are zero up to rounding: the same in a coarse dtype
-_LOOSELY = (1.6, 10.0)  # of `tol`, that is sought where many faces are crossed, and of the last gain, that is left
-_THOROUGH = (0.01, 1000.0)  # the same where steps lead on
+_FULLY = Effort(tol=0.0, most=60)  # of what is sought, where few faces are crossed
+_ROUGHLY = Effort(tol=0.1, most=30)  # a tenth of `length_rtol`, while polygons have too few nodes to be worth more
+_LOOSELY = Effort(tol=1.6, believed=10.0, in_parts=False)  # times `tol`, where many faces are crossed
+_THOROUGH = Effort(tol=0.01, believed=1000.0)  # the same where steps lead on
 _EASY = 2  # steps, after which polygons are taut where steps do not lead on: or all of them together gain little
 _PLANAR = 4  # latent coordinates: with more, corners of many faces only have bounds
 _FLAT = 1e-9  # of a length: what pieces bend less is flat
@@ -211,32 +213,37 @@ class Kinks:
 
     def _from(self, path: Float[Tensor, "P n d"]) -> tuple[Taut, _Measured]:
         """Polygons made taut, with as many nodes within pieces as their bends need."""
-        polygons = _flat(path, self._within(path))
-        for _ in range(1 + _ROUNDS):
-            taut = self._tight(polygons)
+        taut = self._tight(_flat(path, self._within(path)))
+        found = self._measured(taut.strips)
+        coarse = found.bent > self.rtol / 4 * found.length
+        for _ in range(_ROUNDS if bool(coarse.any()) else 0):
+            taut = self._tight(self._halved(found, coarse), roughly=True)
             found = self._measured(taut.strips)
             coarse = found.bent > self.rtol / 4 * found.length
             if not bool(coarse.any()):
                 break
-            polygons = self._halved(found, coarse)
+        if not self.many and bool((taut.excess > self.sought).any()):
+            taut = self._tight(_again(taut.strips))
+            found = self._measured(taut.strips)
         return taut, found
 
-    def _tight(self, polygons: Polygons) -> Taut:
+    def _tight(self, polygons: Polygons, roughly: bool = False) -> Taut:
+        """Polygons made taut: roughly while they have too few nodes, where they cross few faces."""
         curved = bool(polygons.within.any())
+
+        def sought(polygons: Polygons, effort: Effort) -> Taut:
+            return tighten(self.manifold, self.faces, polygons, effort, curved=curved, many=self.many)
+
         if not self.many:
-            return tighten(self.manifold, self.faces, polygons, self.sought, curved=curved)
-
-        def sought(polygons: Polygons, share: float, believed: float) -> Taut:
-            tol = share * self.tol
-            return tighten(self.manifold, self.faces, polygons, tol, curved=curved, many=True, believed=believed)
-
-        taut = sought(polygons, *_LOOSELY)
+            few = replace(_ROUGHLY, tol=max(self.sought, _ROUGHLY.tol * self.rtol))
+            return sought(polygons, few if roughly else replace(_FULLY, tol=self.sought))
+        taut = sought(polygons, replace(_LOOSELY, tol=_LOOSELY.tol * self.tol))
         # Where pieces meet at sharp angles one minimum leads to the next, each little below the last.
         led = (taut.steps > _EASY) & (taut.gained > self.tol)
         (rough,) = (led & (polygons.nodes.shape[1] <= _PLANAR)).nonzero(as_tuple=True)
         if len(rough):
             some = taut.strips.of(torch.zeros_like(taut.minimum).index_fill(0, rough, True))
-            more = sought(Polygons(some.nodes, some.pair, some.within), *_THOROUGH)
+            more = sought(_again(some), replace(_THOROUGH, tol=_THOROUGH.tol * self.tol))
             taut = taut.with_rows(rough, replace(more, steps=more.steps + taut.steps[rough]))
         return taut
 
@@ -314,6 +321,11 @@ def _flat(path: Float[Tensor, "P n d"], within: Bool[Tensor, "P n"]) -> Polygons
     kept[:, 1:] = (path[:, 1:] != path[:, :-1]).any(2)
     pair = torch.arange(len(path), device=path.device)[:, None].expand(path.shape[:2])
     return Polygons(path[kept], pair[kept], within[kept])
+
+
+def _again(strips: Strips) -> Polygons:
+    """The same polygons, to go on from."""
+    return Polygons(strips.nodes, strips.pair, strips.within)
 
 
 def kinks_of(

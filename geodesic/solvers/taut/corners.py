@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from geodesic.geometry.calibrations import ways_of
 from geodesic.geometry.corners import Sides, sides_of
 from geodesic.geometry.strips import Strips
 from geodesic.solvers.taut.polygons import Found, Pieces, Polygons
@@ -24,7 +25,7 @@ class Corners:
 
     Attributes:
         most: By how much polygons may at most become shorter around their corners, (P,).
-        gain: By how much they seem to, where two faces meet and the angles tell, (P,).
+        gain: By how much they seem to, where it is known, (P,).
         best: The polygons, or those that go around their corners where these are shorter.
     """
 
@@ -56,39 +57,77 @@ class Corners:
         least = _SMALL * share * length / owner.bincount(minlength=len(length))
         (large,) = (most > least[owner]).nonzero(as_tuple=True)
         if len(large):
-            sides, whose = replace(_sides(pieces, strips, at[large]), free=free[large]), owner[large]
-            known = ~sides.angle.isnan()  # where two faces meet, not more
-            most[large] = torch.where(known, sides.gain.nan_to_num(0.0), most[large])
+            ways, whose = _ways(pieces, strips, at[large], free[large]), owner[large]
+            known = ~ways.far.isnan()
+            most[large] = torch.where(known, ways.far.minimum(most[large]), most[large])
             gain = summed(torch.where(known, most[large], 0), whose)
             opening = asked & (gain > share * length)
             if bool(opening.any()):
-                best = _opened(pieces, strips, best, sides, at[large], opening)
-                # What turning as far as the next corners does not gain ends at faces before these.
-                near = replace(sides, free=torch.ones_like(sides.free)).gain.nan_to_num(0.0)
-                shut = (opening & ~(best.length < length))[whose] & known
-                most[large] = torch.where(shut, near.minimum(most[large]), most[large])
+                best = _opened(pieces, strips, best, ways, at[large], opening)
+                # What turning as far as the next corners does not gain ends at faces before these. Where more of them
+                # meet a way through these in another order may gain it.
+                shut = (opening & ~(best.length < length))[whose] & known & ways.two
+                most[large] = torch.where(shut, ways.near.minimum(most[large]), most[large])
                 gain = summed(torch.where(known, most[large], 0), whose)
         return cls(summed(most, owner), gain, best)
 
 
+@dataclass(frozen=True)
+class _Ways:
+    """Ways around corners, (M,).
+
+    Attributes:
+        far: By how much they are shorter, if all of the path turns as far as it is straight; NaN where it is not known.
+        near: The same if nothing turns but the segments beside the corner.
+        nodes: On the ways, (M, W, d).
+        passed: Which of them there are, (M, W).
+        two: Whether it is two faces that meet.
+    """
+
+    far: Float[Tensor, " M"]
+    near: Float[Tensor, " M"]
+    nodes: Float[Tensor, "M W d"]
+    passed: Bool[Tensor, "M W"]
+    two: Bool[Tensor, " M"]
+
+
+def _ways(pieces: Pieces, strips: Strips, at: Int[Tensor, " M"], free: Float[Tensor, "M 2"]) -> _Ways:
+    """Where two faces meet angles tell; where more do, what is gained in each of the pieces between them."""
+    sides = _sides(pieces, strips, at)
+    (many,) = sides.angle.isnan().nonzero(as_tuple=True)
+    ways = _Ways(replace(sides, free=free).gain, sides.gain, sides.way, sides.crosses, ~sides.angle.isnan())
+    if not len(many):
+        return ways
+    nodes = strips.nodes[torch.stack([at - 1, at, at + 1], dim=1)[many]]
+    through = ways_of(pieces.manifold, pieces.faces, nodes, strips.units[at[many]], free[many])
+    more = max(2 - ways.passed.shape[1], 0)
+    found, passed = (
+        torch.nn.functional.pad(ways.nodes, (0, 0, 0, more)),
+        torch.nn.functional.pad(ways.passed, (0, more)),
+    )
+    found[many, :2] = nodes[:, 1:2] + torch.stack([through.enters, through.leaves], dim=1)
+    passed[many, :2] = (through.near > 0)[:, None]
+    far, near = ways.far.index_put((many,), through.far), ways.near.index_put((many,), through.near)
+    return _Ways(far, near, found, passed, ways.two)
+
+
 def _opened(
-    pieces: Pieces, strips: Strips, best: Found, sides: Sides, at: Int[Tensor, " M"], opening: Bool[Tensor, " P"]
+    pieces: Pieces, strips: Strips, best: Found, ways: _Ways, at: Int[Tensor, " M"], opening: Bool[Tensor, " P"]
 ) -> Found:
     """The polygons with their corners moved to the better side."""
-    gains = sides.gain > 0
     nodes, found, left = strips.nodes, best, opening
-    (rows,) = gains.nonzero(as_tuple=True)
-    crosses = sides.crosses[rows]
+    (rows,) = ((ways.near > 0) & ways.passed.any(1)).nonzero(as_tuple=True)
+    passed = ways.passed[rows]
     kept = torch.ones_like(strips.pair, dtype=torch.bool)
     kept[at[rows]] = False
-    m, w = crosses.nonzero(as_tuple=True)
-    order = torch.cat([torch.arange(len(nodes)).to(nodes)[kept], at[rows][m] + (w + 1) / (crosses.shape[1] + 2)])
+    m, w = passed.nonzero(as_tuple=True)
+    order = torch.cat([torch.arange(len(nodes)).to(nodes)[kept], at[rows][m] + (w + 1) / (passed.shape[1] + 2)])
     order = order.argsort()
     pair = torch.cat([strips.pair[kept], strips.pair[at[rows]][m]])[order]
     within = torch.cat([strips.within[kept], torch.zeros_like(m, dtype=torch.bool)])[order]
     corner = nodes[at[rows]]
     for share in _SHARES:
-        way = torch.lerp(corner[:, None].expand_as(sides.way[rows]), sides.way[rows], share)[m, w]
+        way = torch.lerp(corner[:, None].expand_as(ways.nodes[rows]), ways.nodes[rows], share)[m, w]
         moved = torch.cat([nodes[kept], way])[order]
         found = pieces.best(found, [Polygons(moved, pair, within)], left)
         left = left & ~(found.length < best.length)

@@ -22,6 +22,8 @@ _FEW = 0.25  # of the nodes, up to which it pays to look for those that a step s
 _MANY, _FIRST = 64, 1e-3  # nodes, and the damping that is tried first where there are more
 _PARTS = (0.25, 0.05, 0.01)  # of a step
 _STOPS = 24  # rounds in which nodes are found that a step would push beyond their face
+_BEFORE = 0.999  # of the way to a border: where its normal is asked for
+_UNSOLVED = 1e-6  # of a gradient: what is left of it where a model has no least step
 _SOON, _AT_ONCE = 2.0, 0.05  # times the share of its step at which the first one stops, and that share: with it stop
 
 
@@ -68,15 +70,16 @@ class Steps:
         tries = [self._moved(self._damped(model, share, loose)) for share in DAMPINGS]
         few = blocked & ~long & ((reach < 1).sum(1) <= _FEW * reach.shape[1])
         if bool(few.any()):
-            tries.append(self._moved(self._stopped(model, step, few)))
+            tries.append(self._moved(self._stopped(model, step, few)[0]))
         better = self.pieces.best(found, tries, left)
         left = left & ~long & ~(better.length < length)
         if not bool(left.any()):
             return better, promised
-        stopped = self._stopped(model, step, left)
-        promised = torch.where(left, 2 * model.promised(stopped) / length, promised)
+        stopped, fixed = self._stopped(model, step, left)
+        promised = torch.where(left, 2 * self._most(model, stopped, fixed) / length, promised)
         tries = [self._moved(stopped), self._moved(least * step)]
         tries += [self._moved(share * step) for share in _PARTS]
+        tries += [self._moved(alone) for alone in self._alone(model, left)]
         return self.pieces.best(better, tries, left), promised
 
     def _damped(self, model: LengthModel, share: float, asked: Bool[Tensor, " P"]) -> Float[Tensor, "P interior d"]:
@@ -121,10 +124,24 @@ class Steps:
         interior = torch.arange(1, reach.shape[1] + 1, device=reach.device) < self.strips.pair.bincount()[:, None] - 1
         return torch.where(interior, reach, torch.inf)
 
-    def _stopped(self, model: LengthModel, step: Tensor, blocked: Bool[Tensor, " P"]) -> Float[Tensor, "P interior d"]:
+    def _alone(self, model: LengthModel, asked: Bool[Tensor, " P"]) -> list[Float[Tensor, "P interior d"]]:
+        """Steps of every other node, each as far as its own face goes, while its neighbors stay where they are.
+
+        None of them waits for another that has come to the border of its face. A polygon of flat pieces that no such
+        step shortens is taut, but for its corners.
+        """
+        step = torch.linalg.solve_ex(model.convex.diagonal, model.gradient[..., None]).result[..., 0].nan_to_num(0.0)
+        step = self.limited(torch.where(asked[:, None, None], step, 0))
+        step = self._reach(step).clamp(max=1)[..., None] * step
+        even = torch.arange(step.shape[1], device=step.device)[:, None] % 2 == 0
+        return [torch.where(even, step, 0), torch.where(even, 0, step)]
+
+    def _stopped(
+        self, model: LengthModel, step: Tensor, blocked: Bool[Tensor, " P"]
+    ) -> tuple[Float[Tensor, "P interior d"], Bool[Tensor, "P interior"]]:
         """The step of least modeled length with nodes stopped where their faces end: those first that come there first.
 
-        Round by round, since the others take shorter steps where these have stopped.
+        Round by round, since the others take shorter steps where these have stopped. And which nodes have.
         """
         fixed = torch.zeros_like(step[..., 0], dtype=torch.bool)
         held, eye = torch.zeros_like(step), torch.eye(step.shape[-1]).to(step)
@@ -143,4 +160,30 @@ class Steps:
             step = BlockTridiagonal(diagonal, upper).damped(1e-12).cholesky().solve(right).nan_to_num(0.0)
             step = torch.where(fixed[..., None], held, step)
         left = torch.where(fixed, torch.inf, self._reach(step)).amin(1).clamp(max=1)
-        return torch.where(fixed[..., None], step, left[:, None, None] * step)
+        return torch.where(fixed[..., None], step, left[:, None, None] * step), fixed
+
+    def _most(self, model: LengthModel, step: Tensor, fixed: Bool[Tensor, "P interior"]) -> Float[Tensor, " P"]:
+        """By how much polygons become shorter at most before nodes come to borders, by the model; infinite if unknown.
+
+        To what a step with stopped nodes promises comes what those gain that want to go back, or along the border.
+        """
+        slope = model.gradient - model.hessian @ step
+        along = (slope * step).sum(2)
+        back, aside = (-along).clamp_min(0), self._beside_borders(model, slope, step) * step.norm(dim=2)
+        more = torch.where(fixed, back + aside, 0).sum(1)
+        promised = model.promised(step)
+        free = torch.where(fixed[..., None], 0, slope).flatten(1).norm(dim=1)
+        unknown = (free > _UNSOLVED * model.gradient.flatten(1).norm(dim=1)) | ~(promised >= 0)
+        return torch.where(unknown, torch.inf, promised + more)
+
+    def _beside_borders(self, model: LengthModel, slope: Tensor, step: Tensor) -> Float[Tensor, "P interior"]:
+        """How steep the length is at stopped nodes along the borders at which they are."""
+        nodes, faces = self.strips.nodes, self.pieces.faces
+        moved = self._moved(step).nodes
+        heights = faces.heights(moved).abs() / self.pieces.scale.clamp_min(torch.finfo(moved.dtype).tiny)
+        rows, places = (self.strips.units >= 0).nonzero(as_tuple=True)
+        heights[rows, self.strips.units[rows, places]] = torch.inf
+        normal = faces.normals(torch.lerp(nodes, moved, _BEFORE), heights.argmin(1))
+        normal = (model.allowed @ self.strips.padded(normal)[:, 1:-1, :, None])[..., 0]
+        normal = torch.nn.functional.normalize(normal, dim=2)
+        return (slope - (slope * normal).sum(2, keepdim=True) * normal).norm(dim=2)

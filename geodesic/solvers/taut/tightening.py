@@ -11,6 +11,7 @@ Reference:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,13 +27,31 @@ from geodesic.solvers.taut.corners import Corners
 from geodesic.solvers.taut.polygons import Found, Pieces, Polygons, picked, with_pairs
 from geodesic.solvers.taut.steps import DECREASE, Steps
 
-__all__ = ["Taut", "crossing", "tighten"]
+__all__ = ["Effort", "Taut", "crossing", "tighten"]
 
-_MOST = 200  # steps: what the second half of them gained is believed to be left where there is no end
+_IDLE, _TURNS = 1e-3, 6  # of the tolerance, and how often in a row: who gains no more by a step comes to no end
 _ROUNDINGS = 8  # of a length: what is gained below is none
 _SIZE = 16  # segments of a stretch: of longer polygons each stretch takes the step that suits it
 _SHIFTS = (_SIZE // 2, None, _SIZE, None)  # of stretches, turn by turn; with none polygons are taken as a whole
 _FINER = 0.25  # of the tolerance, for stretches: they are cheap
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How far polygons are tightened.
+
+    Attributes:
+        tol: Largest relative excess energy.
+        believed: How many times what the last steps gained is believed to be left, at most: models promise more where
+            faces end before.
+        most: Steps. Where they do not come to an end, as much as the second half of them gained is believed to be left.
+        in_parts: Whether each stretch of a long polygon takes a step of its own, too, where none of the whole gains.
+    """
+
+    tol: float
+    believed: float = math.inf
+    most: int = 200
+    in_parts: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,11 +87,10 @@ def tighten(
     manifold: Manifold,
     faces: Faces,
     polygons: Polygons,
-    tol: float,
+    effort: Effort,
     *,
     curved: bool,
     many: bool = False,
-    believed: float = 100.0,
 ) -> Taut:
     """Shorten polygons until they are shortest among those near by, or no step shortens them.
 
@@ -80,14 +98,12 @@ def tighten(
         manifold: With an embedding.
         faces: Of its decoder.
         polygons: To begin with.
-        tol: Largest relative excess energy.
+        effort: How far.
         curved: Whether pieces are.
         many: Whether polygons cross so many faces that steps leave out what the decoder's second derivatives add. Ends
             are judged with them.
-        believed: How many times what the last steps gained is believed to be left, at most: models promise more where
-            faces end before.
     """
-    tightening = _Tightening(Pieces.around(polygons, manifold, faces, curved), tol, believed)
+    tightening = _Tightening(Pieces.around(polygons, manifold, faces, curved), effort)
     strips = tightening.pieces.crossed(polygons)
     P = int(strips.pair[-1]) + 1
     length, (excess, slope) = tightening.pieces.length(strips), torch.full((2, P), torch.nan).to(strips.nodes)
@@ -96,10 +112,10 @@ def tighten(
     # What is left along faces and at corners may be too much together.
     stages = [(curved and not many, 1.0), (curved, _FINER)]
     for bends, share in [stages[0], (curved, 1.0), stages[1]] if curved and many else stages:
-        running = torch.ones_like(minimum) if share == 1 else excess > tol / 2
-        tightening = replace(tightening, tol=share * tol)
-        before = length.clone()
-        for turn in range(_MOST):
+        running = torch.ones_like(minimum) if share == 1 else excess > effort.tol / 2
+        tightening = tightening.to(share * effort.tol)
+        before, idle = length.clone(), torch.zeros_like(steps)
+        for turn in range(effort.most):
             (rows,) = running.nonzero(as_tuple=True)
             if not len(rows):
                 break
@@ -111,10 +127,11 @@ def tighten(
             slope[rows] = torch.zeros_like(ends.excess).index_add(0, some.pair, slopes).sqrt()
             moved = new.length < length[rows] * (1 - _ROUNDINGS * torch.finfo(length.dtype).eps)
             steps[rows] += moved.long()
+            idle[rows] = torch.where(new.length < (1 - _IDLE * effort.tol) * length[rows], 0, idle[rows] + 1)
             strips = with_pairs(strips, rows, new.strips)
             length[rows] = new.length
-            running[rows] = moved
-            if turn == _MOST // 2:
+            running[rows] = moved & (idle[rows] < _TURNS)
+            if turn == effort.most // 2:
                 before = length.clone()
         if bool(running.any()):  # what the last steps gained may be to be gained again
             excess = torch.where(running, excess.maximum(2 * (before / length - 1)), excess)
@@ -141,8 +158,11 @@ class _Tightening:
     """What stays the same while polygons are tightened."""
 
     pieces: Pieces
-    tol: float
-    believed: float
+    effort: Effort
+
+    def to(self, tol: float) -> _Tightening:
+        """The same to another tolerance."""
+        return replace(self, effort=replace(self.effort, tol=tol))
 
     def better(
         self, strips: Strips, length: Float[Tensor, " P"], blocks: LengthBlocks, shift: int | None = None
@@ -158,27 +178,32 @@ class _Tightening:
         model, same = LengthModel.of(blocks, strips, length), Found(strips, length)
         steps = Steps(self.pieces, strips)
         excess, minimum, best = model.step.excess, model.step.minimum, same
-        loose = excess > self.tol / 2
-        long = loose & (shift is not None) & (strips.pair.bincount() > 2 * _SIZE)
+        tol = self.effort.tol
+        loose = excess > tol / 2
+        many = loose & (strips.pair.bincount() > 2 * _SIZE)
+        long = many & (shift is not None)
         promised = torch.full_like(length, torch.nan)  # by steps that end where faces do
         if bool(loose.any()):
             best, promised = steps.best(length, model, loose, long)
-        long = long & ~(best.length < length * (1 - DECREASE * model.step.excess))
+        # What no step gains as a whole, stretches may.
+        long = (long | many & self.effort.in_parts) & ~(
+            best.length < torch.where(long, length * (1 - DECREASE * model.step.excess), length)
+        )
         if bool(long.any()):
             best, promised = self._by_stretches(same, best, blocks, long, shift or 0)
         # What no step gains, in stretches and as a whole, is not to be had: faces end before.
-        believed = promised.maximum(self.believed * 2 * (1 - best.length / length))
+        believed = promised.maximum(self.effort.believed * 2 * (1 - best.length / length))
         excess = torch.where(loose & (believed < excess), believed, excess)
-        enough = loose & (excess <= self.tol / 2)
+        enough = loose & (excess <= tol / 2)
         if bool(enough.any()):
             best = picked(best, same, enough)
         along = excess
         done = ~(best.length < length)  # those that are taut but for their corners, and those that no step shortens
         if bool((done[strips.pair] & strips.corners).any()):
             settled = steps.settled(model.step.direction, done & ~loose)
-            corners = Corners.of(self.pieces, settled, best, done, self.tol / 4)
+            corners = Corners.of(self.pieces, settled, best, done, tol / 4)
             best, excess = corners.best, excess + 2 * corners.most / length
-            minimum = minimum & (corners.gain <= self.tol / 4 * length)
+            minimum = minimum & (corners.gain <= tol / 4 * length)
         return _Ends(along, excess, minimum), best
 
     def _by_stretches(
@@ -192,7 +217,7 @@ class _Tightening:
         (nodes,) = which[same.strips.pair].nonzero(as_tuple=True)
         parts = Stretches.of(same.strips.of(which), _SIZE, shift)
         length = self.pieces.length(parts.strips)
-        finer = replace(self, tol=_FINER * self.tol)
+        finer = self.to(_FINER * self.effort.tol)
         ends, found = finer.better(parts.strips, length, blocks.at(nodes[parts.source], parts.strips))
         total = torch.zeros_like(same.length[rows]).index_add(0, parts.owner, ends.along * length)
         promised = torch.full_like(same.length, torch.nan).index_put((rows,), total / same.length[rows])

@@ -1,0 +1,109 @@
+"""Places at which several faces meet: what is said of ways past them, against ways that are measured."""
+
+import pytest
+import torch
+from torch import nn
+
+import geodesic
+from geodesic.door.faces import faces_of
+from geodesic.geometry.calibrations import Ways, ways_of
+from geodesic.geometry.corners import sides_of
+from geodesic.solvers.taut import Effort, Polygons, tighten
+
+
+def ridges(height: float):
+    """Faces where coordinates are zero, and over each of them a roof."""
+    return lambda z: torch.cat([z, height * z.abs().sum(1, keepdim=True)], dim=1)
+
+
+def over_the_top(decoder, before: list[float], after: list[float]) -> tuple[torch.Tensor, Ways]:
+    """The path over the place where all faces meet, and ways past it."""
+    path = torch.tensor([before, [0.0] * len(before), after])
+    units = torch.arange(len(before))[None]
+    ways = ways_of(geodesic.PullbackManifold(decoder), faces_of(decoder, path), path[None], units, torch.ones(1, 2))
+    return path, ways
+
+
+def measured(decoder, path: torch.Tensor) -> float:
+    """By how much the shortest way past a corner is shorter than the way through it."""
+    x = decoder(path)
+    length, best = x.diff(dim=0).norm(dim=1).sum(), torch.tensor(torch.inf)
+    for aside in 0.3 * torch.randn(20, path.shape[1]):
+        begun = Polygons(
+            torch.stack([path[0], path[1] + aside, path[2]]), torch.zeros(3, dtype=torch.long), torch.zeros(3) > 0
+        )
+        found = tighten(geodesic.PullbackManifold(decoder), faces_of(decoder, path), begun, Effort(1e-9), curved=False)
+        best = best.minimum(found.length[0])
+    return float(length - best)
+
+
+def test_a_path_is_calibrated_where_its_surroundings_are_as_flat_as_its_space():
+    fold = lambda z: torch.cat([z, z.abs()], dim=1)  # noqa: E731
+    _, ways = over_the_top(fold, [-1.0, -1.1, -0.9], [1.0, 1.1, 0.9])
+    assert ways.near.tolist() == [0.0]
+    _, ways = over_the_top(fold, [-1.0, -1.1, -0.9], [1.0, 1.1, 0.7])
+    assert ways.near > 0
+
+
+@pytest.mark.parametrize("height", [0.03, 0.1, 0.3])
+def test_where_two_faces_meet_ways_gain_what_angles_say(height):
+    decoder = ridges(height)
+    path, ways = over_the_top(decoder, [-1.0, -0.6], [0.7, 0.42])
+    sides = sides_of(decoder, faces_of(decoder, path), path[None], torch.tensor([[0, 1]]), torch.eye(2)[None])
+    assert sides.gain > 0
+    torch.testing.assert_close(ways.near, sides.gain, rtol=10 * height**2, atol=0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("height", [0.1, 0.3])
+def test_where_three_faces_meet_no_way_gains_more_than_is_said(height):
+    decoder = ridges(height)
+    path, ways = over_the_top(decoder, [-1.0, -0.6, -0.8], [0.7, 0.42, 0.56])
+    gained = measured(decoder, path)
+    assert gained > 0
+    assert gained <= float(ways.near) * (1 + height**2)
+    assert float(ways.near) <= 4 * gained
+
+
+def test_a_path_that_bends_around_the_end_of_a_face_is_looked_at_from_both_sides():
+    # Behind the face on which z_3 = 0 all is longer, so that a path over z_3 < 0 is held there.
+    decoder = lambda z: torch.cat([z, z.abs()[:, :2], 5 * z[:, 2:].relu()], dim=1)  # noqa: E731
+    _, ways = over_the_top(decoder, [-1.0, -1.0, -0.3], [1.0, 1.0, -0.3])
+    assert ways.near.isnan()  # straight on, before the face, it is shorter at once
+    _, ways = over_the_top(decoder, [-1.0, -1.0, 0.3], [1.0, 1.0, 0.3])
+    assert ways.near.isnan() or ways.near > 0
+
+
+def network(d: int, width: int, outputs: int, seed: int) -> nn.Sequential:
+    torch.manual_seed(seed)
+    layers = nn.Sequential(
+        nn.Linear(d, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, outputs)
+    )
+    with torch.no_grad():
+        for parameter in layers.parameters():
+            parameter.mul_(3.0)
+    return layers.requires_grad_(False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("d", "width", "outputs", "seed", "pair"), [(4, 24, 10, 0, 0), (4, 24, 10, 1, 0)])
+def test_what_is_certified_where_many_faces_meet_is_no_longer_than_what_lies_beside_it(d, width, outputs, seed, pair):
+    manifold = geodesic.PullbackManifold(network(d, width, outputs, seed))
+    solution = geodesic.solve(manifold, *(1.5 * torch.randn(2, 8, d))[:, pair])
+    path = solution.mesh[: int(solution.segments) + 1]
+    t = torch.linspace(0, 1, len(path))[:, None]
+    one, faces = torch.zeros(len(path), dtype=torch.long), faces_of(manifold.embed, path)
+    for _ in range(3):
+        moved = Polygons(path + 1e-5 * (torch.pi * t).sin() * torch.randn(len(path), d), one, one > 0)
+        found = tighten(manifold, faces, moved, Effort(1e-5), curved=False)
+        if solution.converged:
+            assert float(found.length) >= float(solution.length) * (1 - float(solution.error) - 1e-6)
+
+
+@pytest.mark.slow
+def test_most_paths_across_corners_of_many_faces_are_certified():
+    solved = [
+        geodesic.solve(geodesic.PullbackManifold(network(4, 24, 10, seed)), *(1.5 * torch.randn(2, 8, 4)))
+        for seed in range(2)
+    ]
+    assert sum(int(solutions.converged.sum()) for solutions in solved) >= 13
