@@ -79,7 +79,8 @@ class DistanceMatrix(TensorRecord):
         if N != M:
             raise InputError(f"length: expected (N, N) between all points, got {(N, M)}; set symmetric=False")
         for name in _SYMMETRIC:
-            require_symmetric(name, torch.as_tensor(getattr(self, name)))
+            values = getattr(self, name)  # where they are, whatever the default device
+            require_symmetric(name, torch.as_tensor(values, device=getattr(values, "device", "cpu")))
 
     @property
     @takes_arrays
