@@ -102,8 +102,5 @@ def test_what_is_certified_where_many_faces_meet_is_no_longer_than_what_lies_bes
 
 @pytest.mark.slow
 def test_most_paths_across_corners_of_many_faces_are_certified():
-    solved = [
-        geodesic.solve(geodesic.PullbackManifold(network(4, 24, 10, seed)), *(1.5 * torch.randn(2, 8, 4)))
-        for seed in range(2)
-    ]
-    assert sum(int(solutions.converged.sum()) for solutions in solved) >= 13
+    manifold = geodesic.PullbackManifold(network(8, 48, 20, 0))
+    assert int(geodesic.solve(manifold, *(1.5 * torch.randn(2, 8, 8))).converged.sum()) >= 6
