@@ -27,11 +27,9 @@ from geodesic.door.faces import Faces
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.strips import on_face
 
-__all__ = ["MOST_FACES", "Ways", "ways_of"]
+__all__ = ["Ways", "ways_of"]
 
-MOST_FACES = 5
-"""Faces that meet, up to which the 2^k pieces between them are looked at."""
-
+_MOST_FACES = 5  # that meet, up to which the 2^k pieces between them are looked at
 _SMALL = 0.01  # of the nearer neighbor's distance: how far from a corner it is looked at
 _SINGULAR = 1e-10  # of the largest eigenvalue of a metric
 _SWEEPS = 2  # over faces that the path touches
@@ -78,7 +76,7 @@ def ways_of(
     nothing = torch.full_like(corner[:, 0, 0], torch.nan)
     ways = Ways(nothing, nothing.clone(), torch.zeros_like(corner[:, 0]), torch.zeros_like(corner[:, 0]))
     count = (units >= 0).sum(1)
-    for k in count[(count > 1) & (count <= MOST_FACES)].unique().tolist():
+    for k in count[(count > 1) & (count <= _MOST_FACES)].unique().tolist():
         (rows,) = (count == k).nonzero(as_tuple=True)
         order = (units[rows] >= 0).int().argsort(dim=1, descending=True, stable=True)[:, :k]
         around = _Around.of(manifold, faces, corner[rows], units[rows].gather(1, order))

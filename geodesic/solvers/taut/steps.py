@@ -127,8 +127,7 @@ class Steps:
     def _alone(self, model: LengthModel, asked: Bool[Tensor, " P"]) -> list[Float[Tensor, "P interior d"]]:
         """Steps of every other node, each as far as its own face goes, while its neighbors stay where they are.
 
-        None of them waits for another that has come to the border of its face. A polygon of flat pieces that no such
-        step shortens is taut, but for its corners.
+        None of them waits for another that has come to the border of its face.
         """
         step = torch.linalg.solve_ex(model.convex.diagonal, model.gradient[..., None]).result[..., 0].nan_to_num(0.0)
         step = self.limited(torch.where(asked[:, None, None], step, 0))
