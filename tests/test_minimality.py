@@ -52,6 +52,18 @@ def test_the_discrete_conjugate_time_is_of_second_order_in_the_segments() -> Non
     assert errors[1] < errors[0] / 6
 
 
+@pytest.mark.parametrize("solver", ["auto", geodesic.LBFGS(), geodesic.NewtonKrylov()])
+def test_beside_the_way_over_a_hill_paths_slide_down_though_little_seems_left(solver: geodesic.solvers.Solver) -> None:
+    # Halfway between both ways round the top is a saddle point of the energy: near it a convex model sees next to no
+    # gain, and the way round is 7 % shorter.
+    manifold = geodesic.PullbackManifold(lambda z: torch.cat([z, (-2 * z.square().sum(1, keepdim=True)).exp()], dim=1))
+    start, end = torch.tensor([[-1.0, 0.003], [-1.0, 0.01]]), torch.tensor([[1.0, 0.003], [1.0, 0.01]])
+    loose, exact = (solve(manifold, start, end, solver=solver, tol=tol) for tol in (1e-3, 1e-9))
+    assert bool(loose.converged.all() & loose.minimum.all())
+    assert bool((loose.straight_length > 1.07 * exact.length).all())
+    assert bool(((loose.length / exact.length - 1).abs() <= loose.error).all())
+
+
 @pytest.mark.filterwarnings("ignore::geodesic.errors.GeodesicWarning")  # as it should: paths are coarse here
 @pytest.mark.slow
 def test_over_a_hill_is_no_shortest_path_and_the_way_round_is_found() -> None:
