@@ -10,6 +10,7 @@ from torch import Tensor
 
 import geodesic
 from geodesic.geometry.jumps import along, measured_by_values
+from geodesic.geometry.residual import geodesic_curvature
 from geodesic.numerics.arcs import halves_rates, inner_products, lengths_of, quintic_rates
 from geodesic.numerics.spline import like
 from geodesic.solvers.measure import _quadrature_error
@@ -75,3 +76,19 @@ def test_lengths_by_values_take_half_the_points() -> None:
         along(which, path, doubted=True)
         counts.append(sum(rows))
     assert counts[1] < 0.52 * counts[0]
+
+
+@pytest.mark.parametrize("every", [1, 2, 4])
+def test_curvatures_by_values_are_those_by_derivatives_up_to_the_fourth_order(every: int) -> None:
+    manifold = geodesic.PullbackManifold(lambda z: torch.cat([z, z.sin(), (z[:, :1] * z[:, 1:]).cos()], dim=1))
+    t, off = torch.linspace(0, 1, 33)[:, None], []
+    for T in (16, 32):
+        path = torch.cat([2 * t, (3 * t).sin()], dim=1)[None, :: 32 // T]
+        exact, deficiency = geodesic_curvature(manifold, path, every)
+        seen = along(measured_by_values(manifold), path, every=every)
+        by_values, same = geodesic_curvature(manifold, path, every, seen=seen)
+        assert by_values.shape == exact.shape == (1, T // every)
+        assert torch.equal(same, deficiency)
+        off.append(float((by_values - exact).abs().max() / exact.max()))
+    assert off[1] < 1e-3
+    assert off[1] < off[0] / 8

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -171,8 +172,8 @@ def test_what_paths_have_in_pieces_they_have_as_a_whole(kind: str, nodes: int) -
         for a, b in zip(pieces.arcs(path, velocity), whole.arcs(path, velocity), strict=True):
             close(a, b)
         curves = torch.randn(2, 3, 2 * nodes - 1, 3)
-        for some in (pieces, one_path):
-            for a, b in zip(some.passed(*curves), whole.passed(*curves), strict=True):
+        for some, every in product((pieces, one_path), (0, 1, 2)):
+            for a, b in zip(*(m.passed(*curves, every=every) for m in (some, whole)), strict=True):
                 close(a, b)
 
 

@@ -11,10 +11,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.passed import Along
 from geodesic.geometry.path import spline_speed
 from geodesic.numerics.spline import at_halves, hermite, like, on_interval, on_segments, slopes
 
-__all__ = ["Along", "Unseen", "along", "jumps", "measured_by_values", "spline_lengths", "unseen"]
+__all__ = ["Unseen", "along", "jumps", "measured_by_values", "spline_lengths", "unseen"]
 
 _NEGLIGIBLE = 1e-4  # of a path's length may go unexamined: it is part of the stated error
 _BY_KINKS = 3e-3  # of a path's length may be missed in a segment without a closer look, if its bends explain it
@@ -25,30 +26,6 @@ _HIDDEN_AT = (
     3  # divisions after which a part that is hidden is told from kinks, which are few in so little of a segment
 )
 _HIDDEN = 0.02  # of a step, that derivatives miss in nearly all parts where something is hidden
-
-
-class Along(NamedTuple):
-    """The spline through the nodes of paths, (P, T + 1, d), segment by segment.
-
-    Attributes:
-        lengths: (P, T).
-        off: By how much another rule of quadrature has others, (P, T), if that was asked for.
-        pace: The largest speed that was seen, per segment, (P, T).
-        squared_chords: (P, T).
-        missed: What derivatives do not see of each segment, (P, T), see `Traveled` and `Passed`.
-        bent: By how much the velocity changes in each, (P, T).
-        size: Of the outputs at its ends, (P, T).
-        wide: Squared chords over two segments, (P, T - 1).
-    """
-
-    lengths: Float[Tensor, "P T"]
-    off: Float[Tensor, "P T"]
-    pace: Float[Tensor, "P T"]
-    squared_chords: Float[Tensor, "P T"]
-    missed: Float[Tensor, "P T"]
-    bent: Float[Tensor, "P T"]
-    size: Float[Tensor, "P T"]
-    wide: Float[Tensor, "P T-1"]
 
 
 class Unseen(NamedTuple):
@@ -64,7 +41,7 @@ class Unseen(NamedTuple):
 
 
 @torch.no_grad()
-def along(manifold: Manifold, path: Float[Tensor, "P nodes d"], doubted: bool = False) -> Along:
+def along(manifold: Manifold, path: Float[Tensor, "P nodes d"], doubted: bool = False, every: int = 0) -> Along:
     """The spline through the nodes, by its derivatives and by its chords: for the price of its length.
 
     Where a curve has no length beside its segments, their chords, of which nothing is missed.
@@ -73,19 +50,22 @@ def along(manifold: Manifold, path: Float[Tensor, "P nodes d"], doubted: bool = 
         manifold: Where to measure.
         path: Nodes, (P, T + 1, d).
         doubted: Whether another rule is asked, too, for one pass more at each node where that is not known already.
+        every: Of so many segments one has its acceleration and its metric taken, where lengths are by values: there
+            alone, and if it is not 0.
     """
+    if _by_values(manifold):
+        return manifold.passed(*at_halves(path), every)
+    unasked = path.new_empty(len(path), 0, path.shape[2], path.shape[2]), path.new_empty(len(path), 0, path.shape[2])
     if not manifold.has_length:
         chords, wide = manifold.chords_of_one_and_two(path)
         length, nothing = chords.sqrt(), torch.zeros_like(chords)
-        return Along(length, nothing, length, chords, nothing, nothing, nothing, wide)
-    if _by_values(manifold):
-        return Along._make(manifold.passed(*at_halves(path)))
+        return Along(length, nothing, length, chords, nothing, nothing, nothing, *unasked, wide)
     (weights,) = like(path, on_interval()[1])
     found = manifold.traveled(path, *on_segments(path), weights, slopes(path) if doubted else None)
     lengths, middle = found.speed @ weights, found.speed[..., found.speed.shape[2] // 2]
     off = (lengths - (found.ends.sum(-1) + 4 * middle) / 6).abs() if doubted else torch.zeros_like(lengths)
     chords, missed, bent, size, _, wide = found[1:]
-    return Along(lengths, off, found.speed.amax(-1), chords, missed, bent, size, wide)
+    return Along(lengths, off, found.speed.amax(-1), chords, missed, bent, size, *unasked, wide)
 
 
 def spline_lengths(manifold: Manifold, path: Float[Tensor, "P nodes d"]) -> Float[Tensor, "P T"]:

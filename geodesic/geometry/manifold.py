@@ -17,7 +17,7 @@ from torch import Tensor
 from geodesic.door.derivatives import FORWARD, Derivatives
 from geodesic.door.door import Door
 from geodesic.errors import InputError
-from geodesic.geometry.passed import Passed, passed_between
+from geodesic.geometry.passed import Along, middles, passed_between
 from geodesic.numerics.arcs import cubic_rates, inner_products, lengths_of
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 from geodesic.numerics.spline import like
@@ -318,7 +318,7 @@ class Manifold(ABC):
         ends = nodes.unfold(1, 2, 1)
         return Traveled(seen.norm(dim=-1), step.square().sum(-1), missed, bent, size, ends, wide)
 
-    def passed(self, z: Float[Tensor, "P nodes d"], v: Float[Tensor, "P nodes d"]) -> Passed:
+    def passed(self, z: Float[Tensor, "P nodes d"], v: Float[Tensor, "P nodes d"], every: int = 0) -> Along:
         """What values and velocities at nodes and halfway between say of the segments of curves: in four passes.
 
         Between two nodes the quintic with these values and velocities takes the place of the curve in the surrounding
@@ -327,11 +327,13 @@ class Manifold(ABC):
         Args:
             z: Nodes and points halfway between, in turn: (P, 2 T + 1, d).
             v: Velocities of the curve there, per half segment.
+            every: Of so many segments one has acceleration and metric taken, for (1 + d) / every passes; none with 0.
         """
         x, d = self.door or self.embed, z.shape[-1]
         y, slope = self.way(z).carried(x, z.reshape(-1, d), v.reshape(-1, d))
         y, slope = (part.detach().reshape(*z.shape[:2], -1) for part in (y, slope))
-        return passed_between(y, slope)
+        J = self.jacobian(z[:, middles(every)]).detach() if every else y.new_empty(len(y), 0, y.shape[2], d)
+        return passed_between(y, slope, J, every)
 
     def arcs(
         self, path: Float[Tensor, "P nodes d"], velocity: Float[Tensor, "P nodes d"]

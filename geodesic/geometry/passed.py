@@ -1,4 +1,4 @@
-"""Segments of curves in the surrounding space, from values and velocities at their nodes and halfway between."""
+"""What is known of the segments of curves; and how, from values and velocities at nodes and halfway between."""
 
 from __future__ import annotations
 
@@ -11,24 +11,27 @@ from torch import Tensor
 from geodesic.numerics.arcs import SIMPSON, halves_rates, inner_products, lengths_of, quintic_rates
 from geodesic.numerics.spline import like
 
-__all__ = ["Passed", "passed_between"]
+__all__ = ["Along", "middles", "passed_between"]
 
 # Numbers of outputs of which inner products are taken together: so many stay near a processor, which takes a quarter of
 # the time.
 _AT_ONCE = {"cpu": 2**19, "cuda": 2**26}
 
 
-class Passed(NamedTuple):
-    """The segments of curves by values and velocities at their nodes and halfway between, (P, 2 T + 1, d).
+class Along(NamedTuple):
+    """Curves through nodes, (P, T + 1, d), segment by segment.
 
     Attributes:
-        lengths: By quintics, (P, T): no shorter than chords, also where a step is too steep for speeds to see it.
-        off: The largest difference to the lengths by cubics and by Simpson's rule, (P, T).
-        pace: The largest of the three speeds, per segment, (P, T).
+        lengths: (P, T).
+        off: By how much other rules of quadrature have others, (P, T), if that was asked for.
+        pace: The largest speed that was seen, per segment, (P, T).
         squared_chords: (P, T).
-        missed: How far the velocities lead past the end of each segment, by Simpson's rule, (P, T).
+        missed: What derivatives do not see of each segment, see `Traveled`; how far the velocities at its ends and
+            halfway lead past its end, by Simpson's rule, where values are known there: (P, T).
         bent: By how much the velocity changes in each, per segment, (P, T): a kink misses no more than half of it.
         size: Norm of the larger one of the outputs at both ends, (P, T).
+        metric: G halfway on some segments, (P, K, d, d), if that was asked for.
+        pulled: J^T x'' there, with the acceleration per segment, (P, K, d).
         wide: Squared chords over two segments, (P, T - 1).
     """
 
@@ -39,23 +42,34 @@ class Passed(NamedTuple):
     missed: Float[Tensor, "P T"]
     bent: Float[Tensor, "P T"]
     size: Float[Tensor, "P T"]
+    metric: Float[Tensor, "P K d d"]
+    pulled: Float[Tensor, "P K d"]
     wide: Float[Tensor, "P T-1"]
 
 
-def passed_between(y: Float[Tensor, "P nodes D"], slope: Float[Tensor, "P nodes D"]) -> Passed:
-    """The segments of curves.
+def passed_between(
+    y: Float[Tensor, "P nodes D"], slope: Float[Tensor, "P nodes D"], J: Float[Tensor, "P K D d"], every: int
+) -> Along:
+    """The segments of curves: lengths by quintics, no shorter than chords even where no speed sees a step.
 
     Args:
         y: Values at nodes and halfway between, in turn: (P, 2 T + 1, D).
         slope: Velocities there, per half segment.
+        J: Jacobians halfway on every so many segments, beginning with half as many.
+        every: So many.
     """
     some = max(1, _AT_ONCE.get(y.device.type, _AT_ONCE["cuda"]) // max(y[:1].numel(), 1))
-    parts = [_passed(*both) for both in zip(y.split(some), slope.split(some), strict=True)]
-    return Passed._make(torch.cat(x) for x in zip(*parts, strict=True))
+    parts = [_passed(*part, every) for part in zip(y.split(some), slope.split(some), J.split(some), strict=True)]
+    return Along._make(torch.cat(x) for x in zip(*parts, strict=True))
 
 
-def _passed(y: Float[Tensor, "P nodes D"], slope: Float[Tensor, "P nodes D"]) -> tuple[Tensor, ...]:
-    """What `Passed` has of values and velocities, per half segment, at nodes and halfway between."""
+def middles(every: int) -> slice:
+    """Where, among nodes and points halfway between, those of `passed_between` lie."""
+    return slice(2 * (every // 2) + 1, None, 2 * every) if every else slice(0)
+
+
+def _passed(y: Tensor, slope: Tensor, J: Tensor, every: int) -> tuple[Tensor, ...]:
+    """What `Along` has, see `passed_between`."""
     half = y.diff(dim=1)
     first, second = half[:, ::2], half[:, 1::2]
     left, middle, right = slope[:, :-1:2], slope[:, 1::2], slope[:, 2::2]
@@ -69,4 +83,8 @@ def _passed(y: Float[Tensor, "P nodes D"], slope: Float[Tensor, "P nodes D"]) ->
     bent = 2 * slope.diff(dim=1).norm(dim=-1).unflatten(1, (-1, 2)).sum(-1)
     size = y[:, ::2].norm(dim=-1).unfold(1, 2, 1).amax(-1)
     wide = (step[:, 1:] + step[:, :-1]).square().sum(-1)
-    return by_quintics, off, 2 * three.amax(-1), step.square().sum(-1), missed, bent, size, wide
+    seen = by_quintics, off, 2 * three.amax(-1), step.square().sum(-1), missed, bent, size
+    # The second derivative of the quintic, halfway.
+    at = slice(every // 2, None, every) if every else slice(0)
+    acceleration = 8 * (second - first)[:, at] - 2 * (right - left)[:, at]
+    return *seen, J.mT @ J, (J.mT @ acceleration[..., None])[..., 0], wide

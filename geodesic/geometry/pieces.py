@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple, TypeVar, final
 
 import torch
@@ -14,7 +15,7 @@ from geodesic.door.door import Door
 from geodesic.geometry.costs import LEAST, Meter
 from geodesic.geometry.manifold import Deviation, Expansion, Manifold, Traveled, weighted
 from geodesic.geometry.memory import comfortable, grouped, halving, rows_within
-from geodesic.geometry.passed import Passed
+from geodesic.geometry.passed import Along
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 
 __all__ = ["InPieces", "pieced"]
@@ -183,14 +184,16 @@ class InPieces(Manifold):
         found = Traveled._make([*whole, self.chords_of_one_and_two(path)[1]])
         return found._replace(bent=found.bent + self._bent_at_nodes(z, v)) if self.has_embedding else found
 
-    def passed(self, z: Float[Tensor, "P nodes d"], v: Float[Tensor, "P nodes d"]) -> Passed:
+    def passed(self, z: Float[Tensor, "P nodes d"], v: Float[Tensor, "P nodes d"], every: int = 0) -> Along:
         size, each = self.size_of("squared_norm"), z.shape[1]
         if each <= size:
-            return Passed._make(grouped(self.manifold.passed, size // each, z, v))
+            return Along._make(grouped(partial(self.manifold.passed, every=every), size // each, z, v))
         segments = (x.unfold(1, 3, 2).mT.flatten(0, 1) for x in (z, v))
-        *whole, _ = grouped(self.manifold.passed, max(1, size // 3), *segments)
-        wide = self.chords_of_one_and_two(z[:, ::2])[1]
-        return Passed._make([*(x[:, 0].unflatten(0, (len(z), -1)) for x in whole), wide])
+        *whole, _ = grouped(partial(self.manifold.passed, every=min(every, 1)), max(1, size // 3), *segments)
+        whole = [x.unflatten(0, (len(z), -1)).flatten(1, 2) for x in whole]
+        found = Along._make([*whole, self.chords_of_one_and_two(z[:, ::2])[1]])
+        at = slice(every // 2, None, every) if every else slice(0)
+        return found._replace(metric=found.metric[:, at], pulled=found.pulled[:, at])
 
     def _bent_at_nodes(self, z: Float[Tensor, "P T Q d"], v: Float[Tensor, "P T Q d"]) -> Float[Tensor, "P T"]:
         """By how much J c' changes from the points of quadrature of each segment to those of its neighbors."""

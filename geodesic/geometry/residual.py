@@ -10,11 +10,12 @@ from geodesic.geometry.checks import admit_path, guarded
 from geodesic.geometry.energy import constant, require_path
 from geodesic.geometry.inverse import MetricInverse
 from geodesic.geometry.manifold import Manifold
+from geodesic.geometry.passed import Along
 from geodesic.geometry.path import path_length, spline_through
 from geodesic.numerics.conjugate_gradients import Systems, conjugate_gradients
 from geodesic.numerics.kernel import rank
 
-__all__ = ["decoder_residual", "geodesic_curvature", "inverse_norm"]
+__all__ = ["decoder_residual", "forms_metric", "geodesic_curvature", "inverse_norm"]
 
 _EXPLICIT = 32  # latent coordinates up to which metric tensors are formed everywhere
 _RANKED = 64  # and up to which one is, for its rank
@@ -57,8 +58,13 @@ def decoder_residual(manifold: Manifold, path: Tensor) -> Float[Tensor, "*batch"
         return curvature.amax(-1) * path_length(manifold, path.detach())
 
 
+def forms_metric(manifold: Manifold, d: int) -> bool:
+    """Whether curvatures of paths in d latent coordinates are found with the metric tensor."""
+    return d <= _EXPLICIT and manifold.forms_metric
+
+
 def geodesic_curvature(
-    manifold: Manifold, path: Tensor, every: int = 1, products: int | None = None
+    manifold: Manifold, path: Tensor, every: int = 1, products: int | None = None, seen: Along | None = None
 ) -> tuple[Float[Tensor, "*batch middles"], Int[Tensor, "*batch"]]:
     """|P a| / |x'|^2 halfway between the nodes of every segment, or of some, as in `decoder_residual`: one over length.
 
@@ -74,11 +80,15 @@ def geodesic_curvature(
         every: Of so many segments one is looked at.
         products: With G, that are taken above 32 latent coordinates; what these miss is then estimated and added, which
             need not be from below.
+        seen: What is known of the curve already, with its accelerations on these segments, or on none.
     """
     middle, velocity, acceleration = (x[..., every // 2 :: every, :] for x in spline_through(path))
     with torch.no_grad():
-        if path.shape[-1] <= _EXPLICIT and manifold.forms_metric:
-            G, u = manifold.metric_and_acceleration(middle, velocity, acceleration)
+        if forms_metric(manifold, path.shape[-1]):
+            if seen is not None and seen.metric.shape[1]:
+                G, u = seen.metric, (path.shape[-2] - 1) ** 2 * seen.pulled
+            else:
+                G, u = manifold.metric_and_acceleration(middle, velocity, acceleration)
             squared = (velocity * (G @ velocity[..., None])[..., 0]).sum(-1)
             L, deficiency = _cholesky(G), _deficiency(G).amax(-1)
             square = (u * torch.cholesky_solve(u[..., None], L)[..., 0]).sum(-1)

@@ -14,7 +14,7 @@ from geodesic.geometry.energy import constant
 from geodesic.geometry.jumps import along, spline_lengths, unseen
 from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.path import refine_path, straight_path
-from geodesic.geometry.residual import geodesic_curvature
+from geodesic.geometry.residual import forms_metric, geodesic_curvature
 from geodesic.solvers.krylov import LARGEST_EXPLICIT
 from geodesic.solvers.mesh import Mesh, turns_of
 from geodesic.solvers.plan import Plan
@@ -129,10 +129,10 @@ def _sizes(manifold: Manifold, mesh: Mesh, excess: Tensor) -> tuple[dict[str, Te
     path, T = mesh.path, mesh.path.shape[1] - 1
     every = _every(T, path.shape[2])
     with torch.no_grad():
-        seen = along(manifold, path, doubted=True)
+        seen = along(manifold, path, doubted=True, every=every if forms_metric(manifold, path.shape[2]) else 0)
         arcs, length = seen.lengths, seen.lengths.sum(1)
         coarse = spline_lengths(manifold, refine_path(path, max(T // 2, 2)))
-        bend, deficiency = geodesic_curvature(manifold, path, every=every, products=_PRODUCTS)
+        bend, deficiency = geodesic_curvature(manifold, path, every=every, products=_PRODUCTS, seen=seen)
         lower_bound = manifold.lower_bound(path[:, 0], path[:, -1])
     missed = unseen(manifold, path, seen)
     error = _spline_error(arcs, coarse) / length
