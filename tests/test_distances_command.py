@@ -208,7 +208,7 @@ class Forty(Encoded):
 
 
 def test_more_encodings_than_there_are_test_rows_are_refused_where_a_number_was_given() -> None:
-    with pytest.raises(SettingsError, match=r"points\.count: got 41; the test set has 40 rows"):
+    with pytest.raises(SettingsError, match=r"points\.count: got 41, and there are 40 rows"):
         EncodedPoints(count=41).choose(Forty())
     assert sorted(EncodedPoints(count=40).choose(Forty()).rows) == list(range(40))
     assert sorted(EncodedPoints().choose(Forty()).rows) == list(range(40))

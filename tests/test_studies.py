@@ -333,6 +333,8 @@ def test_results_are_replaced_when_asked_and_old_pictures_go(runs) -> None:
     ("study", "changes", "message"),
     [
         ("mean", {"mean": {"labels": [3, 12]}}, r"mean.labels: no test row has label 12; present: \[0, 1"),
+        ("mean", {"mean": {"count": 360}}, r"mean.count \(label 0\): got 360, and there are \d+ rows; take as many"),
+        ("curvature", {"curvature": {"points": 360}}, "curvature.points: got 360, and there are 359 rows"),
         ("transport", {"analogy": {"triples": [[0, 1, 360]]}}, r"analogy.triples.0: got \[0, 1, 360\]; .* 0 to 358"),
         ("transport", {"analogy": {"from": 1, "to": 2, "target": 12}}, "analogy.target: no test row has label 12"),
         *(

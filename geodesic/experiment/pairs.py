@@ -31,6 +31,7 @@ __all__ = [
     "Pairs",
     "RandomPairs",
     "RowPairs",
+    "drawn_rows",
     "names_of",
     "rows_of",
 ]
@@ -287,6 +288,24 @@ def rows_of(test: Split, key: str, label: int) -> NDArray:
     if not len(rows):
         raise SettingsError(f"{key}: no test row has label {label}; present: {np.unique(labels).tolist()}")
     return rows
+
+
+def drawn_rows(rows: NDArray, count: int | None, usual: int, generator: np.random.Generator, key: str) -> NDArray:
+    """Some rows, drawn at random, in their order: (count,).
+
+    Args:
+        rows: To draw from.
+        count: How many were asked for; None: the usual number, or all where there are fewer.
+        usual: That number.
+        generator: Of the random choice.
+        key: The setting that asks, for the error.
+
+    Raises:
+        SettingsError: There are fewer than were asked for.
+    """
+    if count is not None and count > len(rows):
+        raise SettingsError(f"{key}: got {count}, and there are {len(rows)} rows; take as many, or leave it out")
+    return np.sort(generator.permutation(rows)[: usual if count is None else count])
 
 
 def _check(count: int, seed: int) -> None:

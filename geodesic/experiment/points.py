@@ -14,7 +14,7 @@ from torch import Tensor
 
 from geodesic.checks import require_integer
 from geodesic.errors import DataError, SettingsError
-from geodesic.experiment.pairs import Encoded
+from geodesic.experiment.pairs import Encoded, drawn_rows
 from geodesic.files import read_npz
 from geodesic.registry import Registry, setting
 
@@ -83,13 +83,8 @@ class EncodedPoints(PointChoice):
             )
         if len(run.test) < 2:
             raise SettingsError("distances.points: the test set has only 1 row, and a distance needs 2; use more data")
-        if self.count is not None and self.count > len(run.test):
-            raise SettingsError(
-                f"distances.points.count: got {self.count}; the test set has {len(run.test)} rows; take as many, or "
-                "leave it out"
-            )
-        count = _MOST if self.count is None else self.count
-        rows = np.sort(np.random.default_rng(self.seed).permutation(len(run.test))[:count])
+        generator = np.random.default_rng(self.seed)
+        rows = drawn_rows(np.arange(len(run.test)), self.count, _MOST, generator, "distances.points.count")
         labels = None if run.test.labels is None else run.test.labels.cpu().numpy()[rows]
         return Points(run.test_encodings[torch.as_tensor(rows, device=run.test_encodings.device)], labels, rows)
 

@@ -36,7 +36,10 @@ class CurvatureSettings(Section):
 
     grid: int = Field(60, ge=2, description="points a side of the map of a latent plane")
     margin: NonNegativeFloat = Field(0.1, description="of the map around most encodings, in parts of their extent")
-    points: PositiveInt = Field(200, description="test rows at whose encodings the metric is looked at")
+    points: PositiveInt | None = Field(
+        None,
+        description="test rows at whose encodings the metric is looked at; null: 200, or all where there are fewer",
+    )
     planes: PositiveInt = Field(4, description="random planes at each of them, where there is more than one")
     seed: NonNegativeInt = 0
 
@@ -46,7 +49,9 @@ class MeanSettings(Section):
 
     per_label: bool = Field(True, description="one mean for each label, if there are labels; otherwise one of all")
     labels: tuple[int, ...] | None = Field(None, min_length=1, description="only these; null: all")
-    count: int = Field(20, ge=2, description="test rows behind a mean, drawn at random")
+    count: int | None = Field(
+        None, ge=2, description="test rows behind a mean, drawn at random; null: 20, or all where there are fewer"
+    )
     method: Literal["discrete", "ode"] | None = None
     segments: int = Field(16, ge=2)
     seed: NonNegativeInt = 0

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from geodesic.checks import brief
 from geodesic.errors import GeodesicWarning, SettingsError
+from geodesic.experiment.pairs import drawn_rows
 from geodesic.experiment.run import to_numpy
 from geodesic.experiment.settings.whole import Settings
 from geodesic.experiment.studies.study import Findings, Study, open_study
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["map_curvature"]
 
+_LOOKED_AT = 200  # encodings, where nobody says how many
 _CURVE = 100  # segments of a drawn curve
 
 
@@ -71,7 +73,7 @@ def map_curvature(
 def _at_encodings(study: Study) -> dict[str, NDArray]:
     chosen, d = study.settings.curvature, study.latent_size
     generator = np.random.default_rng(chosen.seed)
-    rows = np.sort(generator.permutation(len(study.encodings))[: chosen.points])
+    rows = drawn_rows(np.arange(len(study.encodings)), chosen.points, _LOOKED_AT, generator, "curvature.points")
     z = study.encodings[torch.as_tensor(rows, device=study.encodings.device)]
     count = chosen.planes if d > 2 else 1  # a plane has one plane
     directions = torch.as_tensor(generator.normal(size=(len(z), count, d, 2))).to(z)

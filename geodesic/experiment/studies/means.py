@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from geodesic.errors import GeodesicWarning, SettingsError
-from geodesic.experiment.pairs import rows_of
+from geodesic.experiment.pairs import drawn_rows, rows_of
 from geodesic.experiment.run import to_numpy
 from geodesic.experiment.settings.whole import Settings
 from geodesic.experiment.studies.study import Findings, Study, open_study
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["find_means"]
 
+_BEHIND = 20  # rows behind a mean, where nobody says how many
 _SHOWN = 6  # members beside their means
 
 
@@ -84,7 +85,10 @@ def _groups(study: Study) -> dict[str, NDArray]:
             raise SettingsError(
                 f"mean.labels: the test set has only 1 row of label {group}, and a mean needs 2; choose others"
             )
-    return {group: np.sort(generator.permutation(rows)[: chosen.count]) for group, rows in groups.items()}
+    return {
+        group: drawn_rows(rows, chosen.count, _BEHIND, generator, f"mean.count (label {group})")
+        for group, rows in groups.items()
+    }
 
 
 def _mean(study: Study, group: str, rows: NDArray) -> FrechetMean:
