@@ -122,6 +122,8 @@ class Driver:
         if search.init == "best" and kinks is not None and driver._moves_nodes:
             watch.stage("looking beside corners", segments)
             answer = kinks.searched(answer)
+        if kinks is not None and driver._moves_nodes:
+            answer = kinks.confirmed(answer)
         answer = above_their_bounds(answer, search.rtol)
         if driver._moves_nodes:
             answer = sampled(answer, segments)

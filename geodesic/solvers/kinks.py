@@ -17,8 +17,9 @@ from geodesic.geometry.manifold import Manifold
 from geodesic.geometry.strip_lengths import by_halves, by_quadrature
 from geodesic.geometry.strips import Strips, on_face, rounding_of
 from geodesic.solvers.bumps import BUMPS, with_bumps
-from geodesic.solvers.rows import sampled, with_rows
+from geodesic.solvers.rows import sampled, uncertified, with_rows
 from geodesic.solvers.search import MOST_SEGMENTS, SEGMENTS, Search
+from geodesic.solvers.shakes import SHAKES, with_shakes
 from geodesic.solvers.solution import GeodesicSolution
 from geodesic.solvers.status import Status
 from geodesic.solvers.taut import Effort, Polygons, Taut, crossing, tighten
@@ -28,6 +29,9 @@ __all__ = ["Kinks", "kinks_of"]
 _PART = 0.8  # of `length_rtol`, that may be left of the energy where no `tol` is given
 _FEW = 64  # faces, up to which steps cost next to nothing
 _SEARCHES = 3  # rounds of bumps, as long as they lead to shorter paths
+_ANGLES = 2  # latent coordinates, up to which angles tell whether a corner is a shortest way
+_CONFIRMATIONS = 8  # times that certified answers are shaken, as long as they lead to shorter ones
+_QUIET = 3  # of them that led nowhere, though some stopped where they might have become shorter
 _BESIDE = 0.1  # of the distance of the ends: how far beside a face that a path runs along others begin
 _LINES = 4  # pairs, by which it is seen whether pieces are flat
 _CLOSE = 0.9  # of the straight line's length, as a smooth method measures it: below it paths are surely shorter
@@ -119,27 +123,64 @@ class Kinks:
             for some in rows.split(self._at_once(answer.mesh)):
                 # On an MNIST VAE, with hundreds of faces, bumps took six times what all else did, and gained nothing.
                 if len(group := some[self._crossings(answer.mesh[some]) <= _FEW]):
-                    answer, better = self._beyond_bumps(answer, group)
-                    gained.append(better)
+                    paths = with_bumps(sampled(answer[group], SEGMENTS).path, BUMPS)
+                    if paths.shape[1]:
+                        margin = torch.full_like(answer.length[group], self.sought)
+                        old = answer.length[group]
+                        answer, _ = self._beyond(answer, group, paths, margin)
+                        gained.append(group[answer.length[group] < (1 - margin) * old])
             rows = torch.cat(gained) if gained else rows[:0]
         return answer
 
-    def _beyond_bumps(
-        self, answer: GeodesicSolution, rows: Int[Tensor, " n"]
-    ) -> tuple[GeodesicSolution, Int[Tensor, " k"]]:
-        """The answers, and those that became shorter."""
-        paths = with_bumps(sampled(answer[rows], SEGMENTS).path, BUMPS)
-        if not paths.shape[1]:
-            return answer, rows[:0]
+    @torch.no_grad()
+    def confirmed(self, answer: GeodesicSolution) -> GeodesicSolution:
+        """The answers, or shorter ones that were found from their polygons with nodes moved a little.
+
+        With three and more coordinates a polygon may be held beside corners where no step, and no way around a corner,
+        is seen to gain. What is certified is therefore shaken, and goes on from what is found, until nothing is: what
+        leads on to shorter ones all the time may do so once more.
+        """
+        if answer.mesh.shape[2] <= _ANGLES:
+            return answer
+        (rows,) = (answer.polygon & answer.converged).nonzero(as_tuple=True)
+        gained, quiet = torch.zeros_like(answer.length), torch.zeros_like(answer.segments)
+        for turn in range(_CONFIRMATIONS):
+            for some in rows.split(self._at_once(answer.mesh)):
+                many = self._crossings(answer.mesh[some]) > 2 * _FEW  # from a node on a face each counts twice
+                for kinks, group in ((self, some[~many]), (replace(self, many=True), some[many])):
+                    if len(group):
+                        old = answer[group]
+                        answer, least = kinks._beyond(answer, group, with_shakes(old.mesh, SHAKES, turn), old.error)
+                        gained[group] = 1 - answer.length[group] / old.length
+                        led = gained[group] > old.error
+                        doubtful = least < (1 - old.error) * old.length
+                        quiet[group] = torch.where(led, 0, torch.where(doubtful, quiet[group] + 1, _QUIET))
+            rows = rows[quiet[rows] < _QUIET]
+            if not len(rows):
+                return answer
+        rows = rows[quiet[rows] == 0]
+        return uncertified(answer, rows, 2 * gained[rows])
+
+    def _beyond(
+        self,
+        answer: GeodesicSolution,
+        rows: Int[Tensor, " n"],
+        paths: Float[Tensor, "n B nodes d"],
+        margin: Float[Tensor, " n"],
+    ) -> tuple[GeodesicSolution, Float[Tensor, " n"]]:
+        """The answers, or shorter ones made from paths, and the least that any of these may be long by what it states.
+
+        A certificate is not given up for less than a margin, relative to the length.
+        """
         tries = rows.repeat_interleave(paths.shape[1])
         new = self._answer(answer[tries], *self._from(paths.flatten(0, 1)))
+        left = new.relative_excess_energy.nan_to_num(torch.inf).clamp_min(0) / 2
+        least = (new.length * (1 - left)).nan_to_num(torch.inf).unflatten(0, (len(rows), -1)).amin(1)
         best = new.length.unflatten(0, (len(rows), -1)).nan_to_num(torch.inf).argmin(1)
         new, old = new[best + paths.shape[1] * torch.arange(len(rows), device=rows.device)], answer[rows]
-        # A certificate is not given up for what it left open.
-        least = torch.where(new.resolved | ~old.resolved, 1, 1 - self.sought) * old.length
-        (shorter,) = (new.length < least).nonzero(as_tuple=True)
-        (on,) = (new.length < (1 - self.sought) * old.length).nonzero(as_tuple=True)
-        return with_rows(answer, rows[shorter], new[shorter]), rows[on]
+        worth = torch.where(new.resolved | ~old.resolved, 1, 1 - margin) * old.length
+        (shorter,) = (new.length < worth).nonzero(as_tuple=True)
+        return with_rows(answer, rows[shorter], new[shorter]), least
 
     def _at_once(self, path: Float[Tensor, "P n d"]) -> int:
         units = self.faces.heights(path[:1, :1].flatten(0, 1)).shape[1]

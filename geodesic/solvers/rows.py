@@ -7,13 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geodesic.solvers.solution import GeodesicSolution, tensors
 from geodesic.solvers.status import Status
 
-__all__ = ["chosen", "in_order", "joined", "padded", "sampled", "shaped", "shorter", "with_rows"]
+__all__ = ["chosen", "in_order", "joined", "padded", "sampled", "shaped", "shorter", "uncertified", "with_rows"]
 
 
 def joined(answers: Sequence[GeodesicSolution]) -> GeodesicSolution:
@@ -44,6 +44,23 @@ def with_rows(answer: GeodesicSolution, rows: Int[Tensor, " n"], new: GeodesicSo
     answer, new = padded(answer, nodes), padded(new, nodes)
     values: dict[str, Any] = {name: x.index_put((rows,), tensors(new)[name]) for name, x in tensors(answer).items()}
     return replace(answer, **values)
+
+
+def uncertified(answer: GeodesicSolution, rows: Int[Tensor, " n"], excess: Float[Tensor, " n"]) -> GeodesicSolution:
+    """The answer without the certificates of some rows, of whose energy at least so much is left."""
+    last = answer[rows]
+    no = torch.zeros_like(last.converged)
+    excess = last.relative_excess_energy.maximum(excess)
+    new = replace(
+        last,
+        relative_excess_energy=excess,
+        error=last.error.maximum(excess),
+        converged=no,
+        minimum=no,
+        resolved=no,
+        status=torch.full_like(last.status, Status.STALLED),
+    )
+    return with_rows(answer, rows, new)
 
 
 def padded(answer: GeodesicSolution, nodes: int) -> GeodesicSolution:
