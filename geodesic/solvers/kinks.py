@@ -31,6 +31,7 @@ _FEW = 64  # faces, up to which steps cost next to nothing
 _SEARCHES = 3  # rounds of bumps, as long as they lead to shorter paths
 _ANGLES = 2  # latent coordinates, up to which angles tell whether a corner is a shortest way
 _CONFIRMATIONS = 8  # times that certified answers are shaken, as long as they lead to shorter ones
+_TRIED = 256  # faces, up to which certificates are tried: an MNIST VAE with more took thirty times what all else did
 _QUIET = 3  # of them that led nowhere, though some stopped where they might have become shorter
 _BESIDE = 0.1  # of the distance of the ends: how far beside a face that a path runs along others begin
 _LINES = 4  # pairs, by which it is seen whether pieces are flat
@@ -40,6 +41,7 @@ _ROUNDED = 32  # times the heights that are zero up to rounding: the same in a c
 _FULLY = Effort(tol=0.0, most=60)  # of what is sought, where few faces are crossed
 _ROUGHLY = Effort(tol=0.1, most=30)  # a tenth of `length_rtol`, while polygons have too few nodes to be worth more
 _LOOSELY = Effort(tol=1.6, believed=10.0, in_parts=False)  # times `tol`, where many faces are crossed
+_FURTHER = Effort(tol=0.1, believed=100.0, most=60)  # the same where certificates are tried
 _THOROUGH = Effort(tol=0.01, believed=1000.0)  # the same where steps lead on
 _EASY = 2  # steps, after which polygons are taut where steps do not lead on: or all of them together gain little
 _PLANAR = 4  # latent coordinates: with more, corners of many faces only have bounds
@@ -73,6 +75,7 @@ class Kinks:
         sought: The relative excess energy that steps lead to: less than `tol` where they are cheap.
         flat: Whether pieces seem to be flat, so that polygons need nodes on faces alone.
         many: Whether polygons cross many faces.
+        further: Whether these are to be made tauter than lengths need: where certificates are tried.
     """
 
     manifold: Manifold
@@ -82,6 +85,7 @@ class Kinks:
     sought: float
     flat: bool
     many: bool = False
+    further: bool = False
 
     @torch.no_grad()
     def tightened(self, answer: GeodesicSolution) -> GeodesicSolution:
@@ -146,11 +150,15 @@ class Kinks:
         gained, quiet = torch.zeros_like(answer.length), torch.zeros_like(answer.segments)
         for turn in range(_CONFIRMATIONS):
             for some in rows.split(self._at_once(answer.mesh)):
-                many = self._crossings(answer.mesh[some]) > 2 * _FEW  # from a node on a face each counts twice
-                for kinks, group in ((self, some[~many]), (replace(self, many=True), some[many])):
+                count = self._crossings(answer.mesh[some]) // 2  # from a node on a face each counts twice
+                quiet[some[count > _TRIED]] = _QUIET
+                few, many = some[count <= _FEW], some[(count > _FEW) & (count <= _TRIED)]
+                # Steps of many nodes are ended early: where more of them lead on, there is no need for shakes.
+                for kinks, group in ((self, few), (replace(self, many=True, further=True), many)):
                     if len(group):
                         old = answer[group]
-                        answer, least = kinks._beyond(answer, group, with_shakes(old.mesh, SHAKES, turn), old.error)
+                        paths = old.mesh[:, None] if kinks.further else with_shakes(old.mesh, SHAKES, turn)
+                        answer, least = kinks._beyond(answer, group, paths, old.error)
                         gained[group] = 1 - answer.length[group] / old.length
                         led = gained[group] > old.error
                         doubtful = least < (1 - old.error) * old.length
@@ -247,14 +255,14 @@ class Kinks:
 
     def _crossed(self, path: Float[Tensor, "P n d"]) -> tuple[Strips, Float[Tensor, " P"]]:
         """Polygons as they are, with the faces that they cross, and their lengths."""
-        return crossing(self.manifold, self.faces, _flat(path, self._within(path)), curved=not self.flat)
+        return crossing(self.manifold, self.faces, Polygons.along(path, self._within(path)), curved=not self.flat)
 
     def _within(self, path: Float[Tensor, "P n d"]) -> Bool[Tensor, "P n"]:
         return torch.full_like(path[..., 0], not self.flat, dtype=torch.bool)
 
     def _from(self, path: Float[Tensor, "P n d"]) -> tuple[Taut, _Measured]:
         """Polygons made taut, with as many nodes within pieces as their bends need."""
-        taut = self._tight(_flat(path, self._within(path)))
+        taut = self._tight(Polygons.along(path, self._within(path)))
         found = self._measured(taut.strips)
         coarse = found.bent > self.rtol / 4 * found.length
         for _ in range(_ROUNDS if bool(coarse.any()) else 0):
@@ -264,7 +272,7 @@ class Kinks:
             if not bool(coarse.any()):
                 break
         if not self.many and bool((taut.excess > self.sought).any()):
-            taut = self._tight(_again(taut.strips))
+            taut = self._tight(Polygons.again(taut.strips))
             found = self._measured(taut.strips)
         return taut, found
 
@@ -278,13 +286,15 @@ class Kinks:
         if not self.many:
             few = replace(_ROUGHLY, tol=max(self.sought, _ROUGHLY.tol * self.rtol))
             return sought(polygons, few if roughly else replace(_FULLY, tol=self.sought))
+        if self.further:
+            return sought(polygons, replace(_FURTHER, tol=_FURTHER.tol * self.tol))
         taut = sought(polygons, replace(_LOOSELY, tol=_LOOSELY.tol * self.tol))
         # Where pieces meet at sharp angles one minimum leads to the next, each little below the last.
         led = (taut.steps > _EASY) & (taut.gained > self.tol)
         (rough,) = (led & (polygons.nodes.shape[1] <= _PLANAR)).nonzero(as_tuple=True)
         if len(rough):
             some = taut.strips.of(torch.zeros_like(taut.minimum).index_fill(0, rough, True))
-            more = sought(_again(some), replace(_THOROUGH, tol=_THOROUGH.tol * self.tol))
+            more = sought(Polygons.again(some), replace(_THOROUGH, tol=_THOROUGH.tol * self.tol))
             taut = taut.with_rows(rough, replace(more, steps=more.steps + taut.steps[rough]))
         return taut
 
@@ -354,19 +364,6 @@ class Kinks:
             lower_bound=old.lower_bound.minimum(length),
             polygon=torch.ones_like(converged),
         )
-
-
-def _flat(path: Float[Tensor, "P n d"], within: Bool[Tensor, "P n"]) -> Polygons:
-    """Nodes of paths one after the other, their pairs, and which of them stay; without those that only fill up."""
-    kept = torch.ones(path.shape[:2], dtype=torch.bool, device=path.device)
-    kept[:, 1:] = (path[:, 1:] != path[:, :-1]).any(2)
-    pair = torch.arange(len(path), device=path.device)[:, None].expand(path.shape[:2])
-    return Polygons(path[kept], pair[kept], within[kept])
-
-
-def _again(strips: Strips) -> Polygons:
-    """The same polygons, to go on from."""
-    return Polygons(strips.nodes, strips.pair, strips.within)
 
 
 def kinks_of(

@@ -30,6 +30,19 @@ class Polygons(NamedTuple):
     pair: Int[Tensor, " R"]
     within: Bool[Tensor, " R"]
 
+    @classmethod
+    def along(cls, path: Float[Tensor, "P n d"], within: Bool[Tensor, "P n"]) -> Polygons:
+        """Those of paths, without nodes that only fill these up."""
+        kept = torch.ones(path.shape[:2], dtype=torch.bool, device=path.device)
+        kept[:, 1:] = (path[:, 1:] != path[:, :-1]).any(2)
+        pair = torch.arange(len(path), device=path.device)[:, None].expand(path.shape[:2])
+        return cls(path[kept], pair[kept], within[kept])
+
+    @classmethod
+    def again(cls, strips: Strips) -> Polygons:
+        """Those through faces, to go on from."""
+        return cls(strips.nodes, strips.pair, strips.within)
+
 
 @dataclass(frozen=True)
 class Found:
