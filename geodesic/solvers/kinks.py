@@ -31,8 +31,8 @@ _FEW = 64  # faces, up to which steps cost next to nothing
 _SEARCHES = 3  # rounds of bumps, as long as they lead to shorter paths
 _ANGLES = 2  # latent coordinates, up to which angles tell whether a corner is a shortest way
 _CONFIRMATIONS = 8  # times that certified answers are shaken, as long as they lead to shorter ones
-_TRIED = 256  # faces, up to which certificates are tried: an MNIST VAE with more took thirty times what all else did
-_QUIET = 3  # of them that led nowhere, though some stopped where they might have become shorter
+_TRIED = 256  # faces, up to which certificates are tried: across more that took thirty times what all else did
+_QUIET = 3  # times that they led nowhere, though some stopped where they might have become shorter
 _BESIDE = 0.1  # of the distance of the ends: how far beside a face that a path runs along others begin
 _LINES = 4  # pairs, by which it is seen whether pieces are flat
 _CLOSE = 0.9  # of the straight line's length, as a smooth method measures it: below it paths are surely shorter
@@ -103,10 +103,8 @@ class Kinks:
             usable = ((count > 0) | self._in_face(path[some])) & (count <= MOST_SEGMENTS)
             if len(group := some[usable & (count <= _FEW)]):
                 answer = self._group(answer, group)
-            if len(group := some[usable & (count > _FEW)]):
-                size = self.manifold.observe(path[:1, 0]).numel() * path.shape[2] * int(count.max())  # of Jacobians
-                for part in group.split(max(1, _NUMBERS // size)):
-                    answer = replace(self, many=True)._group(answer, part)
+            for part in self._in_parts(path, some[usable & (count > _FEW)], count):
+                answer = replace(self, many=True)._group(answer, part)
         return answer
 
     @torch.no_grad()
@@ -149,20 +147,21 @@ class Kinks:
         (rows,) = (answer.polygon & answer.converged).nonzero(as_tuple=True)
         gained, quiet = torch.zeros_like(answer.length), torch.zeros_like(answer.segments)
         for turn in range(_CONFIRMATIONS):
-            for some in rows.split(self._at_once(answer.mesh)):
+            for some in rows.split(max(1, self._at_once(answer.mesh) // len(SHAKES))):
                 count = self._crossings(answer.mesh[some]) // 2  # from a node on a face each counts twice
                 quiet[some[count > _TRIED]] = _QUIET
                 few, many = some[count <= _FEW], some[(count > _FEW) & (count <= _TRIED)]
                 # Steps of many nodes are ended early: where more of them lead on, there is no need for shakes.
-                for kinks, group in ((self, few), (replace(self, many=True, further=True), many)):
-                    if len(group):
-                        old = answer[group]
-                        paths = old.mesh[:, None] if kinks.further else with_shakes(old.mesh, SHAKES, turn)
-                        answer, least = kinks._beyond(answer, group, paths, old.error)
-                        gained[group] = 1 - answer.length[group] / old.length
-                        led = gained[group] > old.error
-                        doubtful = least < (1 - old.error) * old.length
-                        quiet[group] = torch.where(led, 0, torch.where(doubtful, quiet[group] + 1, _QUIET))
+                further = replace(self, many=True, further=True)
+                parts = [(further, part) for part in self._in_parts(answer.mesh, many, count)]
+                for kinks, group in [(self, few), *parts] if len(few) else parts:
+                    old = answer[group]
+                    paths = old.mesh[:, None] if kinks.further else with_shakes(old.mesh, SHAKES, turn)
+                    answer, least = kinks._beyond(answer, group, paths, old.error)
+                    gained[group] = 1 - answer.length[group] / old.length
+                    led = gained[group] > old.error
+                    doubtful = least < (1 - old.error) * old.length
+                    quiet[group] = torch.where(led, 0, torch.where(doubtful, quiet[group] + 1, _QUIET))
             rows = rows[quiet[rows] < _QUIET]
             if not len(rows):
                 return answer
@@ -193,6 +192,13 @@ class Kinks:
     def _at_once(self, path: Float[Tensor, "P n d"]) -> int:
         units = self.faces.heights(path[:1, :1].flatten(0, 1)).shape[1]
         return max(1, _NUMBERS // (8 * units * path.shape[1]))
+
+    def _in_parts(
+        self, path: Float[Tensor, "P n d"], rows: Int[Tensor, " some"], count: Int[Tensor, " any"]
+    ) -> tuple[Int[Tensor, " part"], ...]:
+        """Rows in groups whose Jacobians fit at once: of so many nodes each, at most."""
+        size = self.manifold.observe(path[:1, 0]).numel() * path.shape[2] * int(count.max())
+        return rows.split(max(1, _NUMBERS // size)) if len(rows) else ()
 
     def _crossings(self, path: Float[Tensor, "P n d"]) -> Int[Tensor, " P"]:
         """How often units change sign from node to node."""
