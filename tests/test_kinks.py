@@ -50,7 +50,7 @@ def test_nothing_is_certified_that_is_not_shortest(name: str, init: str) -> None
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_certified_answers_are_as_long_as_they_say_and_no_change_of_them_is_shorter(name: str) -> None:
     manifold = PullbackManifold(network(ACTIVATIONS[name]))
-    solutions = geodesic.solve(manifold, *(2 * torch.randn(2, 3, 2)))
+    solutions = geodesic.solve(manifold, *(2 * torch.randn(2, 2, 2)))
     certified = solutions[solutions.converged & solutions.resolved]
     assert len(certified.length)
     for k in range(len(certified.length)):
