@@ -145,3 +145,11 @@ def test_what_shakes_always_lead_on_is_not_certified(monkeypatch):
     assert not (confirmed.converged | confirmed.resolved | confirmed.minimum)
     assert confirmed.status == geodesic.Status.STALLED
     assert confirmed.length < claimed.length
+
+
+def test_where_no_polygon_is_certified_none_is_tried():
+    folded = geodesic.PullbackManifold(lambda z: torch.cat([z, 2 * z.relu()], dim=1))
+    start = torch.tensor([[-1.0, -0.7, 0.2]])
+    same = geodesic.solve(folded, start, start)
+    assert same.converged
+    assert same.length == 0

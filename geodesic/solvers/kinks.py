@@ -142,9 +142,9 @@ class Kinks:
         is seen to gain. What is certified is therefore shaken, and goes on from what is found, until nothing is: what
         leads on to shorter ones all the time may do so once more.
         """
-        if answer.mesh.shape[2] <= _ANGLES:
-            return answer
         (rows,) = (answer.polygon & answer.converged).nonzero(as_tuple=True)
+        if answer.mesh.shape[2] <= _ANGLES or not len(rows):
+            return answer
         gained, quiet = torch.zeros_like(answer.length), torch.zeros_like(answer.segments)
         for turn in range(_CONFIRMATIONS):
             for some in rows.split(max(1, self._at_once(answer.mesh) // len(SHAKES))):
