@@ -122,6 +122,7 @@ def test_distances_are_counted_and_the_cheap_ones_hold(tmp_path):
     assert found["nearest"]["tiny-2"]["solved, % of pairs"] < 100
     assert found["peers"]["tiny-2"][0]["method"] == "stochman"
     assert len(found["peers"]["tiny-2"]) == 3  # geomstats in two ways
+    assert [row["above 3 stated"] for row in found["error"]["tiny-2"]] == [0, 0, 0]
 
 
 # --- report -----------------------------------------------------------------------------------

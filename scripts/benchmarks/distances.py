@@ -6,8 +6,8 @@ of pairs that begin near a neighbor's geodesic over that of the same pairs from 
 Sections: `exact` (cold and warm), `cheap` (graph, landmarks and straight lines against exact), `graph` (over --many
 points, in processor seconds, beside geodesics of --sample random pairs), `nearest`, `peers` (stochman and
 geomstats on the first pairs: how many of their curves are longer than the straight line, and of their sums of chords
-below our lengths); and, where it is asked for, `all` (all pairs of --all points, in one call). Nothing else should be
-running.
+below our lengths); and, where they are asked for, `error` (lengths of `exact` beside those to a `length_rtol` of 1e-5
+in double precision) and `all` (all pairs of --all points, in one call). Nothing else should be running.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ from scripts.benchmarks.solvers.methods import Budget
 from scripts.benchmarks.solvers.problems import Means, Problem, mnist_vae, tiny
 from scripts.benchmarks.tables import rows_table
 
-SECTIONS = ("exact", "cheap", "graph", "nearest", "peers", "all")
+SECTIONS = ("exact", "cheap", "graph", "nearest", "peers", "error", "all")
+USUAL = 5  # of these, the first ones
+METHODS = {"cold": Exact(warm=False, mend=False), "warm": Exact(mend=False), "whole": Exact()}
 NODES = 33
 PEERS = ("stochman", "geomstats-shooting", "geomstats-straightening")
 Row = dict[str, Any]
@@ -72,7 +74,7 @@ def exact(case: Case, options: argparse.Namespace) -> Row:
     pairs = len(points) * (len(points) - 1) // 2
     row: Row = {"points": len(points), "pairs": pairs}
     begun = sum(int((stage.near_first >= 0).sum()) for stage in stages(points))
-    for name, method in (("cold", Exact(warm=False, mend=False)), ("warm", Exact(mend=False)), ("whole", Exact())):
+    for name, method in METHODS.items():
         matrix, seconds, passes = case.matrix(points, method)
         i, j = matrix.pairs
         row |= {
@@ -82,6 +84,24 @@ def exact(case: Case, options: argparse.Namespace) -> Row:
         }
     width = (matrix.upper / matrix.length)[i, j] - 1
     return row | {"began warm": begun / pairs, "upper - length, %": 100 * float(width.median())}
+
+
+def error(case: Case, options: argparse.Namespace) -> list[Row]:
+    """Lengths beside more exact ones, and how many are off by more than they say."""
+    points = case.points[: options.points]
+    manifold = geodesic.PullbackManifold(case.decoder.double(), case.manifold.outputs)
+    exactly = geodesic.distance_matrix(manifold, points.double(), search=geodesic.Search(length_rtol=1e-5))
+    case.decoder.to(getattr(torch, options.dtype))
+    rows = []
+    for name, method in METHODS.items():
+        matrix = geodesic.distance_matrix(case.manifold, points, method=method)
+        i, j = matrix.pairs
+        off, said = (matrix.length[i, j].double() / exactly.length[i, j] - 1), matrix.error[i, j]
+        row: Row = {"method": name, "off, median %": 100 * float(off.abs().median())}
+        row |= {"99 %": 100 * float(off.abs().quantile(0.99)), "most %": 100 * float(off.abs().max())}
+        row |= {f"above {n} stated": int((off.abs() > n * said).sum()) for n in (1, 3)}
+        rows.append(row | {"longer by 0.1 %": int((off > 1e-3).sum()), "pairs": len(i)})
+    return rows
 
 
 def whole(case: Case, options: argparse.Namespace) -> Row:
@@ -196,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
     """Measure, print the tables and return their rows."""
     parser = make_parser("distances", __doc__)
     parser.add_argument("--decoders", nargs="+", default=["elu-2", "relu-2", "elu-16", "relu-16"])
-    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS[:-1]))
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS[:USUAL]))
     parser.add_argument("--points", type=positive, default=100, help="of the matrices")
     parser.add_argument("--all", type=positive, default=500, help="points of the section of that name")
     parser.add_argument("--many", type=positive, default=2000, help="points of the graph, or to choose neighbors from")
@@ -220,7 +240,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, Any]:
             if name in options.sections:
                 found[name][decoder] = row = measure(case, options)
                 console.print(rows_table(f"{decoder}: {name}, {options.dtype}", "what", _turned(row)))
-        for name, several in (("cheap", cheap), ("peers", peers)):
+        for name, several in (("cheap", cheap), ("peers", peers), ("error", error)):
             if name in options.sections:
                 rows = several(case, options)
                 found[name][decoder] = [dict(row) for row in rows]
