@@ -153,3 +153,23 @@ def test_where_no_polygon_is_certified_none_is_tried():
     same = geodesic.solve(folded, start, start)
     assert same.converged
     assert same.length == 0
+
+
+def test_shakes_move_every_node_between_the_ends_and_do_not_depend_on_what_is_filled_up_behind():
+    path = torch.tensor([[[0.0, 0.0, 0.0], [1.0, 0.0, 0.0], [0.6, 0.4, 0.5], [1.0, 1.0, 1.0]]])
+    filled = torch.cat([path, path[:, -1:].expand(1, 3, 3)], dim=1)
+    one, other = (with_shakes(x, SHAKES) for x in (path, filled))
+    assert torch.equal(other[:, :, :4], one)
+    assert torch.equal((one != path[:, None]).any(3), torch.tensor([False, True, True, False]).expand(1, 3, 4))
+    assert torch.equal(other[:, :, 4:], filled[:, None, 4:].expand(1, 3, 3, 3))
+
+
+@pytest.mark.slow
+def test_corners_beside_segments_that_single_precision_does_not_tell_from_nothing_are_bounded():
+    torch.manual_seed(3)
+    first, second, last = (nn.Linear(*size, dtype=torch.float32) for size in ((6, 40), (40, 40), (40, 20)))
+    start, end = 1.5 * torch.randn(2, 2, 6, dtype=torch.float32)[:, 0]
+    manifold = geodesic.PullbackManifold(nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), last))
+    solution = geodesic.solve(manifold, start, end)  # ended in an error
+    assert solution.length <= solution.straight_length
+    assert solution.length >= solution.lower_bound

@@ -185,15 +185,18 @@ class InPieces(Manifold):
         return found._replace(bent=found.bent + self._bent_at_nodes(z, v)) if self.has_embedding else found
 
     def passed(self, z: Float[Tensor, "P nodes d"], v: Float[Tensor, "P nodes d"], every: int = 0) -> Along:
+        """As of a manifold; without metrics where those of a path do not fit, which are then asked for one by one."""
         size, each = self.size_of("squared_norm"), z.shape[1]
         if each <= size:
-            return Along._make(grouped(partial(self.manifold.passed, every=every), size // each, z, v))
+            some, at_once = size // each, self.size_of("metric_tensor") if every else 0
+            middles = z.shape[1] // (2 * every) if every else 1
+            every = every if middles <= at_once else 0
+            some = min(some, at_once // middles) if every else some
+            return Along._make(grouped(partial(self.manifold.passed, every=every), some, z, v))
         segments = (x.unfold(1, 3, 2).mT.flatten(0, 1) for x in (z, v))
-        *whole, _ = grouped(partial(self.manifold.passed, every=min(every, 1)), max(1, size // 3), *segments)
+        *whole, _ = grouped(self.manifold.passed, max(1, size // 3), *segments)
         whole = [x.unflatten(0, (len(z), -1)).flatten(1, 2) for x in whole]
-        found = Along._make([*whole, self.chords_of_one_and_two(z[:, ::2])[1]])
-        at = slice(every // 2, None, every) if every else slice(0)
-        return found._replace(metric=found.metric[:, at], pulled=found.pulled[:, at])
+        return Along._make([*whole, self.chords_of_one_and_two(z[:, ::2])[1]])
 
     def _bent_at_nodes(self, z: Float[Tensor, "P T Q d"], v: Float[Tensor, "P T Q d"]) -> Float[Tensor, "P T"]:
         """By how much J c' changes from the points of quadrature of each segment to those of its neighbors."""

@@ -31,9 +31,11 @@ def with_shakes(path: Float[Tensor, "P n d"], sizes: Sequence[float], seed: int 
     """
     a, b = path[:, :1], path[:, -1:]
     generator = torch.Generator().manual_seed(seed)
-    moves = torch.randn(len(sizes), *path.shape[1:], generator=generator, dtype=path.dtype).to(path.device)
+    nodes, d = path.shape[1:]
+    # Node by node: how many are filled up behind a path, by others beside it, changes nothing.
+    uniform = torch.rand(nodes, len(sizes), d, generator=generator, dtype=path.dtype).transpose(0, 1).to(path.device)
+    moves = torch.special.ndtri(uniform.clamp_min(torch.finfo(path.dtype).tiny))
     scale = torch.tensor(sizes, dtype=path.dtype, device=path.device)[:, None, None]
-    inner = ((path != a) & (path != b)).any(2, keepdim=True)
-    inner[:, 0] = False
+    inner = (path != a).any(2, keepdim=True) & (path != b).any(2, keepdim=True)
     size = torch.where(inner, (b - a).norm(dim=2, keepdim=True), 0)
     return path[:, None] + size[:, None] * scale * moves

@@ -85,10 +85,11 @@ def _groups(study: Study) -> dict[str, NDArray]:
             raise SettingsError(
                 f"mean.labels: the test set has only 1 row of label {group}, and a mean needs 2; choose others"
             )
-    return {
-        group: drawn_rows(rows, chosen.count, _BEHIND, generator, f"mean.count (label {group})")
-        for group, rows in groups.items()
-    }
+    drawn = {}
+    for group, rows in groups.items():
+        of = "" if group == "all" else f" (label {group})"
+        drawn[group] = drawn_rows(rows, chosen.count, _BEHIND, generator, f"mean.count{of}")
+    return drawn
 
 
 def _mean(study: Study, group: str, rows: NDArray) -> FrechetMean:

@@ -17,6 +17,7 @@ __all__ = ["Corners"]
 
 _SHARES = (1.0, 0.5, 0.2, 0.05, 0.01, 1e-3)  # of the way around corners, that are tried
 _SMALL = 1 / 8  # of that: corners that together gain less are not looked at
+_ROUNDINGS = 400  # of a corner: a segment beside it has to be longer, for a hundredth of it to be told from nothing
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Corners:
         # No way around a corner gains more than the straight one through space, if that turns as far.
         most, gain = _shortcuts(pieces, strips, at) * free.amax(1), torch.zeros_like(length)
         least = _SMALL * share * length / owner.bincount(minlength=len(length))
-        (large,) = (most > least[owner]).nonzero(as_tuple=True)
+        (large,) = ((most > least[owner]) & _told_apart(strips, at)).nonzero(as_tuple=True)
         if len(large):
             ways, whose = _ways(pieces, strips, at[large], free[large]), owner[large]
             known = ~ways.far.isnan()
@@ -144,6 +145,13 @@ def _sides(pieces: Pieces, strips: Strips, at: Int[Tensor, " M"]) -> Sides:
     normals = normals / normals.norm(dim=2, keepdim=True).clamp_min(torch.finfo(normals.dtype).tiny)
     nodes = strips.nodes[torch.stack([at - 1, at, at + 1], dim=1)]
     return sides_of(pieces.manifold.observe, pieces.faces, nodes, units, normals)
+
+
+def _told_apart(strips: Strips, at: Int[Tensor, " M"]) -> Bool[Tensor, " M"]:
+    """Which corners lie far enough from the nodes beside them to be looked at: of others bounds are known."""
+    before, here, after = (strips.nodes[at + k] for k in (-1, 0, 1))
+    size = (before - here).norm(dim=1).minimum((after - here).norm(dim=1))
+    return size > _ROUNDINGS * torch.finfo(here.dtype).eps * (1 + here.norm(dim=1))
 
 
 def _free(pieces: Pieces, strips: Strips, at: Int[Tensor, " M"]) -> Float[Tensor, "M 2"]:
