@@ -15,7 +15,7 @@ from geodesic.door.door import Door
 from geodesic.geometry.costs import LEAST, Meter
 from geodesic.geometry.manifold import Deviation, Expansion, Manifold, Traveled, weighted
 from geodesic.geometry.memory import comfortable, grouped, halving, rows_within
-from geodesic.geometry.passed import Along
+from geodesic.geometry.passed import Along, middles
 from geodesic.numerics.block_tridiagonal import BlockTridiagonal
 
 __all__ = ["InPieces", "pieced"]
@@ -185,14 +185,14 @@ class InPieces(Manifold):
         return found._replace(bent=found.bent + self._bent_at_nodes(z, v)) if self.has_embedding else found
 
     def passed(self, z: Float[Tensor, "P nodes d"], v: Float[Tensor, "P nodes d"], every: int = 0) -> Along:
-        """As of a manifold; without metrics where those of a path do not fit, which are then asked for one by one."""
+        """As of a manifold; without metrics where those of one path do not fit."""
         size, each = self.size_of("squared_norm"), z.shape[1]
         if each <= size:
-            some, at_once = size // each, self.size_of("metric_tensor") if every else 0
-            middles = z.shape[1] // (2 * every) if every else 1
-            every = every if middles <= at_once else 0
-            some = min(some, at_once // middles) if every else some
-            return Along._make(grouped(partial(self.manifold.passed, every=every), some, z, v))
+            paths = size // each
+            if every:
+                with_metrics = self.size_of("metric_tensor") // len(range(each)[middles(every)])
+                every, paths = (every, min(paths, with_metrics)) if with_metrics else (0, paths)
+            return Along._make(grouped(partial(self.manifold.passed, every=every), paths, z, v))
         segments = (x.unfold(1, 3, 2).mT.flatten(0, 1) for x in (z, v))
         *whole, _ = grouped(self.manifold.passed, max(1, size // 3), *segments)
         whole = [x.unflatten(0, (len(z), -1)).flatten(1, 2) for x in whole]
